@@ -1,0 +1,21 @@
+"""The one exception type that users are meant to see."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class WeakspotError(Exception):
+    """A problem the user can mend: a bad file, key, folder or setting.
+
+    The message is one line that names the file or key and the way out. The command line prints it without a
+    traceback (``--debug`` or ``HYDRA_FULL_ERROR=1`` shows the traceback) and exits with status 1.
+    """
+
+
+def did_you_mean(wrong: str, valid: Iterable[str]) -> str:
+    """Return `` (did you mean 'x'?)`` for the nearest valid name, or an empty string where none is near."""
+    by_folded = {name.casefold(): name for name in valid}
+    near = difflib.get_close_matches(wrong.casefold(), by_folded, n=1, cutoff=0.5)
+    return f" (did you mean {by_folded[near[0]]!r}?)" if near else ""

@@ -1,0 +1,134 @@
+"""The conventions of weakspot, in one file: what a sample, a box and a prediction are.
+
+* A **box** is ``[x0, y0, x1, y1]``, half-open, in pixels of the original image as a person sees it (EXIF rotation
+  applied). ``x1 - x0`` is its width; a one-pixel box has area 1.
+* Arrays are indexed ``(row, column)`` and sizes are written ``(height, width)``.
+* An **image** is uint8 RGB of shape ``(height, width, 3)``.
+* A **map** is float32, raw (logit units), of shape ``(height, width)``; ``map_k.mean() + bias_k == logit_k``.
+* Class 0 is :data:`GOOD`; class 1 is :data:`ANOMALY`, or classes 1…K are the defect types in sorted order.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+
+GOOD = "good"
+"""Name of class 0 wherever a class is written, whatever the folder on disk is called."""
+
+ANOMALY = "anomaly"
+"""Name of class 1 in the two-class task."""
+
+FloatArray = npt.NDArray[np.floating[Any]]
+BoolArray = npt.NDArray[np.bool_]
+ImageArray = npt.NDArray[np.uint8]
+Size = tuple[int, int]
+"""``(height, width)`` in pixels."""
+
+Part = Literal["train", "val", "test"]
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """One labelled image file.
+
+    Attributes:
+        path: the image file.
+        defect: :data:`GOOD`, or the defect type (folder name for MVTec AD and folder-per-class layouts).
+            Splits are stratified by it and recall is reported per defect.
+        mask: the pixel mask (non-zero = defect), measured against and never trained on; None where there is none.
+        group: images of one group stay on one side of a split; None where nothing is known.
+    """
+
+    path: Path
+    defect: str
+    mask: Path | None = None
+    group: str | None = None
+
+    @property
+    def is_good(self) -> bool:
+        """True for an image without a defect."""
+        return self.defect == GOOD
+
+
+@dataclass(frozen=True, slots=True)
+class Box:
+    """A half-open box ``[x0, y0, x1, y1]`` in original-image pixels, with what it claims.
+
+    Attributes:
+        x0, y0: first column and row inside the box.
+        x1, y1: first column and row beyond it.
+        score: evidence for the box in logit units of the margin map (class minus Good); higher is surer.
+        label: name of the class.
+
+    Raises:
+        ValueError: when the box has no area or starts before pixel 0.
+    """
+
+    x0: int
+    y0: int
+    x1: int
+    y1: int
+    score: float = 1.0
+    label: str = ANOMALY
+
+    def __post_init__(self) -> None:
+        if not (0 <= self.x0 < self.x1 and 0 <= self.y0 < self.y1):
+            raise ValueError(f"not a box: x {self.x0}..{self.x1}, y {self.y0}..{self.y1}")
+
+    @property
+    def xyxy(self) -> tuple[int, int, int, int]:
+        """``(x0, y0, x1, y1)``."""
+        return self.x0, self.y0, self.x1, self.y1
+
+    @property
+    def area(self) -> int:
+        """Area in pixels."""
+        return (self.x1 - self.x0) * (self.y1 - self.y0)
+
+
+@dataclass(frozen=True, slots=True)
+class ClassConfidence:
+    """One class and the probability (0…1) the model gives it."""
+
+    name: str
+    confidence: float
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """What the model says about one image; a line of ``predictions.jsonl``.
+
+    Attributes:
+        path: the image file, or a name such as ``array-3`` for an image that came without one.
+        status: ``ok``, or ``error`` for an image that could not be read; then only `message` is meaningful.
+        message: why there is an error, or a remark such as a missing box; empty otherwise.
+        height, width: size of the original image in pixels; 0 where it could not be read.
+        target: true class where known.
+        label: predicted class; empty on error.
+        classes: every class in decreasing confidence.
+        probability: probability of not-Good, 0…1.
+        boxes: in decreasing score; always empty for an image classified Good.
+        maps: raw float32 maps of every class, shape ``(classes, map height, map width)``, not written to the file.
+    """
+
+    path: Path
+    status: Literal["ok", "error"] = "ok"
+    message: str = ""
+    height: int = 0
+    width: int = 0
+    target: str | None = None
+    label: str = ""
+    classes: tuple[ClassConfidence, ...] = ()
+    probability: float = float("nan")
+    boxes: tuple[Box, ...] = ()
+    maps: npt.NDArray[np.float32] | None = field(default=None, repr=False, compare=False)
+
+    @property
+    def size(self) -> Size:
+        """``(height, width)`` of the original image."""
+        return self.height, self.width
