@@ -30,6 +30,7 @@ Size = tuple[int, int]
 """``(height, width)`` in pixels."""
 
 Part = Literal["train", "val", "test"]
+Task = Literal["binary", "multiclass"]
 
 
 @dataclass(frozen=True, slots=True)

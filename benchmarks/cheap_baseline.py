@@ -1,0 +1,112 @@
+"""How far does one get without looking? Logistic regression on global image statistics of the synthetic data set.
+
+A data set whose classes differ in brightness, contrast or histogram measures nothing: a localiser could ignore the
+defect. This prints, per subset and per generator seed, the cross-validated balanced accuracy of logistic regression on
+means, deviation, histogram and gradient energy. 0.5 is guessing; the data set promises to stay below 0.75.
+
+    python benchmarks/cheap_baseline.py                 # three subsets, three seeds, about a minute
+    python benchmarks/cheap_baseline.py --subset gear --seeds 5 --root outputs/cheap
+"""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+from typing import Annotated
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+import typer
+from rich.console import Console
+from rich.progress import track
+from rich.table import Table
+from sklearn.linear_model import LogisticRegression
+from sklearn.model_selection import StratifiedKFold, cross_val_score
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+
+from weakspot.data import synthetic
+from weakspot.types import GOOD, ImageArray
+
+Floats = npt.NDArray[np.float64]
+LIMIT = 0.75
+
+
+def cheap_features(image: ImageArray) -> Floats:
+    """Global statistics of an RGB image (H, W, 3): mean, deviation, 32-bin histogram, colour means, gradient energy."""
+    grey = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY).astype(np.float32)
+    histogram = np.histogram(grey, bins=32, range=(0, 256))[0] / grey.size
+    slope = np.hypot(cv2.Sobel(grey, cv2.CV_32F, 1, 0), cv2.Sobel(grey, cv2.CV_32F, 0, 1)).mean()
+    curvature = (cv2.Laplacian(grey, cv2.CV_32F) ** 2).mean()
+    colours = image.reshape(-1, 3).mean(axis=0)
+    return np.asarray([grey.mean(), grey.std(), *histogram, *colours, slope, curvature], np.float64)
+
+
+def read_features(folder: Path) -> tuple[Floats, npt.NDArray[np.int_]]:
+    """Features (n, 39) and classes (n,; 0 Good, 1 defect) of every image of a data set in MVTec AD layout."""
+    paths = sorted(path for part in ("train", "test") for path in (folder / part).glob("*/*.png"))
+    features = [
+        cheap_features(np.asarray(cv2.cvtColor(cv2.imread(str(p)), cv2.COLOR_BGR2RGB), np.uint8)) for p in paths
+    ]
+    return np.stack(features), np.array([int(path.parent.name != GOOD) for path in paths])
+
+
+def cheap_scores(features: Floats, classes: npt.NDArray[np.int_], folds: int = 5, repeats: int = 3) -> Floats:
+    """Balanced accuracy of logistic regression on each test fold, shape (folds * repeats,)."""
+    model = make_pipeline(StandardScaler(), LogisticRegression(class_weight="balanced", max_iter=5000))
+    scores = [
+        cross_val_score(
+            model,
+            features,
+            classes,
+            cv=StratifiedKFold(folds, shuffle=True, random_state=r),
+            scoring="balanced_accuracy",
+        )
+        for r in range(repeats)
+    ]
+    return np.concatenate(scores)
+
+
+def main(
+    root: Annotated[Path | None, typer.Option(help="Where to generate; a temporary folder when left out.")] = None,
+    subset: Annotated[list[str] | None, typer.Option(help="Subset to measure; repeatable; all when left out.")] = None,
+    seeds: Annotated[int, typer.Option(min=1, help="Number of generator seeds.")] = 3,
+    good: Annotated[int, typer.Option(min=5, help="Good images per data set.")] = 120,
+    defect: Annotated[int, typer.Option(min=1, help="Images per defect type.")] = 16,
+) -> None:
+    """Print the cheap baseline per subset; exit with 1 when one reaches the limit."""
+    table = Table(
+        "subset",
+        "n (good + defect)",
+        "balanced accuracy, per seed",
+        "mean",
+        "spread over folds",
+        "verdict",
+        title=f"Cheap baseline: logistic regression on global statistics (limit {LIMIT})",
+    )
+    worst = 0.0
+    with tempfile.TemporaryDirectory() as scratch:
+        for name in track(subset or list(synthetic.SUBSETS), "Measuring …", console=Console(stderr=True)):
+            scores = []
+            for seed in range(seeds):
+                base = (root or Path(scratch)) / f"seed-{seed}"
+                features, classes = read_features(synthetic.ensure(base, name, seed=seed, good=good, defect=defect))
+                scores.append(cheap_scores(features, classes))
+            means = [float(s.mean()) for s in scores]
+            worst = max(worst, *means)
+            table.add_row(
+                name,
+                f"{len(classes)} ({(classes == 0).sum()} + {classes.sum()})",
+                "  ".join(f"{m:.3f}" for m in means),
+                f"{np.mean(means):.3f}",
+                f"± {np.std(np.concatenate(scores)):.3f}",
+                "ok" if max(means) < LIMIT else "TOO EASY",
+            )
+    Console().print(table)
+    if worst >= LIMIT:
+        raise typer.Exit(1)
+
+
+if __name__ == "__main__":
+    typer.run(main)

@@ -1,0 +1,23 @@
+"""weakspot: finds defects and draws boxes round them after training on nothing but image-level labels."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from weakspot.data.readers import read_samples
+from weakspot.errors import WeakspotError
+from weakspot.types import Box, Prediction, Sample
+
+if TYPE_CHECKING:
+    from weakspot.localizer import Localizer
+
+__version__ = "0.1.0"
+__all__ = ["Box", "Localizer", "Prediction", "Sample", "WeakspotError", "read_samples"]
+
+
+def __getattr__(name: str) -> object:
+    if name == "Localizer":  # torch is imported only by those who need it
+        from weakspot.localizer import Localizer
+
+        return Localizer
+    raise AttributeError(f"module 'weakspot' has no attribute {name!r}")

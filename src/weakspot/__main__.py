@@ -1,0 +1,5 @@
+"""``python -m weakspot``."""
+
+from weakspot.cli import main
+
+main()

@@ -1,0 +1,214 @@
+"""The command line: ``weakspot VERB …``. Verbs parse, call the pipeline and print; they compute nothing themselves."""
+
+from __future__ import annotations
+
+import glob
+import os
+import sys
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from weakspot import __version__, ui
+from weakspot.errors import WeakspotError
+
+if TYPE_CHECKING:
+    from omegaconf import DictConfig
+
+    from weakspot.runs import RunFolder
+
+app = typer.Typer(
+    help="Find defects and draw boxes round them after training on image-level labels alone.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+)
+HYDRA_VERB = {"allow_extra_args": True, "ignore_unknown_options": True, "help_option_names": []}
+
+
+def main() -> None:
+    """Entry point: an error of the user's is one line and exit status 1; ``--debug`` shows the traceback."""
+    debug = "--debug" in sys.argv
+    if debug:
+        sys.argv.remove("--debug")
+    try:
+        app()
+    except WeakspotError as error:
+        if debug or os.environ.get("HYDRA_FULL_ERROR") == "1":
+            raise
+        ui.error(str(error))
+        raise SystemExit(1) from error
+    except KeyboardInterrupt:
+        ui.err.print("interrupted; the same command goes on from the last finished epoch", style="yellow")
+        raise SystemExit(130) from None
+
+
+def _version(show: bool) -> None:
+    if show:
+        ui.out.print(f"weakspot {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version.")
+    ] = False,
+    debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks; may stand anywhere.")] = False,
+) -> None:
+    """Options before the verb."""
+
+
+@app.command(context_settings=HYDRA_VERB)
+def train(context: typer.Context) -> None:
+    """Train on image labels, draw boxes, measure:  weakspot train data.root=DIR data.subset=NAME
+
+    [dim]weakspot train --help lists every key; -m sweeps: weakspot train -m data.subset=a,b boxes.threshold=0.5,0.7[/]
+    """
+    from weakspot import hydra_app
+
+    hydra_app.run("train", _train_task, context.args)
+
+
+@app.command(context_settings=HYDRA_VERB)
+def evaluate(context: typer.Context) -> None:
+    """Measure a run with other boxes or data:  weakspot evaluate run=RUN boxes.threshold=0.5
+
+    [dim]weakspot evaluate --help lists every key; -m sweeps: weakspot evaluate -m run=RUN boxes.threshold=0.5,0.6[/]
+    """
+    from weakspot import hydra_app
+
+    hydra_app.run("evaluate", _evaluate_task, context.args)
+
+
+@app.command()
+def demo(
+    output: Annotated[Path | None, typer.Option(help="Run folder; default outputs/demo/<subset>/<date-time>.")] = None,
+) -> None:
+    """Generate pictures, train on their labels, look at the boxes. A few minutes on two cores.
+
+    Example:  weakspot demo
+    """
+    from weakspot import hydra_app
+
+    overrides = ["experiment=demo"] + ([f"output='{output}'"] if output else [])
+    _train_task(hydra_app.compose("train", overrides))
+
+
+@app.command()
+def check(
+    data: Annotated[Path, typer.Argument(help="Folder in MVTec AD layout, of several such, or with a folder per class.")],
+    layout: Annotated[str, typer.Option(help="auto, mvtec or folder.")] = "auto",
+    good_class: Annotated[str, typer.Option(help="What the folder of good images is called.")] = "good",
+    output: Annotated[Path | None, typer.Option(help="Write the findings as JSON here as well.")] = None,
+) -> None:
+    """Show what a data set contains and what is wrong with it; exits with 1 if training would refuse it.
+
+    Example:  weakspot check photos --good-class OK
+    """
+    from weakspot.data.readers import find_datasets
+    from weakspot.data.summary import summarize_folder
+    from weakspot.files import write_json
+    from weakspot.report.tables import summary_table
+
+    summaries = {}
+    for folder, found_layout in find_datasets(data, layout):
+        with ui.progress_bar(f"reading {folder.name}") as progress:
+            summaries[folder] = summarize_folder(folder, found_layout, good_class, progress=progress)
+        ui.out.print(summary_table(summaries[folder], f"{folder} ({found_layout} layout)"))
+        for problem in summaries[folder].problems:
+            ui.error(problem)
+    if output:
+        write_json(output, {str(folder): summary.to_dict() for folder, summary in summaries.items()})
+    count = sum(len(summary.problems) for summary in summaries.values())
+    if count:
+        raise WeakspotError(f"{count} problem(s) in {data}; training would refuse it")
+
+
+@app.command()
+def predict(
+    run: Annotated[Path, typer.Argument(help="Run folder or bundle.")],
+    source: Annotated[str, typer.Argument(help="Image, folder or glob pattern (quote it).")],
+    output: Annotated[Path | None, typer.Option(help="Folder for the results; default outputs/predict/<time>.")] = None,
+    threshold: Annotated[float | None, typer.Option(help="Box threshold instead of the run's own.")] = None,
+    overlays: Annotated[bool, typer.Option(help="Write a picture with map and boxes for every image.")] = True,
+    batch_size: Annotated[int, typer.Option(min=1, help="Images in one forward pass.")] = 8,
+    device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
+) -> None:
+    """Class, confidences and boxes for any number of images, as JSONL, CSV and overlay pictures.
+
+    Example:  weakspot predict outputs/demo/fabric/20260101-120000-1a2b3c4d "photos/*.png"
+    """
+    images = find_sources(source)
+    from weakspot import pipeline
+    from weakspot.localizer import Localizer
+
+    localizer = Localizer.load(run, device)
+    if threshold is not None:
+        localizer = localizer.with_rule(threshold=threshold)
+    folder = output or Path("outputs") / "predict" / datetime.now().strftime("%Y%m%d-%H%M%S")
+    counts: dict[str, int] = {}
+    with ui.progress_bar("predicting", len(images)) as progress:
+        results = pipeline.predict(localizer, images, folder, overlays=overlays, batch_size=batch_size)
+        for done, prediction in enumerate(results, start=1):
+            counts[prediction.label or "error"] = counts.get(prediction.label or "error", 0) + 1
+            if prediction.status == "error":
+                ui.error(prediction.message)
+            progress(done, len(images))
+    ui.out.print(f"{len(images)} images: " + ", ".join(f"{n} {label}" for label, n in sorted(counts.items())))
+    ui.out.print(f"results: {folder}", soft_wrap=True)
+    if counts.get("error"):
+        raise WeakspotError(f"{counts['error']} of {len(images)} images could not be read; the others are in {folder}")
+
+
+def find_sources(source: str) -> list[Path]:
+    """Image files that a path or glob pattern stands for, sorted. An existing path is never taken for a pattern.
+
+    Raises:
+        WeakspotError: when there is none.
+    """
+    from weakspot.data.images import is_image, list_images
+
+    path = Path(source).expanduser()
+    if path.is_dir():
+        found = list_images(path)
+    elif path.exists():
+        found = [path]
+    else:
+        found = sorted(Path(p) for p in glob.glob(str(path), recursive=True) if is_image(Path(p)))
+    if not found:
+        what = "holds no images" if path.is_dir() else "matches no image"
+        raise WeakspotError(f"{source} {what} (png, jpg, jpeg, bmp, tif, tiff, webp)")
+    return found
+
+
+def _train_task(config: DictConfig) -> None:
+    from weakspot import pipeline
+    from weakspot.config import TrainConfig, typed
+
+    _show(pipeline.train(typed(config, TrainConfig)))
+
+
+def _evaluate_task(config: DictConfig) -> None:
+    from weakspot import pipeline
+    from weakspot.config import EvaluateConfig, typed
+
+    _show(pipeline.evaluate(typed(config, EvaluateConfig)))
+
+
+def _show(run: RunFolder) -> None:
+    """Print a finished run's table and where to look."""
+    import json
+
+    from weakspot.report.tables import metrics_table
+
+    metrics: dict[str, Any] = json.loads(run.metrics.read_text(encoding="utf-8"))
+    data = metrics["data"]
+    ui.out.print(metrics_table(metrics, f"{data['subset'] or data['root']}"))
+    ui.out.print(f"look at the boxes: {run.figures / 'gallery.png'}", soft_wrap=True, highlight=False)
+    ui.out.print(f"run folder:        {run.path}", soft_wrap=True, highlight=False)
+
+

@@ -1,0 +1,212 @@
+"""The schema of the configuration: every key with its type. Values and their comments live in ``conf/*.yaml``.
+
+Hydra composes the yaml files; :func:`typed` turns the result into the dataclasses below, so that an unknown key or a
+value of the wrong type is one clear error before any work starts.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, TypeVar
+
+from omegaconf import MISSING, DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from weakspot.errors import WeakspotError, did_you_mean
+from weakspot.files import write_text
+
+
+@dataclass
+class DataConfig:
+    """Which images, how they are labelled, and the size the network sees them at."""
+
+    layout: str = MISSING
+    root: str | None = None
+    subset: str | None = None
+    good_class: str = "good"
+    task: str = "binary"
+    image_size: Any = 224
+    options: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass
+class SplitConfig:
+    """Which images are trained on, and which are only ever looked at to measure."""
+
+    seed: int = 42
+    test_size: float = 0.2
+    val_size: float = 0.0
+    folds: int | None = None
+    fold: int | None = None
+
+
+@dataclass
+class ModelConfig:
+    """Network, weights, loss and optimiser."""
+
+    backbone: str = MISSING
+    outputs: int = 2
+    weights: str = "auto"
+    preprocess: str | None = None
+    class_weights: Any = "balanced"
+    optimizer: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass
+class BoxesConfig:
+    """The rule from map to boxes; see :class:`weakspot.boxes.BoxRule`."""
+
+    method: str = MISSING
+    threshold_kind: str = MISSING
+    threshold: float = MISSING
+    min_area: int = MISSING
+    max_boxes: int = MISSING
+
+
+@dataclass
+class BoxesChanges:
+    """As :class:`BoxesConfig`; null leaves the run's own value."""
+
+    method: str | None = None
+    threshold_kind: str | None = None
+    threshold: float | None = None
+    min_area: int | None = None
+    max_boxes: int | None = None
+
+
+@dataclass
+class TrainerConfig:
+    """How long and on what to train."""
+
+    max_epochs: int = 10
+    batch_size: int = 10
+    stop_at_accuracy: float | None = 0.98
+    accelerator: str = "auto"
+
+
+@dataclass
+class CacheConfig:
+    """Where the frozen stem's features are kept between runs."""
+
+    enabled: bool = True
+    dir: str | None = None
+    max_gb: float = 20.0
+    precision: str = "float16"
+
+
+@dataclass
+class TrainConfig:
+    """Everything ``weakspot train`` takes."""
+
+    data: DataConfig = field(default_factory=DataConfig)
+    split: SplitConfig = field(default_factory=SplitConfig)
+    model: ModelConfig = field(default_factory=ModelConfig)
+    heatmap: str = "cam"
+    refine: str = "none"
+    boxes: BoxesConfig = field(default_factory=BoxesConfig)
+    trainer: TrainerConfig = field(default_factory=TrainerConfig)
+    cache: CacheConfig = field(default_factory=CacheConfig)
+    reuse: bool = True
+    seed: int = 0
+    name: str = "default"
+    output: str | None = None
+
+
+@dataclass
+class EvaluateConfig:
+    """Everything ``weakspot evaluate`` takes; what is null is taken from the run."""
+
+    run: str | None = None
+    boxes: BoxesChanges = field(default_factory=BoxesChanges)
+    data: DataConfig | None = None
+    output: str | None = None
+
+
+Schema = TypeVar("Schema", TrainConfig, EvaluateConfig)
+
+
+def typed(config: DictConfig, schema: type[Schema]) -> Schema:
+    """Check a composed configuration against its schema.
+
+    Raises:
+        WeakspotError: for an unknown key or a value of the wrong type; the message names the key.
+    """
+    try:
+        merged = OmegaConf.merge(OmegaConf.structured(schema), config)
+        result = OmegaConf.to_object(merged)
+    except OmegaConfBaseException as error:
+        first = str(error).strip().splitlines()[0]
+        raise WeakspotError(f"config key {error.full_key or '?'}: {first}") from error
+    if not isinstance(result, schema):
+        raise WeakspotError(f"not a configuration of {schema.__name__}")
+    return result
+
+
+def image_size(setting: Any) -> tuple[int, int]:  # noqa: ANN401 - whatever the user wrote
+    """``data.image_size`` as ``(height, width)``: a number is a square, a list is ``[height, width]``.
+
+    Raises:
+        WeakspotError: for anything else.
+    """
+    values = [setting, setting] if isinstance(setting, int) and not isinstance(setting, bool) else setting
+    if not isinstance(values, list | tuple) or len(values) != 2 or not all(isinstance(v, int) for v in values):
+        raise WeakspotError(f"data.image_size={setting} must be a number such as 224 or a list such as [224,320]")
+    return values[0], values[1]
+
+
+def one_of(key: str, value: str, choices: dict[str, Callable[..., Any]] | tuple[str, ...]) -> str:
+    """Return `value` if it is one of `choices`.
+
+    Raises:
+        WeakspotError: naming the key, the choices and the nearest one.
+    """
+    if value not in choices:
+        raise WeakspotError(f"{key}={value} is unknown{did_you_mean(value, choices)}; choose: {', '.join(choices)}")
+    return value
+
+
+def fit_identity(config: TrainConfig, data_hash: str, split_hash: str, weights_hash: str) -> str:
+    """Eight hexadecimal digits that identify a trained model: data, split, weights, network, training.
+
+    Where things are stored and how fast they are computed does not count, nor does what happens after training.
+    """
+    model = {key: value for key, value in asdict(config.model).items() if key not in ("weights", "preprocess")}
+    trainer = {key: value for key, value in asdict(config.trainer).items() if key != "accelerator"}
+    inputs = config.cache.precision if config.cache.enabled else "images"
+    return short_hash(
+        [data_hash, split_hash, weights_hash, config.data.task, config.data.image_size, model, trainer, inputs, config.seed]
+    )
+
+
+def run_identity(config: TrainConfig, fit: str) -> str:
+    """Eight hexadecimal digits that identify a whole run: the fit, and how its maps become boxes."""
+    return short_hash([fit, config.heatmap, config.refine, asdict(config.boxes)])
+
+
+def short_hash(parts: list[Any]) -> str:
+    """Eight hexadecimal digits over anything JSON can hold."""
+    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:8]
+
+
+def write_config(path: Path, config: TrainConfig | EvaluateConfig) -> None:
+    """Write the resolved configuration as yaml, whole or not at all."""
+    write_text(path, OmegaConf.to_yaml(OmegaConf.create(asdict(config))))
+
+
+def read_config(path: Path) -> TrainConfig:
+    """Read a run's ``config.yaml``.
+
+    Raises:
+        WeakspotError: when it is missing or not a configuration.
+    """
+    try:
+        loaded = OmegaConf.load(path)
+    except (OSError, ValueError, OmegaConfBaseException) as error:
+        raise WeakspotError(f"{path} cannot be read ({type(error).__name__}); is this a run folder?") from error
+    if not isinstance(loaded, DictConfig):
+        raise WeakspotError(f"{path} is not a configuration; is this a run folder?")
+    return typed(loaded, TrainConfig)

@@ -1,0 +1,101 @@
+"""Images decoded and preprocessed by threads, in order, a bounded number ahead of whoever consumes them."""
+
+from __future__ import annotations
+
+import os
+from collections import deque
+from collections.abc import Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import TypeVar
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+
+from weakspot.data.images import read_image, to_rgb
+from weakspot.data.preprocess import Preprocess
+from weakspot.errors import WeakspotError
+from weakspot.types import ImageArray
+
+T = TypeVar("T")
+
+ImageSource = Path | str | ImageArray | Image.Image
+"""A file, a uint8 array ``(H, W)``, ``(H, W, 3)`` RGB or ``(H, W, 4)`` RGBA, or a PIL image."""
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """One image, ready for the network, or the reason why it is not.
+
+    Attributes:
+        name: the file, or ``array-<n>`` for the n-th image that came without one.
+        size: ``(height, width)`` of the original image.
+        pixels: float32 ``(3, h, w)``, preprocessed; None on error.
+        image: the original image, where it was asked for.
+        error: empty, or one line.
+    """
+
+    name: Path
+    size: tuple[int, int] = (0, 0)
+    pixels: npt.NDArray[np.float32] | None = None
+    image: ImageArray | None = None
+    error: str = ""
+
+
+def load_images(
+    sources: Iterable[ImageSource], preprocess: Preprocess, *, keep_image: bool = False, workers: int | None = None
+) -> Iterator[Loaded]:
+    """Yield every image of `sources`, in order; a bad one is yielded with its error, never raised.
+
+    At most ``4 × workers`` images are in memory ahead of the consumer, however many there are.
+    """
+    workers = workers or min(8, os.cpu_count() or 1)
+
+    def load(item: tuple[int, ImageSource]) -> Loaded:
+        index, source = item
+        name = Path(source) if isinstance(source, str | Path) else Path(f"array-{index}")
+        try:
+            image = as_rgb(source)
+        except WeakspotError as error:
+            return Loaded(name, error=str(error))
+        return Loaded(name, image.shape[:2], preprocess(image), image if keep_image else None)
+
+    items = iter(enumerate(sources))
+    with ThreadPoolExecutor(workers) as pool:
+        waiting: deque[Future[Loaded]] = deque(pool.submit(load, item) for item in islice(items, 4 * workers))
+        while waiting:
+            loaded = waiting.popleft().result()
+            waiting.extend(pool.submit(load, item) for item in islice(items, 1))
+            yield loaded
+
+
+def as_rgb(source: ImageSource) -> ImageArray:
+    """A source's picture as uint8 RGB ``(H, W, 3)``, as a person sees it.
+
+    Raises:
+        WeakspotError: when a file cannot be read, or an array is not a uint8 image.
+    """
+    if isinstance(source, str | Path):
+        return read_image(Path(source))
+    if isinstance(source, Image.Image):
+        return to_rgb(source)
+    array = np.asarray(source)
+    if array.dtype != np.uint8 or array.ndim not in (2, 3) or 0 in array.shape:
+        raise WeakspotError(f"an array of {array.dtype} {array.shape} is not an image; give uint8 (H, W) or (H, W, 3)")
+    if array.ndim == 2 or array.shape[2] == 1:
+        return np.repeat(array.reshape(*array.shape[:2], 1), 3, axis=2)
+    if array.shape[2] == 4:
+        return to_rgb(Image.fromarray(array))
+    if array.shape[2] != 3:
+        raise WeakspotError(f"an array of shape {array.shape} is not an image; give (H, W), (H, W, 3) or (H, W, 4)")
+    return array
+
+
+def batched(items: Iterable[T], size: int) -> Iterator[list[T]]:
+    """Yield `items` in lists of `size`; the last may be shorter."""
+    iterator = iter(items)
+    while batch := list(islice(iterator, size)):
+        yield batch

@@ -1,0 +1,104 @@
+"""From an image to the input of the network, in NumPy and OpenCV, so that an exported model runs without torch."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal, get_args
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from weakspot.errors import WeakspotError, did_you_mean
+from weakspot.types import ImageArray, Size
+
+PreprocessMode = Literal["torchvision", "caffe"]
+
+_MEAN_STD: dict[str, tuple[tuple[float, ...], tuple[float, ...]]] = {
+    # in units of 0…255: torchvision's published values apply to 0…1
+    "torchvision": (
+        (0.485 * 255, 0.456 * 255, 0.406 * 255),
+        (0.229 * 255, 0.224 * 255, 0.225 * 255),
+    ),
+    "caffe": ((123.0, 117.0, 104.0), (1.0, 1.0, 1.0)),
+}
+
+
+@dataclass(frozen=True)
+class Preprocess:
+    """From an image to the input of the network; the same for training, inference and exported models.
+
+    Attributes:
+        image_size: ``(height, width)`` of the network input, each 32…4096.
+        mode: ``torchvision`` (0…1, minus mean, by standard deviation) or ``caffe`` (0…255 minus mean); it belongs to
+            the pre-trained weights.
+
+    Raises:
+        WeakspotError: for another mode or size.
+    """
+
+    image_size: Size
+    mode: PreprocessMode
+
+    def __post_init__(self) -> None:
+        if self.mode not in get_args(PreprocessMode):
+            raise WeakspotError(
+                f"model.preprocess={self.mode!r} is not known{did_you_mean(str(self.mode), get_args(PreprocessMode))}; "
+                f"use one of {', '.join(get_args(PreprocessMode))}"
+            )
+        size = self.image_size
+        whole = isinstance(size, tuple) and len(size) == 2 and all(type(side) is int for side in size)
+        if not whole or not all(32 <= side <= 4096 for side in size):
+            raise WeakspotError(f"data.image_size={size!r}: give (height, width), two whole numbers from 32 to 4096")
+
+    def resize(self, image: ImageArray) -> ImageArray:
+        """Squash or stretch an image to :attr:`image_size`, without cropping, so that map and image stay aligned.
+
+        A side that shrinks is averaged over (INTER_AREA), since linear interpolation would look at two pixels and
+        step over the rest, small defects among them; a side that grows is interpolated (INTER_LINEAR), since
+        INTER_AREA would repeat pixels.
+
+        Args:
+            image: uint8 RGB of shape ``(height, width, 3)``.
+
+        Returns:
+            uint8 RGB of shape ``(*image_size, 3)``.
+        """
+        if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or image.size == 0:
+            raise WeakspotError(
+                f"an image must be a uint8 RGB array (height, width, 3), this one is {image.dtype} {image.shape}"
+            )
+        height, width = self.image_size
+        rows, columns = image.shape[:2]
+        shrunk = cv2.resize(
+            np.ascontiguousarray(image), (min(width, columns), min(height, rows)), interpolation=cv2.INTER_AREA
+        )
+        return np.asarray(cv2.resize(shrunk, (width, height), interpolation=cv2.INTER_LINEAR), dtype=np.uint8)
+
+    def __call__(self, image: ImageArray) -> npt.NDArray[np.float32]:
+        """Return the network input, contiguous float32 of shape ``(3, *image_size)``, for a uint8 RGB image."""
+        mean, std = (np.array(values, dtype=np.float32) for values in _MEAN_STD[self.mode])
+        normalised = (self.resize(image).astype(np.float32) - mean) / std
+        return np.ascontiguousarray(normalised.transpose(2, 0, 1))
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return what :meth:`from_dict` reads, fit for JSON."""
+        return {"image_size": list(self.image_size), "mode": self.mode}
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Preprocess:
+        """Return the preprocessing that :meth:`to_dict` described.
+
+        Raises:
+            WeakspotError: for a missing, unknown or impossible entry.
+        """
+        known = ("image_size", "mode")
+        for key in values:
+            if key not in known:
+                raise WeakspotError(f"preprocess: {key!r} is not known{did_you_mean(str(key), known)}; known: {known}")
+        for key in known:
+            if key not in values:
+                raise WeakspotError(f"preprocess: {key!r} is missing")
+        size = values["image_size"]
+        return cls(tuple(size) if isinstance(size, list) else size, values["mode"])

@@ -1,0 +1,307 @@
+"""Folder layouts → ``list[Sample]``: one small function per layout, chosen by name.
+
+To add a layout, write a function ``(root, *, subset, good_class, …own options) -> list[Sample]``, decorate it with
+``@reader("its name")`` and add a yaml under ``conf/data``. Nothing is read but folder and file names.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+
+import platformdirs
+
+from weakspot.data.images import EXTENSIONS, is_image, list_images, subfolders
+from weakspot.errors import WeakspotError, did_you_mean
+from weakspot.files import shown
+from weakspot.types import ANOMALY, GOOD, Sample, Task
+
+Reader = Callable[..., list[Sample]]
+
+READERS: dict[str, Reader] = {}
+"""The layouts by name."""
+
+MVTEC_AD = (
+    *("bottle", "cable", "capsule", "carpet", "grid", "hazelnut", "leather", "metal_nut", "pill", "screw", "tile"),
+    *("toothbrush", "transistor", "wood", "zipper"),
+)
+"""Subsets of MVTec AD; they only serve suggestions, any folder name is a valid subset."""
+
+_WHERE_FROM = (
+    "MVTec AD is at https://www.mvtec.com/company/research/datasets/mvtec-ad (CC BY-NC-SA 4.0, non-commercial use only)"
+)
+_GOOD_WORDS = ("good", "ok", "okay", "normal", "pass", "passed", "io", "defect_free", "no_defect", "nondefective")
+
+
+def reader(name: str) -> Callable[[Reader], Reader]:
+    """Register a function as the reader of a layout."""
+
+    def register(function: Reader) -> Reader:
+        READERS[name] = function
+        return function
+
+    return register
+
+
+def read_samples(
+    layout: str,
+    root: str | Path | None,
+    *,
+    subset: str | None = None,
+    good_class: str = GOOD,
+    **options: object,
+) -> list[Sample]:
+    """Read a folder of images into samples, Good first, in an order that depends on the names alone.
+
+    Args:
+        layout: a name in :data:`READERS`: ``mvtec``, ``folder`` or ``synthetic``.
+        root: the data folder; None takes the layout's default where it has one.
+        subset: a folder in `root`; None where `root` itself holds the data.
+        good_class: name of the folder of images without defects, in any letter case.
+        options: what this layout takes beyond that (``synthetic``: seed, good, defect).
+
+    Raises:
+        WeakspotError: for an unknown layout or option, and for whatever in the folder would make labels doubtful.
+    """
+    if layout not in READERS:
+        raise WeakspotError(f"data={layout} is not known{did_you_mean(layout, READERS)}; use {', '.join(READERS)}")
+    known = list(inspect.signature(READERS[layout]).parameters)[1:]
+    for key in options:
+        if key not in known:
+            raise WeakspotError(
+                f"data.{key} is not an option of data={layout}{did_you_mean(key, known)}; it takes {', '.join(known)}"
+            )
+    path = None if root is None else Path(root).expanduser()
+    # Hydra reads data.subset=7 as a number.
+    name = None if subset is None else str(subset)
+    return READERS[layout](path, subset=name, good_class=str(good_class), **options)
+
+
+def class_names(samples: Iterable[Sample], task: Task) -> list[str]:
+    """Return the names of the classes in order: Good and Anomaly, or Good and every defect type."""
+    if task == "binary":
+        return [GOOD, ANOMALY]
+    return [GOOD, *sorted({sample.defect for sample in samples} - {GOOD})]
+
+
+def target_of(sample: Sample, names: Sequence[str]) -> int:
+    """Return the class number of a sample under the `names` that :func:`class_names` gave.
+
+    Raises:
+        WeakspotError: for a defect type that is not among them.
+    """
+    if sample.defect in names:
+        return names.index(sample.defect)
+    if list(names) == [GOOD, ANOMALY]:
+        return 1
+    raise WeakspotError(f"{shown(sample.path)}: defect type {sample.defect!r} is not one of {', '.join(names)}")
+
+
+@reader("mvtec")
+def read_mvtec(root: Path | None, *, subset: str | None = None, good_class: str = GOOD) -> list[Sample]:
+    """Read the layout of MVTec AD.
+
+    ``train/good``, ``test/good``, ``test/<defect>`` and, where there are masks,
+    ``ground_truth/<defect>/<stem>_mask.<extension>`` (or ``<stem>.<extension>``).
+    """
+    if root is None:
+        raise WeakspotError(f"data.root is not set: give the folder of the data set, data.root=…; {_WHERE_FROM}")
+    base = _mvtec_base(root, subset)
+    labelled: list[tuple[str, Path, Path]] = []  # label, folder of the class, image
+    for part in ("train", "test"):
+        if (base / part).is_dir():
+            _no_loose_images(base / part, "class")
+            for folder in subfolders(base / part):
+                labelled += [(folder.name, folder, image) for image in _images_of_class(folder)]
+    names = _defect_names([label for label, _, _ in labelled], base, good_class)
+    masks = _pair_masks(base / "ground_truth", labelled)
+    samples = []
+    for label, _, image in labelled:
+        defect = names[label]
+        samples.append(Sample(image, defect, mask=None if defect == GOOD else masks.get(image)))
+    return _good_first(samples, base)
+
+
+@reader("folder")
+def read_folder(root: Path | None, *, subset: str | None = None, good_class: str = GOOD) -> list[Sample]:
+    """Read a folder per class: the label of an image is the name of the folder it lies in, at any depth."""
+    if root is None:
+        raise WeakspotError("data.root is not set: give the folder with a folder per class, data.root=…")
+    base = _base(root, subset, [])
+    if (base / "ground_truth").is_dir() and ((base / "train").is_dir() or (base / "test").is_dir()):
+        raise WeakspotError(f"{shown(base)} has train, test and ground_truth folders as MVTec AD has; use data=mvtec")
+    _no_loose_images(base, "class")
+    labelled: list[tuple[str, Path]] = []
+    for folder in subfolders(base):
+        labelled += [(image.parent.name, image) for image in _images_of_class(folder)]
+        _check_nesting(folder)
+    names = _defect_names([label for label, _ in labelled], base, good_class)
+    return _good_first([Sample(image, names[label]) for label, image in labelled], base)
+
+
+@reader("synthetic")
+def read_synthetic(
+    root: Path | None,
+    *,
+    subset: str | None = None,
+    good_class: str = GOOD,
+    seed: int = 0,
+    good: int = 120,
+    defect: int = 16,
+) -> list[Sample]:
+    """Generate a data set on first use, by default in the user's cache folder, and read it.
+
+    The options are those of :func:`weakspot.data.synthetic.ensure`.
+    """
+    from weakspot.data import synthetic  # drawing code that no other layout needs
+
+    if root is None:  # a folder for each choice of options, since one folder holds one data set
+        cache = Path(platformdirs.user_cache_dir("weakspot"))
+        root = cache / "synthetic" / f"seed{seed}-good{good}-defect{defect}"
+    name = subset or next(iter(synthetic.SUBSETS))
+    return read_mvtec(synthetic.ensure(root, name, seed=seed, good=good, defect=defect), good_class=good_class)
+
+
+def _base(root: Path, subset: str | None, known: Sequence[str]) -> Path:
+    """Return the folder of the subset, or an error that suggests what was meant."""
+    if not root.is_dir():
+        what = "is a file, not a folder" if root.exists() else "does not exist"
+        raise WeakspotError(f"data.root={shown(root)} {what}; give the folder that holds the data, data.root=…")
+    base = root / subset if subset else root
+    if base.is_dir():
+        return base
+    present = [folder.name for folder in subfolders(root)]
+    if {"train", "test"} & set(present):
+        raise WeakspotError(f"data.subset={subset}: {shown(root)} holds the data itself; leave data.subset out")
+    # A subset that is spelt right and was never downloaded must not be taken for a misspelt one.
+    hint = did_you_mean(str(subset), present if subset in known else {*present, *known})
+    listed = f"there are: {', '.join(present)}" if present else "it has no folders"
+    source = f"; {_WHERE_FROM}" if known else ""
+    raise WeakspotError(f"data.subset={subset} is not in {shown(root)}{hint}; {listed}{source}")
+
+
+def _mvtec_base(root: Path, subset: str | None) -> Path:
+    base = _base(root, subset, MVTEC_AD)
+    present = [folder.name for folder in subfolders(base)]
+    if {"train", "test"} & set(present):
+        return base
+    nested = [name for name in present if (base / name / "train").is_dir() or (base / name / "test").is_dir()]
+    if nested and subset is None:
+        raise WeakspotError(f"data.subset is not set; {shown(base)} holds: {', '.join(nested)}")
+    way_out = f"set data.root={shown(base)}" if nested else "for one folder per class use data=folder"
+    raise WeakspotError(f"{shown(base)} has neither train nor test, so it is not laid out like MVTec AD; {way_out}")
+
+
+def _no_loose_images(folder: Path, kind: str) -> None:
+    loose = [entry for entry in sorted(folder.iterdir()) if is_image(entry) and not entry.is_dir()]
+    if loose:
+        raise WeakspotError(f"{shown(loose[0])} lies in no {kind} folder; move it into one ({len(loose)} such images)")
+
+
+def _images_of_class(folder: Path) -> list[Path]:
+    images = list_images(folder)
+    if not images:
+        raise WeakspotError(f"{shown(folder)} holds no images ({', '.join(EXTENSIONS)}); add some or remove the folder")
+    return images
+
+
+def _check_nesting(folder: Path) -> None:
+    """Raise for an empty folder, and for images beside a folder of images: whose label do the inner ones carry?"""
+    inner = subfolders(folder)
+    direct = [path for path in folder.iterdir() if is_image(path) and not path.is_dir()]
+    if inner and direct:
+        raise WeakspotError(
+            f"{shown(folder)} holds images and the folder {inner[0].name!r}, so the label of the inner images is "
+            "doubtful; move the images up or the folder out"
+        )
+    for child in inner:
+        _images_of_class(child)
+        _check_nesting(child)
+
+
+def _defect_names(labels: Sequence[str], base: Path, good_class: str) -> dict[str, str]:
+    """Map folder names to defect types; the Good folder, in any letter case, becomes :data:`GOOD`."""
+    found = sorted(set(labels))
+    where, listed = shown(base), ", ".join(found)
+    if not found:
+        raise WeakspotError(f"{where} holds no class folders; make one for good images and one for each defect")
+    by_folded: dict[str, str] = {}
+    for label in found:
+        if (other := by_folded.setdefault(label.casefold(), label)) != label:
+            raise WeakspotError(f"{where}: folders {other!r} and {label!r} differ in letter case only; rename one")
+    good = by_folded.get(good_class.casefold())
+    if good is None:
+        likely = [by_folded[word] for word in _GOOD_WORDS if word in by_folded]
+        way_out = f"={likely[0]}" if likely else f" to one of them{did_you_mean(good_class, found)}"
+        problem = f"no folder is called {good_class!r}, there are: {listed}"
+        raise WeakspotError(f"{where}: {problem}; set data.good_class{way_out}")
+    if len(found) == 1:
+        raise WeakspotError(f"{where}: only {listed!r} images; training needs images with a defect too")
+    if GOOD in by_folded and by_folded[GOOD] != good:
+        clash = by_folded[GOOD]
+        raise WeakspotError(f"{where}: with data.good_class={good_class}, {clash!r} would be a defect; rename it")
+    return {label: GOOD if label == good else label for label in found}
+
+
+def _good_first(samples: list[Sample], base: Path) -> list[Sample]:
+    """Sort by Good before defects, train before test, then by name, so that a seed means the same split everywhere."""
+
+    def key(sample: Sample) -> tuple[bool, bool, str, tuple[str, ...]]:
+        parts = sample.path.relative_to(base).parts
+        return not sample.is_good, parts[0] != "train", sample.defect, parts
+
+    return sorted(samples, key=key)
+
+
+def _pair_masks(folder: Path, labelled: Sequence[tuple[str, Path, Path]]) -> dict[Path, Path]:
+    """Pair every mask with its image by name; each mask must have one image, each image at most one mask."""
+    if not folder.is_dir():
+        return {}
+    _no_loose_images(folder, "defect")
+    images: dict[tuple[str, ...], list[Path]] = defaultdict(list)
+    for label, class_folder, image in labelled:
+        key = (label, *image.relative_to(class_folder).with_suffix("").parts)
+        images[key].append(image)
+    pairs: dict[Path, Path] = {}
+    for mask in list_images(folder):
+        key = mask.relative_to(folder).with_suffix("").parts
+        found = list(images.get(key, []))
+        if key[-1].endswith("_mask"):
+            found += images.get((*key[:-1], key[-1].removesuffix("_mask")), [])
+        if len(found) != 1:
+            problem = f"fits two images, {found[0].name} and {found[1].name}" if found else "has no image"
+            raise WeakspotError(f"mask {shown(mask)} {problem}; name masks <image name>_mask.png, one for each image")
+        if (other := pairs.setdefault(found[0], mask)) != mask:
+            raise WeakspotError(f"{shown(found[0])} has two masks, {other.name} and {mask.name}; remove one of them")
+    return pairs
+
+
+def find_datasets(folder: Path, layout: str = "auto") -> list[tuple[Path, str]]:
+    """Return the data sets at or right below a folder, each with the name of its layout.
+
+    Args:
+        folder: a data set, or a folder of MVTec AD subsets.
+        layout: a name in :data:`READERS`, or ``auto``: MVTec AD where there is a ``train`` or ``test`` folder with
+            class folders in it, several subsets where that holds one level down, else a folder per class.
+
+    Raises:
+        WeakspotError: when the folder does not exist or the layout is unknown.
+    """
+    if not folder.is_dir():
+        raise WeakspotError(f"{shown(folder)} is not a folder; give the folder of a data set")
+    if layout != "auto":
+        if layout not in READERS:
+            raise WeakspotError(
+                f"layout {layout} is not known{did_you_mean(layout, READERS)}; use {', '.join(READERS)}"
+            )
+        return [(folder, layout)]
+    if _looks_like_mvtec(folder):
+        return [(folder, "mvtec")]
+    below = [(child, "mvtec") for child in subfolders(folder) if _looks_like_mvtec(child)]
+    return below or [(folder, "folder")]
+
+
+def _looks_like_mvtec(folder: Path) -> bool:
+    return any(subfolders(folder / part) for part in ("train", "test") if (folder / part).is_dir())

@@ -1,0 +1,245 @@
+"""Which image is in which part: hold-out or folds, stratified by defect type, groups kept together.
+
+The test part depends on the samples and on ``split.*`` alone; validation is carved out of what is left.
+"""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import io
+import json
+import os
+import warnings
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from typing import get_args
+
+import numpy as np
+import numpy.typing as npt
+from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold, train_test_split
+
+from weakspot.errors import WeakspotError
+from weakspot.files import shown, write_text
+from weakspot.types import GOOD, Part, Sample
+
+Indices = npt.NDArray[np.intp]
+
+_COLUMNS = ("path", "part", "defect", "mask", "group")
+
+
+def split_samples(
+    samples: Sequence[Sample],
+    *,
+    test_size: float = 0.2,
+    val_size: float = 0.0,
+    seed: int = 42,
+    folds: int | None = None,
+    fold: int | None = None,
+) -> list[Part]:
+    """Return the part of each sample.
+
+    Without folds and groups the test part is that of scikit-learn's ``train_test_split(np.arange(n),
+    test_size=test_size, stratify=defects, random_state=seed)``; with folds it is fold number `fold` of a shuffled
+    ``StratifiedKFold``. What those cannot stratify is still split: defect types with a single image are taken for one
+    type, a lone one for part of the smallest other type, and where a part has fewer images than there are types, only
+    Good and not-Good are told apart. Where any sample has a group, the images of a group stay together
+    (``StratifiedGroupKFold``) and sizes are approximate.
+
+    Args:
+        samples: the samples, in the order of the reader: another order is another split.
+        test_size: share of the samples in the test part, between 0 and 1; not used with `folds`.
+        val_size: share of the remaining samples in the validation part, from 0 to below 1.
+        seed: another seed is another split.
+        folds: number of folds, at least 2; None for a hold-out.
+        fold: which fold is the test part, from 0.
+
+    Raises:
+        WeakspotError: for settings out of range, and when a part would lack good or defect images.
+    """
+    _check_settings(test_size, val_size, seed, folds, fold)
+    defects = np.array([sample.defect for sample in samples])
+    groups = _group_numbers(samples)
+    everything = np.arange(len(samples))
+    _check_enough(samples, 2 if folds is None else folds)
+    if folds is not None and fold is not None:
+        test = _fold(everything, defects, groups, folds, seed, fold)
+    else:
+        test = _held_out(everything, defects, groups, test_size, seed)
+    parts = np.full(len(samples), "train", dtype="U5")
+    parts[test] = "test"
+    if val_size > 0:
+        rest = everything[parts == "train"]
+        parts[_held_out(rest, defects, groups, val_size, seed)] = "val"
+    named: list[Part] = ["train" if part == "train" else "val" if part == "val" else "test" for part in parts]
+    _check_parts(samples, named, ("train", "val", "test") if val_size > 0 else ("train", "test"))
+    return named
+
+
+def _held_out(
+    index: Indices, defects: npt.NDArray[np.str_], groups: Indices | None, share: float, seed: int
+) -> Indices:
+    """Choose about `share` of the samples numbered `index`."""
+    if groups is not None:
+        # Folds come in whole numbers: of a large share the complement is the fold.
+        folds = min(round(1 / min(share, 1 - share)), len(set(groups[index])))
+        chosen = _fold(index, defects, groups, max(folds, 2), seed, 0)
+        return chosen if share <= 0.5 else np.setdiff1d(index, chosen)
+    strata = _strata(defects[index], share)
+    try:
+        return np.asarray(train_test_split(index, test_size=share, stratify=strata, random_state=seed)[1])
+    except ValueError as error:
+        raise WeakspotError(
+            f"{len(index)} images cannot be split by split.test_size or split.val_size = {share} ({error}); add images"
+        ) from error
+
+
+def _strata(defects: npt.NDArray[np.str_], share: float) -> npt.NDArray[np.str_]:
+    """Return the labels to stratify by: the defect types, as far as ``train_test_split`` can."""
+    counts = Counter(defects.tolist())
+    single = [name for name, count in counts.items() if count == 1 and name != GOOD]
+    others = sorted((count, name) for name, count in counts.items() if count > 1 and name != GOOD)
+    strata = defects.copy()
+    if single:
+        alone = len(single) == 1 and others
+        strata[np.isin(defects, single)] = others[0][1] if alone else single[0]
+    held_out = int(np.ceil(share * len(defects)))
+    if len(set(strata)) > min(held_out, len(defects) - held_out):
+        strata = np.where(defects == GOOD, GOOD, "defect")
+    return strata
+
+
+def _fold(
+    index: Indices, defects: npt.NDArray[np.str_], groups: Indices | None, folds: int, seed: int, fold: int
+) -> Indices:
+    """Choose fold number `fold` of the samples numbered `index`."""
+    kind = StratifiedKFold if groups is None else StratifiedGroupKFold
+    splitter = kind(n_splits=folds, shuffle=True, random_state=seed)
+    with warnings.catch_warnings():  # types with fewer images than folds are dealt out as far as they go
+        warnings.simplefilter("ignore", UserWarning)
+        try:
+            tests = [
+                test for _, test in splitter.split(index, defects[index], None if groups is None else groups[index])
+            ]
+        except ValueError as error:
+            kept = "" if groups is None else f" of {len(set(groups[index]))} groups (images of a group stay together)"
+            raise WeakspotError(f"{len(index)} images{kept} cannot be split into {folds} folds; add images") from error
+    return np.asarray(index[tests[fold]])
+
+
+def _group_numbers(samples: Sequence[Sample]) -> Indices | None:
+    """Return a group number for each sample, a sample without group being a group of its own; None without groups."""
+    if all(sample.group is None for sample in samples):
+        return None
+    numbers: dict[str | int, int] = {}
+    keys = (number if sample.group is None else sample.group for number, sample in enumerate(samples))
+    return np.array([numbers.setdefault(key, len(numbers)) for key in keys])
+
+
+def _check_settings(test_size: float, val_size: float, seed: int, folds: int | None, fold: int | None) -> None:
+    if folds is None and not (isinstance(test_size, float) and 0 < test_size < 1):
+        raise WeakspotError(f"split.test_size={test_size}: give a fraction between 0 and 1, such as 0.2")
+    if not (isinstance(val_size, float | int) and 0 <= val_size < 1):
+        raise WeakspotError(f"split.val_size={val_size}: give a fraction from 0 to below 1, such as 0.1")
+    if not (isinstance(seed, int) and 0 <= seed < 2**32):
+        raise WeakspotError(f"split.seed={seed}: give a whole number from 0 to 4294967295")
+    if folds is None:
+        if fold is not None:
+            raise WeakspotError(f"split.fold={fold} needs split.folds, the number of folds")
+    elif not (isinstance(folds, int) and folds >= 2):
+        raise WeakspotError(f"split.folds={folds}: give at least 2 folds, or leave it out for a hold-out")
+    elif not (isinstance(fold, int) and 0 <= fold < folds):
+        raise WeakspotError(f"split.fold={fold}: with split.folds={folds} give a fold from 0 to {folds - 1}")
+
+
+def _counts(samples: Sequence[Sample]) -> str:
+    good = sum(sample.is_good for sample in samples)
+    return f"{good} good and {len(samples) - good} defect images"
+
+
+def _check_enough(samples: Sequence[Sample], needed: int) -> None:
+    good = sum(sample.is_good for sample in samples)
+    if min(good, len(samples) - good) < needed:
+        raise WeakspotError(
+            f"{_counts(samples)} are too few to split: every part needs both, so give at least {needed} of each"
+        )
+
+
+def _check_parts(samples: Sequence[Sample], parts: Sequence[Part], wanted: Sequence[str]) -> None:
+    grouped = any(sample.group is not None for sample in samples)
+    for name in wanted:
+        inside = [sample for sample, part in zip(samples, parts, strict=True) if part == name]
+        if len({sample.is_good for sample in inside}) < 2:
+            raise WeakspotError(
+                f"the {name} part would hold {_counts(inside)} of {_counts(samples)} and needs both"
+                f"{' (images of a group stay together)' if grouped else ''}; add images, or change split.test_size, split.val_size or split.folds"
+            )
+
+
+def write_split(path: Path, samples: Sequence[Sample], parts: Sequence[Part], root: Path) -> None:
+    """Write ``split.csv``, whole or not at all.
+
+    Args:
+        path: the file to write.
+        samples: the samples.
+        parts: the part of each.
+        root: paths below it are written relative to it, with forward slashes, others absolute.
+    """
+    table = io.StringIO()
+    writer = csv.writer(table)  # RFC 4180: line breaks in names survive
+    writer.writerow(_COLUMNS)
+    for sample, part in zip(samples, parts, strict=True):
+        mask = "" if sample.mask is None else _relative(sample.mask, root)
+        writer.writerow((_relative(sample.path, root), part, sample.defect, mask, sample.group or ""))
+    write_text(path, table.getvalue(), errors="surrogateescape")  # names that are not UTF-8 come back as they were
+
+
+def read_split(path: Path, root: Path) -> tuple[list[Sample], list[Part]]:
+    """Read what :func:`write_split` wrote.
+
+    Args:
+        path: the file.
+        root: the folder that relative paths start from; it may have moved.
+
+    Raises:
+        WeakspotError: naming the file and what is wrong with it.
+    """
+    try:
+        text = path.read_bytes().decode("utf-8-sig", "surrogateescape")  # a spreadsheet adds the mark
+        rows = list(csv.DictReader(io.StringIO(text, newline=""), strict=True))
+    except (OSError, csv.Error) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise WeakspotError(f"{shown(path)}: cannot be read as a split ({reason}); make the split anew") from error
+    samples: list[Sample] = []
+    parts: list[Part] = []
+    for number, row in enumerate(rows, start=1):
+        part = _PARTS.get(row.get("part") or "")
+        if part is None or not row.get("path") or not row.get("defect"):
+            raise WeakspotError(
+                f"{shown(path)}: image {number} lacks a path, a part ({', '.join(_PARTS)}) or a defect; mend the row"
+            )
+        mask, group = row.get("mask"), row.get("group")
+        samples.append(Sample(root / row["path"], row["defect"], root / mask if mask else None, group or None))
+        parts.append(part)
+    if not samples:
+        raise WeakspotError(f"{shown(path)}: holds no images; make the split anew")
+    return samples, parts
+
+
+_PARTS: dict[str, Part] = {name: name for name in get_args(Part)}
+
+
+def split_hash(samples: Sequence[Sample], parts: Sequence[Part], root: Path) -> str:
+    """Return a SHA-256 (hexadecimal) of who is in which part, the same wherever `root` is and in any order."""
+    rows = sorted((_relative(s.path, root), part, s.defect) for s, part in zip(samples, parts, strict=True))
+    return hashlib.sha256(json.dumps(rows).encode("ascii")).hexdigest()
+
+
+def _relative(path: Path, root: Path) -> str:
+    """Return the path with forward slashes, relative to `root` when it lies below, absolute otherwise.
+
+    Links are not resolved: an image is known by the place where the user put it.
+    """
+    whole, base = (Path(os.path.normpath(each.absolute())) for each in (path, root))
+    return (whole.relative_to(base) if whole.is_relative_to(base) else whole).as_posix()

@@ -1,0 +1,192 @@
+"""What is in a data set and what is wrong with it, as data; ``weakspot check`` prints it."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter, defaultdict
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from weakspot.data.images import ImageInfo, Progress, inspect_images, read_mask
+from weakspot.data.readers import read_samples
+from weakspot.errors import WeakspotError
+from weakspot.files import shown
+from weakspot.types import ANOMALY, GOOD, Sample, Size
+
+
+@dataclass(frozen=True)
+class Duplicates:
+    """Files with the same content.
+
+    Attributes:
+        paths: the files, sorted.
+        defects: their labels, in the same order.
+    """
+
+    paths: tuple[Path, ...]
+    defects: tuple[str, ...]
+
+    @property
+    def contradictory(self) -> bool:
+        """True when the same picture carries different labels."""
+        return len(set(self.defects)) > 1
+
+
+@dataclass(frozen=True)
+class DataSummary:
+    """What :func:`summarize` found.
+
+    Attributes:
+        total: number of images.
+        per_class: images of Good and Anomaly.
+        per_defect: images of Good and each defect type, Good first.
+        per_folder: images of each defect type in ``train`` and ``test``, where the data set has such folders.
+        heights, widths: smallest and largest, of the readable images; (0, 0) without any.
+        sizes: how often each ``(height, width)`` occurs, most common first.
+        modes: how often each pixel format (Pillow's names) occurs, most common first.
+        extensions: how often each file name extension (lower case) occurs, most common first.
+        unreadable: images that cannot be read, and why.
+        missing_masks: defect images without a mask.
+        empty_masks: masks that mark nothing.
+        bad_masks: masks that cannot be read or have another size than their image, and why.
+        duplicates: groups of files with the same content.
+    """
+
+    total: int
+    per_class: dict[str, int]
+    per_defect: dict[str, int]
+    per_folder: dict[str, dict[str, int]]
+    heights: tuple[int, int]
+    widths: tuple[int, int]
+    sizes: dict[Size, int]
+    modes: dict[str, int]
+    extensions: dict[str, int]
+    unreadable: list[tuple[Path, str]]
+    missing_masks: list[Path]
+    empty_masks: list[Path]
+    bad_masks: list[tuple[Path, str]]
+    duplicates: list[Duplicates]
+
+    @property
+    def problems(self) -> list[str]:
+        """What training refuses, a line each: unreadable images, unusable masks, contradicting labels."""
+        contradicting = [
+            f"{shown(group.paths[0])} and {shown(group.paths[-1])} are the same picture with different labels "
+            f"({', '.join(sorted(set(group.defects)))}); remove one"
+            for group in self.contradictions
+        ]
+        return [why for _, why in [*self.unreadable, *self.bad_masks]] + contradicting
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON-ready."""
+        sizes = [{"height": h, "width": w, "count": count} for (h, w), count in self.sizes.items()]
+        return {**asdict(self), "sizes": sizes, "problems": self.problems}
+
+    @property
+    def contradictions(self) -> list[Duplicates]:
+        """Same picture, different labels."""
+        return [group for group in self.duplicates if group.contradictory]
+
+
+def summarize(
+    samples: Sequence[Sample],
+    infos: Sequence[ImageInfo],
+    *,
+    workers: int | None = None,
+    progress: Progress | None = None,
+) -> DataSummary:
+    """Count what is there and collect what is wrong; reads the masks, not the images.
+
+    Args:
+        samples: the samples.
+        infos: what :func:`~weakspot.data.images.inspect_images` told about each.
+        workers: number of threads for the masks; by default one per core, at most 8.
+        progress: called with (done, total) after each mask.
+    """
+    readable = [info for info in infos if info.error is None]
+    counts = Counter(sample.defect for sample in samples)
+    good = counts[GOOD]
+    empty, bad = _check_masks(samples, infos, workers, progress)
+    return DataSummary(
+        total=len(samples),
+        per_class={GOOD: good, ANOMALY: len(samples) - good},
+        per_defect={GOOD: good, **{name: counts[name] for name in sorted(counts) if name != GOOD}},
+        per_folder=_per_folder(samples),
+        heights=_range([info.height for info in readable]),
+        widths=_range([info.width for info in readable]),
+        sizes=dict(Counter((info.height, info.width) for info in readable).most_common()),
+        modes=dict(Counter(info.mode for info in readable).most_common()),
+        extensions=dict(Counter(sample.path.suffix[1:].lower() for sample in samples).most_common()),
+        unreadable=[(info.path, info.error) for info in infos if info.error is not None],
+        missing_masks=[sample.path for sample in samples if not sample.is_good and sample.mask is None],
+        empty_masks=empty,
+        bad_masks=bad,
+        duplicates=_duplicates(samples, infos),
+    )
+
+
+def summarize_folder(
+    folder: Path, layout: str, good_class: str = GOOD, *, progress: Progress | None = None
+) -> DataSummary:
+    """Read, inspect and summarise one data set; `progress` is called with (done, total) after each image.
+
+    Raises:
+        WeakspotError: when the folder is not a data set of this layout.
+    """
+    samples = read_samples(layout, folder, good_class=good_class)
+    infos = inspect_images([sample.path for sample in samples], progress=progress)
+    return summarize(samples, infos)
+
+
+def _range(values: Sequence[int]) -> tuple[int, int]:
+    return (min(values), max(values)) if values else (0, 0)
+
+
+def _per_folder(samples: Sequence[Sample]) -> dict[str, dict[str, int]]:
+    """Count by the folder above the class folder, where that is ``train`` or ``test``."""
+    found: dict[str, Counter[str]] = defaultdict(Counter)
+    for sample in samples:
+        found[sample.path.parent.parent.name][sample.defect] += 1
+    return {name: dict(found[name]) for name in ("train", "test") if name in found}
+
+
+def _check_masks(
+    samples: Sequence[Sample], infos: Sequence[ImageInfo], workers: int | None, progress: Progress | None
+) -> tuple[list[Path], list[tuple[Path, str]]]:
+    """Return the masks that mark nothing, and those that are unusable with the reason."""
+    # Without its image's size a mask cannot be judged; the image itself is reported.
+    todo = [
+        (sample.mask, (info.height, info.width))
+        for sample, info in zip(samples, infos, strict=True)
+        if sample.mask is not None and info.error is None
+    ]
+
+    def check(job: tuple[Path, Size]) -> str | None:
+        try:
+            return None if read_mask(*job).any() else ""
+        except WeakspotError as error:
+            return str(error)
+
+    empty: list[Path] = []
+    bad: list[tuple[Path, str]] = []
+    with ThreadPoolExecutor(workers or min(8, os.cpu_count() or 1)) as pool:
+        for done, ((mask, _), problem) in enumerate(zip(todo, pool.map(check, todo), strict=True), start=1):
+            if problem == "":
+                empty.append(mask)
+            elif problem is not None:
+                bad.append((mask, problem))
+            if progress is not None:
+                progress(done, len(todo))
+    return empty, bad
+
+
+def _duplicates(samples: Sequence[Sample], infos: Sequence[ImageInfo]) -> list[Duplicates]:
+    by_content: dict[str, list[Sample]] = defaultdict(list)
+    for sample, info in zip(samples, infos, strict=True):
+        if info.sha256:
+            by_content[info.sha256].append(sample)
+    groups = [sorted(group, key=lambda sample: sample.path) for group in by_content.values() if len(group) > 1]
+    return [Duplicates(tuple(s.path for s in group), tuple(s.defect for s in group)) for group in groups]

@@ -1,0 +1,208 @@
+"""Measure a model from its saved maps: predictions, classification, localisation, controls. The model is not needed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from weakspot.boxes import BoxRule, boxes_array, upsample
+from weakspot.data.images import read_mask
+from weakspot.data.readers import target_of
+from weakspot.heatmaps import Maps, class_map, margin_map
+from weakspot.maps import MapStore
+from weakspot.metrics import (
+    best_iou,
+    centre_box,
+    classification_metrics,
+    localisation_metrics,
+    mask_boxes,
+    max_box_accuracy,
+    pixel_metrics,
+    pointing_hit,
+    proportion,
+    whole_image_box,
+)
+from weakspot.predictions import draw_boxes, make_prediction
+from weakspot.types import GOOD, BoolArray, Prediction, Sample, Size
+
+SWEEP_STEPS = 39
+PIXEL_BUDGET = 40_000_000
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What an evaluation found.
+
+    Attributes:
+        predictions: one an image, in the store's order.
+        test: ``classification`` and, where masks exist, ``localisation``; for ``metrics.json``.
+        controls: what the whole image and a centre box would have scored.
+        curve: ``thresholds`` and box accuracy at each, for the threshold figure; None without masks.
+    """
+
+    predictions: list[Prediction]
+    test: dict[str, Any]
+    controls: dict[str, Any]
+    curve: dict[str, list[float]] | None
+
+
+@dataclass(frozen=True)
+class Truth:
+    """What the masks say, by position of the image; masks are read again when needed rather than all held in memory.
+
+    Attributes:
+        samples, sizes: the images and their ``(height, width)``.
+        boxes: int ``(n, 4)`` true boxes of each image, one a connected region; empty for Good and where there is no
+            mask or an empty one.
+    """
+
+    samples: Sequence[Sample]
+    sizes: npt.NDArray[np.int64]
+    boxes: list[npt.NDArray[np.int64]]
+
+    @classmethod
+    def read(cls, samples: Sequence[Sample], sizes: npt.NDArray[np.int64]) -> Truth:
+        """Read every mask, checking it against its image's size.
+
+        Raises:
+            WeakspotError: when a mask cannot be read or is of another size; the message names it.
+        """
+        truth = cls(samples, sizes, [])
+        truth.boxes.extend(mask_boxes(truth.mask(i)) for i in range(len(samples)))
+        return truth
+
+    @property
+    def known(self) -> list[int]:
+        """Positions of the defect images with a mask that shows something."""
+        return [i for i, boxes in enumerate(self.boxes) if len(boxes)]
+
+    @property
+    def measurable(self) -> list[int]:
+        """Positions of the images whose every pixel is known: the above and the Good ones."""
+        return [i for i, sample in enumerate(self.samples) if sample.is_good or len(self.boxes[i])]
+
+    def mask(self, index: int) -> BoolArray:
+        """The mask at the original image's size; all False for Good images and where there is none."""
+        sample, (height, width) = self.samples[index], (int(side) for side in self.sizes[index])
+        if sample.is_good or sample.mask is None:
+            return np.zeros((height, width), dtype=bool)
+        return read_mask(sample.mask, (height, width))
+
+
+def evaluate_maps(
+    store: MapStore, samples: Sequence[Sample], classes: Sequence[str], input_size: Size, rule: BoxRule
+) -> Evaluation:
+    """Decide, draw boxes and measure.
+
+    Args:
+        store: logits and maps of the images.
+        samples: the same images, in the same order, with their true labels and masks.
+        classes: class names, ``good`` first.
+        input_size: ``(height, width)`` of the network's input.
+        rule: from evidence to boxes.
+
+    Raises:
+        WeakspotError: when a defect type is not one of `classes`, or a mask is unusable.
+    """
+    targets = [target_of(sample, classes) for sample in samples]
+    truth = Truth.read(samples, store.sizes)
+    predictions = [
+        make_prediction(
+            path, _size(store, i), store.logits[i], store.maps[i], classes, input_size, rule, target=classes[targets[i]]
+        )
+        for i, path in enumerate(store.paths)
+    ]
+    defects = [sample.defect for sample in samples]
+    probabilities = _probabilities(predictions, classes)
+    test: dict[str, Any] = {
+        "classification": classification_metrics(np.array(targets), probabilities, classes, defects)
+    }
+    controls: dict[str, Any] = {}
+    curve = None
+    if truth.known:
+        localisation, curve = _localisation(store, predictions, truth, defects, classes, input_size, rule)
+        test["localisation"] = localisation
+        controls = _controls(store, truth, defects)
+    return Evaluation(predictions, test, controls, curve)
+
+
+def _localisation(
+    store: MapStore,
+    predictions: Sequence[Prediction],
+    truth: Truth,
+    defects: Sequence[str],
+    classes: Sequence[str],
+    input_size: Size,
+    rule: BoxRule,
+) -> tuple[dict[str, Any], dict[str, list[float]]]:
+    metrics = localisation_metrics([boxes_array(p.boxes) for p in predictions], truth.boxes, defects)
+    decided = [classes.index(p.label) for p in predictions]
+    looked_at = [index or _likeliest_defect(store, i) for i, index in enumerate(decided)]
+
+    def evidence(kind: Callable[[Maps, int], Maps], i: int) -> Maps:
+        return upsample(kind(store.maps[i], looked_at[i]), input_size)
+
+    hits = [pointing_hit(evidence(class_map, i), truth.mask(i)) for i in truth.known]
+    measurable = truth.measurable
+    # Memory: all pixels are sorted at once.
+    side = int(np.clip(np.sqrt(PIXEL_BUDGET / max(1, len(measurable))), 64, 512))
+    good = [p for p, defect in zip(predictions, defects, strict=True) if defect == GOOD]
+    thresholds, ious = _sweep(store, decided, truth, input_size, rule)
+    metrics |= {
+        "pointing_game": proportion(sum(hits), len(hits)).as_dict(),
+        "pixel": pixel_metrics(((evidence(margin_map, i), truth.mask(i)) for i in measurable), longest_side=side),
+        "false_boxes_per_100_good": 100 * sum(len(p.boxes) for p in good) / len(good) if good else float("nan"),
+        **max_box_accuracy(ious, thresholds),
+    }
+    curve = {
+        "thresholds": thresholds.tolist(),
+        **{f"box_accuracy_{int(100 * level)}": (ious >= level).mean(axis=1).tolist() for level in (0.3, 0.5, 0.7)},
+    }
+    return metrics, curve
+
+
+def _sweep(
+    store: MapStore, decided: Sequence[int], truth: Truth, input_size: Size, rule: BoxRule
+) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+    """Best IoU of every image with a mask at every threshold: ``(t,)`` and ``(t, n)``."""
+    if rule.threshold_kind == "relative":
+        steps = np.arange(1, SWEEP_STEPS + 1) / (SWEEP_STEPS + 1)
+    else:
+        margins = [margin_map(store.maps[i], decided[i]) for i in truth.known if decided[i]]
+        low, high = (np.quantile(np.concatenate([m.ravel() for m in margins]), [0.5, 0.999])) if margins else (0.0, 1.0)
+        steps = np.linspace(low, high, SWEEP_STEPS)
+    thresholds = np.unique(np.append(steps, rule.threshold))
+    ious = np.zeros((len(thresholds), len(truth.known)))
+    for t, threshold in enumerate(thresholds):
+        at_threshold = replace(rule, threshold=float(threshold))
+        for n, i in enumerate(truth.known):
+            boxes = draw_boxes(store.maps[i], decided[i], _size(store, i), input_size, at_threshold, "")
+            ious[t, n] = best_iou(boxes_array(boxes), truth.boxes[i])
+    return thresholds, ious
+
+
+def _controls(store: MapStore, truth: Truth, defects: Sequence[str]) -> dict[str, Any]:
+    """What boxes that look at nothing would score, drawn on every image with a mask."""
+    guesses = {"whole_image": whole_image_box, "centre_box": centre_box}
+    return {
+        name: localisation_metrics([guess(_size(store, i)) for i in range(len(defects))], truth.boxes, defects)
+        for name, guess in guesses.items()
+    }
+
+
+def _probabilities(predictions: Sequence[Prediction], classes: Sequence[str]) -> npt.NDArray[np.float64]:
+    rows = [{c.name: c.confidence for c in p.classes} for p in predictions]
+    return np.array([[row[name] for name in classes] for row in rows], dtype=np.float64).reshape(-1, len(classes))
+
+
+def _likeliest_defect(store: MapStore, index: int) -> int:
+    return 1 + int(store.logits[index, 1:].argmax())
+
+
+def _size(store: MapStore, index: int) -> Size:
+    height, width = store.sizes[index]
+    return int(height), int(width)

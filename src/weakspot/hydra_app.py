@@ -1,0 +1,148 @@
+"""Hydra for ``weakspot train`` and ``weakspot evaluate``: where the configuration is, and errors people can read."""
+
+from __future__ import annotations
+
+import functools
+import os
+import re
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import hydra
+from hydra.core.global_hydra import GlobalHydra
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override
+from hydra.errors import HydraException
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from weakspot import ui
+from weakspot.errors import WeakspotError, did_you_mean
+
+SWEEP_FLAGS = ("-m", "--multirun")
+SHOW_FLAGS = ("-h", "--help", "--hydra-help", "-c", "--cfg", "-i", "--info", "--version", "--resolve", "-p", "--package")
+
+
+def conf_dir() -> Path:
+    """The folder with the yaml files: inside an installed package, or at the top of a checkout.
+
+    Raises:
+        WeakspotError: when it is in neither place.
+    """
+    package = Path(__file__).resolve().parent
+    for folder in (package / "conf", package.parents[1] / "conf"):
+        if (folder / "train.yaml").is_file():
+            return folder
+    raise WeakspotError(f"the configuration is missing beside {package}; reinstall weakspot")
+
+
+def compose(config_name: str, overrides: Sequence[str] = ()) -> DictConfig:
+    """Compose a configuration as the command line would, for Python and for tests.
+
+    Args:
+        config_name: ``train`` or ``evaluate``.
+        overrides: ``key=value`` strings.
+
+    Raises:
+        WeakspotError: for an unknown key, group or choice, with the nearest valid one.
+    """
+    GlobalHydra.instance().clear()
+    with hydra.initialize_config_dir(str(conf_dir()), version_base="1.3"):
+        try:
+            return hydra.compose(config_name, overrides=list(overrides))
+        except (HydraException, OmegaConfBaseException) as error:
+            raise WeakspotError(_explain(error, config_name, overrides)) from error
+
+
+def run(config_name: str, task: Callable[[DictConfig], Any], arguments: Sequence[str]) -> None:
+    """Run `task` under Hydra with command-line `arguments`: once, or once a cell of a sweep.
+
+    Raises:
+        WeakspotError: for an unknown key, group or choice, and whatever `task` raises.
+    """
+    if not set(arguments) & set(SHOW_FLAGS):
+        _check(config_name, arguments)
+    failures: list[WeakspotError] = []
+
+    @functools.wraps(task)
+    def guarded(config: DictConfig) -> None:
+        # A cell that fails must not stop the others of its sweep; Hydra itself would, with a traceback.
+        try:
+            task(config)
+        except WeakspotError as error:
+            failures.append(error)
+            if sweeping:
+                ui.error(str(error))
+
+    sweeping = bool(set(arguments) & set(SWEEP_FLAGS))
+    main = hydra.main(str(conf_dir()), config_name, version_base="1.3")(guarded)
+    saved, full = sys.argv, os.environ.get("HYDRA_FULL_ERROR")
+    # Hydra shortens tracebacks by itself; ours must reach the one place that prints errors.
+    os.environ["HYDRA_FULL_ERROR"] = "1"
+    try:
+        sys.argv = [f"weakspot {config_name}", *arguments]
+        main()
+    finally:
+        sys.argv = saved
+        os.environ.pop("HYDRA_FULL_ERROR")
+        if full is not None:
+            os.environ["HYDRA_FULL_ERROR"] = full
+    if failures:
+        raise WeakspotError(f"{len(failures)} cell(s) of the sweep failed, see above") if sweeping else failures[0]
+
+
+def _check(config_name: str, arguments: Sequence[str]) -> None:
+    """Compose the first cell, so that a bad key is refused before any work starts."""
+    overrides = [a for a in arguments if not a.startswith("-")]
+    try:
+        parsed = OverridesParser.create().parse_overrides(overrides)
+    except HydraException as error:
+        raise WeakspotError(_explain(error, config_name, overrides)) from error
+    compose(config_name, [_first_choice(override) for override in parsed if not _is_hydra(override)])
+
+
+def _is_hydra(override: Override) -> bool:
+    return override.key_or_group.split("/")[0].split(".")[0] == "hydra"
+
+
+def _first_choice(override: Override) -> str:
+    if not override.is_sweep_override():
+        return str(override.input_line)
+    return f"{override.key_or_group}={next(iter(override.sweep_string_iterator()))}"
+
+
+def _explain(error: Exception, config_name: str, overrides: Sequence[str]) -> str:
+    """One line for one of Hydra's errors, with the nearest valid key."""
+    text = str(error).strip()
+    first = text.splitlines()[0]
+    missing = re.search(r"Could not override '([^']+)'", text) or re.search(r"Could not find '([^']+)'", text)
+    if missing and "/" in missing.group(1):
+        group, _, choice = missing.group(1).rpartition("/")
+        choices = sorted(path.stem for path in (conf_dir() / group).glob("*.yaml"))
+        if choices:
+            return f"{group}={choice} is unknown{did_you_mean(choice, choices)}; choose: {', '.join(choices)}"
+    if missing:
+        key, valid = missing.group(1), _keys(config_name)
+        return f"config key {key} is unknown{did_you_mean(key, valid)}; 'weakspot {config_name} --help' lists them all"
+    mismatch = re.search(r"LexerNoViableAltException|mismatched input|no viable alternative|extraneous input", text)
+    if mismatch or "Error parsing override" in text:
+        bad = next((o for o in overrides if "=" not in o), " ".join(overrides))
+        return f"{bad!r} is not of the form key=value; quote values with spaces or commas: 'data.root=\"my folder\"'"
+    return first
+
+
+def _keys(config_name: str) -> list[str]:
+    """Every valid key and group."""
+    found: list[str] = []
+
+    def walk(node: Any, prefix: str) -> None:  # noqa: ANN401 - yaml
+        for key, value in node.items():
+            found.append(f"{prefix}{key}")
+            if isinstance(value, dict):
+                walk(value, f"{prefix}{key}.")
+
+    extra = ["data=mvtec"] if config_name == "evaluate" else []
+    walk(OmegaConf.to_container(compose(config_name, extra), resolve=False), "")
+    return found + [path.name for path in conf_dir().iterdir() if path.is_dir() and path.name != "hydra"]

@@ -1,0 +1,113 @@
+"""A trained model that takes pictures and gives predictions: :class:`Localizer`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+
+from weakspot.boxes import BoxRule
+from weakspot.data.images import list_images
+from weakspot.data.loading import ImageSource, Loaded, batched, load_images
+from weakspot.model.bundle import BundleMeta, load_bundle
+from weakspot.model.network import CamNet
+from weakspot.predictions import make_prediction
+from weakspot.types import Prediction
+
+
+class Localizer:
+    """Classifies pictures and draws boxes round what made it say "not Good".
+
+    Attributes:
+        meta: classes, preprocessing, box rule and provenance, as the bundle has them.
+        rule: from maps to boxes; may be replaced, for instance to move the threshold.
+        device: where the network runs.
+
+    Example:
+        >>> localizer = Localizer.load("outputs/demo/fabric/…")  # doctest: +SKIP
+        >>> for prediction in localizer.predict(["a.png", "b.png"]):  # doctest: +SKIP
+        ...     print(prediction.path, prediction.label, prediction.boxes)
+    """
+
+    def __init__(self, network: CamNet, meta: BundleMeta, device: str = "auto") -> None:
+        self.device = torch.device(("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device)
+        # Channels last is the faster layout for convolutions on CPUs and GPUs alike.
+        self.network = network.eval().to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.meta = meta
+        self.rule: BoxRule = meta.boxes
+
+    @classmethod
+    def load(cls, path: str | Path, device: str = "auto") -> Localizer:
+        """Load a run folder or a bundle.
+
+        Args:
+            path: a run folder made by ``weakspot train``, or a bundle folder.
+            device: ``auto``, ``cpu``, ``cuda`` or any other name torch knows.
+
+        Raises:
+            WeakspotError: when there is no model, or it is damaged.
+        """
+        return cls(*load_bundle(Path(path)), device=device)
+
+    def predict(self, images: ImageSource | Iterable[ImageSource], *, batch_size: int = 8) -> Iterator[Prediction]:
+        """Predict any number of images, in order and in constant memory.
+
+        Args:
+            images: one image or many: paths, uint8 arrays ``(H, W)``, ``(H, W, 3)`` RGB or ``(H, W, 4)`` RGBA, PIL
+                images; a path may be a folder, which stands for every image in it.
+            batch_size: images in one forward pass.
+
+        Yields:
+            A prediction an image; one that cannot be read has status ``error`` and a message, and the others go on.
+        """
+        for prediction, _ in self.stream(images, batch_size=batch_size):
+            yield prediction
+
+    def stream(
+        self, images: ImageSource | Iterable[ImageSource], *, batch_size: int = 8, keep_image: bool = False
+    ) -> Iterator[tuple[Prediction, Loaded]]:
+        """As :meth:`predict`, with the loaded image beside each prediction (its pixels only if `keep_image`)."""
+        loaded = load_images(_expand(images), self.meta.preprocess, keep_image=keep_image)
+        for batch in batched(loaded, batch_size):
+            yield from zip(self._predict_batch(batch), batch, strict=True)
+
+    def _predict_batch(self, batch: list[Loaded]) -> list[Prediction]:
+        arrays = [item.pixels for item in batch if item.pixels is not None]
+        results: Iterator[tuple[np.ndarray, np.ndarray]] = iter(())
+        if arrays:
+            pixels = torch.from_numpy(np.stack(arrays)).to(self.device, memory_format=torch.channels_last)
+            with torch.inference_mode():
+                output = self.network(pixels)
+            results = zip(output.logits.cpu().numpy(), output.maps.cpu().contiguous().numpy(), strict=True)
+        return [
+            Prediction(item.name, status="error", message=item.error)
+            if item.pixels is None
+            else make_prediction(
+                item.name,
+                item.size,
+                *next(results),
+                self.meta.classes,
+                self.meta.preprocess.image_size,
+                self.rule,
+            )
+            for item in batch
+        ]
+
+    def with_rule(self, **changes: object) -> Localizer:
+        """The same model (not copied) with another box rule, for instance ``with_rule(threshold=0.5)``."""
+        other = Localizer(self.network, self.meta, str(self.device))
+        other.rule = replace(self.rule, **changes)  # type: ignore[arg-type]
+        return other
+
+
+def _expand(images: ImageSource | Iterable[ImageSource]) -> Iterator[ImageSource]:
+    single = isinstance(images, str | Path | Image.Image | np.ndarray)
+    for image in [images] if single else images:  # type: ignore[list-item, union-attr]
+        if isinstance(image, str | Path) and Path(image).is_dir():
+            yield from list_images(Path(image))
+        else:
+            yield image  # type: ignore[misc]

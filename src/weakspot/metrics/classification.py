@@ -1,0 +1,247 @@
+"""How well images are told apart: scikit-learn's values, each with a 95 % interval."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from sklearn.metrics import (
+    average_precision_score,
+    confusion_matrix,
+    precision_recall_fscore_support,
+    roc_auc_score,
+)
+
+from weakspot.metrics.intervals import N_RESAMPLES, Estimate, draw_indices, percentile_estimate, proportion, undefined
+from weakspot.types import GOOD, FloatArray
+
+IntArray = npt.NDArray[np.integer[Any]]
+
+_SEED = 0
+
+
+def classification_metrics(
+    targets: IntArray,
+    probabilities: FloatArray,
+    class_names: Sequence[str],
+    defects: Sequence[str],
+    *,
+    predicted: IntArray | None = None,
+) -> dict[str, Any]:
+    """Measure a classifier on n images; class 0 is Good.
+
+    Accuracy, recall per defect and, for two classes, precision and recall are proportions with Clopper–Pearson
+    intervals. The others have bootstrap intervals over images, stratified by class.
+
+    Args:
+        targets: true classes 0…K-1, shape ``(n,)``; n may be 0.
+        probabilities: in 0…1, shape ``(n, K)``.
+        class_names: K names, at least two.
+        defects: defect type of each image, ``good`` for one without.
+        predicted: predicted classes, shape ``(n,)``; the most probable class where None.
+
+    Returns:
+        Estimates as ``{"value", "n", "low", "high"}``:
+
+        * ``accuracy``; ``balanced_accuracy`` (mean recall of the classes that occur; NaN unless Good and another do);
+        * ``precision``, ``recall``, ``f1``: for two classes those of the other one than Good, n counting images called
+          not-Good, images that are, and all; for more, the mean over the classes that occur (a class never predicted
+          has precision 0 there), NaN as balanced accuracy is;
+        * ``auroc``, ``average_precision``: of not-Good, ranked by ``1 - P(good)``; NaN unless both sides occur;
+        * ``recall_per_defect``: ``{defect: estimate}``, the share of its images that is called anything but Good;
+
+        and plainly ``confusion_matrix`` ``{"labels", "counts"}`` (rows true, columns predicted) and ``per_class``
+        ``{name: {"precision", "recall", "f1", "n"}}``, where precision is NaN for a class never predicted, recall and
+        F1 for one that does not occur.
+
+    Raises:
+        ValueError: when shapes or ranges do not fit.
+    """
+    targets, probabilities, predicted = _checked(targets, probabilities, class_names, defects, predicted)
+    counts = _confusion(targets, predicted, len(class_names))
+    per_class = _per_class(targets, predicted, class_names)
+    return {
+        "accuracy": proportion(np.trace(counts), len(targets)).as_dict(),
+        **_confusion_estimates(counts, list(per_class.values())),
+        **_ranking_estimates(targets, 1.0 - probabilities[:, 0]),
+        "confusion_matrix": {"labels": list(class_names), "counts": counts.tolist()},
+        "per_class": per_class,
+        "recall_per_defect": _recall_per_defect(predicted, defects),
+    }
+
+
+def _checked(
+    targets: IntArray,
+    probabilities: FloatArray,
+    class_names: Sequence[str],
+    defects: Sequence[str],
+    predicted: IntArray | None,
+) -> tuple[IntArray, FloatArray, IntArray]:
+    """Return targets, probabilities and predicted classes, found to fit together."""
+    n, k = len(targets), len(class_names)
+    if k < 2 or len(set(class_names)) != k:
+        raise ValueError(f"there must be two or more different class names, not {list(class_names)}")
+    probabilities = np.asarray(probabilities, dtype=np.float64)
+    if n == 0 and probabilities.size == 0:
+        probabilities = probabilities.reshape(0, k)
+    if probabilities.shape != (n, k) or len(defects) != n:
+        raise ValueError(f"{n} targets of {k} classes, probabilities {probabilities.shape}, {len(defects)} defects")
+    if not ((probabilities >= 0) & (probabilities <= 1)).all():
+        raise ValueError("probabilities must lie in 0…1 and not be NaN")
+    predicted = probabilities.argmax(axis=1) if predicted is None else predicted
+    return _checked_classes(targets, n, k), probabilities, _checked_classes(predicted, n, k)
+
+
+def _checked_classes(classes: IntArray, n: int, k: int) -> IntArray:
+    array = np.asarray(classes)
+    whole = array.astype(np.int64)
+    if array.shape != (n,) or (whole != array).any() or ((whole < 0) | (whole >= k)).any():
+        raise ValueError(f"classes must be {n} whole numbers in 0…{k - 1}")
+    return whole
+
+
+def _confusion(targets: IntArray, predicted: IntArray, k: int) -> IntArray:
+    """Counts ``(k, k)``, rows true, columns predicted; scikit-learn refuses no images at all."""
+    if len(targets) == 0:
+        return np.zeros((k, k), dtype=np.int64)
+    return np.asarray(confusion_matrix(targets, predicted, labels=np.arange(k)))
+
+
+def _per_class(targets: IntArray, predicted: IntArray, class_names: Sequence[str]) -> dict[str, dict[str, Any]]:
+    """One class against the rest, in the order of the classes."""
+    if len(targets) == 0:
+        return {name: {"precision": math.nan, "recall": math.nan, "f1": math.nan, "n": 0} for name in class_names}
+    precision, recall, f1, support = precision_recall_fscore_support(
+        targets, predicted, labels=np.arange(len(class_names)), average=None, zero_division=np.nan
+    )
+    return {
+        name: {
+            "precision": float(precision[i]),
+            "recall": float(recall[i]),
+            "f1": float(f1[i]) if support[i] else math.nan,
+            "n": int(support[i]),
+        }
+        for i, name in enumerate(class_names)
+    }
+
+
+def _confusion_estimates(counts: IntArray, per_class: list[dict[str, Any]]) -> dict[str, dict[str, Any]]:
+    """Balanced accuracy, precision, recall and F1 with their intervals; `counts` has shape ``(K, K)``."""
+    n, resamples = int(counts.sum()), _resampled_confusion(counts)
+    occurring = [row for row in per_class if row["n"]]
+    comparable = bool(per_class[0]["n"]) and len(occurring) > 1
+
+    def averaged(name: str) -> Estimate:
+        if not comparable:
+            return undefined(n)
+        value = np.mean(np.nan_to_num([row[name] for row in occurring]))
+        return percentile_estimate(float(value), n, macro_scores(resamples)[name])
+
+    if len(per_class) > 2:
+        others = {name: averaged(name) for name in ("precision", "recall", "f1")}
+    else:
+        right = counts[1, 1]
+        others = {
+            "precision": proportion(right, counts[:, 1].sum()),
+            "recall": proportion(right, counts[1].sum()),
+            "f1": percentile_estimate(per_class[1]["f1"], n, class_scores(resamples)["f1"][:, 1]),
+        }
+    estimates = {"balanced_accuracy": averaged("recall"), **others}
+    return {name: estimate.as_dict() for name, estimate in estimates.items()}
+
+
+def _resampled_confusion(counts: IntArray) -> IntArray:
+    """Resample images within their true class: ``(K, K)`` → ``(resamples, K, K)``.
+
+    Drawing the images of a class with replacement makes its row of the confusion matrix multinomial.
+    """
+    rng = np.random.default_rng(_SEED)
+    rows = [
+        rng.multinomial(row.sum(), row / row.sum(), N_RESAMPLES)
+        if row.any()
+        else np.zeros((N_RESAMPLES, len(row)), dtype=np.int64)
+        for row in counts
+    ]
+    return np.stack(rows, axis=1)
+
+
+def class_scores(counts: IntArray) -> dict[str, npt.NDArray[np.float64]]:
+    """Precision, recall and F1 of each class: counts ``(r, K, K)`` → ``{name: (r, K)}``, 0 where undefined."""
+    right = np.diagonal(counts, axis1=1, axis2=2).astype(np.float64)
+    called, true = counts.sum(axis=1), counts.sum(axis=2)
+    return {
+        "precision": right / np.maximum(called, 1),
+        "recall": right / np.maximum(true, 1),
+        "f1": 2 * right / np.maximum(called + true, 1),
+    }
+
+
+def macro_scores(counts: IntArray) -> dict[str, npt.NDArray[np.float64]]:
+    """Mean of :func:`class_scores` over the classes that occur: counts ``(r, K, K)`` → ``{name: (r,)}``."""
+    occurs = counts.sum(axis=2) > 0
+    return {
+        name: (values * occurs).sum(axis=1) / np.maximum(occurs.sum(axis=1), 1)
+        for name, values in class_scores(counts).items()
+    }
+
+
+def _ranking_estimates(targets: IntArray, scores: FloatArray) -> dict[str, dict[str, Any]]:
+    """AUROC and average precision of not-Good with their intervals; scores ``(n,)``, higher is less Good."""
+    positive = targets != 0
+    if positive.all() or not positive.any():
+        return {name: undefined(len(targets)).as_dict() for name in ("auroc", "average_precision")}
+    ranking = ranker(positive, scores)
+    chunks = [ranking(_times_drawn(draws)) for draws in draw_indices(targets, N_RESAMPLES, _SEED)]
+    values = {"auroc": roc_auc_score(positive, scores), "average_precision": average_precision_score(positive, scores)}
+    return {
+        name: percentile_estimate(
+            float(value), len(targets), np.concatenate([chunk[name] for chunk in chunks])
+        ).as_dict()
+        for name, value in values.items()
+    }
+
+
+def _times_drawn(draws: npt.NDArray[np.intp]) -> npt.NDArray[np.intp]:
+    """How often each image is in each resample: indices ``(r, n)`` → counts ``(r, n)``."""
+    r, n = draws.shape
+    return np.bincount((draws + n * np.arange(r)[:, None]).ravel(), minlength=r * n).reshape(r, n)
+
+
+def ranker(
+    positive: npt.NDArray[np.bool_], scores: FloatArray
+) -> Callable[[npt.NDArray[np.intp]], dict[str, npt.NDArray[np.float64]]]:
+    """Sort once, then get AUROC and average precision of many resamples at a time.
+
+    Args:
+        positive: shape ``(n,)``, both sides occurring.
+        scores: shape ``(n,)``; equal scores are one step of the curve, as in scikit-learn.
+
+    Returns:
+        A function from how often each image is drawn, ``(r, n)``, to ``{"auroc": (r,), "average_precision": (r,)}``.
+    """
+    order = np.argsort(-scores, kind="stable")
+    steps = np.append(np.flatnonzero(np.diff(scores[order])), len(order) - 1)
+    hit = positive[order]
+
+    def ranking(times: npt.NDArray[np.intp]) -> dict[str, npt.NDArray[np.float64]]:
+        drawn = times[:, order]
+        hits = np.cumsum(drawn * hit, axis=1)[:, steps].astype(np.float64)
+        misses = np.cumsum(drawn * ~hit, axis=1)[:, steps].astype(np.float64)
+        new_hits, new_misses = np.diff(hits, axis=1, prepend=0), np.diff(misses, axis=1, prepend=0)
+        area = (new_misses * (hits - new_hits / 2)).sum(axis=1)
+        precise = (new_hits * hits / np.maximum(hits + misses, 1)).sum(axis=1)
+        return {"auroc": area / (hits[:, -1] * misses[:, -1]), "average_precision": precise / hits[:, -1]}
+
+    return ranking
+
+
+def _recall_per_defect(predicted: IntArray, defects: Sequence[str]) -> dict[str, dict[str, Any]]:
+    """Share of each defect's images called anything but Good, sorted by name, without ``good``."""
+    names = np.array(defects, dtype=object)
+    return {
+        name: proportion(((names == name) & (predicted != 0)).sum(), (names == name).sum()).as_dict()
+        for name in sorted(set(defects) - {GOOD})
+    }

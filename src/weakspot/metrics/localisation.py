@@ -1,0 +1,324 @@
+"""How well boxes and evidence fit the masks.
+
+Ground truth of an image is one box per 8-connected component of its mask, and the image counts as localised when any
+predicted box reaches the IoU with any of them: MaxBoxAccV2 of Choe et al., "Evaluating Weakly Supervised Object
+Localization Methods Right" (CVPR 2020, PAMI 2022), except that the threshold is not picked on the test part. Where it
+is, the key says ``oracle``. Boxes are half-open ``[x0, y0, x1, y1]`` in original pixels, as float arrays ``(n, 4)``.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from sklearn.metrics import auc, roc_curve
+
+from weakspot.boxes import label_regions, scale_min_max, upsample
+from weakspot.errors import WeakspotError
+from weakspot.metrics.intervals import bootstrap, proportion
+from weakspot.types import GOOD, BoolArray, FloatArray, Size
+
+IOU_LEVELS = (0.3, 0.5, 0.7)
+"""The IoU levels of MaxBoxAccV2."""
+
+BoxArray = npt.NDArray[np.number[Any]]
+
+
+def box_iou(a: BoxArray, b: BoxArray) -> npt.NDArray[np.float64]:
+    """Intersection over union of every box of `a` with every box of `b`.
+
+    Args:
+        a: shape ``(n, 4)``, half-open xyxy; n may be 0.
+        b: shape ``(m, 4)``; m may be 0.
+
+    Returns:
+        Shape ``(n, m)``, in 0…1.
+
+    Raises:
+        ValueError: for a wrong shape, a box without area, NaN or infinity.
+    """
+    first, second = _checked_boxes(a)[:, None], _checked_boxes(b)[None]
+    sides = np.minimum(first[..., 2:], second[..., 2:]) - np.maximum(first[..., :2], second[..., :2])
+    overlap = np.clip(sides, 0, None).prod(axis=-1)
+    areas = (first[..., 2:] - first[..., :2]).prod(axis=-1) + (second[..., 2:] - second[..., :2]).prod(axis=-1)
+    return np.asarray(overlap / (areas - overlap))
+
+
+def mask_boxes(mask: BoolArray) -> npt.NDArray[np.int64]:
+    """Return one half-open box per 8-connected component of a mask.
+
+    Use the mask at full resolution: small components would be lost in a smaller one.
+
+    Args:
+        mask: shape ``(height, width)``, non-zero = defect.
+
+    Returns:
+        Shape ``(k, 4)``, xyxy in pixels of the mask, from top to bottom, then left to right.
+
+    Raises:
+        ValueError: when `mask` is not two-dimensional or empty.
+    """
+    corners, _, _ = label_regions(_checked_mask(mask))
+    return corners[np.lexsort((corners[:, 0], corners[:, 1]))]
+
+
+def best_iou(predicted: BoxArray, truth: BoxArray) -> float:
+    """Return the highest IoU of any predicted box with any true one.
+
+    Args:
+        predicted: shape ``(n, 4)``.
+        truth: shape ``(m, 4)``.
+
+    Returns:
+        In 0…1; 0 where nothing is predicted, NaN where there is no true box (nothing to find).
+
+    Raises:
+        ValueError: as :func:`box_iou`.
+    """
+    overlaps = box_iou(predicted, truth)
+    if overlaps.shape[1] == 0:
+        return math.nan
+    return float(overlaps.max(initial=0.0))
+
+
+def box_accuracy(ious: FloatArray) -> dict[str, Any]:
+    """Share of images whose best IoU reaches 0.3, 0.5 and 0.7 (BoxAcc, Choe et al. 2020).
+
+    Args:
+        ious: :func:`best_iou` of each image, shape ``(n,)``, in 0…1; n may be 0.
+
+    Returns:
+        ``n`` and estimates as dictionaries: ``box_accuracy_30``, ``_50`` and ``_70`` with Clopper–Pearson intervals;
+        ``v2``, their mean, and ``mean_iou`` with bootstrap intervals. All NaN for no image.
+
+    Raises:
+        ValueError: for a wrong shape or values outside 0…1, NaN included.
+    """
+    ious = _checked_ious(ious, ndim=1)
+    reached = ious[:, None] >= np.array(IOU_LEVELS)
+    at_levels = {
+        f"box_accuracy_{_percent(level)}": proportion(reached[:, i].sum(), len(ious)).as_dict()
+        for i, level in enumerate(IOU_LEVELS)
+    }
+    return {
+        "n": len(ious),
+        **at_levels,
+        "v2": bootstrap(np.mean, [reached.mean(axis=1)]).as_dict(),
+        "mean_iou": bootstrap(np.mean, [ious]).as_dict(),
+    }
+
+
+def max_box_accuracy(ious: FloatArray, thresholds: FloatArray) -> dict[str, Any]:
+    """What the best threshold would have reached, had one known the masks (MaxBoxAcc and V2, Choe et al. 2020).
+
+    Args:
+        ious: :func:`best_iou` of each image at each threshold, shape ``(t, n)``, in 0…1.
+        thresholds: shape ``(t,)``.
+
+    Returns:
+        ``oracle_n``; ``oracle_box_accuracy_30`` (50, 70), each with its own best threshold
+        ``oracle_threshold_30`` (50, 70); ``oracle_v2``, the mean of the three; ``oracle_single_v2`` and
+        ``oracle_single_threshold`` for the one threshold whose own v2 is best. Of equally good thresholds the first
+        given. Plain floats, NaN for no image or no threshold.
+
+    Raises:
+        ValueError: when shapes do not fit or IoUs lie outside 0…1.
+    """
+    ious, thresholds = _checked_ious(ious, ndim=2), np.asarray(thresholds, dtype=np.float64)
+    if thresholds.shape != ious.shape[:1]:
+        raise ValueError(f"thresholds {thresholds.shape} do not fit ious {ious.shape}, which must be (t, n)")
+    keys = [f"{_percent(level)}" for level in IOU_LEVELS]
+    if ious.size == 0:
+        accuracy, best, single = np.full((1, len(keys)), math.nan), [0] * len(keys), 0
+        thresholds = np.array([math.nan])
+    else:
+        accuracy = np.stack([(ious >= level).mean(axis=1) for level in IOU_LEVELS], axis=1)
+        best, single = accuracy.argmax(axis=0).tolist(), int(accuracy.mean(axis=1).argmax())
+    at_best = [float(accuracy[row, column]) for column, row in enumerate(best)]
+    return {
+        "oracle_n": ious.shape[1],
+        **{f"oracle_box_accuracy_{key}": value for key, value in zip(keys, at_best, strict=True)},
+        **{f"oracle_threshold_{key}": float(thresholds[row]) for key, row in zip(keys, best, strict=True)},
+        "oracle_v2": float(np.mean(at_best)),
+        "oracle_single_v2": float(accuracy[single].mean()),
+        "oracle_single_threshold": float(thresholds[single]),
+    }
+
+
+def localisation_metrics(
+    predicted: Sequence[BoxArray], truth: Sequence[BoxArray], defects: Sequence[str]
+) -> dict[str, Any]:
+    """Measure predicted boxes against true ones, over all images and per defect.
+
+    Images without a true box are left out: Good ones silently, those with a defect counted.
+
+    Args:
+        predicted: for each image, shape ``(k, 4)``; k may be 0.
+        truth: for each image, shape ``(m, 4)``, from :func:`mask_boxes`; m may be 0.
+        defects: defect type of each image, ``good`` for one without.
+
+    Returns:
+        :func:`box_accuracy` over the images with truth, ``mean_boxes`` (predicted boxes per such image; NaN for none),
+        ``n_without_truth`` (defect images left out) and ``per_defect`` ``{defect: box_accuracy}``, sorted by name.
+
+    Raises:
+        ValueError: when lengths differ, or as :func:`box_iou`.
+    """
+    if not len(predicted) == len(truth) == len(defects):
+        raise ValueError(f"{len(predicted)} predicted, {len(truth)} true, {len(defects)} defects: lengths differ")
+    ious = np.array([best_iou(p, t) for p, t in zip(predicted, truth, strict=True)], dtype=np.float64)
+    names, measured = np.array(defects, dtype=object), ~np.isnan(ious)
+    boxes = [len(p) for p, known in zip(predicted, measured, strict=True) if known]
+    return {
+        **box_accuracy(ious[measured]),
+        "mean_boxes": float(np.mean(boxes)) if boxes else math.nan,
+        "n_without_truth": int((~measured & (names != GOOD)).sum()),
+        "per_defect": {name: box_accuracy(ious[measured & (names == name)]) for name in sorted(set(defects) - {GOOD})},
+    }
+
+
+def pointing_hit(evidence: FloatArray, mask: BoolArray) -> bool:
+    """Tell whether the strongest point of the evidence lies on the defect.
+
+    The pointing game of Zhang et al., "Top-Down Neural Attention by Excitation Backprop" (IJCV 2018), without
+    tolerance. The point is the centre of the first highest cell.
+
+    Args:
+        evidence: shape ``(h, w)``.
+        mask: shape ``(height, width)`` of the original image, non-zero = defect.
+
+    Returns:
+        False also for a flat map, which points nowhere.
+
+    Raises:
+        WeakspotError: when the evidence holds NaN or infinity.
+        ValueError: when either is not two-dimensional or empty.
+    """
+    evidence, mask = _checked_evidence(evidence), _checked_mask(mask)
+    if scale_min_max(evidence) is None:
+        return False
+    row, column = np.unravel_index(int(evidence.argmax()), evidence.shape)
+    y = _cell_centres(evidence.shape[0], mask.shape[0])[row]
+    x = _cell_centres(evidence.shape[1], mask.shape[1])[column]
+    return bool(mask[y, x])
+
+
+def pixel_metrics(pairs: Iterable[tuple[FloatArray, BoolArray]], *, longest_side: int = 512) -> dict[str, Any]:
+    """AUROC and average precision of single pixels, pooled over all images.
+
+    To bound memory, each image is compared on a grid of its own: the original size, scaled so that the longer side is
+    at most `longest_side`. Evidence is resized bilinearly, the mask to its nearest pixel. A hundred images of 512×512
+    take about 1.7 GB and 10 s, a `longest_side` of 256 a quarter. No interval: pixels of an image are not independent.
+
+    Args:
+        pairs: for each image, evidence ``(h, w)``, comparable between images, and mask ``(height, width)``, non-zero =
+            defect, all False for a Good image; taken one at a time.
+        longest_side: in pixels.
+
+    Returns:
+        ``pixel_auroc``, ``pixel_average_precision`` (0…1; NaN unless both kinds of pixels occur), ``n`` (images) and
+        ``n_defect_images`` (with a defect pixel left on the grid).
+
+    Raises:
+        WeakspotError: when evidence holds NaN or infinity.
+        ValueError: when an array is not two-dimensional or empty.
+    """
+    scores, truths = [], []
+    for evidence, any_mask in pairs:
+        mask = _checked_mask(any_mask)
+        grid = _grid(mask.shape, longest_side)
+        scores.append(upsample(_checked_evidence(evidence), grid).ravel())
+        truths.append(_nearest(mask, grid).ravel())
+    result = {"pixel_auroc": math.nan, "pixel_average_precision": math.nan}
+    if any(t.any() for t in truths) and not all(t.all() for t in truths):
+        area, precision = _curve_areas(np.concatenate(truths), np.concatenate(scores))
+        result = {"pixel_auroc": area, "pixel_average_precision": precision}
+    return {**result, "n": len(truths), "n_defect_images": sum(bool(t.any()) for t in truths)}
+
+
+def centre_box(size: Size, fraction: float = 0.5) -> npt.NDArray[np.float64]:
+    """Return the centred box with `fraction` (0…1) of each side of an image, shape ``(1, 4)``: a baseline to beat.
+
+    Args:
+        size: ``(height, width)`` of the image in pixels.
+        fraction: share of the height and of the width, in (0, 1].
+
+    Raises:
+        ValueError: when `fraction` is outside (0, 1].
+    """
+    if not 0 < fraction <= 1:
+        raise ValueError(f"fraction must lie in (0, 1], not {fraction}")
+    height, width = size
+    margin = (1 - fraction) / 2
+    return np.array([[margin * width, margin * height, (1 - margin) * width, (1 - margin) * height]])
+
+
+def whole_image_box(size: Size) -> npt.NDArray[np.float64]:
+    """Return the box of a whole image of `size` ``(height, width)``, shape ``(1, 4)``: a baseline to beat."""
+    return centre_box(size, fraction=1.0)
+
+
+def _grid(shape: tuple[int, ...], longest_side: int) -> Size:
+    """``(height, width)`` scaled down, never up, so that neither side is longer than `longest_side`."""
+    height, width = shape
+    longest = max(height, width, longest_side)
+    return max(1, height * longest_side // longest), max(1, width * longest_side // longest)
+
+
+def _cell_centres(cells: int, pixels: int) -> npt.NDArray[np.int64]:
+    """The pixel under the centre of each of `cells` equal cells laid over `pixels`; exact."""
+    return (2 * np.arange(cells, dtype=np.int64) + 1) * pixels // (2 * cells)
+
+
+def _nearest(mask: BoolArray, size: Size) -> BoolArray:
+    rows, columns = _cell_centres(size[0], mask.shape[0]), _cell_centres(size[1], mask.shape[1])
+    return np.asarray(mask[np.ix_(rows, columns)])
+
+
+def _curve_areas(truth: BoolArray, scores: FloatArray) -> tuple[float, float]:
+    """AUROC and average precision from one curve: scikit-learn's two functions would sort millions of pixels twice."""
+    false_rate, true_rate, _ = roc_curve(truth, scores, drop_intermediate=False)
+    hits, misses = true_rate * truth.sum(), false_rate * (~truth).sum()
+    precision = hits[1:] / (hits[1:] + misses[1:])
+    return float(auc(false_rate, true_rate)), float((np.diff(true_rate) * precision).sum())
+
+
+def _percent(level: float) -> int:
+    return round(100 * level)
+
+
+def _checked_boxes(boxes: BoxArray) -> npt.NDArray[np.float64]:
+    array = np.asarray(boxes, dtype=np.float64)
+    if array.size == 0:
+        return array.reshape(0, 4)
+    if array.ndim != 2 or array.shape[1] != 4 or not np.isfinite(array).all():
+        raise ValueError(f"boxes must be finite and of shape (n, 4), not {array.shape}")
+    if not (array[:, :2] < array[:, 2:]).all():
+        raise ValueError("boxes must be [x0, y0, x1, y1] with x0 < x1 and y0 < y1")
+    return array
+
+
+def _checked_ious(ious: FloatArray, ndim: int) -> npt.NDArray[np.float64]:
+    array = np.asarray(ious, dtype=np.float64)
+    if array.ndim != ndim or not ((array >= 0) & (array <= 1)).all():
+        raise ValueError(f"IoUs must have {ndim} dimension(s), not {array.ndim}, and lie in 0…1, NaN excluded")
+    return array
+
+
+def _checked_mask(mask: BoolArray) -> BoolArray:
+    array = np.asarray(mask)
+    if array.ndim != 2 or array.size == 0:
+        raise ValueError(f"a mask must have shape (height, width) and not be empty, not {array.shape}")
+    return np.asarray(array != 0)
+
+
+def _checked_evidence(evidence: FloatArray) -> FloatArray:
+    array = np.asarray(evidence)
+    if not np.isfinite(array).all():
+        raise WeakspotError("the evidence holds NaN or infinity, so it cannot be measured; check weights and training")
+    if array.ndim != 2 or array.size == 0:
+        raise ValueError(f"evidence must have shape (height, width) and not be empty, not {array.shape}")
+    return array

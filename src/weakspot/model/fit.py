@@ -1,0 +1,147 @@
+"""Fit the tail and the dense layer with Lightning: callbacks, checkpoints, loggers, and how long it will take."""
+
+from __future__ import annotations
+
+import logging
+import time
+import warnings
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+from pytorch_lightning.callbacks import Callback, EarlyStopping, ModelCheckpoint, RichProgressBar
+from pytorch_lightning.loggers import CSVLogger, TensorBoardLogger
+from pytorch_lightning.utilities.exceptions import MisconfigurationException
+from torch.nn import functional
+
+from weakspot.config import TrainerConfig
+from weakspot.data.datamodule import DataModule
+from weakspot.errors import WeakspotError
+from weakspot.model.module import ClassifierModule
+
+log = logging.getLogger(__name__)
+
+CHECKPOINT = "last.ckpt"
+
+
+@dataclass(frozen=True)
+class FitSummary:
+    """What training came to.
+
+    Attributes:
+        epochs: number of epochs, resumed ones included.
+        seconds: wall-clock time of this session's training.
+        history: one dictionary an epoch: ``epoch``, ``seconds``, and what was logged (``train/loss``, …).
+    """
+
+    epochs: int
+    seconds: float
+    history: list[dict[str, float]]
+
+
+def fit(module: ClassifierModule, data: DataModule, settings: TrainerConfig, folder: Path) -> FitSummary:
+    """Train `module` in place; resume from ``checkpoints/last.ckpt`` in `folder` where there is one.
+
+    Args:
+        module: the network with its loss and optimiser.
+        data: training and validation batches.
+        settings: the ``trainer`` group of the configuration.
+        folder: run folder; gets ``checkpoints/`` and ``logs/`` (CSV and TensorBoard).
+
+    Raises:
+        WeakspotError: when the device is not there, or the loss becomes NaN.
+    """
+    checkpoint = folder / "checkpoints" / CHECKPOINT
+    history = History()
+    trainer = _trainer(settings, folder, history)
+    start = time.monotonic()
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", module="pytorch_lightning")
+        warnings.filterwarnings("ignore", module="torch.utils.data")
+        trainer.fit(module, data, ckpt_path=str(checkpoint) if checkpoint.is_file() else None)
+    if trainer.interrupted:
+        raise KeyboardInterrupt
+    if not all(torch.isfinite(p).all() for p in module.parameters()):
+        raise WeakspotError("training diverged (weights are NaN); lower model.optimizer.lr")
+    return FitSummary(trainer.current_epoch, time.monotonic() - start, history.epochs)
+
+
+def estimate_minutes(module: ClassifierModule, data: DataModule, max_epochs: int) -> float:
+    """Minutes that training takes at most, from timing one batch here and now; nothing is changed by it."""
+    inputs, targets = next(iter(data.train_dataloader()))
+    batches = len(data.train_dataloader())
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    module.to(device)
+    inputs, targets = inputs.to(device), targets.to(device)
+    seconds = 0.0
+    for _ in range(2):  # the first call pays for warming up
+        start = time.monotonic()
+        functional.cross_entropy(module(inputs), targets).backward()  # type: ignore[no-untyped-call]
+        seconds = time.monotonic() - start
+    module.zero_grad(set_to_none=True)
+    return seconds * batches * max_epochs / 60
+
+
+class History(Callback):
+    """One dictionary and one line in the log an epoch; kept in the checkpoint, so that it survives a resume."""
+
+    def __init__(self) -> None:
+        self.epochs: list[dict[str, float]] = []
+        self._start = time.monotonic()
+
+    def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Start the epoch's clock."""
+        self._start = time.monotonic()
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Keep what was logged."""
+        values = {name: float(value) for name, value in sorted(trainer.callback_metrics.items())}
+        self.epochs.append({"epoch": trainer.current_epoch + 1, "seconds": time.monotonic() - self._start, **values})
+        log.info("epoch %d: %s", trainer.current_epoch + 1, ", ".join(f"{k} {v:.4f}" for k, v in values.items()))
+
+    def state_dict(self) -> dict[str, Any]:
+        """For the checkpoint."""
+        return {"epochs": self.epochs}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """From the checkpoint."""
+        self.epochs = list(state_dict["epochs"])
+
+
+def _trainer(settings: TrainerConfig, folder: Path, history: History) -> pl.Trainer:
+    for name in ("pytorch_lightning", "lightning.pytorch", "pytorch_lightning.utilities.rank_zero"):
+        logging.getLogger(name).setLevel(logging.WARNING)
+    callbacks: list[Callback] = [
+        ModelCheckpoint(
+            folder / "checkpoints", filename=Path(CHECKPOINT).stem, enable_version_counter=False,
+            save_on_train_epoch_end=True,
+        ),
+        history,
+        RichProgressBar(leave=True),
+    ]  # fmt: skip
+    if settings.stop_at_accuracy is not None:
+        callbacks.append(
+            EarlyStopping(
+                "train/accuracy", mode="max", patience=settings.max_epochs, check_on_train_epoch_end=True,
+                stopping_threshold=settings.stop_at_accuracy - 1e-6,  # Lightning wants it exceeded, we want it reached
+                check_finite=False,
+            )
+        )  # fmt: skip
+    try:
+        return pl.Trainer(
+            accelerator=settings.accelerator,
+            devices=1,
+            max_epochs=settings.max_epochs,
+            callbacks=callbacks,
+            logger=[CSVLogger(folder, "logs", "csv"), TensorBoardLogger(folder, "logs", "tensorboard")],
+            num_sanity_val_steps=0,
+            log_every_n_steps=1,
+            enable_model_summary=False,
+            reload_dataloaders_every_n_epochs=1,
+        )
+    except (ValueError, RuntimeError, MisconfigurationException) as error:
+        raise WeakspotError(
+            f"trainer.accelerator={settings.accelerator}: {str(error).splitlines()[0]}; try trainer.accelerator=cpu"
+        ) from error

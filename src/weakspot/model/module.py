@@ -1,0 +1,97 @@
+"""The Lightning wrapper round :class:`weakspot.model.network.CamNet`: loss, optimiser, metrics."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+
+import pytorch_lightning as pl
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+from torchmetrics.classification import MulticlassAccuracy
+
+from weakspot.errors import WeakspotError
+from weakspot.model.network import CamNet
+
+OptimizerFactory = Callable[[Iterable[nn.Parameter]], torch.optim.Optimizer]
+
+
+class ClassifierModule(pl.LightningModule):
+    """Trains the tail and the dense layer with class-weighted cross-entropy.
+
+    Args:
+        network: logits and maps in one pass; its stem stays frozen.
+        class_weights: one weight a class, Good first.
+        optimizer: makes the optimiser from the trained parameters.
+        on_features: batches hold the stem's features rather than images.
+
+    A batch is ``(inputs, targets)``: float32 ``(n, 3, H, W)`` or ``(n, channels, h, w)``, and int64 ``(n,)``.
+    Logged each epoch: ``train/loss``, ``train/accuracy``, ``val/loss``, ``val/balanced_accuracy``.
+    """
+
+    class_weights: Tensor
+
+    def __init__(
+        self, network: CamNet, class_weights: Sequence[float], optimizer: OptimizerFactory, *, on_features: bool
+    ) -> None:
+        super().__init__()
+        self.network = network
+        self.optimizer = optimizer
+        self.on_features = on_features
+        self.register_buffer("class_weights", torch.tensor(class_weights, dtype=torch.float32), persistent=False)
+        self.train_accuracy = MulticlassAccuracy(num_classes=network.classes, average="micro")
+        self.val_accuracy = MulticlassAccuracy(num_classes=network.classes, average="macro")
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        """Logits ``(n, classes)`` of a batch of images or features."""
+        run = self.network.forward_tail if self.on_features else self.network
+        logits: Tensor = run(inputs).logits
+        return logits
+
+    def training_step(self, batch: tuple[Tensor, Tensor], batch_index: int) -> Tensor:
+        """Loss of one batch."""
+        inputs, targets = batch
+        logits = self(inputs)
+        loss = functional.cross_entropy(logits, targets, weight=self.class_weights)
+        self.train_accuracy(logits, targets)
+        self.log("train/loss", loss, on_step=False, on_epoch=True, prog_bar=True, batch_size=len(targets))
+        self.log("train/accuracy", self.train_accuracy, on_step=False, on_epoch=True, prog_bar=True)
+        return loss
+
+    def validation_step(self, batch: tuple[Tensor, Tensor], batch_index: int) -> None:
+        """Log loss and balanced accuracy of the validation part."""
+        inputs, targets = batch
+        logits = self(inputs)
+        loss = functional.cross_entropy(logits, targets, weight=self.class_weights)
+        self.val_accuracy(logits, targets)
+        self.log("val/loss", loss, prog_bar=True, batch_size=len(targets))
+        self.log("val/balanced_accuracy", self.val_accuracy, prog_bar=True)
+
+    def configure_optimizers(self) -> torch.optim.Optimizer:
+        """The optimiser over whatever is not frozen."""
+        return self.optimizer([p for p in self.network.parameters() if p.requires_grad])
+
+
+def class_weights(setting: str | Sequence[float], targets: Sequence[int], classes: int) -> list[float]:
+    """Weights of the loss, one a class.
+
+    Args:
+        setting: ``balanced`` (n / (classes × n_class), as scikit-learn has it), or numbers: one a class, or two
+            (Good, every defect class).
+        targets: class index of every training image.
+        classes: number of classes.
+
+    Raises:
+        WeakspotError: for anything else, a wrong number of weights, or a weight that is not positive.
+    """
+    if isinstance(setting, str):
+        if setting != "balanced":
+            raise WeakspotError(f"model.class_weights={setting} is neither 'balanced' nor a list such as [1,3]")
+        counts = [max(1, sum(1 for target in targets if target == k)) for k in range(classes)]
+        return [len(targets) / (classes * count) for count in counts]
+    weights = [float(weight) for weight in setting]
+    if len(weights) == 2 and classes > 2:
+        weights = [weights[0]] + [weights[1]] * (classes - 1)
+    if len(weights) != classes or min(weights) <= 0:
+        raise WeakspotError(f"model.class_weights={list(setting)} must be {classes} positive numbers, Good first")
+    return weights

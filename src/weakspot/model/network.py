@@ -1,0 +1,142 @@
+"""Backbone + global average pooling + one dense layer: logits and class activation maps from one pass.
+
+The class activation map of class k is Σ_c w_kc · A_c, with A the last convolution's activations after ReLU
+(Zhou et al., "Learning Deep Features for Discriminative Localization", CVPR 2016). Global average pooling and the
+dense layer are linear, so the mean of that map plus the bias *is* the logit: the network computes the maps with a
+1×1 convolution and averages them, and the two can never disagree.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+from torchvision.models import vgg
+
+from weakspot.errors import WeakspotError, did_you_mean
+
+
+class CamOutput(NamedTuple):
+    """Result of one forward pass.
+
+    Attributes:
+        logits: ``(batch, classes)``; class 0 is Good.
+        maps: ``(batch, classes, height, width)``, raw; ``maps.mean((2, 3)) + bias == logits``.
+    """
+
+    logits: Tensor
+    maps: Tensor
+
+
+@dataclass(frozen=True)
+class Backbone:
+    """A convolutional network cut in two at the freeze point.
+
+    Attributes:
+        stem: the frozen part; ``(batch, 3, H, W)`` to features.
+        tail: the trained part, ending in a ReLU with no pooling after it.
+        channels: channels of the tail's output.
+        smallest: smallest image side (pixels) that leaves at least one map cell.
+    """
+
+    stem: nn.Sequential
+    tail: nn.Sequential
+    channels: int
+    smallest: int
+
+
+def vgg16() -> Backbone:
+    """VGG16 (Simonyan & Zisserman, 2015), frozen up to conv4_3 and its pool; without the pool after conv5_3.
+
+    Layer names follow ``torchvision.models.vgg16().features``: stem 0…23, tail 24…29.
+    """
+    layers = vgg.make_layers(vgg.cfgs["D"], batch_norm=False)
+    for layer in layers:
+        if isinstance(layer, nn.Conv2d):  # torchvision's own initialisation for VGG
+            nn.init.kaiming_normal_(layer.weight, mode="fan_out", nonlinearity="relu")
+            if layer.bias is not None:
+                nn.init.zeros_(layer.bias)
+    return Backbone(stem=layers[:24], tail=layers[24:30], channels=512, smallest=16)
+
+
+BACKBONES: dict[str, Callable[[], Backbone]] = {"vgg16": vgg16}
+"""Backbones by their name in ``model.backbone``. A new one is one function here and one yaml."""
+
+
+class CamNet(nn.Module):
+    """A classifier whose every logit is the mean of a map.
+
+    Args:
+        backbone: a key of :data:`BACKBONES`.
+        classes: number of classes, Good included (at least 2).
+        outputs: 2 for a softmax over the classes; 1 for a single logit of the Anomaly class, in which case Good's
+            logit and map are fixed at zero, so that softmax becomes the logistic function.
+
+    Raises:
+        WeakspotError: for an unknown backbone, an `outputs` that is neither 1 nor 2, or one logit for more than two
+            classes.
+    """
+
+    def __init__(self, backbone: str = "vgg16", classes: int = 2, outputs: int = 2) -> None:
+        super().__init__()
+        if backbone not in BACKBONES:
+            raise WeakspotError(
+                f"model.backbone={backbone} is unknown{did_you_mean(backbone, BACKBONES)}; "
+                f"choose one of: {', '.join(BACKBONES)}"
+            )
+        if outputs not in (1, 2):
+            raise WeakspotError(f"model.outputs={outputs} is neither 2 (softmax) nor 1 (one logit)")
+        if outputs == 1 and classes != 2:
+            raise WeakspotError(f"model.outputs=1 needs two classes, not {classes}; set model.outputs=2")
+        parts = BACKBONES[backbone]()
+        self.stem, self.tail = parts.stem, parts.tail
+        self.head = nn.Linear(parts.channels, 1 if outputs == 1 else classes)
+        self.classes, self.outputs, self.smallest = classes, outputs, parts.smallest
+        self.stem.requires_grad_(False)
+
+    def load_pretrained(self, state: dict[str, Tensor]) -> None:
+        """Load convolutions under the names they have in the uncut backbone (``0.weight`` … for VGG16).
+
+        Raises:
+            RuntimeError: when a name or shape does not fit.
+        """
+        nn.Sequential(*self.stem, *self.tail).load_state_dict(state)
+
+    @property
+    def bias(self) -> Tensor:
+        """``(classes,)`` bias of every class's logit."""
+        return self._with_good(self.head.bias.unsqueeze(0)).squeeze(0)
+
+    def forward(self, images: Tensor) -> CamOutput:
+        """Run the whole network on preprocessed images ``(batch, 3, H, W)``."""
+        return self.forward_tail(self.forward_stem(images))
+
+    def forward_stem(self, images: Tensor) -> Tensor:
+        """Run the frozen part on preprocessed images ``(batch, 3, H, W)``; no gradient is kept.
+
+        Raises:
+            WeakspotError: when the images are too small to leave one map cell.
+        """
+        if min(images.shape[-2:]) < self.smallest:
+            raise WeakspotError(
+                f"images of {images.shape[-2]}×{images.shape[-1]} pixels are too small for the network; "
+                f"set data.image_size to at least {self.smallest}"
+            )
+        with torch.no_grad():
+            features: Tensor = self.stem(images)
+        return features
+
+    def forward_tail(self, features: Tensor) -> CamOutput:
+        """Run the trained part on the stem's features ``(batch, channels, h, w)``."""
+        activations = self.tail(features)
+        maps = functional.conv2d(activations, self.head.weight[:, :, None, None])
+        logits = maps.mean(dim=(2, 3)) + self.head.bias
+        return CamOutput(self._with_good(logits), self._with_good(maps))
+
+    def _with_good(self, values: Tensor) -> Tensor:
+        """Put Good's zero in front where the head has a single output."""
+        return torch.cat([torch.zeros_like(values), values], dim=1) if self.outputs == 1 else values

@@ -1,0 +1,233 @@
+"""What the commands do, as plain functions: train, evaluate, predict."""
+
+from __future__ import annotations
+
+import logging
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any, cast
+
+import pytorch_lightning as pl
+
+from weakspot import ui
+from weakspot.config import (
+    EvaluateConfig,
+    TrainConfig,
+    fit_identity,
+    image_size,
+    one_of,
+    read_config,
+    run_identity,
+    short_hash,
+    write_config,
+)
+from weakspot.data.loading import ImageSource
+from weakspot.data.preprocess import Preprocess, PreprocessMode
+from weakspot.data.splits import read_split, write_split
+from weakspot.errors import WeakspotError
+from weakspot.evaluation import Evaluation, evaluate_maps
+from weakspot.files import write_json
+from weakspot.localizer import Localizer
+from weakspot.maps import MapStore
+from weakspot.model.bundle import BundleMeta, find_bundle, read_meta, rewrite_meta
+from weakspot.model.weights import load_weights
+from weakspot.predictions import prediction_writer, write_predictions
+from weakspot.report.figures import write_figures
+from weakspot.report.overlays import UniqueNames, write_overlay
+from weakspot.runs import RunFolder, adopt_fit, find_fit, logging_to, open_run
+from weakspot.stages import (
+    box_rule,
+    build_network,
+    compute_maps,
+    fit_and_map,
+    image_batches,
+    index_and_split,
+    read_and_check,
+    thresholds,
+)
+from weakspot.types import Part, Prediction, Sample
+
+log = logging.getLogger(__name__)
+
+
+def train(config: TrainConfig) -> RunFolder:
+    """Train on image labels, then draw boxes on the test part and measure.
+
+    Finished work is not done again: stem features come from the cache, a model that was already fitted from the same
+    data, split, network and settings is taken over, an interrupted run goes on from its last epoch.
+
+    Args:
+        config: what ``conf/train.yaml`` and its groups compose to.
+
+    Returns:
+        The run folder, complete.
+
+    Raises:
+        WeakspotError: for anything the user can mend.
+    """
+    rule = box_rule(config.boxes)
+    one_of("heatmap", config.heatmap, ("cam",))
+    one_of("refine", config.refine, ("none",))
+    pl.seed_everything(config.seed, verbose=False)
+    data = index_and_split(config)
+    weights = load_weights(config.model.weights, cast(PreprocessMode | None, config.model.preprocess))
+    preprocess = Preprocess(image_size(config.data.image_size), weights.preprocess)
+    network = build_network(config, len(data.classes), weights)
+    fit_hash = fit_identity(config, data.data_hash, data.split_hash, weights.sha256)
+    run_hash = run_identity(config, fit_hash)
+    run = open_run(config, run_hash)
+    with logging_to(run.path / "run.log"):
+        config.data.root = str(data.root.resolve())
+        write_config(run.config, config)
+        write_split(run.split, data.samples, data.parts, data.root)
+        run.update_identity(run=run_hash, fit=fit_hash, data=data.data_hash, split=data.split_hash)
+        donor = find_fit(fit_hash, run) if config.reuse else None
+        if donor:
+            log.info("model and maps taken over from %s", donor.path)
+            ui.err.print(f"same data, split and settings as {donor.path}: its model is taken over", style="dim")
+            adopt_fit(run, donor)
+        else:
+            fit_and_map(config, data, network, preprocess, weights, rule, run)
+        store, samples = _own_test_part(run, config)
+        meta = replace(read_meta(run.bundle), boxes=rule, thresholds=thresholds(rule))
+        rewrite_meta(run.bundle, meta)
+        write_results(run, config, store, samples, meta, run.read_identity(), data.parts)
+    return run
+
+
+def evaluate(config: EvaluateConfig) -> RunFolder:
+    """Measure a run again, with another box rule or on other labelled images; the run itself stays as it is.
+
+    Args:
+        config: what ``conf/evaluate.yaml`` composes to.
+
+    Returns:
+        The folder with the new metrics.
+
+    Raises:
+        WeakspotError: for anything the user can mend.
+    """
+    source = config.run or config.output
+    if source is None:
+        raise WeakspotError("run is not set: give the run folder to evaluate, run=outputs/…")
+    run = RunFolder(Path(source))
+    settings, meta, identity = read_config(run.config), read_meta(find_bundle(run.path)), run.read_identity()
+    changes = {key: value for key, value in asdict(config.boxes).items() if value is not None}
+    settings.boxes = replace(settings.boxes, **changes)
+    rule = box_rule(settings.boxes)
+    folder = Path(config.output) if config.output else run.path / "evaluations" / _short_name(config, settings)
+    target = RunFolder(folder)
+    target.path.mkdir(parents=True, exist_ok=True)
+    with logging_to(target.path / "run.log"):
+        parts: Sequence[Part] | None = None
+        if config.data is None:
+            store, samples = _own_test_part(run, settings)
+            parts = read_split(run.split, Path(settings.data.root or "."))[1]
+        else:
+            settings.data = config.data
+            store, samples = _other_images(run, settings, identity)
+        write_config(target.config, settings)
+        meta = replace(meta, boxes=rule, thresholds=thresholds(rule))
+        write_results(target, settings, store, samples, meta, identity, parts)
+    return target
+
+
+def predict(
+    localizer: Localizer, images: Iterable[ImageSource], output: Path, *, overlays: bool = True, batch_size: int = 8
+) -> Iterator[Prediction]:
+    """Predict images and write ``predictions.jsonl``, ``predictions.csv`` and ``overlays/`` as they come.
+
+    Args:
+        localizer: a loaded model.
+        images: files, or whatever :meth:`Localizer.predict` takes.
+        output: folder for the results; made if missing.
+        overlays: write a picture with map and boxes for every image.
+        batch_size: images in one forward pass.
+
+    Yields:
+        Every prediction after it was written; the files get their names when the iterator is exhausted.
+    """
+    names = UniqueNames()
+    with prediction_writer(output) as write:
+        for prediction, loaded in localizer.stream(images, batch_size=batch_size, keep_image=overlays):
+            write(prediction)
+            if loaded.image is not None:
+                write_overlay(output / "overlays" / names(prediction.path), loaded.image, prediction)
+            yield prediction
+
+
+def write_results(
+    target: RunFolder,
+    config: TrainConfig,
+    store: MapStore,
+    samples: Sequence[Sample],
+    meta: BundleMeta,
+    identity: dict[str, Any],
+    parts: Sequence[Part] | None,
+) -> Evaluation:
+    """Evaluate saved maps and write predictions, metrics and figures into `target`.
+
+    Args:
+        target: folder to write to.
+        config: settings of the run, for the record.
+        store, samples: maps and the same images' labels.
+        meta: classes, preprocessing, box rule and thresholds.
+        identity: content of the run's ``run.json``.
+        parts: part of every image of the run's data set; None where other images are measured.
+    """
+    with ui.err.status("measuring"):
+        evaluation = evaluate_maps(store, samples, meta.classes, meta.preprocess.image_size, meta.boxes)
+        write_predictions(target.path, evaluation.predictions)
+        write_figures(target.figures, evaluation, samples, meta)
+    counts = None if parts is None else {f"n_{part}": parts.count(part) for part in ("train", "val", "test")}
+    write_json(
+        target.metrics,
+        {
+            "data": {
+                **{key: getattr(config.data, key) for key in ("layout", "root", "subset", "task")},
+                "hash": meta.data_hash if parts is not None else None,
+                "classes": meta.classes,
+                "n_test_per_defect": dict(sorted(Counter(sample.defect for sample in samples).items())),
+            },
+            "split": {**asdict(config.split), "hash": meta.split_hash, **counts}
+            if counts is not None
+            else {"note": "other images than the run's own; none of them was trained on or chosen by"},
+            "test": evaluation.test,
+            "controls": evaluation.controls,
+            "curve": evaluation.curve,
+            "thresholds": meta.thresholds,
+            "train": identity.get("train"),
+            "model": {"weights": meta.weights, "backbone": meta.backbone, "versions": meta.versions},
+        },
+    )
+    return evaluation
+
+
+def _own_test_part(run: RunFolder, config: TrainConfig) -> tuple[MapStore, list[Sample]]:
+    """Saved maps of the run's test part, and its samples in the same order."""
+    store = MapStore.load(run.maps)
+    samples, parts = read_split(run.split, Path(config.data.root or "."))
+    test = [sample for sample, part in zip(samples, parts, strict=True) if part == "test"]
+    if [path.name for path in store.paths] != [sample.path.name for sample in test]:
+        raise WeakspotError(f"{run.maps} and {run.split} do not belong together; train again")
+    return replace(store, paths=[sample.path for sample in test]), test
+
+
+def _other_images(run: RunFolder, config: TrainConfig, identity: dict[str, Any]) -> tuple[MapStore, list[Sample]]:
+    """Maps of another labelled data set."""
+    indexed = read_and_check(config)
+    if indexed.data_hash == identity.get("data"):
+        raise WeakspotError(
+            "these are the images the run was trained on; leave data out to measure its held-out test part"
+        )
+    localizer = Localizer.load(run.path)
+    paths = [sample.path for sample in indexed.samples]
+    sizes = [(info.height, info.width) for info in indexed.infos]
+    batches = image_batches(paths, localizer.meta.preprocess)
+    return compute_maps(localizer.network, batches, paths, sizes, on_features=False), indexed.samples
+
+
+def _short_name(config: EvaluateConfig, settings: TrainConfig) -> str:
+    return short_hash([asdict(settings.boxes), None if config.data is None else asdict(config.data)])

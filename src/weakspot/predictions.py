@@ -1,0 +1,188 @@
+"""From logits and maps to predictions, and predictions on disk. NumPy only: exported models use it as it is."""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+from scipy.special import softmax
+
+from weakspot.boxes import BoxRule, find_boxes, upsample
+from weakspot.errors import WeakspotError
+from weakspot.files import atomic_path, jsonable
+from weakspot.heatmaps import class_map, margin_map
+from weakspot.types import Box, ClassConfidence, Prediction, Size
+
+CSV_COLUMNS = (
+    "path", "status", "message", "height", "width", "target", "label", "probability",
+    "x0", "y0", "x1", "y1", "score", "box_label",
+)  # fmt: skip
+
+
+def make_prediction(
+    name: Path,
+    size: Size,
+    logits: npt.NDArray[np.float32],
+    maps: npt.NDArray[np.float32],
+    classes: Sequence[str],
+    input_size: Size,
+    rule: BoxRule,
+    *,
+    target: str | None = None,
+) -> Prediction:
+    """Decide the class of one image and, unless it is Good, draw its boxes.
+
+    Args:
+        name: the file, or what to call an image without one.
+        size: ``(height, width)`` of the original image.
+        logits: ``(classes,)``.
+        maps: ``(classes, map height, map width)``, raw.
+        classes: class names, ``good`` first.
+        input_size: ``(height, width)`` of the network's input; maps are up-sampled to it before the threshold.
+        rule: from evidence to boxes.
+        target: true class where known.
+    """
+    probabilities = softmax(logits.astype(np.float64))
+    decided = int(probabilities.argmax())
+    boxes = draw_boxes(maps, decided, size, input_size, rule, classes[decided])
+    order = np.argsort(-probabilities, kind="stable")
+    return Prediction(
+        path=name,
+        height=size[0],
+        width=size[1],
+        target=target,
+        label=classes[decided],
+        classes=tuple(ClassConfidence(classes[k], float(probabilities[k])) for k in order),
+        probability=float(1.0 - probabilities[0]),
+        message="" if decided == 0 or boxes else "no box: evidence below threshold",
+        boxes=tuple(boxes),
+        maps=maps,
+    )
+
+
+def draw_boxes(
+    maps: npt.NDArray[np.float32], index: int, size: Size, input_size: Size, rule: BoxRule, label: str
+) -> list[Box]:
+    """Boxes of class `index` on one image; none for Good (class 0). Arguments as in :func:`make_prediction`.
+
+    A relative threshold looks at the class's own map (the seed's rule), an absolute one at its margin over Good;
+    scores are always of the margin, so that they can be compared between images.
+    """
+    if index == 0:
+        return []
+    margin = upsample(margin_map(maps, index), input_size)
+    evidence = margin if rule.threshold_kind == "absolute" else upsample(class_map(maps, index), input_size)
+    return find_boxes(evidence, size, rule, score_map=margin, label=label)
+
+
+# --- files --------------------------------------------------------------------------------------------------------
+
+
+def to_record(prediction: Prediction) -> dict[str, Any]:
+    """One line of ``predictions.jsonl`` as a dictionary."""
+    return {
+        "path": prediction.path.as_posix(),
+        "status": prediction.status,
+        "message": prediction.message,
+        "height": prediction.height,
+        "width": prediction.width,
+        "target": prediction.target,
+        "label": prediction.label,
+        "classes": [asdict(confidence) for confidence in prediction.classes],
+        "probability": prediction.probability,
+        "boxes": [asdict(box) for box in prediction.boxes],
+    }
+
+
+def from_record(record: dict[str, Any]) -> Prediction:
+    """Read what :func:`to_record` made.
+
+    Raises:
+        KeyError, TypeError, ValueError: when it is something else.
+    """
+    probability = record["probability"]
+    return Prediction(
+        path=Path(record["path"]),
+        status=record["status"],
+        message=record["message"],
+        height=record["height"],
+        width=record["width"],
+        target=record["target"],
+        label=record["label"],
+        classes=tuple(ClassConfidence(**confidence) for confidence in record["classes"]),
+        probability=float("nan") if probability is None else probability,
+        boxes=tuple(Box(**box) for box in record["boxes"]),
+    )
+
+
+class PredictionSink(Protocol):
+    """Takes predictions one by one."""
+
+    def __call__(self, prediction: Prediction) -> None:
+        """Write one prediction."""
+
+
+@contextmanager
+def prediction_writer(folder: Path) -> Iterator[PredictionSink]:
+    """Write ``predictions.jsonl`` and ``predictions.csv`` into `folder` as predictions come, in constant memory.
+
+    The files get their names when the block ends; an image with several boxes has several lines in the CSV, one
+    without any has one with the box columns empty.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    with ExitStack() as stack:
+        paths = [stack.enter_context(atomic_path(folder / name)) for name in ("predictions.jsonl", "predictions.csv")]
+        # A file name that is not valid UTF-8 must not end a batch.
+        jsonl, table = (
+            stack.enter_context(path.open("w", encoding="utf-8", errors="backslashreplace", newline=""))
+            for path in paths
+        )
+        rows = csv.writer(table)
+        rows.writerow(CSV_COLUMNS)
+
+        def write(prediction: Prediction) -> None:
+            record = jsonable(to_record(prediction))
+            jsonl.write(json.dumps(record, ensure_ascii=False, allow_nan=False) + "\n")
+            rows.writerows(_csv_rows(record))
+
+        yield write
+
+
+def write_predictions(folder: Path, predictions: Iterable[Prediction]) -> None:
+    """Write ``predictions.jsonl`` and ``predictions.csv`` into `folder`."""
+    with prediction_writer(folder) as write:
+        for prediction in predictions:
+            write(prediction)
+
+
+def read_predictions(path: Path) -> list[Prediction]:
+    """Read a ``predictions.jsonl``.
+
+    Raises:
+        WeakspotError: when it is missing or a line is not a prediction; the message names file and line.
+    """
+    try:
+        lines = path.read_text(encoding="utf-8").split("\n")
+    except (OSError, UnicodeDecodeError) as error:
+        raise WeakspotError(f"{path} cannot be read ({type(error).__name__}); run 'weakspot evaluate' first") from error
+    predictions = []
+    for number, line in enumerate(lines, start=1):
+        if line:
+            try:
+                predictions.append(from_record(json.loads(line)))
+            except (ValueError, KeyError, TypeError) as error:
+                raise WeakspotError(f"{path} line {number} is not a prediction ({error})") from error
+    return predictions
+
+
+def _csv_rows(record: dict[str, Any]) -> list[list[Any]]:
+    head = [record[name] for name in CSV_COLUMNS[:8]]
+    boxes = [[box[name] for name in ("x0", "y0", "x1", "y1", "score", "label")] for box in record["boxes"]]
+    return [head + box for box in boxes or [[None] * 6]]

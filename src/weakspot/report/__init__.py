@@ -1,0 +1,1 @@
+"""Predictions and metrics made visible: overlays, figures, tables."""

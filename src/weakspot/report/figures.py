@@ -1,0 +1,127 @@
+"""Figures of an evaluation with matplotlib: confusion matrix, gallery, threshold curve."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import matplotlib as mpl
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+
+from weakspot.boxes import boxes_array
+from weakspot.data.images import read_image, read_mask
+from weakspot.evaluation import Evaluation
+from weakspot.files import atomic_path
+from weakspot.metrics import best_iou, mask_boxes
+from weakspot.model.bundle import BundleMeta
+from weakspot.report.overlays import blend, draw, fit_within, shown_map
+from weakspot.types import GOOD, BoolArray, Prediction, Sample
+
+GALLERY_SIZE = 12
+
+
+def write_figures(folder: Path, evaluation: Evaluation, samples: Sequence[Sample], meta: BundleMeta) -> list[Path]:
+    """Write every figure that the data allow as PNG; returns their paths.
+
+    Args:
+        folder: where they go.
+        evaluation: predictions and metrics.
+        samples: the predicted images' labels and masks, in the same order.
+        meta: for the threshold in use.
+    """
+    figures = {
+        "confusion_matrix": confusion_figure(evaluation.test["classification"]["confusion_matrix"]),
+        "gallery": gallery_figure(evaluation.predictions, samples),
+    }
+    if evaluation.curve:
+        figures["threshold"] = threshold_figure(evaluation, meta.boxes.threshold, meta.boxes.threshold_kind)
+    paths = []
+    for name, figure in figures.items():
+        path = folder / f"{name}.png"
+        with atomic_path(path) as temporary:
+            FigureCanvasAgg(figure).print_figure(temporary, dpi=110, bbox_inches="tight", format="png")
+        paths.append(path)
+    return paths
+
+
+def confusion_figure(matrix: dict[str, Any]) -> Figure:
+    """The confusion matrix: rows are true classes, columns predicted ones."""
+    labels, counts = matrix["labels"], matrix["counts"]
+    side = 2.2 + 0.7 * len(labels)
+    figure = Figure(figsize=(side, side))
+    axes = figure.add_subplot()
+    axes.imshow(counts, cmap="Blues", vmin=0)
+    limit = max(max(row) for row in counts) / 2
+    for i, row in enumerate(counts):
+        for j, count in enumerate(row):
+            axes.text(j, i, str(count), ha="center", va="center", color="white" if count > limit else "black")
+    axes.set_xticks(range(len(labels)), labels, rotation=30, ha="right")
+    axes.set_yticks(range(len(labels)), labels)
+    axes.set(xlabel="predicted", ylabel="true", title=f"test part, n = {sum(map(sum, counts))}")
+    return figure
+
+
+def gallery_figure(predictions: Sequence[Prediction], samples: Sequence[Sample], count: int = GALLERY_SIZE) -> Figure:
+    """Pictures with map, predicted boxes and true outlines, every defect type and every kind of outcome in turn."""
+    chosen = choose(predictions, samples, count)
+    columns = min(4, len(chosen)) or 1
+    rows = -(-len(chosen) // columns) or 1
+    figure = Figure(figsize=(3.2 * columns, 3.0 * rows))
+    for position, index in enumerate(chosen):
+        axes = figure.add_subplot(rows, columns, position + 1)
+        prediction, sample = predictions[index], samples[index]
+        image = read_image(sample.path)
+        mask = read_mask(sample.mask, image.shape[:2]) if sample.mask else None
+        small = fit_within(image, 640)
+        map_ = shown_map(prediction)
+        shown = small if map_ is None else blend(small, map_)
+        axes.imshow(draw(shown, prediction.boxes, prediction.size, mask, scores=False))
+        axes.set_title(_verdict(prediction, sample, mask), fontsize=8)
+        axes.set_axis_off()
+    figure.suptitle("test part: map, predicted box (cyan), true outline (green)", fontsize=10)
+    figure.tight_layout()
+    return figure
+
+
+def choose(predictions: Sequence[Prediction], samples: Sequence[Sample], count: int) -> list[int]:
+    """Positions of images worth showing: types and outcomes in turn, mistakes first, then the surest."""
+    groups: dict[tuple[str, bool], list[int]] = {}
+    for i, (prediction, sample) in enumerate(zip(predictions, samples, strict=True)):
+        groups.setdefault((sample.defect, prediction.label == prediction.target), []).append(i)
+    for members in groups.values():
+        members.sort(key=lambda i: -predictions[i].probability)
+    # Defects before Good, mistakes before hits, so that a small gallery shows what matters.
+    queues = [groups[key] for key in sorted(groups, key=lambda key: (key[0] == GOOD, key[1], key[0]))]
+    chosen: list[int] = []
+    while any(queues) and len(chosen) < count:
+        chosen += [queue.pop(0) for queue in queues if queue]
+    return chosen[:count]
+
+
+def threshold_figure(evaluation: Evaluation, threshold: float, kind: str) -> Figure:
+    """Box accuracy against the threshold, with the one in use and the oracle's."""
+    curve = evaluation.curve or {}
+    localisation = evaluation.test["localisation"]
+    figure = Figure(figsize=(6, 3.8))
+    axes = figure.add_subplot()
+    colours = mpl.colormaps["viridis"]([0.0, 0.45, 0.8])
+    for level, colour, style in zip((30, 50, 70), colours, ("-", "--", ":"), strict=True):
+        axes.plot(curve["thresholds"], curve[f"box_accuracy_{level}"], style, color=colour, label=f"IoU ≥ 0.{level // 10}")
+    axes.axvline(threshold, color="black", lw=1, label=f"in use: {threshold:g}")
+    best = localisation["oracle_single_threshold"]
+    axes.axvline(best, color="grey", lw=1, ls="-.", label=f"oracle (best on test): {best:.2f}")
+    axes.set(
+        xlabel=f"threshold ({kind})", ylabel="box accuracy", ylim=(0, 1), title=f"images with a mask: {localisation['n']}"
+    )
+    axes.legend(fontsize=8)
+    axes.grid(alpha=0.3)
+    return figure
+
+
+def _verdict(prediction: Prediction, sample: Sample, mask: BoolArray | None) -> str:
+    text = f"{sample.defect} → {prediction.label} ({prediction.probability:.2f})"
+    if mask is not None and mask.any():
+        text += f"\nIoU {best_iou(boxes_array(prediction.boxes), mask_boxes(mask)):.2f}"
+    return text

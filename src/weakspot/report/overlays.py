@@ -1,0 +1,113 @@
+"""One picture with its map and boxes drawn on it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import cv2
+import matplotlib as mpl
+import numpy as np
+from PIL import Image
+
+from weakspot.boxes import upsample
+from weakspot.files import atomic_path
+from weakspot.heatmaps import Maps, class_map
+from weakspot.types import GOOD, BoolArray, Box, FloatArray, ImageArray, Prediction, Size
+
+COLOUR_MAP = "inferno"  # perceptually uniform, readable for colour-blind people and in grey print
+BOX_COLOUR = (0, 230, 255)
+MASK_COLOUR = (80, 255, 80)
+LONGEST_SIDE = 1600
+
+
+def shown_map(prediction: Prediction) -> Maps | None:
+    """The raw map to show for a prediction: its class's own, or the likeliest defect's where it is Good."""
+    if prediction.maps is None:
+        return None
+    order = [c.name for c in prediction.classes]
+    likeliest = next(name for name in order if name != GOOD)
+    # Maps are in class order and names in order of confidence; with two classes there is only one candidate.
+    index = 1 if len(order) == 2 else sorted(name for name in order if name != GOOD).index(likeliest) + 1
+    return class_map(prediction.maps, index)
+
+
+def fit_within(image: ImageArray, longest: int = LONGEST_SIDE) -> ImageArray:
+    """Shrink an image so that its longest side is at most `longest` pixels; smaller ones stay as they are."""
+    scale = longest / max(image.shape[:2])
+    if scale >= 1:
+        return image
+    size = (max(1, round(image.shape[1] * scale)), max(1, round(image.shape[0] * scale)))
+    return np.asarray(cv2.resize(image, size, interpolation=cv2.INTER_AREA), dtype=np.uint8)
+
+
+def blend(image: ImageArray, map_: FloatArray, opacity: float = 0.45) -> ImageArray:
+    """Lay a map over an image, scaled to its own range (for looking at only); a flat map leaves it grey.
+
+    Args:
+        image: uint8 RGB ``(H, W, 3)``.
+        map_: ``(h, w)``, any range.
+        opacity: 0 shows the image alone, 1 the map alone.
+    """
+    heat = upsample(map_, image.shape[:2])
+    low, high = float(heat.min()), float(heat.max())
+    scaled = (heat - low) / (high - low) if high > low else np.zeros_like(heat)
+    colours = mpl.colormaps[COLOUR_MAP](scaled)[..., :3] * 255
+    grey = np.repeat(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)[..., None], 3, axis=2)
+    return np.asarray((1 - opacity) * grey + opacity * colours, dtype=np.uint8)
+
+
+def draw(
+    image: ImageArray, boxes: tuple[Box, ...], size: Size, mask: BoolArray | None = None, *, scores: bool = True
+) -> ImageArray:
+    """Draw boxes (in pixels of the original `size`) and a mask's outline on a copy of an image of any scale."""
+    canvas = image.copy()
+    height, width = canvas.shape[:2]
+    thickness = max(1, round(min(height, width) / 160))
+    if mask is not None and mask.any():
+        small = cv2.resize(mask.astype(np.uint8), (width, height), interpolation=cv2.INTER_NEAREST)
+        outlines, _ = cv2.findContours(small, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
+        cv2.drawContours(canvas, outlines, -1, MASK_COLOUR, thickness)
+    for box in boxes:
+        corners = [round(v * s) for v, s in zip(box.xyxy, (width / size[1], height / size[0]) * 2, strict=True)]
+        cv2.rectangle(canvas, corners[:2], (corners[2] - 1, corners[3] - 1), BOX_COLOUR, thickness)
+        if scores:
+            _caption(canvas, f"{box.label} {box.score:.1f}", (corners[0], corners[1]), thickness)
+    return canvas
+
+
+def overlay(image: ImageArray, prediction: Prediction, mask: BoolArray | None = None) -> ImageArray:
+    """The picture with map, boxes and, where given, the outline of the true mask."""
+    small = fit_within(image)
+    map_ = shown_map(prediction)
+    blended = small if map_ is None else blend(small, map_)
+    return draw(blended, prediction.boxes, prediction.size, mask)
+
+
+def write_overlay(path: Path, image: ImageArray, prediction: Prediction) -> None:
+    """Write :func:`overlay` as a JPEG, whole or not at all."""
+    with atomic_path(path) as temporary:
+        Image.fromarray(overlay(image, prediction)).save(temporary, format="JPEG", quality=90)
+
+
+class UniqueNames:
+    """Names for overlays: the image's own stem, with its folder or a number before it where that is taken."""
+
+    def __init__(self) -> None:
+        self._taken: set[str] = set()
+
+    def __call__(self, path: Path) -> str:
+        """A file name no other image of this run has."""
+        candidates = [path.stem, f"{path.parent.name}_{path.stem}"]
+        candidates += [f"{path.parent.name}_{path.stem}_{len(self._taken)}"]
+        name = next(c for c in candidates if c.casefold() not in self._taken)
+        self._taken.add(name.casefold())
+        return f"{name[:200]}.jpg"
+
+
+def _caption(canvas: ImageArray, text: str, corner: tuple[int, int], thickness: int) -> None:
+    scale = 0.35 + 0.15 * thickness
+    (width, height), base = cv2.getTextSize(text, cv2.FONT_HERSHEY_SIMPLEX, scale, 1)
+    x = max(0, min(corner[0], canvas.shape[1] - width))
+    y = corner[1] - base if corner[1] > height + base else corner[1] + height + base
+    cv2.putText(canvas, text, (x, y), cv2.FONT_HERSHEY_SIMPLEX, scale, (0, 0, 0), 2 + thickness, cv2.LINE_AA)
+    cv2.putText(canvas, text, (x, y), cv2.FONT_HERSHEY_SIMPLEX, scale, BOX_COLOUR, 1, cv2.LINE_AA)

@@ -1,0 +1,100 @@
+"""Metrics as a table for the terminal."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from rich.table import Table
+
+from weakspot.data.summary import DataSummary
+from weakspot.types import GOOD
+
+CLASSIFICATION = ("balanced_accuracy", "accuracy", "precision", "recall", "f1", "auroc", "average_precision")
+LOCALISATION = ("box_accuracy_30", "box_accuracy_50", "box_accuracy_70", "v2", "mean_iou")
+NAMES = {
+    "auroc": "AUROC",
+    "f1": "F1",
+    "v2": "V2 (their mean)",
+    "mean_iou": "mean IoU",
+    "box_accuracy_30": "box accuracy, IoU ≥ 0.3",
+    "box_accuracy_50": "box accuracy, IoU ≥ 0.5",
+    "box_accuracy_70": "box accuracy, IoU ≥ 0.7",
+}
+
+
+def metrics_table(metrics: dict[str, Any], title: str) -> Table:
+    """Headline numbers of a ``metrics.json`` with n and 95 % interval, the baselines beside the boxes."""
+    table = Table(title=title, title_justify="left")
+    for name, justify in (("test part", "left"), ("value", "right"), ("95 % interval", "right"), ("n", "right")):
+        table.add_column(name, justify=justify)  # type: ignore[arg-type]
+    test = metrics["test"]
+    for key in CLASSIFICATION:
+        _row(table, NAMES.get(key, key.replace("_", " ")), test["classification"][key])
+    for defect, estimate in test["classification"]["recall_per_defect"].items():
+        _row(table, f"recall of {defect}", estimate)
+    localisation = test.get("localisation")
+    if localisation:
+        table.add_section()
+        threshold = metrics["thresholds"]["boxes"]
+        for key in LOCALISATION:
+            _row(table, NAMES[key], localisation[key])
+        _row(table, "pointing game", localisation["pointing_game"])
+        for key in ("pixel_auroc", "pixel_average_precision"):
+            if key in localisation["pixel"]:
+                table.add_row(key.replace("_", " "), _number(localisation["pixel"][key]), "", "")
+        table.add_section()
+        oracle = localisation["oracle_single_threshold"]
+        table.add_row(f"V2 at the threshold in use, {threshold['value']:g}", _number(localisation["v2"]["value"]), "", "")
+        table.add_row(f"V2 at the oracle threshold, {oracle:.2f}", _number(localisation["oracle_single_v2"]), "", "")
+        for name, control in metrics["controls"].items():
+            table.add_row(f"V2 of the {name.replace('_', ' ')}", _number(control["v2"]["value"]), "", "")
+    return table
+
+
+def summary_table(summary: DataSummary, title: str) -> Table:
+    """What ``weakspot check`` found in one data set."""
+    table = Table(title=title, title_justify="left", show_header=False)
+    table.add_column(style="bold")
+    table.add_column()
+    table.add_row("images", str(summary.total))
+    for name, count in summary.per_class.items():
+        table.add_row(name, str(count))
+    for name, count in summary.per_defect.items():
+        if name != GOOD:
+            table.add_row(f"  {name}", str(count))
+    for folder, counts in summary.per_folder.items():
+        table.add_row(f"in {folder}", _listing(counts))
+    (h0, h1), (w0, w1) = summary.heights, summary.widths
+    table.add_row("height × width", f"{h0}×{w0}" if (h0, w0) == (h1, w1) else f"{h0}…{h1} × {w0}…{w1}")
+    common = {f"{h}×{w}": count for (h, w), count in list(summary.sizes.items())[:3]}
+    if len(summary.sizes) > 1:
+        table.add_row("most common", f"{_listing(common)}; {len(summary.sizes)} different sizes")
+    table.add_row("files", f"{_listing(summary.extensions)}; pixels {_listing(summary.modes)}")
+    for name, found in (
+        ("unreadable", summary.unreadable),
+        ("defects without mask", summary.missing_masks),
+        ("empty masks", summary.empty_masks),
+        ("unusable masks", summary.bad_masks),
+        ("exact duplicates", summary.duplicates),
+    ):
+        table.add_row(name, str(len(found)), style="yellow" if found else "")
+    return table
+
+
+def _listing(counts: dict[str, int]) -> str:
+    return ", ".join(f"{count} {name}" for name, count in counts.items())
+
+
+def _row(table: Table, name: str, estimate: dict[str, Any]) -> None:
+    low, high = estimate["low"], estimate["high"]
+    interval = "" if _missing(low) or _missing(high) else f"{low:.3f} – {high:.3f}"
+    table.add_row(name, _number(estimate["value"]), interval, str(estimate["n"]))
+
+
+def _number(value: float | None) -> str:
+    return "–" if value is None or _missing(value) else f"{value:.3f}"
+
+
+def _missing(value: float | None) -> bool:
+    return value is None or math.isnan(value)

@@ -1,0 +1,156 @@
+"""Run folders: where a run's files are, and how a run is found again by what it computes rather than by its name."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from weakspot.config import TrainConfig
+from weakspot.errors import WeakspotError
+from weakspot.files import atomic_path, write_json
+from weakspot.model.bundle import META_FILE
+
+OUTPUTS = Path("outputs")
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """Paths of the files in a run folder."""
+
+    path: Path
+
+    @property
+    def identity(self) -> Path:
+        """What the run computes: hashes of fit, run, data and split, and its training summary once there is one."""
+        return self.path / "run.json"
+
+    @property
+    def config(self) -> Path:
+        """The resolved configuration."""
+        return self.path / "config.yaml"
+
+    @property
+    def split(self) -> Path:
+        """Which image is in which part."""
+        return self.path / "split.csv"
+
+    @property
+    def bundle(self) -> Path:
+        """The deployable model."""
+        return self.path / "bundle"
+
+    @property
+    def maps(self) -> Path:
+        """Logits and maps of the test part."""
+        return self.path / "maps.npz"
+
+    @property
+    def metrics(self) -> Path:
+        """Every number of the run."""
+        return self.path / "metrics.json"
+
+    @property
+    def predictions(self) -> Path:
+        """The test part's predictions."""
+        return self.path / "predictions.jsonl"
+
+    @property
+    def figures(self) -> Path:
+        """PNG figures."""
+        return self.path / "figures"
+
+    @property
+    def fitted(self) -> bool:
+        """True where the model and its maps are complete."""
+        return (self.bundle / META_FILE).is_file() and self.maps.is_file()
+
+    def read_identity(self) -> dict[str, Any]:
+        """Content of ``run.json``; empty where there is none or it is damaged."""
+        try:
+            content = json.loads(self.identity.read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            return {}
+        return content if isinstance(content, dict) else {}
+
+    def update_identity(self, **values: Any) -> None:  # noqa: ANN401 - anything that JSON can hold
+        """Add to ``run.json``."""
+        write_json(self.identity, self.read_identity() | values)
+
+
+def open_run(config: TrainConfig, run_hash: str) -> RunFolder:
+    """The folder for this run: a new one, or the one of the same run that was interrupted.
+
+    Args:
+        config: ``output`` names the folder; without it, it is ``outputs/<name>/<subset>/<date-time>-<hash>``.
+        run_hash: identity of what the run computes.
+
+    Raises:
+        WeakspotError: when ``output`` holds something else or cannot be made.
+    """
+    if config.output is not None:
+        folder = RunFolder(Path(config.output))
+        other = folder.path.exists() and (not folder.path.is_dir() or any(folder.path.iterdir()))
+        if other and folder.read_identity().get("run") != run_hash:
+            raise WeakspotError(f"output={folder.path} already holds something else; choose another folder")
+    else:
+        parent = OUTPUTS / config.name / (config.data.subset or Path(config.data.root or "data").resolve().name)
+        unfinished = [RunFolder(path) for path in sorted(parent.glob(f"*-{run_hash}"))]
+        unfinished = [run for run in unfinished if not run.metrics.is_file()]
+        stamp = datetime.now().strftime("%Y%m%d-%H%M%S")
+        folder = unfinished[-1] if unfinished else RunFolder(parent / f"{stamp}-{run_hash}")
+    try:
+        folder.path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise WeakspotError(f"output={folder.path} cannot be made ({error.strerror}); choose another folder") from error
+    return folder
+
+
+def find_fit(fit_hash: str, beside: RunFolder) -> RunFolder | None:
+    """A finished run whose model was fitted from the same data, split, network and settings; newest first.
+
+    Looked for under ``outputs/`` and among the neighbours of `beside`; None where there is none.
+    """
+    candidates = {*OUTPUTS.glob("*/*/*/run.json"), *beside.path.parent.glob("*/run.json"), beside.identity}
+    for identity in sorted(candidates, key=lambda path: path.parent.name, reverse=True):
+        run = RunFolder(identity.parent)
+        if run.fitted and run.read_identity().get("fit") == fit_hash:
+            return run
+    return None
+
+
+def adopt_fit(run: RunFolder, donor: RunFolder) -> None:
+    """Take over the donor's model, maps and training summary; large files are hard-linked where that works."""
+    if run.path.resolve() == donor.path.resolve():
+        return
+    run.bundle.mkdir(exist_ok=True)
+    for source in [*donor.bundle.glob("*.safetensors"), donor.maps]:
+        with atomic_path(run.path / source.relative_to(donor.path)) as temporary:
+            try:
+                os.link(source, temporary)
+            except OSError:
+                shutil.copyfile(source, temporary)
+    shutil.copyfile(donor.bundle / META_FILE, run.bundle / META_FILE)
+    run.update_identity(train=donor.read_identity().get("train"), fitted_by=str(donor.path))
+
+
+@contextmanager
+def logging_to(path: Path) -> Iterator[None]:
+    """Write weakspot's log to `path` as well, while the block runs."""
+    handler = logging.FileHandler(path, encoding="utf-8")
+    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+    logger = logging.getLogger("weakspot")
+    logger.addHandler(handler)
+    logger.setLevel(logging.INFO)
+    try:
+        yield
+    finally:
+        logger.removeHandler(handler)
+        handler.close()

@@ -1,0 +1,254 @@
+"""The stages of a training run: index and split, network, stem features, fit, maps."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, cast
+
+import hydra.utils
+import numpy as np
+import torch
+from torch import Tensor
+
+from weakspot import ui
+from weakspot.boxes import BoxRule
+from weakspot.config import BoxesConfig, TrainConfig, one_of
+from weakspot.data.datamodule import DataModule, FeatureDataset, ImageDataset
+from weakspot.data.images import ImageInfo, inspect_images
+from weakspot.data.loading import batched, load_images
+from weakspot.data.preprocess import Preprocess
+from weakspot.data.readers import class_names, read_samples, target_of
+from weakspot.data.summary import summarize
+from weakspot.data.splits import split_hash, split_samples
+from weakspot.errors import WeakspotError
+from weakspot.features import FeatureCache, Precision, compute_features, default_cache_dir
+from weakspot.maps import MapStore
+from weakspot.model.bundle import BundleMeta, save_bundle
+from weakspot.model.fit import estimate_minutes, fit
+from weakspot.model.module import ClassifierModule, class_weights
+from weakspot.model.network import CamNet
+from weakspot.model.weights import Weights
+from weakspot.runs import RunFolder
+from weakspot.types import Part, Sample, Size, Task
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Data:
+    """A data set with its split, ready for training.
+
+    Attributes:
+        samples, infos, parts, targets: aligned lists, one entry an image.
+        classes: class names, ``good`` first.
+        root: folder that paths in ``split.csv`` are relative to.
+        data_hash: over the content and the label of every image (hexadecimal).
+        split_hash: over which image is in which part.
+    """
+
+    samples: list[Sample]
+    infos: list[ImageInfo]
+    parts: list[Part]
+    targets: list[int]
+    classes: list[str]
+    root: Path
+    data_hash: str
+    split_hash: str
+
+    def where(self, part: Part) -> list[int]:
+        """Positions of the images of a part."""
+        return [i for i, p in enumerate(self.parts) if p == part]
+
+
+def box_rule(boxes: BoxesConfig) -> BoxRule:
+    """The ``boxes`` group of the configuration as a checked rule."""
+    return BoxRule(**asdict(boxes))
+
+
+@dataclass(frozen=True)
+class Indexed:
+    """A data set that was read and found sound; fields as in :class:`Data`."""
+
+    samples: list[Sample]
+    infos: list[ImageInfo]
+    root: Path
+    data_hash: str
+
+
+def read_and_check(config: TrainConfig) -> Indexed:
+    """Read the configured data set; decode and hash every image.
+
+    Raises:
+        WeakspotError: for an unknown layout, a missing folder, a misspelt subset, an empty class, an unreadable image or mask.
+    """
+    data = config.data
+    samples = read_samples(data.layout, data.root, subset=data.subset, good_class=data.good_class, **data.options)
+    # A layout with a default root (synthetic) is <root>/<subset>/<train|test>/<class>/<file>.
+    root = Path(data.root).expanduser() if data.root else samples[0].path.parents[3]
+    with ui.progress_bar("reading images", len(samples)) as progress:
+        infos = inspect_images([sample.path for sample in samples], progress=progress)
+    problems = summarize(samples, infos).problems
+    if problems:
+        more = f" (and {len(problems) - 1} more problems: 'weakspot check' lists them)" if len(problems) > 1 else ""
+        raise WeakspotError(f"{problems[0]}{more}")
+    digest = hashlib.sha256()
+    for line in sorted(f"{info.sha256} {sample.defect}" for info, sample in zip(infos, samples, strict=True)):
+        digest.update(line.encode())
+    return Indexed(samples, infos, root, digest.hexdigest())
+
+
+def index_and_split(config: TrainConfig) -> Data:
+    """Read and check the data set, and decide which images are held out.
+
+    Raises:
+        WeakspotError: as :func:`read_and_check`, and when the split is impossible.
+    """
+    one_of("data.task", config.data.task, ("binary", "multiclass"))
+    indexed = read_and_check(config)
+    samples = indexed.samples
+    classes = class_names(samples, cast(Task, config.data.task))
+    parts = split_samples(samples, **asdict(config.split))
+    targets = [target_of(sample, classes) for sample in samples]
+    hash_of_split = split_hash(samples, parts, indexed.root)
+    return Data(samples, indexed.infos, parts, targets, classes, indexed.root, indexed.data_hash, hash_of_split)
+
+
+def build_network(config: TrainConfig, classes: int, weights: Weights) -> CamNet:
+    """The network with its pre-trained convolutions and a fresh dense layer.
+
+    Raises:
+        WeakspotError: when the weights are of another network.
+    """
+    network = CamNet(config.model.backbone, classes, config.model.outputs)
+    if weights.state:
+        try:
+            network.load_pretrained(weights.state)
+        except (RuntimeError, KeyError) as error:
+            reason = " ".join(str(error).split())[:200]
+            raise WeakspotError(
+                f"model.weights={config.model.weights} is not for {config.model.backbone}: {reason}"
+            ) from error
+    return network.to(memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]
+
+
+def fit_and_map(
+    config: TrainConfig,
+    data: Data,
+    network: CamNet,
+    preprocess: Preprocess,
+    weights: Weights,
+    rule: BoxRule,
+    run: RunFolder,
+) -> None:
+    """Compute stem features, fit, and save the bundle and the test part's maps in the run folder."""
+    cache = feature_cache(config)
+    network.to("cuda" if torch.cuda.is_available() and config.trainer.accelerator != "cpu" else "cpu")
+    keys = stem_features(network, data.infos, preprocess, cache) if cache else []
+    datasets = {part: _dataset(data, part, preprocess, cache, keys) for part in ("train", "val")}
+    loaders = DataModule(datasets["train"], datasets["val"], config.trainer.batch_size, config.seed)
+    train_targets = [data.targets[i] for i in data.where("train")]
+    module = ClassifierModule(
+        network,
+        class_weights(config.model.class_weights, train_targets, len(data.classes)),
+        hydra.utils.instantiate(config.model.optimizer),
+        on_features=cache is not None,
+    )
+    minutes = estimate_minutes(module, loaders, config.trainer.max_epochs)
+    ui.err.print(f"training: {len(train_targets)} images, at most {config.trainer.max_epochs} epochs, {minutes:.1f} min")
+    summary = fit(module, loaders, config.trainer, run.path)
+    network.eval()
+    test = data.where("test")
+    save_bundle(run.bundle, network, _meta(config, data, preprocess, weights, rule))
+    paths, sizes = [data.samples[i].path for i in test], [(data.infos[i].height, data.infos[i].width) for i in test]
+    feed = _feature_batches(cache, [keys[i] for i in test]) if cache else image_batches(paths, preprocess)
+    compute_maps(network, feed, paths, sizes, on_features=cache is not None).save(run.maps)
+    run.update_identity(train={"images": len(train_targets), **asdict(summary)})
+
+
+def feature_cache(config: TrainConfig) -> FeatureCache | None:
+    """The stem feature cache, or None where it is switched off.
+
+    Raises:
+        WeakspotError: for an unknown precision.
+    """
+    if not config.cache.enabled:
+        return None
+    one_of("cache.precision", config.cache.precision, ("float16", "float32"))
+    folder = Path(config.cache.dir).expanduser() if config.cache.dir else default_cache_dir()
+    return FeatureCache(folder, int(config.cache.max_gb * 2**30), cast(Precision, config.cache.precision))
+
+
+def stem_features(network: CamNet, infos: Sequence[ImageInfo], preprocess: Preprocess, cache: FeatureCache) -> list[str]:
+    """Cache keys of every image's stem features, computing what is missing behind a progress bar."""
+    with ui.progress_bar("frozen layers, once per image") as progress:
+        return compute_features(network, infos, preprocess, cache, progress=progress)
+
+
+def compute_maps(
+    network: CamNet, batches: Iterable[Tensor], paths: Sequence[Path], sizes: Sequence[Size], *, on_features: bool
+) -> MapStore:
+    """Logits and maps of a set of images, fed batch by batch as images or as stem features."""
+    device = next(network.parameters()).device
+    logits, maps = [], []
+    with torch.inference_mode():
+        for batch in batches:
+            output = (network.forward_tail if on_features else network)(batch.to(device))
+            logits.append(output.logits.cpu().numpy())
+            maps.append(output.maps.cpu().contiguous().numpy())
+    bias = network.bias.detach().cpu().numpy()
+    return MapStore(paths, np.array(sizes, dtype=np.int64), np.concatenate(logits), np.concatenate(maps), bias)
+
+
+def image_batches(paths: Sequence[Path], preprocess: Preprocess, batch_size: int = 16) -> Iterator[Tensor]:
+    """Preprocessed images ``(n, 3, H, W)``.
+
+    Raises:
+        WeakspotError: when one cannot be read.
+    """
+    for batch in batched(load_images(paths, preprocess), batch_size):
+        for item in batch:
+            if item.pixels is None:
+                raise WeakspotError(item.error)
+        yield torch.from_numpy(np.stack([item.pixels for item in batch if item.pixels is not None]))
+
+
+def _feature_batches(cache: FeatureCache, keys: Sequence[str], batch_size: int = 16) -> Iterator[Tensor]:
+    rows = FeatureDataset(cache, keys, [0] * len(keys))
+    for batch in batched(range(len(keys)), batch_size):
+        yield torch.stack([rows[i][0] for i in batch])
+
+
+def _dataset(
+    data: Data, part: Part, preprocess: Preprocess, cache: FeatureCache | None, keys: Sequence[str]
+) -> FeatureDataset | ImageDataset:
+    where = data.where(part)
+    targets = [data.targets[i] for i in where]
+    if cache:
+        return FeatureDataset(cache, [keys[i] for i in where], targets)
+    return ImageDataset([data.samples[i].path for i in where], preprocess, targets)
+
+
+def _meta(config: TrainConfig, data: Data, preprocess: Preprocess, weights: Weights, rule: BoxRule) -> BundleMeta:
+    return BundleMeta(
+        classes=data.classes,
+        preprocess=preprocess,
+        backbone=config.model.backbone,
+        outputs=config.model.outputs,
+        boxes=rule,
+        thresholds=thresholds(rule),
+        weights={"origin": weights.origin, "sha256": weights.sha256},
+        split_hash=data.split_hash,
+        data_hash=data.data_hash,
+    )
+
+
+def thresholds(rule: BoxRule) -> dict[str, dict[str, Any]]:
+    """Every number that decides something, with where it comes from."""
+    return {
+        "decision": {"value": 0.5, "origin": "fixed: the most probable class"},
+        "boxes": {"value": rule.threshold, "kind": rule.threshold_kind, "origin": "configuration"},
+    }

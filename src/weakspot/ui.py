@@ -1,0 +1,36 @@
+"""The terminal: one console for results, one for progress, and a progress bar with the time left."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+out = Console()
+"""Results, on standard output."""
+
+err = Console(stderr=True)
+"""Progress, remarks and errors, on standard error."""
+
+
+def error(message: str) -> None:
+    """Print one red line on standard error, whatever characters are in it."""
+    err.print(f"error: {message}", style="bold red", markup=False, highlight=False, soft_wrap=True)
+
+
+@contextmanager
+def progress_bar(description: str, total: int | None = None) -> Iterator[Callable[[int, int], None]]:
+    """Show a bar while the block runs; yields the function to call with (done, total)."""
+    columns = (
+        TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(),
+        TextColumn("left"), TimeRemainingColumn(),
+    )  # fmt: skip
+    with Progress(*columns, console=err, transient=True) as progress:
+        task = progress.add_task(description, total=total)
+
+        def update(done: int, total: int) -> None:
+            progress.update(task, completed=done, total=total or None)
+
+        yield update

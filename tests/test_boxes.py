@@ -1,0 +1,372 @@
+"""Evidence → boxes: exact answers on tiny maps, then properties."""
+
+import time
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+
+from weakspot.boxes import BoxRule, boxes_array, find_boxes, scale_min_max, upsample
+from weakspot.errors import WeakspotError
+from weakspot.types import Box
+
+SINGLE = BoxRule(threshold_kind="absolute", threshold=0.5)
+COMPONENTS = BoxRule("components", "absolute", 0.5, max_boxes=1000)
+
+
+def hot_map(shape, *pixels):
+    """A map of zeros with ones at the (row, column) given."""
+    map_ = np.zeros(shape, dtype=np.float32)
+    for pixel in pixels:
+        map_[pixel] = 1
+    return map_
+
+
+def corners(boxes):
+    return [box.xyxy for box in boxes]
+
+
+# ---------------------------------------------------------------- the rule itself
+
+
+@pytest.mark.parametrize(
+    ("settings_", "words"),
+    [
+        ({"method": "singel"}, ["boxes.method=singel", "did you mean 'single'", "single, components"]),
+        ({"threshold_kind": "absolut"}, ["boxes.threshold_kind=absolut", "did you mean 'absolute'"]),
+        ({"threshold": float("nan")}, ["boxes.threshold=nan"]),
+        ({"threshold": "high"}, ["boxes.threshold=high", "number"]),
+        ({"threshold": 0.0}, ["boxes.threshold=0.0", "(0, 1]", "absolute"]),
+        ({"threshold": 1.5}, ["boxes.threshold=1.5", "(0, 1]"]),
+        ({"threshold": float("nan"), "threshold_kind": "absolute"}, ["boxes.threshold=nan"]),
+        ({"max_boxes": 0}, ["boxes.max_boxes=0"]),
+        ({"max_boxes": 2.5}, ["boxes.max_boxes=2.5"]),
+        ({"max_boxes": True}, ["boxes.max_boxes=True"]),
+        ({"min_area": 0}, ["boxes.min_area=0"]),
+    ],
+)
+def test_rule_refuses_nonsense_and_names_the_key(settings_, words):
+    with pytest.raises(WeakspotError) as error:
+        BoxRule(**settings_)
+    assert all(word in str(error.value) for word in words)
+    assert "\n" not in str(error.value)
+
+
+def test_rule_accepts_the_ends_of_its_ranges():
+    assert BoxRule(threshold=1.0).threshold == 1.0
+    assert BoxRule(threshold_kind="absolute", threshold=-3).threshold == -3
+    assert BoxRule(threshold_kind="absolute", threshold=np.float32(2.5)).threshold == 2.5
+
+
+# ---------------------------------------------------------------- resizing and scaling
+
+
+@pytest.mark.parametrize("shape", [(14, 14), (7, 11), (1, 1), (1, 5), (6, 1)])
+@pytest.mark.parametrize("size", [(31, 53), (224, 100), (14, 77)])
+def test_upsample_equals_torch(shape, size):
+    map_ = np.random.default_rng(3).normal(0, 5, shape).astype(np.float32)
+    expected = torch.nn.functional.interpolate(torch.from_numpy(map_)[None, None], size, mode="bilinear")[0, 0]
+    result = upsample(map_, size)
+    assert result.dtype == np.float32
+    np.testing.assert_allclose(result, expected.numpy(), rtol=0, atol=1e-5 * max(1, np.ptp(map_)))
+
+
+@pytest.mark.parametrize("size", [(3, 5), (10, 7), (20, 14)])
+def test_upsample_equals_torch_where_it_makes_smaller(size):
+    map_ = np.random.default_rng(4).normal(size=(40, 28)).astype(np.float32)
+    expected = torch.nn.functional.interpolate(torch.from_numpy(map_)[None, None], size, mode="bilinear")[0, 0]
+    np.testing.assert_allclose(upsample(map_, size), expected.numpy(), atol=1e-5)
+
+
+def test_upsample_takes_a_view_that_is_not_contiguous():
+    maps = np.random.default_rng(5).normal(size=(4, 6, 3)).astype(np.float32)
+    np.testing.assert_array_equal(upsample(maps[..., 1], (8, 13)), upsample(maps[..., 1].copy(), (8, 13)))
+    np.testing.assert_array_equal(upsample(maps[..., 1].T, (13, 8)), upsample(maps[..., 1].T.copy(), (13, 8)))
+
+
+def test_upsample_refuses_what_is_no_map_or_no_size():
+    with pytest.raises(ValueError, match="shape"):
+        upsample(np.zeros((2, 3, 4), np.float32), (5, 5))
+    with pytest.raises(ValueError, match="size"):
+        upsample(np.zeros((2, 3), np.float32), (0, 5))
+
+
+def test_scale_min_max_reaches_exactly_0_and_1():
+    scaled = scale_min_max(np.array([[-3, 7, 2]], np.float32))
+    np.testing.assert_array_equal(scaled, [[0, 1, 0.5]])
+
+
+@pytest.mark.parametrize("value", [0.0, -4.0, 1e-30, 3e38])
+def test_scale_min_max_of_a_flat_map_is_none(value):
+    assert scale_min_max(np.full((2, 3), value, np.float32)) is None
+
+
+@pytest.mark.parametrize("value", [0.1, -7.3, 1000.0])
+def test_a_map_that_differs_by_rounding_only_is_flat_and_by_more_is_not(value):
+    rounded, different = np.full((2, 3), value, np.float32), np.full((2, 3), value, np.float32)
+    rounded[1, 2] = np.nextafter(rounded[1, 2], np.float32(np.inf))
+    different[1, 2] += 1e-4 * abs(value)
+    assert scale_min_max(rounded) is None
+    np.testing.assert_array_equal(scale_min_max(different), [[0, 0, 0], [0, 0, 1]])
+
+
+def test_scale_min_max_survives_the_whole_float32_range():
+    largest = np.finfo(np.float32).max
+    np.testing.assert_array_equal(scale_min_max(np.array([[-largest, largest, 0]], np.float32)), [[0, 1, 0.5]])
+
+
+# ---------------------------------------------------------------- exact boxes
+
+
+@pytest.mark.parametrize("rule", [SINGLE, COMPONENTS], ids=["single", "components"])
+@pytest.mark.parametrize(
+    ("row", "column", "expected"),
+    [
+        (0, 0, (0, 0, 2, 3)),  # corners: a 4×5 map on an image 12 high and 10 wide, so a cell is 3 high and 2 wide
+        (0, 4, (8, 0, 10, 3)),
+        (3, 0, (0, 9, 2, 12)),
+        (3, 4, (8, 9, 10, 12)),
+        (0, 2, (4, 0, 6, 3)),  # edges
+        (3, 2, (4, 9, 6, 12)),
+        (1, 0, (0, 3, 2, 6)),
+        (2, 4, (8, 6, 10, 9)),
+        (2, 1, (2, 6, 4, 9)),  # inside
+    ],
+)
+def test_one_hot_pixel(rule, row, column, expected):
+    assert corners(find_boxes(hot_map((4, 5), (row, column)), (12, 10), rule)) == [expected]
+
+
+@pytest.mark.parametrize("rule", [SINGLE, COMPONENTS], ids=["single", "components"])
+@pytest.mark.parametrize(
+    ("line", "expected"),
+    [
+        ((0, slice(None)), (0, 0, 10, 3)),
+        ((-1, slice(None)), (0, 9, 10, 12)),
+        ((slice(None), 0), (0, 0, 2, 12)),
+        ((slice(None), -1), (8, 0, 10, 12)),
+    ],
+    ids=["row 0", "last row", "column 0", "last column"],
+)
+def test_one_hot_edge(rule, line, expected):
+    assert corners(find_boxes(hot_map((4, 5), line), (12, 10), rule)) == [expected]
+
+
+def test_boxes_are_rounded_outwards_where_cells_and_pixels_do_not_meet():
+    # cells of a 3×3 map on an image 7 high and 10 wide: rows end at 2.33, 4.67, 7; columns at 3.33, 6.67, 10
+    assert corners(find_boxes(hot_map((3, 3), (1, 1)), (7, 10), SINGLE)) == [(3, 2, 7, 5)]
+
+
+def test_map_finer_than_the_image_still_gives_boxes_with_an_area():
+    assert corners(find_boxes(hot_map((14, 14), (13, 0)), (1, 1), COMPONENTS)) == [(0, 0, 1, 1)]
+    assert corners(find_boxes(hot_map((14, 14), (13, 0)), (3, 2), COMPONENTS)) == [(0, 2, 1, 3)]
+
+
+def test_single_spans_everything_and_components_do_not():
+    map_ = hot_map((4, 6), (0, 1), (3, 5))
+    assert corners(find_boxes(map_, (4, 6), SINGLE)) == [(1, 0, 6, 4)]
+    assert corners(find_boxes(map_, (4, 6), COMPONENTS)) == [(1, 0, 2, 1), (5, 3, 6, 4)]
+
+
+def test_pixels_that_touch_at_a_corner_are_one_region():
+    assert corners(find_boxes(hot_map((3, 4), (0, 0), (1, 1), (0, 2)), (3, 4), COMPONENTS)) == [(0, 0, 3, 2)]
+
+
+def test_score_is_the_regions_own_maximum_and_sorts_the_boxes():
+    map_ = np.array([[3, 2, 0, 5, 0, 4]], np.float32)
+    boxes = find_boxes(map_, (1, 6), BoxRule("components", "absolute", 1.0))
+    assert [(box.x0, box.x1, box.score) for box in boxes] == [(3, 4, 5.0), (5, 6, 4.0), (0, 2, 3.0)]
+    assert find_boxes(map_, (1, 6), BoxRule("single", "absolute", 1.0))[0].score == 5.0
+
+
+def test_score_map_scores_and_evidence_places():
+    evidence, score_map = np.array([[9, 0, 1, 1]], np.float32), np.array([[-2, 50, -3, -1]], np.float32)
+    boxes = find_boxes(evidence, (1, 4), COMPONENTS, score_map=score_map, label="crack")
+    assert boxes == [Box(2, 0, 4, 1, -1.0, "crack"), Box(0, 0, 1, 1, -2.0, "crack")]
+    assert find_boxes(evidence, (1, 4), SINGLE, score_map=score_map)[0].score == -1.0
+
+
+def test_equal_scores_go_from_top_left_to_bottom_right():
+    map_ = hot_map((5, 5), (4, 0), (0, 4), (2, 2), (0, 0))
+    assert corners(find_boxes(map_, (5, 5), COMPONENTS)) == [(0, 0, 1, 1), (4, 0, 5, 1), (2, 2, 3, 3), (0, 4, 1, 5)]
+
+
+def test_max_boxes_keeps_the_best():
+    map_ = np.array([[1, 0, 3, 0, 2]], np.float32)
+    boxes = find_boxes(map_, (1, 5), BoxRule("components", "absolute", 0.5, max_boxes=2))
+    assert [box.score for box in boxes] == [3.0, 2.0]
+
+
+def test_min_area_is_counted_in_original_pixels():
+    map_ = hot_map((2, 4), (0, 0), (0, 2), (0, 3))  # regions of 1 and 2 cells; on 4×8 pixels, 4 and 8
+    for min_area, n_boxes in [(4, 2), (5, 1), (8, 1), (9, 0)]:
+        assert len(find_boxes(map_, (4, 8), BoxRule("components", "absolute", 0.5, min_area))) == n_boxes
+
+
+def test_min_area_of_one_keeps_regions_smaller_than_a_pixel():
+    assert len(find_boxes(hot_map((9, 9), (4, 4)), (2, 3), COMPONENTS)) == 1
+    assert find_boxes(hot_map((9, 9), (4, 4)), (2, 3), BoxRule("components", "absolute", 0.5, min_area=2)) == []
+
+
+# ---------------------------------------------------------------- thresholds
+
+
+def test_relative_threshold_is_a_share_of_the_range_and_inclusive():
+    map_ = np.array([[10, 16.9, 17, 20]], np.float32)
+    assert corners(find_boxes(map_, (1, 4), BoxRule(threshold=0.7))) == [(2, 0, 4, 1)]
+    assert corners(find_boxes(map_, (1, 4), BoxRule(threshold=1.0))) == [(3, 0, 4, 1)]
+
+
+def test_absolute_threshold_is_inclusive_and_exact():
+    value = np.float32(0.1)
+    map_ = np.array([[0, value]], np.float32)
+
+    def count(threshold):
+        return len(find_boxes(map_, (1, 2), BoxRule("single", "absolute", threshold)))
+
+    assert count(float(value)) == 1
+    assert count(float(np.nextafter(float(value), 1))) == 0, "a threshold just above the value was rounded on to it"
+    assert count(float("inf")) == 0
+
+
+@pytest.mark.parametrize("method", ["single", "components"])
+@pytest.mark.parametrize("value", [0.0, 0.1, -7.3])
+def test_flat_map_has_no_relative_box(method, value):
+    flat = np.full((3, 5), value, np.float32)
+    assert find_boxes(flat, (30, 50), BoxRule(method)) == []
+    assert find_boxes(upsample(flat, (31, 53)), (31, 53), BoxRule(method)) == [], "rounding is not evidence"
+
+
+def test_flat_map_under_an_absolute_threshold_is_all_or_nothing():
+    flat = np.full((3, 5), 2.0, np.float32)
+    assert corners(find_boxes(flat, (30, 50), BoxRule(threshold_kind="absolute", threshold=2.0))) == [(0, 0, 50, 30)]
+    assert find_boxes(flat, (30, 50), BoxRule(threshold_kind="absolute", threshold=2.1)) == []
+
+
+# ---------------------------------------------------------------- bad input, extreme input
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
+@pytest.mark.parametrize("rule", [BoxRule(), SINGLE, COMPONENTS])
+def test_nan_and_infinity_are_refused(bad, rule):
+    map_ = hot_map((3, 4), (1, 1))
+    broken = map_.copy()
+    broken[0, 0] = bad
+    with pytest.raises(WeakspotError, match="evidence holds NaN"):
+        find_boxes(broken, (30, 40), rule)
+    with pytest.raises(WeakspotError, match="score map holds NaN"):
+        find_boxes(map_, (30, 40), rule, score_map=broken)
+
+
+def test_shapes_that_do_not_fit_are_refused():
+    with pytest.raises(ValueError, match="shape"):
+        find_boxes(np.zeros((1, 3, 4), np.float32), (30, 40), SINGLE)
+    with pytest.raises(ValueError, match="empty"):
+        find_boxes(np.zeros((0, 4), np.float32), (30, 40), SINGLE)
+    with pytest.raises(ValueError, match="differ"):
+        find_boxes(np.ones((3, 4), np.float32), (30, 40), SINGLE, score_map=np.ones((4, 3), np.float32))
+    with pytest.raises(ValueError, match="size"):
+        find_boxes(np.ones((3, 4), np.float32), (30, 0), SINGLE)
+
+
+def test_map_of_one_pixel():
+    assert find_boxes(np.ones((1, 1), np.float32), (3, 2), BoxRule()) == []
+    assert corners(find_boxes(np.ones((1, 1), np.float32), (3, 2), SINGLE)) == [(0, 0, 2, 3)]
+
+
+def test_fifty_megapixels_cost_no_more_than_the_map():
+    map_ = hot_map((14, 14), (13, 13), (0, 7))
+    start = time.perf_counter()
+    for _ in range(20):
+        boxes = find_boxes(map_, (5000, 10000), COMPONENTS)
+    assert time.perf_counter() - start < 1
+    assert corners(boxes) == [(5000, 0, 5715, 358), (9285, 4642, 10000, 5000)]
+
+
+def test_input_is_left_alone():
+    map_ = np.random.default_rng(0).normal(size=(5, 7)).astype(np.float32)
+    before = map_.copy()
+    find_boxes(map_, (50, 70), BoxRule("components"))
+    np.testing.assert_array_equal(map_, before)
+
+
+def test_boxes_array():
+    np.testing.assert_array_equal(boxes_array([Box(1, 2, 3, 5), Box(0, 0, 1, 1)]), [[1, 2, 3, 5], [0, 0, 1, 1]])
+    assert boxes_array([]).shape == (0, 4)
+
+
+# ---------------------------------------------------------------- properties
+
+maps = hnp.arrays(np.float32, hnp.array_shapes(min_dims=2, max_dims=2, max_side=9), elements=st.integers(0, 4))
+sizes = st.tuples(st.integers(1, 60), st.integers(1, 60))
+rules = st.builds(
+    BoxRule, st.sampled_from(["single", "components"]), st.just("relative"), st.sampled_from([0.25, 0.5, 0.7, 1.0])
+)
+
+
+@given(maps, sizes, rules)
+@settings(deadline=None)
+def test_boxes_lie_inside_the_image_in_decreasing_score(map_, size, rule):
+    boxes = find_boxes(map_, size, rule)
+    assert len(boxes) <= rule.max_boxes
+    assert bool(boxes) == (map_.min() < map_.max())
+    for box in boxes:
+        assert 0 <= box.x0 < box.x1 <= size[1]
+        assert 0 <= box.y0 < box.y1 <= size[0]
+    assert [box.score for box in boxes] == sorted((box.score for box in boxes), reverse=True)
+
+
+@given(maps, st.integers(1, 7), st.integers(1, 7))
+@settings(deadline=None)
+def test_components_cover_every_hot_pixel_and_single_is_their_hull(map_, cell_height, cell_width):
+    size = map_.shape[0] * cell_height, map_.shape[1] * cell_width
+    hot = np.kron(map_ >= 0.5, np.ones((cell_height, cell_width))).astype(bool)
+    parts = find_boxes(map_, size, COMPONENTS)
+    covered = np.zeros(size, dtype=bool)
+    for box in parts:
+        covered[box.y0 : box.y1, box.x0 : box.x1] = True
+    assert not (hot & ~covered).any()
+    stacked = boxes_array(parts)
+    hull = [(*stacked[:, :2].min(axis=0), *stacked[:, 2:].max(axis=0))] if parts else []
+    assert corners(find_boxes(map_, size, SINGLE)) == hull
+    if parts:
+        rows, columns = np.nonzero(hot)
+        assert hull == [(columns.min(), rows.min(), columns.max() + 1, rows.max() + 1)]
+
+
+@given(maps, sizes, rules)
+@settings(deadline=None)
+def test_mirroring_the_map_mirrors_the_boxes(map_, size, rule):
+    plain = {(size[1] - b.x1, b.y0, size[1] - b.x0, b.y1, b.score) for b in find_boxes(map_, size, big(rule))}
+    mirrored = {(*b.xyxy, b.score) for b in find_boxes(map_[:, ::-1], size, big(rule))}
+    assert mirrored == plain
+
+
+@given(maps, sizes, rules)
+@settings(deadline=None)
+def test_transposing_the_map_transposes_the_boxes(map_, size, rule):
+    plain = {(b.y0, b.x0, b.y1, b.x1, b.score) for b in find_boxes(map_, size, big(rule))}
+    assert {(*b.xyxy, b.score) for b in find_boxes(map_.T, size[::-1], big(rule))} == plain
+
+
+def big(rule):
+    return BoxRule(rule.method, rule.threshold_kind, rule.threshold, max_boxes=1000)
+
+
+@given(maps, sizes, rules, st.integers(1, 50), st.integers(-50, 50))
+@settings(deadline=None)
+def test_relative_boxes_do_not_change_with_scale_and_offset(map_, size, rule, gain, offset):
+    assert corners(find_boxes(map_ * gain + offset, size, rule)) == corners(find_boxes(map_, size, rule))
+
+
+@pytest.mark.parametrize("rule", [BoxRule(), BoxRule("components", threshold=0.5)])
+def test_an_image_gets_the_same_boxes_alone_and_in_a_batch(rule):
+    batch = np.random.default_rng(1).normal(size=(6, 7, 9)).astype(np.float32)
+    channels_last = np.ascontiguousarray(batch.transpose(1, 2, 0))  # its slices are strided views
+    alone = [find_boxes(map_.copy(), (70, 110), rule) for map_ in batch]
+    assert [find_boxes(map_, (70, 110), rule) for map_ in batch] == alone
+    assert [find_boxes(channels_last[..., i], (70, 110), rule) for i in range(6)] == alone
+    assert len({tuple(boxes) for boxes in alone}) == 6

@@ -1,0 +1,293 @@
+"""Folder layouts: what is read, in which order, and what is refused with which words."""
+
+import re
+import sys
+import types
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import weakspot.data
+from weakspot.data.images import read_mask
+from weakspot.data.readers import MVTEC_AD, READERS, class_names, read_samples, reader, target_of
+from weakspot.errors import WeakspotError
+from weakspot.types import GOOD, Sample
+
+MAGNETIC_TILE = Path(__file__).parents[2] / "shared" / "data" / "magnetic_tile"
+needs_magnetic_tile = pytest.mark.skipif(
+    not MAGNETIC_TILE.is_dir(), reason="the magnetic_tile photographs lie outside the repository and are not here"
+)
+
+
+def touch(root: Path, *names: str) -> Path:
+    """Make empty files: readers look at names alone."""
+    for name in names:
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).touch()
+    return root
+
+
+def listed(samples: list[Sample], root: Path) -> list[tuple[str, str, str | None]]:
+    return [
+        (s.path.relative_to(root).as_posix(), s.defect, s.mask.relative_to(root).as_posix() if s.mask else None)
+        for s in samples
+    ]
+
+
+def refused(expected: str, layout: str, root: Path | None, **options: object) -> str:
+    with pytest.raises(WeakspotError, match=expected) as caught:
+        read_samples(layout, root, **options)
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+@pytest.fixture
+def hazelnut(tmp_path: Path) -> Path:
+    """A parent folder with one small subset."""
+    return touch(
+        tmp_path,
+        *("hazelnut/train/good/002.png", "hazelnut/train/good/001.png", "hazelnut/test/good/000.png"),
+        *("hazelnut/test/print/000.png", "hazelnut/test/cut/001.png", "hazelnut/test/cut/000.png"),
+        *("hazelnut/ground_truth/cut/000_mask.png", "hazelnut/ground_truth/print/000_mask.png"),
+    )
+
+
+# --------------------------------------------------------------------------------------------------------------- mvtec
+
+
+def test_mvtec_is_read_in_order_with_masks_by_name(hazelnut: Path) -> None:
+    root = hazelnut / "hazelnut"
+    expected = [
+        ("train/good/001.png", GOOD, None),
+        ("train/good/002.png", GOOD, None),
+        ("test/good/000.png", GOOD, None),
+        ("test/cut/000.png", "cut", "ground_truth/cut/000_mask.png"),
+        ("test/cut/001.png", "cut", None),
+        ("test/print/000.png", "print", "ground_truth/print/000_mask.png"),
+    ]
+    assert listed(read_samples("mvtec", hazelnut, subset="hazelnut"), root) == expected
+    assert listed(read_samples("mvtec", str(root)), root) == expected
+
+
+def test_masks_of_other_extensions_and_without_suffix(tmp_path: Path) -> None:
+    touch(tmp_path, "train/good/1.jpg", "test/cut/a.b.jpg", "test/cut/c_mask.jpg", "test/cut/deep/d.JPG")
+    touch(tmp_path, "ground_truth/cut/a.b.bmp", "ground_truth/cut/c_mask_mask.TIF", "ground_truth/cut/deep/d_mask.png")
+    assert listed(read_samples("mvtec", tmp_path), tmp_path)[1:] == [
+        ("test/cut/a.b.jpg", "cut", "ground_truth/cut/a.b.bmp"),
+        ("test/cut/c_mask.jpg", "cut", "ground_truth/cut/c_mask_mask.TIF"),
+        ("test/cut/deep/d.JPG", "cut", "ground_truth/cut/deep/d_mask.png"),
+    ]
+
+
+def test_any_folder_name_is_a_subset_and_numbers_too(tmp_path: Path) -> None:
+    for name in ("line 3 (new)", "7", "größe=1,2"):
+        touch(tmp_path, f"{name}/train/good/1.png", f"{name}/test/x/1.png")
+    for subset in ("line 3 (new)", 7, "größe=1,2"):
+        assert len(read_samples("mvtec", tmp_path, subset=subset)) == 2
+
+
+def test_good_folder_in_another_case_or_by_another_name(tmp_path: Path) -> None:
+    touch(tmp_path, "train/Good/1.png", "test/GOOD/1.png", "test/cut/1.png")
+    refused("'GOOD' and 'Good' differ in letter case only", "mvtec", tmp_path)
+    (tmp_path / "test/GOOD").rename(tmp_path / "test/Good")
+    assert [s.defect for s in read_samples("mvtec", tmp_path)] == [GOOD, GOOD, "cut"]
+    (tmp_path / "train/Good").rename(tmp_path / "train/OK")
+    (tmp_path / "test/Good").rename(tmp_path / "test/OK")
+    refused("no folder is called 'good', there are: OK, cut; set data.good_class=OK", "mvtec", tmp_path)
+    assert [s.defect for s in read_samples("mvtec", tmp_path, good_class="ok")] == [GOOD, GOOD, "cut"]
+
+
+def test_no_root_tells_where_mvtec_ad_comes_from() -> None:
+    text = refused("data.root is not set", "mvtec", None)
+    assert "https://www.mvtec.com/company/research/datasets/mvtec-ad" in text
+    assert "CC BY-NC-SA 4.0" in text
+
+
+def test_missing_root_file_as_root_and_unset_subset(hazelnut: Path) -> None:
+    refused("data.root=.*nowhere does not exist", "mvtec", hazelnut / "nowhere")
+    refused("is a file", "mvtec", hazelnut / "hazelnut/train/good/001.png")
+    refused("data.subset is not set; .* holds: hazelnut", "mvtec", hazelnut)
+    refused("holds the data itself; leave data.subset out", "mvtec", hazelnut / "hazelnut", subset="hazelnut")
+    touch(hazelnut, "other/a/1.png")
+    refused("neither train nor test.*data=folder", "mvtec", hazelnut, subset="other")
+
+
+def test_a_missing_subset_is_suggested_from_the_present_and_the_known(hazelnut: Path) -> None:
+    text = refused("data.subset=hazlenut is not in", "mvtec", hazelnut, subset="hazlenut")
+    assert "(did you mean 'hazelnut'?); there are: hazelnut" in text
+    assert "did you mean 'toothbrush'" in refused("is not in", "mvtec", hazelnut, subset="tothbrush")
+    assert "did you mean" not in refused("is not in", "mvtec", hazelnut, subset="carpet")
+    (hazelnut / "hazelnut").rename(hazelnut / "line1")
+    text = refused("did you mean 'hazelnut'", "mvtec", hazelnut, subset="hazlenut")
+    assert "there are: line1" in text
+    assert "mvtec.com" in text
+    assert len(MVTEC_AD) == len(set(MVTEC_AD)) == 15
+
+
+@pytest.mark.parametrize(
+    ("extra", "expected"),
+    [
+        ("ground_truth/cut/009_mask.png", r"mask .*ground_truth/cut/009_mask\.png has no image"),
+        ("ground_truth/hole/000_mask.png", r"mask .*hole/000_mask\.png has no image"),
+        ("test/cut/000.jpg", r"mask .*000_mask\.png fits two images, 000\.\w+ and 000\.\w+"),
+        ("train/cut/000.png", r"mask .*000_mask\.png fits two images"),
+        ("ground_truth/cut/000.png", r"cut/000\.png has two masks, 000\.png and 000_mask\.png"),
+        ("ground_truth/loose.png", r"loose\.png lies in no defect folder"),
+        ("test/loose.png", r"test/loose\.png lies in no class folder"),
+        ("test/hole/notes.txt", r"test/hole holds no images \(png"),
+        ("test/Cut/000.png", "'Cut' and 'cut' differ in letter case only"),
+    ],
+)
+def test_doubtful_folders_are_refused(hazelnut: Path, extra: str, expected: str) -> None:
+    touch(hazelnut / "hazelnut", extra)
+    refused(expected, "mvtec", hazelnut, subset="hazelnut")
+
+
+def test_one_kind_of_images_is_not_enough(tmp_path: Path) -> None:
+    touch(tmp_path, "train/good/1.png")
+    refused("only 'good' images; training needs images with a defect too", "mvtec", tmp_path)
+    touch(tmp_path / "b", "test/cut/1.png")
+    refused("no folder is called 'good', there are: cut", "mvtec", tmp_path / "b")
+    (tmp_path / "c/train").mkdir(parents=True)
+    refused("holds no class folders", "mvtec", tmp_path / "c")
+
+
+@needs_magnetic_tile
+def test_magnetic_tile() -> None:
+    samples = read_samples("mvtec", MAGNETIC_TILE)
+    counts = Counter(sample.defect for sample in samples)
+    assert counts == {GOOD: 952, "blowhole": 115, "break": 85, "crack": 57, "fray": 32, "uneven": 103}
+    assert samples == read_samples("mvtec", MAGNETIC_TILE.parent, subset="magnetic_tile")
+    assert list(counts) == [GOOD, "blowhole", "break", "crack", "fray", "uneven"]
+    empty = 0
+    for sample in samples:
+        if sample.mask is None:
+            assert sample.is_good
+            continue
+        assert sample.mask.name == f"{sample.path.stem}_mask.png"
+        with Image.open(sample.path) as image:
+            empty += not read_mask(sample.mask, (image.height, image.width)).any()
+    assert empty == 4
+
+
+# -------------------------------------------------------------------------------------------------------------- folder
+
+
+def test_folder_per_class_at_any_depth(tmp_path: Path) -> None:
+    touch(tmp_path, "line1/OK/x.png", "line1/NG/y.png", "line2/OK/x.png", "._junk.png", ".git/z.png")
+    samples = read_samples("folder", tmp_path, good_class="ok")
+    assert listed(samples, tmp_path) == [
+        ("line1/OK/x.png", GOOD, None),
+        ("line2/OK/x.png", GOOD, None),
+        ("line1/NG/y.png", "NG", None),
+    ]
+    assert len(read_samples("folder", tmp_path, subset="line1", good_class="OK")) == 2
+
+
+def test_several_defect_types(tmp_path: Path) -> None:
+    touch(tmp_path, "Good/1.png", "scratch/1.png", "dent/1.png", "dent/0.jpg")
+    assert listed(read_samples("folder", tmp_path), tmp_path) == [
+        ("Good/1.png", GOOD, None),
+        ("dent/0.jpg", "dent", None),
+        ("dent/1.png", "dent", None),
+        ("scratch/1.png", "scratch", None),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("names", "expected"),
+    [
+        (["OK/1.png", "NG/1.png"], "there are: NG, OK; set data.good_class=OK"),
+        (["goood/1.png", "NG/1.png"], "data.good_class to one of them (did you mean 'goood'?)"),
+        (["a/1.png", "b/1.png"], "there are: a, b; set data.good_class to one of them"),
+        (["good/1.png", "NG/1.png", "loose.png"], "loose.png lies in no class folder"),
+        (["good/1.png", "NG/readme.txt"], "NG holds no images"),
+        (["line1/good/1.png", "line1/NG/readme.txt", "line1/dent/1.png"], "line1/NG holds no images"),
+        (["good/1.png", "Scratch/1.png", "scratch/1.png"], "'Scratch' and 'scratch' differ in letter case only"),
+        (["good/1.png", "good/inner/1.png", "NG/1.png"], "good holds images and the folder 'inner'"),
+        (["good/1.png"], "only 'good' images"),
+        (["train/good/1.png", "test/cut/1.png", "ground_truth/cut/1_mask.png"], "use data=mvtec"),
+        ([".hidden/1.png"], "holds no class folders"),
+    ],
+)
+def test_doubtful_class_folders_are_refused(tmp_path: Path, names: list[str], expected: str) -> None:
+    refused(re.escape(expected), "folder", touch(tmp_path, *names))
+
+
+def test_a_defect_folder_called_good_cannot_pass_for_good(tmp_path: Path) -> None:
+    touch(tmp_path, "OK/1.png", "Good/1.png")
+    refused("with data.good_class=OK, 'Good' would be a defect; rename it", "folder", tmp_path, good_class="OK")
+
+
+def test_folder_needs_a_root(tmp_path: Path) -> None:
+    refused("data.root is not set", "folder", None)
+    text = refused("data.subset=lime1 is not in", "folder", touch(tmp_path, "line1/OK/x.png"), subset="lime1")
+    assert "did you mean 'line1'" in text
+    assert "mvtec.com" not in text
+
+
+# ---------------------------------------------------------------------------------------------- synthetic, registration
+
+
+def test_synthetic_generates_in_the_cache_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[tuple[Path, str, dict[str, int]]] = []
+
+    def ensure(root: Path, subset: str, **options: int) -> Path:
+        asked.append((root, subset, options))
+        return touch(root / subset, "train/good/1.png", "test/cut/1.png")
+
+    fake = types.ModuleType("weakspot.data.synthetic")
+    fake.ensure, fake.SUBSETS = ensure, {"fabric": None}  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "weakspot.data.synthetic", fake)
+    monkeypatch.setattr(weakspot.data, "synthetic", fake, raising=False)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    assert [s.defect for s in read_samples("synthetic", None, seed=3, good=8, defect=2)] == [GOOD, "cut"]
+    read_samples("synthetic", tmp_path / "own", subset="gear")
+    options = {"seed": 3, "good": 8, "defect": 2}
+    assert asked == [
+        (tmp_path / "cache/weakspot/synthetic/seed3-good8-defect2", "fabric", options),
+        (tmp_path / "own", "gear", {"seed": 0, "good": 120, "defect": 16}),
+    ]
+
+
+def test_the_real_generator_fits(tmp_path: Path) -> None:
+    samples = read_samples("synthetic", tmp_path, good=4, defect=1)
+    assert sum(sample.is_good for sample in samples) == 4
+    for sample in samples:
+        if sample.mask is not None:
+            with Image.open(sample.path) as image:
+                assert read_mask(sample.mask, (image.height, image.width)).any()
+    assert all(sample.is_good == (sample.mask is None) for sample in samples)
+
+
+def test_unknown_layouts_and_options_are_refused(tmp_path: Path) -> None:
+    refused("data=mvtek is not known .did you mean 'mvtec'.*; use mvtec, folder, synthetic", "mvtek", tmp_path)
+    refused("data.goood is not an option of data=synthetic .did you mean 'good'", "synthetic", None, goood=3)
+    refused("data.seed is not an option of data=folder", "folder", tmp_path, seed=3)
+
+
+def test_a_layout_is_one_registered_function(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("weakspot.data.readers.READERS", dict(READERS))
+
+    @reader("flat")
+    def read_flat(root: Path, *, subset: str | None, good_class: str, separator: str = "_") -> list[Sample]:
+        return [Sample(root / f"{good_class}{separator}1.png", GOOD)]
+
+    assert read_samples("flat", "x", separator="-") == [Sample(Path("x/good-1.png"), GOOD)]
+
+
+# ------------------------------------------------------------------------------------------------------------- classes
+
+
+def test_class_names_and_targets() -> None:
+    samples = [Sample(Path(f"{n}.png"), defect) for n, defect in enumerate(["scratch", GOOD, "dent", "scratch"])]
+    binary, multiclass = class_names(samples, "binary"), class_names(samples, "multiclass")
+    assert binary == ["good", "anomaly"]
+    assert multiclass == ["good", "dent", "scratch"]
+    np.testing.assert_array_equal([target_of(s, binary) for s in samples], [1, 0, 1, 1])
+    np.testing.assert_array_equal([target_of(s, multiclass) for s in samples], [2, 0, 1, 2])
+    with pytest.raises(WeakspotError, match="'hole' is not one of good, dent, scratch"):
+        target_of(Sample(Path("x.png"), "hole"), multiclass)

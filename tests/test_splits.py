@@ -1,0 +1,353 @@
+"""Splits: who is in which part, and the file that says so."""
+
+import json
+import os
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from sklearn.model_selection import StratifiedKFold, train_test_split
+
+from weakspot.data.readers import read_samples
+from weakspot.data.splits import read_split, split_hash, split_samples, write_split
+from weakspot.errors import WeakspotError
+from weakspot.files import atomic_path, write_json, write_text
+from weakspot.types import GOOD, Part, Sample
+
+MAGNETIC_TILE = Path(__file__).parents[2] / "shared" / "data" / "magnetic_tile"
+
+
+def make(groups: list[str | None] | None = None, **counts: int) -> list[Sample]:
+    defects = [defect for defect, count in counts.items() for _ in range(count)]
+    groups = groups or [None] * len(defects)
+    return [
+        Sample(Path(f"/data/{defect}/{number:03d}.png"), defect, group=group)
+        for number, (defect, group) in enumerate(zip(defects, groups, strict=True))
+    ]
+
+
+def numbers(parts: list[Part], name: str) -> list[int]:
+    return [number for number, part in enumerate(parts) if part == name]
+
+
+# ------------------------------------------------------------------------------------------------------------ hold-out
+
+
+@pytest.mark.parametrize("seed", [0, 42, 7])
+@pytest.mark.parametrize("test_size", [0.2, 0.35, 0.6])
+def test_the_test_part_is_that_of_scikit_learn(seed: int, test_size: float) -> None:
+    samples = make(good=50, cut=9, hole=2, dent=17)
+    defects = [sample.defect for sample in samples]
+    plain = train_test_split(np.arange(78), test_size=test_size, stratify=defects, random_state=seed)[1]
+    assert numbers(split_samples(samples, test_size=test_size, seed=seed), "test") == sorted(plain.tolist())
+
+
+@pytest.mark.skipif(not MAGNETIC_TILE.is_dir(), reason="the magnetic_tile photographs lie outside the repository")
+def test_the_test_part_of_magnetic_tile() -> None:
+    samples = read_samples("mvtec", MAGNETIC_TILE)
+    defects = [sample.defect for sample in samples]
+    plain = train_test_split(np.arange(1344), test_size=0.2, stratify=defects, random_state=42)[1]
+    parts = split_samples(samples)
+    assert numbers(parts, "test") == sorted(plain.tolist())
+    assert Counter(parts) == {"train": 1075, "test": 269}
+    tested = Counter(sample.defect for sample, part in zip(samples, parts, strict=True) if part == "test")
+    assert tested == {GOOD: 191, "blowhole": 23, "break": 17, "crack": 11, "fray": 6, "uneven": 21}
+
+
+counts = st.fixed_dictionaries(
+    {"good": st.integers(20, 60)}, optional={name: st.integers(1, 25) for name in ("cut", "dent", "hole", "scratch")}
+).filter(lambda found: sum(found.values()) - found["good"] >= 10)
+
+
+@settings(max_examples=40, deadline=None)
+@given(counts, st.integers(0, 2**32 - 1), st.sampled_from([0.2, 0.3, 0.5]), st.sampled_from([0.15, 0.25, 0.5]))
+def test_stratified_and_independent_of_validation(
+    counts: dict[str, int], seed: int, test_size: float, val_size: float
+) -> None:
+    samples = make(**counts)
+    without = split_samples(samples, test_size=test_size, seed=seed)
+    parts = split_samples(samples, test_size=test_size, val_size=val_size, seed=seed)
+    assert len(parts) == len(samples)
+    assert set(parts) == {"train", "val", "test"}
+    assert numbers(parts, "test") == numbers(without, "test")
+    assert len(numbers(parts, "test")) == int(np.ceil(test_size * len(samples)))
+    assert parts == split_samples(samples, test_size=test_size, val_size=val_size, seed=seed)
+    for defect, count in counts.items():
+        tested = sum(p == "test" and s.defect == defect for s, p in zip(samples, parts, strict=True))
+        if count > 1 and 1 not in counts.values():
+            assert abs(tested - test_size * count) < 1.001
+
+
+def test_validation_is_stratified_too() -> None:
+    samples = make(good=100, cut=20, hole=40)
+    parts = split_samples(samples, test_size=0.25, val_size=0.25, seed=1)
+    found = Counter((part, sample.defect) for sample, part in zip(samples, parts, strict=True))
+    assert found["test", GOOD], found["val", GOOD] == (25, 19)
+    assert (found["test", "cut"], found["val", "cut"]) == (5, 4)
+    assert (found["test", "hole"], found["val", "hole"]) == (10, 7)
+
+
+@pytest.mark.parametrize(
+    "counts",
+    [
+        {"good": 30, "cut": 9, "hole": 1},
+        {"good": 30, "cut": 1, "hole": 1, "dent": 1, "bend": 1, "stain": 1},
+        {"good": 12, **{f"type{number}": 2 for number in range(6)}},  # more types than images in the test part
+        {"hole": 1, "good": 30, "cut": 4},
+    ],
+)
+def test_rare_types_never_crash(counts: dict[str, int]) -> None:
+    samples = make(**counts)
+    for seed in range(5):
+        parts = split_samples(samples, test_size=0.2, val_size=0.2, seed=seed)
+        assert set(parts) == {"train", "val", "test"}
+        assert len(numbers(parts, "test")) == int(np.ceil(0.2 * len(samples)))
+
+
+# --------------------------------------------------------------------------------------------------------------- folds
+
+
+def test_folds_are_those_of_scikit_learn_and_tile_the_data() -> None:
+    samples = make(good=41, cut=13, hole=2)
+    defects = np.array([sample.defect for sample in samples])
+    tests = [
+        numbers(split_samples(samples, folds=5, fold=fold, seed=3, val_size=0.2, test_size=99.0), "test")
+        for fold in range(5)
+    ]
+    assert sorted(number for test in tests for number in test) == list(range(56))
+    with pytest.warns(UserWarning, match="least populated"):
+        plain = [t.tolist() for _, t in StratifiedKFold(5, shuffle=True, random_state=3).split(defects, defects)]
+    assert tests == plain
+
+
+@pytest.mark.parametrize("options", [{"test_size": 0.25}, {"folds": 3, "fold": 0}, {"folds": 3, "fold": 2}])
+@pytest.mark.parametrize("seed", range(4))
+def test_groups_stay_together(seed: int, options: dict[str, float]) -> None:
+    chosen = np.random.default_rng(seed).integers(0, 30, 90)
+    samples = make([f"g{number}" if number < 24 else None for number in chosen], good=60, cut=30)
+    parts = split_samples(samples, val_size=0.3, seed=seed, **options)  # type: ignore[arg-type]
+    assert set(parts) == {"train", "val", "test"}
+    for group in {sample.group for sample in samples} - {None}:
+        assert len({part for sample, part in zip(samples, parts, strict=True) if sample.group == group}) == 1
+    without = split_samples(samples, seed=seed, **options)  # type: ignore[arg-type]
+    assert numbers(parts, "test") == numbers(without, "test")
+
+
+@pytest.mark.parametrize("groups", [["a"] * 40, ["a"] * 30 + ["b"] * 10])
+@pytest.mark.parametrize("options", [{}, {"folds": 2, "fold": 1}])
+def test_too_few_groups_are_refused(groups: list[str | None], options: dict[str, int]) -> None:
+    with pytest.raises(WeakspotError, match="images of a group stay together"):
+        split_samples(make(groups, good=30, cut=10), **options)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(("share", "expected"), [(0.2, 20), (0.25, 25), (0.5, 50), (0.75, 75), (0.8, 80)])
+def test_grouped_hold_out_has_about_the_size_asked_for(share: float, expected: int) -> None:
+    samples = make([f"g{number // 2}" for number in range(100)], good=70, cut=30)
+    parts = split_samples(samples, test_size=share)
+    assert abs(len(numbers(parts, "test")) - expected) <= 2
+
+
+# ------------------------------------------------------------------------------------------------------------ refusals
+
+
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        ({"test_size": 0.0}, r"split\.test_size=0\.0"),
+        ({"test_size": 1.0}, r"split\.test_size=1\.0"),
+        ({"test_size": 20}, r"split\.test_size=20"),
+        ({"test_size": float("nan")}, r"split\.test_size=nan"),
+        ({"test_size": "a fifth"}, r"split\.test_size=a fifth"),
+        ({"val_size": 1.0}, r"split\.val_size=1\.0"),
+        ({"val_size": -0.1}, r"split\.val_size=-0\.1"),
+        ({"seed": -1}, r"split\.seed=-1"),
+        ({"seed": None}, r"split\.seed=None"),
+        ({"folds": 1, "fold": 0}, r"split\.folds=1: give at least 2"),
+        ({"folds": 5}, r"split\.fold=None: with split\.folds=5 give a fold from 0 to 4"),
+        ({"folds": 5, "fold": 5}, r"split\.fold=5: with split\.folds=5 give a fold from 0 to 4"),
+        ({"folds": 5, "fold": -1}, r"split\.fold=-1"),
+        ({"fold": 0}, r"split\.fold=0 needs split\.folds"),
+        ({"folds": 11, "fold": 0}, r"30 good and 10 defect images are too few to split: .* at least 11 of each"),
+    ],
+)
+def test_settings_out_of_range_name_their_key(options: dict[str, object], expected: str) -> None:
+    with pytest.raises(WeakspotError, match=expected):
+        split_samples(make(good=30, cut=10), **options)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("counts", "options", "expected"),
+    [
+        ({}, {}, "0 good and 0 defect images are too few"),
+        ({"good": 10}, {}, "10 good and 0 defect images are too few"),
+        ({"good": 1, "cut": 10}, {}, "1 good and 10 defect images are too few"),
+        (
+            {"good": 99, "cut": 2},
+            {"test_size": 0.1},
+            "test part would hold 11 good and 0 defect .* 99 good and 2 defect",
+        ),
+        ({"good": 2, "cut": 2}, {"test_size": 0.5, "val_size": 0.5}, "2 images cannot be split"),
+    ],
+)
+def test_a_part_without_good_or_defect_is_refused(
+    counts: dict[str, int], options: dict[str, float], expected: str
+) -> None:
+    with pytest.raises(WeakspotError, match=expected):
+        split_samples(make(**counts), **options)  # type: ignore[arg-type]
+
+
+# ----------------------------------------------------------------------------------------------------------- split.csv
+
+names = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="/\0"), min_size=1, max_size=30).filter(
+    lambda name: name.strip(".") != ""
+)
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.lists(st.tuples(names, names, st.none() | names), min_size=1, max_size=5))
+def test_any_name_survives_the_csv(tmp_path_factory: pytest.TempPathFactory, rows: list[tuple[str, str, str]]) -> None:
+    root = Path("/data/set")
+    samples = [
+        Sample(root / defect / name, defect, mask=root / "m" / name if number % 2 else None, group=group)
+        for number, (name, defect, group) in enumerate(rows)
+    ]
+    cycle: list[Part] = ["train", "val", "test"]
+    parts = [cycle[number % 3] for number in range(len(samples))]
+    path = tmp_path_factory.mktemp("csv") / "split.csv"
+    write_split(path, samples, parts, root)
+    assert read_split(path, root) == (samples, parts)
+
+
+def test_the_csv_is_relative_and_moves_with_its_root(tmp_path: Path) -> None:
+    root = tmp_path / "data"
+    odd = os.fsdecode(b"not utf-8 \xff.png")
+    samples = [
+        Sample(root / "good" / 'a, "b"\nc é 名.png', GOOD, group="tile 1"),
+        Sample(root / "cut" / odd, "cut", mask=root / "m" / odd),
+        Sample(Path("/elsewhere/x.png"), "cut"),
+    ]
+    parts: list[Part] = ["train", "test", "test"]
+    path = tmp_path / "run" / "split.csv"
+    write_split(path, samples, parts, root)
+    text = path.read_bytes().decode("utf-8", "surrogateescape")
+    assert text.startswith('path,part,defect,mask,group\r\n"good/a, ""b""\nc é 名.png",train,good,,tile 1\r\n')
+    assert text.endswith("/elsewhere/x.png,test,cut,,\r\n")
+    moved = Path("/moved")
+    there, _ = read_split(path, moved)
+    assert [sample.path for sample in there] == [
+        moved / "good" / 'a, "b"\nc é 名.png',
+        moved / "cut" / odd,
+        Path("/elsewhere/x.png"),
+    ]
+    assert there[1].mask == moved / "m" / odd
+    assert split_hash(samples, parts, root) == split_hash(there, parts, moved)
+
+
+def test_relative_roots_give_the_same_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "data").mkdir()
+    monkeypatch.chdir(tmp_path / "data")
+    here = [Sample(Path("../data/good/1.png"), GOOD)]
+    write_split(tmp_path / "a.csv", here, ["train"], Path(".."))
+    whole = [Sample(tmp_path / "data/good/1.png", GOOD)]
+    write_split(tmp_path / "b.csv", whole, ["train"], tmp_path)
+    assert (tmp_path / "a.csv").read_bytes() == (tmp_path / "b.csv").read_bytes()
+    assert b"data/good/1.png,train,good,," in (tmp_path / "a.csv").read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("content", "expected"),
+    [
+        (None, "No such file"),
+        ("", "holds no images"),
+        ("path,part,defect,mask,group\n", "holds no images"),
+        ("path,part,defect\na.png,training,good\n", r"image 1 lacks a path, a part \(train, val, test\) or a defect"),
+        ("file,part,defect\na.png,train,good\n", "image 1 lacks"),
+        ('path,part,defect\na.png,train,good\n"b.png,train,good', "cannot be read as a split"),
+    ],
+)
+def test_a_spoilt_csv_is_refused(tmp_path: Path, content: str | None, expected: str) -> None:
+    path = tmp_path / "split.csv"
+    if content is not None:
+        path.write_text(content)
+    with pytest.raises(WeakspotError, match=expected) as caught:
+        read_split(path, tmp_path)
+    assert "split.csv" in str(caught.value)
+
+
+def test_the_hash_knows_parts_and_defects_but_no_order() -> None:
+    samples, root = make(good=3, cut=2), Path("/data")
+    parts: list[Part] = ["train", "test", "train", "train", "test"]
+    reference = split_hash(samples, parts, root)
+    assert len(reference) == 64
+    assert split_hash(samples[::-1], parts[::-1], root) == reference
+    assert split_hash(samples, ["test", "train", *parts[2:]], root) != reference
+    relabelled = [Sample(samples[0].path, "cut"), *samples[1:]]
+    assert split_hash(relabelled, parts, root) != reference
+
+
+# ------------------------------------------------------------------------------------------------------- whole or not
+
+
+def test_a_file_appears_whole_or_not_at_all(tmp_path: Path) -> None:
+    path = tmp_path / "new" / "a.npz"
+    with atomic_path(path) as temporary:
+        assert temporary.parent == path.parent
+        assert temporary.suffix == ".npz"
+        temporary.write_bytes(b"first")
+        assert not path.exists()
+    assert path.read_bytes() == b"first"
+
+    def interrupted() -> None:
+        with atomic_path(path) as temporary:
+            temporary.write_bytes(b"half")
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        interrupted()
+    assert [entry.name for entry in path.parent.iterdir()] == ["a.npz"]
+    assert path.read_bytes() == b"first"
+
+
+def test_long_names_and_line_ends(tmp_path: Path) -> None:
+    path = tmp_path / ("x" * 250 + ".txt")
+    write_text(path, "a\r\nb\né")
+    assert path.read_bytes() == "a\r\nb\né".encode()
+    assert path.stat().st_mode & 0o777 == 0o666 & ~_umask()
+
+
+def _umask() -> int:
+    current = os.umask(0)
+    os.umask(current)
+    return current
+
+
+def test_json_holds_no_nan(tmp_path: Path) -> None:
+    data = {
+        "nan": float("nan"),
+        "inf": np.float32("inf"),
+        "array": np.array([[1.5, np.nan]]),
+        "int": np.int64(7),
+        "flag": np.bool_(True),
+        "path": Path("a/é.png"),
+        "odd": os.fsdecode(b"\xff"),
+        3: ("t", None),
+    }
+    write_json(tmp_path / "a.json", data)
+    text = (tmp_path / "a.json").read_text(encoding="utf-8")
+    assert "é" in text
+    assert json.loads(text) == {
+        "nan": None,
+        "inf": None,
+        "array": [[1.5, None]],
+        "int": 7,
+        "flag": True,
+        "path": "a/é.png",
+        "odd": "\udcff",
+        "3": ["t", None],
+    }
+    with pytest.raises(TypeError, match="set"):
+        write_json(tmp_path / "b.json", {"x": {1, 2}})
+    assert not (tmp_path / "b.json").exists()
