@@ -46,9 +46,8 @@ def cheap_features(image: ImageArray) -> Floats:
 def read_features(folder: Path) -> tuple[Floats, npt.NDArray[np.int_]]:
     """Features (n, 39) and classes (n,; 0 Good, 1 defect) of every image of a data set in MVTec AD layout."""
     paths = sorted(path for part in ("train", "test") for path in (folder / part).glob("*/*.png"))
-    features = [
-        cheap_features(np.asarray(cv2.cvtColor(cv2.imread(str(p)), cv2.COLOR_BGR2RGB), np.uint8)) for p in paths
-    ]
+    pictures = (cv2.imdecode(np.fromfile(path, np.uint8), cv2.IMREAD_COLOR_RGB) for path in paths)
+    features = [cheap_features(np.asarray(picture, np.uint8)) for picture in pictures]
     return np.stack(features), np.array([int(path.parent.name != GOOD) for path in paths])
 
 

@@ -1,5 +1,6 @@
 """What a data set holds and what is wrong with it."""
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +10,7 @@ from PIL import Image
 from weakspot.data.images import inspect_images
 from weakspot.data.readers import read_samples
 from weakspot.data.summary import DataSummary, Duplicates, summarize
+from weakspot.files import write_json
 from weakspot.types import GOOD, Sample
 
 
@@ -63,6 +65,21 @@ def test_problems(root: Path) -> None:
     [(path, why)] = found.bad_masks
     assert path == root / "ground_truth/cut/1_mask.png"
     assert "the mask is 7×4 (height×width) but its image is 4×7" in why
+
+
+def test_problems_are_also_one_list_and_fit_json(root: Path) -> None:
+    found = summary_of(root)
+    assert found.problems[:2] == [found.unreadable[0][1], found.bad_masks[0][1]]
+    assert found.problems[2].endswith(
+        "test/cut/0.png and " + str(root / "train/good/0.png") + " are the same picture with different labels "
+        "(cut, good); remove one"
+    )
+    assert len(found.problems) == 3
+    written = found.to_dict()
+    assert written["sizes"][0] == {"height": 4, "width": 7, "count": 6}
+    assert written["problems"] == found.problems
+    write_json(root / "summary.json", written)
+    assert json.loads((root / "summary.json").read_text())["empty_masks"] == [str(found.empty_masks[0])]
 
 
 def test_equal_files_with_unequal_labels_contradict_each_other(root: Path) -> None:

@@ -1,4 +1,4 @@
-"""The synthetic data set: same bytes every time, exact masks, nothing overwritten, not solvable by global statistics."""
+"""The synthetic data set: same bytes every time, exact masks, nothing overwritten, no cheap solution."""
 
 from __future__ import annotations
 
@@ -103,7 +103,7 @@ def test_progress_counts_to_the_end_and_nothing_is_printed(tmp_path: Path, capfd
 
 
 def test_ensure_does_not_generate_twice(tiny: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(synthetic, "render", None)
+    monkeypatch.setattr("weakspot.data.synthetic.dataset.render", None)
     assert synthetic.ensure(tiny.parent, "gear", seed=3, good=5, defect=2, size=SMALL) == tiny
 
 
@@ -154,7 +154,7 @@ def test_an_interrupted_run_leaves_nothing(tmp_path: Path) -> None:
 def test_root_that_is_a_file_is_one_clear_line(tmp_path: Path) -> None:
     root = tmp_path / "file"
     root.write_text("")
-    with pytest.raises(WeakspotError, match="cannot write the synthetic data set to .*file.*choose another root"):
+    with pytest.raises(WeakspotError, match=r"cannot write the synthetic data set to .*file.*choose another root"):
         synthetic.ensure(root, "fabric", good=1, defect=1, size=SMALL)
 
 

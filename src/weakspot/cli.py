@@ -64,9 +64,9 @@ def options(
 
 @app.command(context_settings=HYDRA_VERB)
 def train(context: typer.Context) -> None:
-    """Train on image labels, draw boxes, measure:  weakspot train data.root=DIR data.subset=NAME
+    """Train on image labels, draw boxes on the held-out part and measure.
 
-    [dim]weakspot train --help lists every key; -m sweeps: weakspot train -m data.subset=a,b boxes.threshold=0.5,0.7[/]
+    Example:  weakspot train data.root=mvtec data.subset=hazelnut    (weakspot train --help lists every key)
     """
     from weakspot import hydra_app
 
@@ -75,9 +75,9 @@ def train(context: typer.Context) -> None:
 
 @app.command(context_settings=HYDRA_VERB)
 def evaluate(context: typer.Context) -> None:
-    """Measure a run with other boxes or data:  weakspot evaluate run=RUN boxes.threshold=0.5
+    """Measure a run again with other boxes, or on other labelled images.
 
-    [dim]weakspot evaluate --help lists every key; -m sweeps: weakspot evaluate -m run=RUN boxes.threshold=0.5,0.6[/]
+    Example:  weakspot evaluate -m run=RUN boxes.threshold=0.5,0.6    (weakspot evaluate --help lists every key)
     """
     from weakspot import hydra_app
 
@@ -100,7 +100,7 @@ def demo(
 
 @app.command()
 def check(
-    data: Annotated[Path, typer.Argument(help="Folder in MVTec AD layout, of several such, or with a folder per class.")],
+    data: Annotated[Path, typer.Argument(help="Folder in MVTec AD layout, of several such, or a folder per class.")],
     layout: Annotated[str, typer.Option(help="auto, mvtec or folder.")] = "auto",
     good_class: Annotated[str, typer.Option(help="What the folder of good images is called.")] = "good",
     output: Annotated[Path | None, typer.Option(help="Write the findings as JSON here as well.")] = None,
@@ -178,7 +178,7 @@ def find_sources(source: str) -> list[Path]:
     elif path.exists():
         found = [path]
     else:
-        found = sorted(Path(p) for p in glob.glob(str(path), recursive=True) if is_image(Path(p)))
+        found = sorted(Path(p) for p in glob.glob(str(path), recursive=True) if is_image(Path(p)))  # noqa: PTH207 - any pattern
     if not found:
         what = "holds no images" if path.is_dir() else "matches no image"
         raise WeakspotError(f"{source} {what} (png, jpg, jpeg, bmp, tif, tiff, webp)")
@@ -210,5 +210,3 @@ def _show(run: RunFolder) -> None:
     ui.out.print(metrics_table(metrics, f"{data['subset'] or data['root']}"))
     ui.out.print(f"look at the boxes: {run.figures / 'gallery.png'}", soft_wrap=True, highlight=False)
     ui.out.print(f"run folder:        {run.path}", soft_wrap=True, highlight=False)
-
-

@@ -178,7 +178,17 @@ def fit_identity(config: TrainConfig, data_hash: str, split_hash: str, weights_h
     trainer = {key: value for key, value in asdict(config.trainer).items() if key != "accelerator"}
     inputs = config.cache.precision if config.cache.enabled else "images"
     return short_hash(
-        [data_hash, split_hash, weights_hash, config.data.task, config.data.image_size, model, trainer, inputs, config.seed]
+        [
+            data_hash,
+            split_hash,
+            weights_hash,
+            config.data.task,
+            config.data.image_size,
+            model,
+            trainer,
+            inputs,
+            config.seed,
+        ]
     )
 
 

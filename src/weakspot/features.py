@@ -137,6 +137,14 @@ class FeatureCache:
         return found
 
 
+def feature_keys(
+    network: CamNet, images: Sequence[ImageInfo], preprocess: Preprocess, cache: FeatureCache
+) -> list[str]:
+    """The cache key of every image's stem features, in order, whether they are in the cache or not."""
+    stem_sha256 = hash_state(network.stem.state_dict())
+    return [cache.key(image.sha256, preprocess, stem_sha256) for image in images]
+
+
 def compute_features(
     network: CamNet,
     images: Sequence[ImageInfo],
@@ -162,8 +170,7 @@ def compute_features(
     Raises:
         WeakspotError: when an image cannot be read or the cache cannot be written.
     """
-    stem_sha256 = hash_state(network.stem.state_dict())
-    keys = [cache.key(image.sha256, preprocess, stem_sha256) for image in images]
+    keys = feature_keys(network, images, preprocess, cache)
     missing = {key: image.path for key, image in zip(keys, images, strict=True) if cache.load(key) is None}
     device = next(network.stem.parameters()).device
     done = 0

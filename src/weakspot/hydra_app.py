@@ -22,7 +22,7 @@ from weakspot import ui
 from weakspot.errors import WeakspotError, did_you_mean
 
 SWEEP_FLAGS = ("-m", "--multirun")
-SHOW_FLAGS = ("-h", "--help", "--hydra-help", "-c", "--cfg", "-i", "--info", "--version", "--resolve", "-p", "--package")
+SHOW_FLAGS = ("-h", "--help", "--hydra-help", "-c", "--cfg", "-i", "--info", "--version")
 
 
 def conf_dir() -> Path:

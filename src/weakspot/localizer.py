@@ -106,7 +106,7 @@ class Localizer:
 
 def _expand(images: ImageSource | Iterable[ImageSource]) -> Iterator[ImageSource]:
     single = isinstance(images, str | Path | Image.Image | np.ndarray)
-    for image in [images] if single else images:  # type: ignore[list-item, union-attr]
+    for image in [images] if single else images:  # type: ignore[union-attr]
         if isinstance(image, str | Path) and Path(image).is_dir():
             yield from list_images(Path(image))
         else:

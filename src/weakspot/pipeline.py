@@ -172,7 +172,8 @@ def write_results(
     Args:
         target: folder to write to.
         config: settings of the run, for the record.
-        store, samples: maps and the same images' labels.
+        store: maps.
+        samples: the same images' labels.
         meta: classes, preprocessing, box rule and thresholds.
         identity: content of the run's ``run.json``.
         parts: part of every image of the run's data set; None where other images are measured.

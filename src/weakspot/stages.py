@@ -22,10 +22,10 @@ from weakspot.data.images import ImageInfo, inspect_images
 from weakspot.data.loading import batched, load_images
 from weakspot.data.preprocess import Preprocess
 from weakspot.data.readers import class_names, read_samples, target_of
-from weakspot.data.summary import summarize
 from weakspot.data.splits import split_hash, split_samples
+from weakspot.data.summary import summarize
 from weakspot.errors import WeakspotError
-from weakspot.features import FeatureCache, Precision, compute_features, default_cache_dir
+from weakspot.features import FeatureCache, Precision, compute_features, default_cache_dir, feature_keys
 from weakspot.maps import MapStore
 from weakspot.model.bundle import BundleMeta, save_bundle
 from weakspot.model.fit import estimate_minutes, fit
@@ -83,7 +83,7 @@ def read_and_check(config: TrainConfig) -> Indexed:
     """Read the configured data set; decode and hash every image.
 
     Raises:
-        WeakspotError: for an unknown layout, a missing folder, a misspelt subset, an empty class, an unreadable image or mask.
+        WeakspotError: for an unknown layout, a missing folder, a misspelt subset, an empty class, a bad image or mask.
     """
     data = config.data
     samples = read_samples(data.layout, data.root, subset=data.subset, good_class=data.good_class, **data.options)
@@ -132,7 +132,7 @@ def build_network(config: TrainConfig, classes: int, weights: Weights) -> CamNet
             raise WeakspotError(
                 f"model.weights={config.model.weights} is not for {config.model.backbone}: {reason}"
             ) from error
-    return network.to(memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]
+    return network.to(memory_format=torch.channels_last)
 
 
 def fit_and_map(
@@ -147,6 +147,7 @@ def fit_and_map(
     """Compute stem features, fit, and save the bundle and the test part's maps in the run folder."""
     cache = feature_cache(config)
     network.to("cuda" if torch.cuda.is_available() and config.trainer.accelerator != "cpu" else "cpu")
+    announce(config, data, network, preprocess, cache)
     keys = stem_features(network, data.infos, preprocess, cache) if cache else []
     datasets = {part: _dataset(data, part, preprocess, cache, keys) for part in ("train", "val")}
     loaders = DataModule(datasets["train"], datasets["val"], config.trainer.batch_size, config.seed)
@@ -157,8 +158,6 @@ def fit_and_map(
         hydra.utils.instantiate(config.model.optimizer),
         on_features=cache is not None,
     )
-    minutes = estimate_minutes(module, loaders, config.trainer.max_epochs)
-    ui.err.print(f"training: {len(train_targets)} images, at most {config.trainer.max_epochs} epochs, {minutes:.1f} min")
     summary = fit(module, loaders, config.trainer, run.path)
     network.eval()
     test = data.where("test")
@@ -167,6 +166,27 @@ def fit_and_map(
     feed = _feature_batches(cache, [keys[i] for i in test]) if cache else image_batches(paths, preprocess)
     compute_maps(network, feed, paths, sizes, on_features=cache is not None).save(run.maps)
     run.update_identity(train={"images": len(train_targets), **asdict(summary)})
+
+
+def announce(
+    config: TrainConfig, data: Data, network: CamNet, preprocess: Preprocess, cache: FeatureCache | None
+) -> None:
+    """Say what will be done and how long it takes at most."""
+    images, epochs = len(data.where("train")), config.trainer.max_epochs
+    if cache:
+        keys = feature_keys(network, data.infos, preprocess, cache)
+        stem_images = sum(not cache.path(key).is_file() for key in keys)
+    else:
+        stem_images = images * epochs
+    minutes = estimate_minutes(
+        network,
+        preprocess.image_size,
+        stem_images=stem_images,
+        tail_images=images * epochs,
+        batch_size=config.trainer.batch_size,
+    )
+    device = next(network.parameters()).device.type
+    ui.err.print(f"training on {images} images, up to {epochs} epochs on the {device}: at most {minutes:.1f} min")
 
 
 def feature_cache(config: TrainConfig) -> FeatureCache | None:
@@ -182,7 +202,9 @@ def feature_cache(config: TrainConfig) -> FeatureCache | None:
     return FeatureCache(folder, int(config.cache.max_gb * 2**30), cast(Precision, config.cache.precision))
 
 
-def stem_features(network: CamNet, infos: Sequence[ImageInfo], preprocess: Preprocess, cache: FeatureCache) -> list[str]:
+def stem_features(
+    network: CamNet, infos: Sequence[ImageInfo], preprocess: Preprocess, cache: FeatureCache
+) -> list[str]:
     """Cache keys of every image's stem features, computing what is missing behind a progress bar."""
     with ui.progress_bar("frozen layers, once per image") as progress:
         return compute_features(network, infos, preprocess, cache, progress=progress)

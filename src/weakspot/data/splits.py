@@ -168,12 +168,13 @@ def _check_enough(samples: Sequence[Sample], needed: int) -> None:
 
 def _check_parts(samples: Sequence[Sample], parts: Sequence[Part], wanted: Sequence[str]) -> None:
     grouped = any(sample.group is not None for sample in samples)
+    note = " (images of a group stay together)" if grouped else ""
     for name in wanted:
         inside = [sample for sample, part in zip(samples, parts, strict=True) if part == name]
         if len({sample.is_good for sample in inside}) < 2:
             raise WeakspotError(
-                f"the {name} part would hold {_counts(inside)} of {_counts(samples)} and needs both"
-                f"{' (images of a group stay together)' if grouped else ''}; add images, or change split.test_size, split.val_size or split.folds"
+                f"the {name} part would hold {_counts(inside)} of {_counts(samples)} and needs both{note}; "
+                "add images, or change split.test_size, split.val_size or split.folds"
             )
 
 

@@ -13,13 +13,14 @@ import pytorch_lightning as pl
 import torch
 from pytorch_lightning.callbacks import Callback, EarlyStopping, ModelCheckpoint, RichProgressBar
 from pytorch_lightning.loggers import CSVLogger, TensorBoardLogger
-from pytorch_lightning.utilities.exceptions import MisconfigurationException
-from torch.nn import functional
+from pytorch_lightning.utilities.exceptions import MisconfigurationException  # type: ignore[attr-defined]
 
 from weakspot.config import TrainerConfig
 from weakspot.data.datamodule import DataModule
 from weakspot.errors import WeakspotError
 from weakspot.model.module import ClassifierModule
+from weakspot.model.network import CamNet
+from weakspot.types import Size
 
 log = logging.getLogger(__name__)
 
@@ -68,20 +69,27 @@ def fit(module: ClassifierModule, data: DataModule, settings: TrainerConfig, fol
     return FitSummary(trainer.current_epoch, time.monotonic() - start, history.epochs)
 
 
-def estimate_minutes(module: ClassifierModule, data: DataModule, max_epochs: int) -> float:
-    """Minutes that training takes at most, from timing one batch here and now; nothing is changed by it."""
-    inputs, targets = next(iter(data.train_dataloader()))
-    batches = len(data.train_dataloader())
-    device = "cuda" if torch.cuda.is_available() else "cpu"
-    module.to(device)
-    inputs, targets = inputs.to(device), targets.to(device)
-    seconds = 0.0
+def estimate_minutes(network: CamNet, size: Size, *, stem_images: int, tail_images: int, batch_size: int) -> float:
+    """Minutes that training takes at most, from timing one blank batch here and now; nothing is changed by it.
+
+    Args:
+        network: on the device it will be trained on.
+        size: ``(height, width)`` of the network's input.
+        stem_images: how many images go through the frozen layers, all epochs together.
+        tail_images: how many go through the trained layers, forward and backward.
+        batch_size: images in a batch.
+    """
+    blank = torch.zeros((batch_size, 3, *size), device=next(network.parameters()).device)
+    blank = blank.contiguous(memory_format=torch.channels_last)
+    stem_seconds = tail_seconds = 0.0
     for _ in range(2):  # the first call pays for warming up
         start = time.monotonic()
-        functional.cross_entropy(module(inputs), targets).backward()  # type: ignore[no-untyped-call]
-        seconds = time.monotonic() - start
-    module.zero_grad(set_to_none=True)
-    return seconds * batches * max_epochs / 60
+        features = network.forward_stem(blank)
+        middle = time.monotonic()
+        network.forward_tail(features).logits.sum().backward()  # type: ignore[no-untyped-call]
+        stem_seconds, tail_seconds = middle - start, time.monotonic() - middle
+    network.zero_grad(set_to_none=True)
+    return (stem_seconds * stem_images + tail_seconds * tail_images) / batch_size / 60
 
 
 class History(Callback):
@@ -110,6 +118,14 @@ class History(Callback):
         self.epochs = list(state_dict["epochs"])
 
 
+class _ProgressBar(RichProgressBar):
+    """Lightning's bar without the logger's version number."""
+
+    def get_metrics(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> dict[str, Any]:
+        """What stands beside the bar."""
+        return {name: value for name, value in super().get_metrics(trainer, pl_module).items() if name != "v_num"}
+
+
 def _trainer(settings: TrainerConfig, folder: Path, history: History) -> pl.Trainer:
     for name in ("pytorch_lightning", "lightning.pytorch", "pytorch_lightning.utilities.rank_zero"):
         logging.getLogger(name).setLevel(logging.WARNING)
@@ -119,7 +135,7 @@ def _trainer(settings: TrainerConfig, folder: Path, history: History) -> pl.Trai
             save_on_train_epoch_end=True,
         ),
         history,
-        RichProgressBar(leave=True),
+        _ProgressBar(leave=True),
     ]  # fmt: skip
     if settings.stop_at_accuracy is not None:
         callbacks.append(

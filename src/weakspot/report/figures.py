@@ -108,12 +108,17 @@ def threshold_figure(evaluation: Evaluation, threshold: float, kind: str) -> Fig
     axes = figure.add_subplot()
     colours = mpl.colormaps["viridis"]([0.0, 0.45, 0.8])
     for level, colour, style in zip((30, 50, 70), colours, ("-", "--", ":"), strict=True):
-        axes.plot(curve["thresholds"], curve[f"box_accuracy_{level}"], style, color=colour, label=f"IoU ≥ 0.{level // 10}")
+        axes.plot(
+            curve["thresholds"], curve[f"box_accuracy_{level}"], style, color=colour, label=f"IoU ≥ 0.{level // 10}"
+        )
     axes.axvline(threshold, color="black", lw=1, label=f"in use: {threshold:g}")
     best = localisation["oracle_single_threshold"]
     axes.axvline(best, color="grey", lw=1, ls="-.", label=f"oracle (best on test): {best:.2f}")
     axes.set(
-        xlabel=f"threshold ({kind})", ylabel="box accuracy", ylim=(0, 1), title=f"images with a mask: {localisation['n']}"
+        xlabel=f"threshold ({kind})",
+        ylabel="box accuracy",
+        ylim=(0, 1),
+        title=f"images with a mask: {localisation['n']}",
     )
     axes.legend(fontsize=8)
     axes.grid(alpha=0.3)

@@ -45,7 +45,9 @@ def metrics_table(metrics: dict[str, Any], title: str) -> Table:
                 table.add_row(key.replace("_", " "), _number(localisation["pixel"][key]), "", "")
         table.add_section()
         oracle = localisation["oracle_single_threshold"]
-        table.add_row(f"V2 at the threshold in use, {threshold['value']:g}", _number(localisation["v2"]["value"]), "", "")
+        table.add_row(
+            f"V2 at the threshold in use, {threshold['value']:g}", _number(localisation["v2"]["value"]), "", ""
+        )
         table.add_row(f"V2 at the oracle threshold, {oracle:.2f}", _number(localisation["oracle_single_v2"]), "", "")
         for name, control in metrics["controls"].items():
             table.add_row(f"V2 of the {name.replace('_', ' ')}", _number(control["v2"]["value"]), "", "")

@@ -1,0 +1,48 @@
+"""Small real things to test with: a generated data set, a tiny backbone, real data and weights where they are."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+
+from weakspot.data import synthetic
+from weakspot.model import network
+from weakspot.model.network import Backbone
+
+SHARED = Path(__file__).resolve().parents[2] / "shared"
+REAL_WEIGHTS = SHARED / "weights" / "vgg16_features.safetensors"
+REAL_DATA = SHARED / "data" / "magnetic_tile"
+
+needs_weights = pytest.mark.skipif(not REAL_WEIGHTS.is_file(), reason="real VGG16 weights are not beside the checkout")
+needs_data = pytest.mark.skipif(not REAL_DATA.is_dir(), reason="magnetic_tile is not beside the checkout")
+
+
+def tiny_backbone() -> Backbone:
+    """Two convolutions instead of thirteen: the same cut, a thousandth of the cost."""
+    stem = nn.Sequential(nn.Conv2d(3, 8, 3, stride=4, padding=1), nn.ReLU(), nn.MaxPool2d(2))
+    tail = nn.Sequential(nn.Conv2d(8, 16, 3, padding=1), nn.ReLU())
+    return Backbone(stem, tail, channels=16, smallest=8)
+
+
+@pytest.fixture(autouse=True)
+def private_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing a test does reaches the user's cache, nor another test's."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
+
+
+@pytest.fixture
+def tiny(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A backbone called ``tiny``, as one that a user added."""
+    monkeypatch.setitem(network.BACKBONES, "tiny", tiny_backbone)
+    torch.manual_seed(0)
+
+
+@pytest.fixture(scope="session")
+def fabric(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Root of a small generated data set with the subset ``fabric``."""
+    root = tmp_path_factory.mktemp("synthetic")
+    synthetic.generate(root, "fabric", seed=1, good=24, defect=20)
+    return root
