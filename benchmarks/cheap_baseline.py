@@ -10,7 +10,10 @@ means, deviation, histogram and gradient energy. 0.5 is guessing; the data set p
 
 from __future__ import annotations
 
+import os
 import tempfile
+from concurrent.futures import ProcessPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -67,6 +70,14 @@ def cheap_scores(features: Floats, classes: npt.NDArray[np.int_], folds: int = 5
     return np.concatenate(scores)
 
 
+def measure(job: tuple[str, int], root: Path, good: int, defect: int) -> Floats:
+    """Scores of one (subset, generator seed), generated below `root` where it is not there yet."""
+    name, seed = job
+    return cheap_scores(
+        *read_features(synthetic.ensure(root / f"seed-{seed}", name, seed=seed, good=good, defect=defect))
+    )
+
+
 def main(
     root: Annotated[Path | None, typer.Option(help="Where to generate; a temporary folder when left out.")] = None,
     subset: Annotated[list[str] | None, typer.Option(help="Subset to measure; repeatable; all when left out.")] = None,
@@ -84,26 +95,28 @@ def main(
         "verdict",
         title=f"Cheap baseline: logistic regression on global statistics (limit {LIMIT})",
     )
-    worst = 0.0
-    with tempfile.TemporaryDirectory() as scratch:
-        for name in track(subset or list(synthetic.SUBSETS), "Measuring …", console=Console(stderr=True)):
-            scores = []
-            for seed in range(seeds):
-                base = (root or Path(scratch)) / f"seed-{seed}"
-                features, classes = read_features(synthetic.ensure(base, name, seed=seed, good=good, defect=defect))
-                scores.append(cheap_scores(features, classes))
-            means = [float(s.mean()) for s in scores]
-            worst = max(worst, *means)
-            table.add_row(
-                name,
-                f"{len(classes)} ({(classes == 0).sum()} + {classes.sum()})",
-                "  ".join(f"{m:.3f}" for m in means),
-                f"{np.mean(means):.3f}",
-                f"± {np.std(np.concatenate(scores)):.3f}",
-                "ok" if max(means) < LIMIT else "TOO EASY",
-            )
+    names = subset or list(synthetic.SUBSETS)
+    jobs = [(name, seed) for name in names for seed in range(seeds)]
+    found: dict[str, list[Floats]] = {name: [] for name in names}
+    with tempfile.TemporaryDirectory() as scratch, ProcessPoolExecutor(min(4, os.cpu_count() or 1)) as pool:
+        measured = pool.map(partial(measure, root=root or Path(scratch), good=good, defect=defect), jobs)
+        for (name, _), scores in track(
+            zip(jobs, measured, strict=True), "Measuring …", len(jobs), console=Console(stderr=True)
+        ):
+            found[name].append(scores)
+    for name, per_seed in found.items():
+        bad = defect * len(synthetic.SUBSETS[name].defects)
+        means = [float(scores.mean()) for scores in per_seed]
+        table.add_row(
+            name,
+            f"{good + bad} ({good} + {bad})",
+            "  ".join(f"{mean:.3f}" for mean in means),
+            f"{np.mean(means):.3f}",
+            f"± {np.std(np.concatenate(per_seed)):.3f}",
+            "ok" if max(means) < LIMIT else "TOO EASY",
+        )
     Console().print(table)
-    if worst >= LIMIT:
+    if any(scores.mean() >= LIMIT for per_seed in found.values() for scores in per_seed):
         raise typer.Exit(1)
 
 

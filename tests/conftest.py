@@ -44,5 +44,5 @@ def tiny(monkeypatch: pytest.MonkeyPatch) -> None:
 def fabric(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Root of a small generated data set with the subset ``fabric``."""
     root = tmp_path_factory.mktemp("synthetic")
-    synthetic.generate(root, "fabric", seed=1, good=24, defect=20)
+    synthetic.generate(root, "fabric", seed=1, good=30, defect=5, size=(96, 128))
     return root

@@ -36,7 +36,7 @@ from weakspot.model.weights import load_weights
 from weakspot.predictions import prediction_writer, write_predictions
 from weakspot.report.figures import write_figures
 from weakspot.report.overlays import UniqueNames, write_overlay
-from weakspot.runs import RunFolder, adopt_fit, find_fit, logging_to, open_run
+from weakspot.runs import RunFolder, adopt_fit, find_fit, logging_to, open_run, own_test_part
 from weakspot.stages import (
     box_rule,
     build_network,
@@ -90,7 +90,7 @@ def train(config: TrainConfig) -> RunFolder:
             adopt_fit(run, donor)
         else:
             fit_and_map(config, data, network, preprocess, weights, rule, run)
-        store, samples = _own_test_part(run, config)
+        store, samples = own_test_part(run)
         meta = replace(read_meta(run.bundle), boxes=rule, thresholds=thresholds(rule))
         rewrite_meta(run.bundle, meta)
         write_results(run, config, store, samples, meta, run.read_identity(), data.parts)
@@ -123,7 +123,7 @@ def evaluate(config: EvaluateConfig) -> RunFolder:
     with logging_to(target.path / "run.log"):
         parts: Sequence[Part] | None = None
         if config.data is None:
-            store, samples = _own_test_part(run, settings)
+            store, samples = own_test_part(run)
             parts = read_split(run.split, Path(settings.data.root or "."))[1]
         else:
             settings.data = config.data
@@ -181,7 +181,7 @@ def write_results(
     with ui.err.status("measuring"):
         evaluation = evaluate_maps(store, samples, meta.classes, meta.preprocess.image_size, meta.boxes)
         write_predictions(target.path, evaluation.predictions)
-        write_figures(target.figures, evaluation, samples, meta)
+        write_figures(target.figures, evaluation, samples, meta.boxes)
     counts = None if parts is None else {f"n_{part}": parts.count(part) for part in ("train", "val", "test")}
     write_json(
         target.metrics,
@@ -204,16 +204,6 @@ def write_results(
         },
     )
     return evaluation
-
-
-def _own_test_part(run: RunFolder, config: TrainConfig) -> tuple[MapStore, list[Sample]]:
-    """Saved maps of the run's test part, and its samples in the same order."""
-    store = MapStore.load(run.maps)
-    samples, parts = read_split(run.split, Path(config.data.root or "."))
-    test = [sample for sample, part in zip(samples, parts, strict=True) if part == "test"]
-    if [path.name for path in store.paths] != [sample.path.name for sample in test]:
-        raise WeakspotError(f"{run.maps} and {run.split} do not belong together; train again")
-    return replace(store, paths=[sample.path for sample in test]), test
 
 
 def _other_images(run: RunFolder, config: TrainConfig, identity: dict[str, Any]) -> tuple[MapStore, list[Sample]]:

@@ -8,15 +8,18 @@ import os
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from weakspot.config import TrainConfig
+from weakspot.config import TrainConfig, read_config
+from weakspot.data.splits import read_split
 from weakspot.errors import WeakspotError
 from weakspot.files import atomic_path, write_json
+from weakspot.maps import MapStore
 from weakspot.model.bundle import META_FILE
+from weakspot.types import Sample
 
 OUTPUTS = Path("outputs")
 
@@ -139,6 +142,20 @@ def adopt_fit(run: RunFolder, donor: RunFolder) -> None:
                 shutil.copyfile(source, temporary)
     shutil.copyfile(donor.bundle / META_FILE, run.bundle / META_FILE)
     run.update_identity(train=donor.read_identity().get("train"), fitted_by=str(donor.path))
+
+
+def own_test_part(run: RunFolder) -> tuple[MapStore, list[Sample]]:
+    """Saved maps of a run's test part, and its samples in the same order.
+
+    Raises:
+        WeakspotError: when a file is missing or damaged, or maps and split are not of the same run.
+    """
+    store, root = MapStore.load(run.maps), read_config(run.config).data.root
+    samples, parts = read_split(run.split, Path(root or "."))
+    test = [sample for sample, part in zip(samples, parts, strict=True) if part == "test"]
+    if [path.name for path in store.paths] != [sample.path.name for sample in test]:
+        raise WeakspotError(f"{run.maps} and {run.split} do not belong together; train again")
+    return replace(store, paths=[sample.path for sample in test]), test
 
 
 @contextmanager

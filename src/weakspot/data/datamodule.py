@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytorch_lightning as pl
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader, Dataset, Sampler
 
 from weakspot.data.images import read_image
 from weakspot.data.preprocess import Preprocess
@@ -55,6 +55,24 @@ class ImageDataset(Dataset[Item]):
         return torch.from_numpy(self.preprocess(read_image(self.paths[index]))), self.targets[index]
 
 
+class EpochShuffle(Sampler[int]):
+    """A permutation that depends on seed and epoch alone, so that a resumed run sees the orders it would have seen."""
+
+    def __init__(self, length: int, seed: int) -> None:
+        self.length, self.seed, self.epoch = length, seed, 0
+
+    def set_epoch(self, epoch: int) -> None:
+        """Called by Lightning before each epoch."""
+        self.epoch = epoch
+
+    def __len__(self) -> int:
+        return self.length
+
+    def __iter__(self) -> Iterator[int]:
+        generator = torch.Generator().manual_seed(self.seed * 100_003 + self.epoch)
+        return iter(torch.randperm(self.length, generator=generator).tolist())
+
+
 class DataModule(pl.LightningDataModule):
     """Training and validation batches.
 
@@ -70,11 +88,8 @@ class DataModule(pl.LightningDataModule):
         self.train, self.val, self.batch_size, self.seed = train, val, batch_size, seed
 
     def train_dataloader(self) -> DataLoader[Item]:
-        """Batches of the training part, in the order of this epoch."""
-        # Seeded by epoch, so that a resumed run sees the orders it would have seen.
-        epoch = self.trainer.current_epoch if self.trainer else 0
-        generator = torch.Generator().manual_seed(self.seed * 100_003 + epoch)
-        return DataLoader(self.train, self.batch_size, shuffle=True, generator=generator)
+        """Batches of the training part, in another order each epoch."""
+        return DataLoader(self.train, self.batch_size, sampler=EpochShuffle(len(self.train), self.seed))  # type: ignore[arg-type]
 
     def val_dataloader(self) -> DataLoader[Item] | list[DataLoader[Item]]:
         """Batches of the validation part; no loader at all where it is empty."""

@@ -71,7 +71,8 @@ def read_samples(
     for key in options:
         if key not in known:
             raise WeakspotError(
-                f"data.{key} is not an option of data={layout}{did_you_mean(key, known)}; it takes {', '.join(known)}"
+                f"data.options.{key} is not an option of data={layout}{did_you_mean(key, known)}; "
+                f"it takes {', '.join(known)}"
             )
     path = None if root is None else Path(root).expanduser()
     # Hydra reads data.subset=7 as a number.

@@ -155,7 +155,6 @@ def _trainer(settings: TrainerConfig, folder: Path, history: History) -> pl.Trai
             num_sanity_val_steps=0,
             log_every_n_steps=1,
             enable_model_summary=False,
-            reload_dataloaders_every_n_epochs=1,
         )
     except (ValueError, RuntimeError, MisconfigurationException) as error:
         raise WeakspotError(

@@ -10,33 +10,33 @@ import matplotlib as mpl
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from weakspot.boxes import boxes_array
+from weakspot.boxes import BoxRule, boxes_array
 from weakspot.data.images import read_image, read_mask
 from weakspot.evaluation import Evaluation
 from weakspot.files import atomic_path
 from weakspot.metrics import best_iou, mask_boxes
-from weakspot.model.bundle import BundleMeta
 from weakspot.report.overlays import blend, draw, fit_within, shown_map
 from weakspot.types import GOOD, BoolArray, Prediction, Sample
 
 GALLERY_SIZE = 12
 
 
-def write_figures(folder: Path, evaluation: Evaluation, samples: Sequence[Sample], meta: BundleMeta) -> list[Path]:
+def write_figures(folder: Path, evaluation: Evaluation, samples: Sequence[Sample], rule: BoxRule) -> list[Path]:
     """Write every figure that the data allow as PNG; returns their paths.
 
     Args:
         folder: where they go.
         evaluation: predictions and metrics.
         samples: the predicted images' labels and masks, in the same order.
-        meta: for the threshold in use.
+        rule: for the threshold in use.
     """
+    shown = choose(evaluation.predictions, samples, GALLERY_SIZE)
     figures = {
         "confusion_matrix": confusion_figure(evaluation.test["classification"]["confusion_matrix"]),
-        "gallery": gallery_figure(evaluation.predictions, samples),
+        "gallery": gallery_figure([evaluation.predictions[i] for i in shown], [samples[i] for i in shown]),
     }
     if evaluation.curve:
-        figures["threshold"] = threshold_figure(evaluation, meta.boxes.threshold, meta.boxes.threshold_kind)
+        figures["threshold"] = threshold_figure(evaluation, rule)
     paths = []
     for name, figure in figures.items():
         path = folder / f"{name}.png"
@@ -63,15 +63,19 @@ def confusion_figure(matrix: dict[str, Any]) -> Figure:
     return figure
 
 
-def gallery_figure(predictions: Sequence[Prediction], samples: Sequence[Sample], count: int = GALLERY_SIZE) -> Figure:
-    """Pictures with map, predicted boxes and true outlines, every defect type and every kind of outcome in turn."""
-    chosen = choose(predictions, samples, count)
-    columns = min(4, len(chosen)) or 1
-    rows = -(-len(chosen) // columns) or 1
+def gallery_figure(predictions: Sequence[Prediction], samples: Sequence[Sample], columns: int = 4) -> Figure:
+    """Pictures with map, predicted boxes (cyan) and true outlines (green).
+
+    Args:
+        predictions: with their maps.
+        samples: the same images' labels and masks, in the same order.
+        columns: pictures in a row.
+    """
+    columns = max(1, min(columns, len(predictions)))
+    rows = max(1, -(-len(predictions) // columns))
     figure = Figure(figsize=(3.2 * columns, 3.0 * rows))
-    for position, index in enumerate(chosen):
-        axes = figure.add_subplot(rows, columns, position + 1)
-        prediction, sample = predictions[index], samples[index]
+    for position, (prediction, sample) in enumerate(zip(predictions, samples, strict=True), start=1):
+        axes = figure.add_subplot(rows, columns, position)
         image = read_image(sample.path)
         mask = read_mask(sample.mask, image.shape[:2]) if sample.mask else None
         small = fit_within(image, 640)
@@ -80,7 +84,7 @@ def gallery_figure(predictions: Sequence[Prediction], samples: Sequence[Sample],
         axes.imshow(draw(shown, prediction.boxes, prediction.size, mask, scores=False))
         axes.set_title(_verdict(prediction, sample, mask), fontsize=8)
         axes.set_axis_off()
-    figure.suptitle("test part: map, predicted box (cyan), true outline (green)", fontsize=10)
+    figure.suptitle("map, predicted box (cyan), true outline (green)", fontsize=10)
     figure.tight_layout()
     return figure
 
@@ -100,7 +104,7 @@ def choose(predictions: Sequence[Prediction], samples: Sequence[Sample], count: 
     return chosen[:count]
 
 
-def threshold_figure(evaluation: Evaluation, threshold: float, kind: str) -> Figure:
+def threshold_figure(evaluation: Evaluation, rule: BoxRule) -> Figure:
     """Box accuracy against the threshold, with the one in use and the oracle's."""
     curve = evaluation.curve or {}
     localisation = evaluation.test["localisation"]
@@ -111,11 +115,11 @@ def threshold_figure(evaluation: Evaluation, threshold: float, kind: str) -> Fig
         axes.plot(
             curve["thresholds"], curve[f"box_accuracy_{level}"], style, color=colour, label=f"IoU ≥ 0.{level // 10}"
         )
-    axes.axvline(threshold, color="black", lw=1, label=f"in use: {threshold:g}")
+    axes.axvline(rule.threshold, color="black", lw=1, label=f"in use: {rule.threshold:g}")
     best = localisation["oracle_single_threshold"]
     axes.axvline(best, color="grey", lw=1, ls="-.", label=f"oracle (best on test): {best:.2f}")
     axes.set(
-        xlabel=f"threshold ({kind})",
+        xlabel=f"threshold ({rule.threshold_kind})",
         ylabel="box accuracy",
         ylim=(0, 1),
         title=f"images with a mask: {localisation['n']}",

@@ -80,8 +80,8 @@ NUISANCES: Mapping[str, Nuisance] = {"dust": dust, "lint": lint, "light": light,
 
 CLEAN_ROOM: Mapping[str, Nuisance] = {
     **NUISANCES,
-    "dust": partial(dust, most=0.005),
+    "dust": partial(dust, most=0.008),
     "lint": partial(lint, most=1),
-    "exposure": partial(exposure, span=0.12),
+    "exposure": partial(exposure, span=0.15),
 }
 """Less of it, for a part whose own edges make it hard enough."""

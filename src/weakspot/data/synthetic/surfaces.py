@@ -90,9 +90,9 @@ def gear(rng: Rng, shape: Size) -> Scene:
     height = 0.6 * bevel - 3 * unit * groove + 0.1 * rings
     cast = 0.015 * noise(rng, shape, 1.2) * groove
     sheen = 0.05 * np.cos(2 * (angle - rng.uniform(0, 6.3)))
-    tone = 0.56 - 0.05 * groove + 0.02 * rings * (1 - groove) + cast + sheen * (1 - groove)
+    tone = rng.uniform(0.48, 0.62) - 0.05 * groove + 0.02 * rings * (1 - groove) + cast + sheen * (1 - groove)
     albedo = tone[..., None] * np.array([1.0, 0.99, 0.96])
-    mat = 0.2 + 0.02 * noise(rng, shape, 0.9) + 0.012 * noise(rng, shape, 8 * unit)
+    mat = rng.uniform(0.13, 0.29) + 0.02 * noise(rng, shape, 0.9) + 0.012 * noise(rng, shape, 8 * unit)
     under = mat[..., None] * (np.array([0.8, 1.0, 0.92]) + rng.normal(0, 0.03, 3))
     return Scene(
         albedo.astype(np.float32),

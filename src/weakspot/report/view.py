@@ -1,0 +1,91 @@
+"""A finished run to look at, in a notebook or a script: hits, misses, false alarms, and other thresholds."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from matplotlib.figure import Figure
+
+from weakspot.evaluation import Evaluation, evaluate_maps
+from weakspot.maps import MapStore
+from weakspot.model.bundle import BundleMeta, find_bundle, read_meta
+from weakspot.report.figures import gallery_figure, threshold_figure
+from weakspot.runs import RunFolder, own_test_part
+from weakspot.types import Sample
+
+
+@dataclass(frozen=True)
+class RunView:
+    """The test part of a run: its samples, its maps, and what the box rule makes of them.
+
+    Attributes:
+        samples: images with their true labels and masks.
+        store: logits and maps, in the same order.
+        meta: classes, preprocessing, box rule.
+        evaluation: predictions and metrics under that rule.
+    """
+
+    samples: list[Sample]
+    store: MapStore
+    meta: BundleMeta
+    evaluation: Evaluation
+
+    @classmethod
+    def load(cls, run: str | Path) -> RunView:
+        """Load a run folder; the network itself is not needed.
+
+        Raises:
+            WeakspotError: when it is not a finished run, or its images have moved.
+        """
+        folder = RunFolder(Path(run))
+        meta = read_meta(find_bundle(folder.path))
+        store, samples = own_test_part(folder)
+        return cls._make(samples, store, meta)
+
+    @classmethod
+    def _make(cls, samples: list[Sample], store: MapStore, meta: BundleMeta) -> RunView:
+        evaluation = evaluate_maps(store, samples, meta.classes, meta.preprocess.image_size, meta.boxes)
+        return cls(samples, store, meta, evaluation)
+
+    def with_rule(self, **changes: object) -> RunView:
+        """The same maps under another box rule, for instance ``with_rule(threshold=0.5)``.
+
+        Raises:
+            WeakspotError: for a value out of range.
+        """
+        return self._make(self.samples, self.store, replace(self.meta, boxes=replace(self.meta.boxes, **changes)))  # type: ignore[arg-type]
+
+    @property
+    def hits(self) -> list[int]:
+        """Positions of defects found, the surest first."""
+        return self._where(defective=True, called_defective=True)
+
+    @property
+    def misses(self) -> list[int]:
+        """Positions of defects called Good, the least suspicious first."""
+        return self._where(defective=True, called_defective=False)[::-1]
+
+    @property
+    def false_alarms(self) -> list[int]:
+        """Positions of Good images called something else, the surest first."""
+        return self._where(defective=False, called_defective=True)
+
+    def show(self, positions: list[int], columns: int = 4) -> Figure:
+        """Pictures with map, predicted boxes and true outlines."""
+        predictions = self.evaluation.predictions
+        return gallery_figure([predictions[i] for i in positions], [self.samples[i] for i in positions], columns)
+
+    def threshold_curve(self) -> Figure | None:
+        """Box accuracy against the threshold; None where there are no masks."""
+        return threshold_figure(self.evaluation, self.meta.boxes) if self.evaluation.curve else None
+
+    def _where(self, *, defective: bool, called_defective: bool) -> list[int]:
+        predictions = self.evaluation.predictions
+        good = self.meta.classes[0]
+        found = [
+            i
+            for i, (prediction, sample) in enumerate(zip(predictions, self.samples, strict=True))
+            if sample.is_good != defective and (prediction.label != good) == called_defective
+        ]
+        return sorted(found, key=lambda i: -predictions[i].probability)

@@ -1,0 +1,112 @@
+"""The stem feature cache: what it depends on, what it survives, and that training on it is the same training."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from weakspot.data.images import inspect_images, list_images
+from weakspot.data.preprocess import Preprocess
+from weakspot.errors import WeakspotError
+from weakspot.features import FeatureCache, compute_features, default_cache_dir
+from weakspot.model.network import CamNet
+
+PREPROCESS = Preprocess((32, 48), "caffe")
+
+
+def array(value: float = 1.0) -> np.ndarray:
+    return np.full((2, 3, 4), value, dtype=np.float32)
+
+
+def test_float16_and_float32_come_back(tmp_path: Path) -> None:
+    for precision, tolerance in (("float16", 1e-3), ("float32", 0.0)):
+        cache = FeatureCache(tmp_path / precision, precision=precision)  # type: ignore[arg-type]
+        cache.store("ab12", array(1 / 3))
+        found = cache.load("ab12")
+        assert found is not None
+        assert found.dtype == np.float32
+        assert np.allclose(found, 1 / 3, rtol=tolerance, atol=0)
+    assert cache.usage()[0] == 1
+
+
+@pytest.mark.parametrize("damage", ["truncate", "flip", "empty"])
+def test_a_damaged_file_counts_as_missing(tmp_path: Path, damage: str) -> None:
+    cache = FeatureCache(tmp_path)
+    cache.store("ab12", array())
+    path = cache.path("ab12")
+    content = bytearray(path.read_bytes())
+    if damage == "flip":
+        content[-10] ^= 1
+    path.write_bytes({"truncate": bytes(content[:-5]), "flip": bytes(content), "empty": b""}[damage])
+    assert cache.load("ab12") is None
+
+
+def test_the_key_depends_on_everything_the_features_depend_on(tmp_path: Path) -> None:
+    cache = FeatureCache(tmp_path)
+    keys = {
+        cache.key("image", PREPROCESS, "stem"),
+        cache.key("other", PREPROCESS, "stem"),
+        cache.key("image", Preprocess((48, 32), "caffe"), "stem"),
+        cache.key("image", Preprocess((32, 48), "torchvision"), "stem"),
+        cache.key("image", PREPROCESS, "other"),
+        cache.key("image", PREPROCESS, "stem", "conv3_3"),
+        replace(cache, precision="float32").key("image", PREPROCESS, "stem"),
+    }
+    assert len(keys) == 7
+
+
+def test_trim_removes_the_least_recently_used(tmp_path: Path) -> None:
+    cache = FeatureCache(tmp_path)
+    for age, key in enumerate(("aa1", "bb2", "cc3")):
+        cache.store(key, array())
+        os.utime(cache.path(key), (1000 - age, 1000 - age))
+    cache.load("cc3")  # the oldest, but used just now
+    size = cache.usage()[1] // 3
+    assert replace(cache, max_bytes=2 * size).trim() == 1
+    assert cache.load("bb2") is None
+    assert replace(cache, max_bytes=0).trim(keep={"cc3"}) == 1
+    assert cache.load("cc3") is not None
+    assert cache.clear() == 1
+    assert cache.usage() == (0, 0)
+
+
+@pytest.mark.usefixtures("tiny")
+def test_each_image_is_computed_once_and_a_damaged_one_again(fabric: Path, tmp_path: Path) -> None:
+    network, cache = CamNet("tiny").eval(), FeatureCache(tmp_path, precision="float32")
+    infos = inspect_images(list_images(fabric)[:6])
+    computed: list[int] = []
+    run = network.forward_stem
+    network.forward_stem = lambda images: (computed.append(len(images)), run(images))[1]  # type: ignore[method-assign]
+    keys = compute_features(network, infos, PREPROCESS, cache, batch_size=4)
+    assert (computed, len(set(keys))) == ([4, 2], 6)
+    assert compute_features(network, infos, PREPROCESS, cache) == keys
+    cache.path(keys[2]).write_bytes(b"rubbish")
+    compute_features(network, infos, PREPROCESS, cache)
+    assert computed == [4, 2, 1]
+
+
+@pytest.mark.usefixtures("tiny")
+def test_cached_features_are_the_stem_s_own(fabric: Path, tmp_path: Path) -> None:
+    from weakspot.data.images import read_image
+
+    network, cache = CamNet("tiny").eval(), FeatureCache(tmp_path, precision="float32")
+    infos = inspect_images(list_images(fabric)[:3])
+    for key, info in zip(compute_features(network, infos, PREPROCESS, cache), infos, strict=True):
+        expected = network.stem(torch.from_numpy(PREPROCESS(read_image(info.path)))[None])[0]
+        assert np.allclose(cache.load(key), expected.detach().numpy(), atol=1e-4)
+
+
+def test_an_unwritable_folder_names_the_way_out(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(WeakspotError, match=r"cache\.dir=.*cache\.enabled=false"):
+        FeatureCache(tmp_path / "file").store("ab12", array())
+
+
+def test_xdg_cache_home_is_honoured(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    assert default_cache_dir().is_relative_to(tmp_path)

@@ -1,0 +1,156 @@
+"""The network against its definition, against pytorch-grad-cam, and against plain torch."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from conftest import REAL_DATA, REAL_WEIGHTS, needs_data, needs_weights
+from torch.nn import functional
+
+from weakspot.data.images import read_image
+from weakspot.data.preprocess import Preprocess
+from weakspot.errors import WeakspotError
+from weakspot.heatmaps import class_map, margin_map
+from weakspot.model.module import ClassifierModule, class_weights
+from weakspot.model.network import CamNet
+from weakspot.model.weights import load_weights
+
+
+def real_network(outputs: int = 2) -> CamNet:
+    torch.manual_seed(3)
+    network = CamNet("vgg16", classes=2, outputs=outputs).eval()
+    network.load_pretrained(load_weights(str(REAL_WEIGHTS)).state)
+    return network
+
+
+def real_batch(count: int = 2, size: tuple[int, int] = (96, 128)) -> torch.Tensor:
+    paths = sorted((REAL_DATA / "test" / "blowhole").iterdir())[:count]
+    preprocess = Preprocess(size, "caffe")
+    return torch.from_numpy(np.stack([preprocess(read_image(path)) for path in paths]))
+
+
+@needs_weights
+@needs_data
+@pytest.mark.parametrize("outputs", [1, 2])
+def test_mean_of_the_map_plus_bias_is_the_logit_on_real_weights(outputs: int) -> None:
+    network, batch = real_network(outputs), real_batch()
+    with torch.no_grad():
+        logits, maps = network(batch)
+        pooled = network.tail(network.stem(batch)).mean((2, 3))
+        independent = functional.linear(pooled, network.head.weight, network.head.bias)
+    assert maps.shape == (2, 2, 6, 8)
+    assert torch.allclose(maps.mean((2, 3)) + network.bias, logits, rtol=1e-5, atol=1e-5)
+    assert torch.allclose(independent, logits[:, -independent.shape[1] :], rtol=1e-5, atol=1e-5)
+
+
+@needs_weights
+@needs_data
+def test_cam_equals_grad_cam_of_the_reference_library_up_to_a_positive_factor() -> None:
+    """For global average pooling + dense, Grad-CAM is CAM divided by the number of map cells, after a ReLU."""
+    from pytorch_grad_cam import GradCAM
+    from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget
+
+    class LogitsOnly(torch.nn.Module):
+        def __init__(self, network: CamNet) -> None:
+            super().__init__()
+            self.network = network.requires_grad_(True)
+
+        def forward(self, images: torch.Tensor) -> torch.Tensor:
+            return self.network.forward_tail(self.network.stem(images)).logits
+
+    class RawGradCAM(GradCAM):
+        """Without the library's per-image scaling, which would hide a factor."""
+
+        def forward(self, *args: object, **kwargs: object) -> np.ndarray:
+            self.outputs = self.activations_and_grads(args[0])
+            self.model.zero_grad()
+            sum(target(output) for target, output in zip(args[1], self.outputs, strict=True)).backward()
+            layer = self.target_layers[0]
+            gradients = self.activations_and_grads.gradients[0].numpy()
+            activations = self.activations_and_grads.activations[0].numpy()
+            return self.get_cam_image(args[0], layer, args[1], activations, gradients, False)
+
+    network, batch = real_network(), real_batch()
+    ours = network(batch).maps[:, 1].detach().numpy()
+    with RawGradCAM(LogitsOnly(network), [network.tail]) as reference:
+        theirs = reference.forward(batch, [ClassifierOutputTarget(1)] * 2)
+    cells = ours[0].size
+    assert np.allclose(theirs * cells, ours, rtol=1e-4, atol=1e-4 * np.abs(ours).max())
+    with torch.no_grad():
+        active = int(network.tail(network.stem(batch)).mean((0, 2, 3)).argmax())
+        network.head.weight[1, active] += 0.01
+        assert not np.allclose(network(batch).maps[:, 1].numpy(), ours, rtol=1e-4, atol=1e-4 * np.abs(ours).max())
+
+
+@pytest.mark.usefixtures("tiny")
+def test_one_logit_is_the_logistic_function_of_it() -> None:
+    network = CamNet("tiny", outputs=1)
+    images = torch.randn(3, 3, 32, 48)
+    logits, maps = network(images)
+    raw = functional.linear(network.tail(network.stem(images)).mean((2, 3)), network.head.weight, network.head.bias)
+    assert torch.allclose(logits.softmax(1)[:, 1], raw[:, 0].sigmoid(), atol=1e-6)
+    assert not maps[:, 0].any()
+    assert float(network.bias[0].detach()) == 0
+
+
+@pytest.mark.usefixtures("tiny")
+def test_weighted_loss_is_torch_cross_entropy_and_the_stem_stays_frozen() -> None:
+    network = CamNet("tiny")
+    module = ClassifierModule(network, [1, 3], lambda p: torch.optim.Adam(p, lr=1e-2), on_features=False)
+    module.log = lambda *args, **kwargs: None  # type: ignore[method-assign]
+    before = {name: tensor.clone() for name, tensor in network.state_dict().items()}
+    images, targets = torch.randn(4, 3, 32, 48), torch.tensor([0, 1, 1, 0])
+    loss = module.training_step((images, targets), 0)
+    each = functional.cross_entropy(network(images).logits, targets, reduction="none")
+    weights = torch.tensor([1.0, 3.0, 3.0, 1.0])
+    assert torch.allclose(loss, (each * weights).sum() / weights.sum())
+    optimizer = module.configure_optimizers()
+    loss.backward()
+    optimizer.step()
+    changed = {name for name, tensor in network.state_dict().items() if not torch.equal(tensor, before[name])}
+    assert changed == {name for name in before if not name.startswith("stem")}
+
+
+def test_vgg16_freezes_ten_convolutions_and_trains_three() -> None:
+    network = CamNet("vgg16")
+    trained = [name for name, p in network.named_parameters() if p.requires_grad and p.ndim == 4]
+    frozen = [name for name, p in network.named_parameters() if not p.requires_grad and p.ndim == 4]
+    assert (len(frozen), trained) == (10, ["tail.24.weight", "tail.26.weight", "tail.28.weight"])
+    assert isinstance(network.tail[-1], torch.nn.ReLU)  # no pooling between conv5_3 and the average
+
+
+def test_margin_is_class_minus_good() -> None:
+    maps = np.arange(12, dtype=np.float32).reshape(3, 2, 2)
+    assert np.array_equal(class_map(maps, 2), [[8, 9], [10, 11]])
+    assert np.array_equal(margin_map(maps, 2), np.full((2, 2), 8))
+    assert not margin_map(maps, 0).any()
+
+
+def test_class_weights() -> None:
+    assert class_weights([1, 3], [0, 1], 2) == [1, 3]
+    assert class_weights([1, 3], [0, 1, 2], 3) == [1, 3, 3]
+    assert class_weights("balanced", [0, 0, 0, 1], 2) == [4 / 6, 2.0]
+    for wrong in ("equal", [1], [1, 0], [1, 2, 3]):
+        with pytest.raises(WeakspotError, match=r"model\.class_weights"):
+            class_weights(wrong, [0, 1], 2)
+
+
+@pytest.mark.usefixtures("tiny")
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"backbone": "vgg61"}, "did you mean 'vgg16'"),
+        ({"outputs": 3}, "model.outputs=3"),
+        ({"classes": 3, "outputs": 1}, "needs two classes"),
+    ],
+)
+def test_impossible_networks_are_refused(arguments: dict[str, object], message: str) -> None:
+    with pytest.raises(WeakspotError, match=message):
+        CamNet(**{"backbone": "tiny", **arguments})
+
+
+@pytest.mark.usefixtures("tiny")
+def test_an_image_too_small_for_the_network_is_refused() -> None:
+    with pytest.raises(WeakspotError, match=r"1×1 pixels are too small.*data\.image_size"):
+        CamNet("tiny")(torch.zeros(1, 3, 1, 1))

@@ -1,0 +1,311 @@
+"""Runs from end to end on a tiny backbone and generated pictures."""
+
+from __future__ import annotations
+
+import csv
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from sklearn.metrics import balanced_accuracy_score, confusion_matrix
+
+from weakspot import pipeline, runs
+from weakspot.config import EvaluateConfig, TrainConfig, typed
+from weakspot.data.images import list_images
+from weakspot.errors import WeakspotError
+from weakspot.hydra_app import compose
+from weakspot.localizer import Localizer
+from weakspot.maps import MapStore
+from weakspot.predictions import read_predictions
+from weakspot.runs import RunFolder
+
+pytestmark = pytest.mark.usefixtures("tiny")
+
+TINY = (
+    "model.backbone=tiny", "model.weights=none", "data.image_size=[64,96]", "trainer.max_epochs=3",
+    "trainer.accelerator=cpu", "trainer.stop_at_accuracy=null",
+)  # fmt: skip
+
+
+def settings(fabric: Path, *overrides: str) -> TrainConfig:
+    return typed(compose("train", [f"data.root={fabric}", "data.subset=fabric", *TINY, *overrides]), TrainConfig)
+
+
+def train(fabric: Path, *overrides: str) -> RunFolder:
+    return pipeline.train(settings(fabric, *overrides))
+
+
+@pytest.fixture
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def metrics_of(run: RunFolder) -> dict[str, Any]:
+    content: dict[str, Any] = json.loads(run.metrics.read_text())
+    return content
+
+
+def test_a_run_folder_holds_what_the_design_says(fabric: Path, here: Path) -> None:
+    run = train(fabric, "split.val_size=0.2")
+    assert run.path.is_relative_to("outputs/default/fabric")
+    for name in (
+        "config.yaml", "split.csv", "checkpoints/last.ckpt", "bundle/model.safetensors", "bundle/model.json",
+        "maps.npz", "predictions.jsonl", "predictions.csv", "metrics.json", "run.log", "figures/gallery.png",
+        "figures/confusion_matrix.png", "figures/threshold.png", "logs/csv/metrics.csv",
+    ):  # fmt: skip
+        assert (run.path / name).stat().st_size > 0, name
+    assert list((run.path / "logs" / "tensorboard").glob("events*"))
+    assert not list(run.path.rglob(".*"))  # no temporary file is left
+    predictions = read_predictions(run.predictions)
+    with run.split.open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [p.path for p in predictions] == [fabric / row["path"] for row in rows if row["part"] == "test"]
+    content = metrics_of(run)
+    labels = ["good", "anomaly"]
+    truth, said = [p.target for p in predictions], [p.label for p in predictions]
+    classification = content["test"]["classification"]
+    assert classification["balanced_accuracy"]["value"] == pytest.approx(balanced_accuracy_score(truth, said))
+    assert classification["confusion_matrix"]["counts"] == confusion_matrix(truth, said, labels=labels).tolist()
+    assert content["test"]["localisation"]["n"] == sum(p.target == "anomaly" for p in predictions)
+    assert set(content["controls"]) == {"whole_image", "centre_box"}
+    assert content["thresholds"]["boxes"] == {"value": 0.7, "kind": "relative", "origin": "configuration"}
+    assert "val/balanced_accuracy" in content["train"]["history"][0]
+    for prediction in predictions:
+        assert not (prediction.label == "good" and prediction.boxes)
+        for box in prediction.boxes:
+            assert box.x1 <= prediction.width
+            assert box.y1 <= prediction.height
+            assert box.label == prediction.label
+
+
+def test_saved_maps_add_up_to_the_logits(fabric: Path, here: Path) -> None:
+    store = MapStore.load(train(fabric).maps)
+    assert np.allclose(store.maps.mean((2, 3)) + store.bias, store.logits, rtol=1e-5, atol=1e-5)
+
+
+def test_with_and_without_the_cache_training_is_the_same(fabric: Path, here: Path) -> None:
+    cached = train(fabric, "cache.precision=float32", "output=cached")
+    plain = train(fabric, "cache.enabled=false", "output=plain")
+    first, second = metrics_of(cached), metrics_of(plain)
+    assert first["test"]["classification"]["confusion_matrix"] == second["test"]["classification"]["confusion_matrix"]
+    losses = [[epoch["train/loss"] for epoch in m["train"]["history"]] for m in (first, second)]
+    assert np.allclose(*losses, rtol=1e-4)
+    half = metrics_of(train(fabric, "output=half"))
+    assert np.allclose(losses[1], [epoch["train/loss"] for epoch in half["train"]["history"]], rtol=5e-3)
+
+
+def test_the_same_command_twice_gives_the_same_numbers(fabric: Path, here: Path) -> None:
+    first = metrics_of(train(fabric, "output=a", "reuse=false"))
+    second = metrics_of(train(fabric, "output=b", "reuse=false"))
+    for content in (first, second):
+        content.pop("train")
+    assert first == second
+
+
+def test_another_threshold_does_not_fit_again(fabric: Path, here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    first = train(fabric)
+    monkeypatch.setattr(pipeline, "fit_and_map", lambda *args: pytest.fail("fitted again"))
+    second = train(fabric, "boxes.threshold=0.4", "boxes.method=components")
+    assert second.path != first.path
+    assert metrics_of(second)["thresholds"]["boxes"]["value"] == 0.4
+    assert metrics_of(first)["test"]["classification"] == metrics_of(second)["test"]["classification"]
+    assert Localizer.load(second.path).rule.threshold == 0.4
+    assert Localizer.load(first.path).rule.threshold == 0.7
+
+
+def test_an_interrupted_run_goes_on_from_its_last_epoch(
+    fabric: Path, here: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from weakspot.model import fit as fit_module
+
+    whole = metrics_of(train(fabric, "output=whole", "reuse=false"))
+    end = fit_module.History.on_train_epoch_end
+
+    def die_in_second_epoch(self: Any, trainer: Any, module: Any) -> None:
+        if trainer.current_epoch == 1:
+            raise RuntimeError("power cut")
+        end(self, trainer, module)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(fit_module.History, "on_train_epoch_end", die_in_second_epoch)
+        with pytest.raises(RuntimeError, match="power cut"):
+            train(fabric, "output=broken", "reuse=false")
+    assert not Path("broken/metrics.json").exists()
+    resumed = metrics_of(train(fabric, "output=broken", "reuse=false"))
+    assert [e["epoch"] for e in resumed["train"]["history"]] == [1, 2, 3]
+    for mine, undisturbed in zip(resumed["train"]["history"], whole["train"]["history"], strict=True):
+        assert mine["train/loss"] == pytest.approx(undisturbed["train/loss"], rel=1e-5)
+    assert resumed["test"] == whole["test"]
+
+
+def test_an_output_folder_with_something_else_is_left_alone(fabric: Path, here: Path) -> None:
+    train(fabric, "output=a")
+    with pytest.raises(WeakspotError, match="output=a already holds something else"):
+        train(fabric, "output=a", "boxes.threshold=0.5")
+    Path("b").mkdir()
+    (Path("b") / "letter.txt").write_text("mine")
+    with pytest.raises(WeakspotError, match="output=b already holds"):
+        train(fabric, "output=b")
+    assert [p.name for p in Path("b").iterdir()] == ["letter.txt"]
+
+
+def test_evaluate_moves_the_threshold_without_the_network(
+    fabric: Path, here: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = train(fabric)
+    before = run.metrics.read_text()
+    monkeypatch.setattr(torch.nn.Module, "__call__", lambda *args: pytest.fail("the network ran"))
+    config = typed(compose("evaluate", [f"run={run.path}", "boxes.threshold=0.9"]), EvaluateConfig)
+    again = pipeline.evaluate(config)
+    assert again.path.parent == run.path / "evaluations"
+    assert metrics_of(again)["thresholds"]["boxes"]["value"] == 0.9
+    assert metrics_of(again)["test"]["classification"] == metrics_of(run)["test"]["classification"]
+    assert run.metrics.read_text() == before
+    areas = [sum(b.area for p in read_predictions(r.predictions) for b in p.boxes) for r in (run, again)]
+    assert areas[1] < areas[0]
+
+
+def test_evaluate_on_other_images_but_not_on_its_own_training_images(fabric: Path, here: Path) -> None:
+    run = train(fabric, "output=run")
+    for label in ("OK", "scratched"):
+        Path("other", label).mkdir(parents=True)
+    for number, path in enumerate(list_images(fabric / "fabric" / "test")[:6]):
+        shutil.copy(path, Path("other", ("OK", "scratched")[number % 2]) / path.name)
+    overrides = ["run=run", "data=folder", "data.root=other", "data.good_class=OK"]
+    content = metrics_of(pipeline.evaluate(typed(compose("evaluate", overrides), EvaluateConfig)))
+    assert content["data"]["n_test_per_defect"] == {"good": 3, "scratched": 3}
+    assert "localisation" not in content["test"]
+    assert "n_train" not in content["split"]
+    own = ["run=run", "data=mvtec", f"data.root={fabric}", "data.subset=fabric"]
+    with pytest.raises(WeakspotError, match="trained on; leave data out"):
+        pipeline.evaluate(typed(compose("evaluate", own), EvaluateConfig))
+    assert run.fitted
+
+
+def test_defect_types_as_classes(fabric: Path, here: Path) -> None:
+    run = train(fabric, "data.task=multiclass", "model.class_weights=balanced")
+    names = ["good", *sorted(p.name for p in (fabric / "fabric" / "test").iterdir() if p.name != "good")]
+    assert metrics_of(run)["test"]["classification"]["confusion_matrix"]["labels"] == names
+    for prediction in Localizer.load(run.path).predict(list_images(fabric)[:4]):
+        confidences = [c.confidence for c in prediction.classes]
+        assert sorted(c.name for c in prediction.classes) == sorted(names)
+        assert confidences == sorted(confidences, reverse=True)
+        assert sum(confidences) == pytest.approx(1)
+
+
+def test_predictions_do_not_depend_on_the_batch_or_the_kind_of_image(fabric: Path, here: Path) -> None:
+    localizer = Localizer.load(train(fabric, "boxes.method=components").path)
+    paths = list_images(fabric)[:7]
+    alone = [next(localizer.predict(path)) for path in paths]
+    for together in (
+        list(localizer.predict(paths, batch_size=7)),
+        list(localizer.predict([np.asarray(Image.open(path)) for path in paths], batch_size=3)),
+        list(localizer.predict((Image.open(path) for path in paths), batch_size=2)),
+    ):
+        for one, other in zip(alone, together, strict=True):
+            assert [b.xyxy for b in one.boxes] == [b.xyxy for b in other.boxes]
+            assert one.probability == pytest.approx(other.probability, abs=1e-6)
+    assert any(p.boxes for p in alone)
+
+
+def test_predict_agrees_with_the_run_s_own_predictions(fabric: Path, here: Path) -> None:
+    run = train(fabric, "cache.precision=float32")
+    own = read_predictions(run.predictions)
+    for mine, theirs in zip(Localizer.load(run.path).predict([p.path for p in own]), own, strict=True):
+        assert mine.label == theirs.label
+        assert mine.probability == pytest.approx(theirs.probability, abs=1e-5)
+        assert [b.xyxy for b in mine.boxes] == [b.xyxy for b in theirs.boxes]
+
+
+def test_predict_goes_on_after_bad_files_and_bad_arrays(fabric: Path, here: Path) -> None:
+    localizer = Localizer.load(train(fabric).path)
+    good = list_images(fabric / "fabric" / "train")[0]
+    Path("empty.png").touch()
+    sources = [good, Path("empty.png"), np.zeros((2, 2)), Path("missing.png"), np.zeros((1, 1, 3), np.uint8)]
+    results = list(pipeline.predict(localizer, sources, Path("results")))
+    assert [p.status for p in results] == ["ok", "error", "error", "error", "ok"]
+    assert [p.path.name for p in read_predictions(Path("results/predictions.jsonl"))] == [
+        good.name, "empty.png", "array-2", "missing.png", "array-4",
+    ]  # fmt: skip
+    assert sorted(p.name for p in Path("results/overlays").iterdir()) == sorted(["array-4.jpg", f"{good.stem}.jpg"])
+
+
+def test_a_fifty_megapixel_image_gets_boxes_in_its_own_pixels(fabric: Path, here: Path) -> None:
+    localizer = Localizer.load(train(fabric).path)
+    large = np.zeros((5000, 10000, 3), np.uint8)
+    large[4000:4800, 8000:9600] = 255
+    (prediction,) = localizer.with_rule(threshold=0.01).predict(large)
+    assert prediction.size == (5000, 10000)
+    assert all(b.x1 <= 10000 and b.y1 <= 5000 for b in prediction.boxes)
+
+
+@pytest.mark.parametrize(
+    ("file", "damage", "message"),
+    [
+        ("model.safetensors", lambda c: c[:-10], "is damaged"),
+        ("model.safetensors", lambda c: c[:-10] + b"0123456789", "is damaged"),
+        ("model.json", lambda c: c[:-10], "cannot be used"),
+        ("model.json", lambda c: c.replace(b'"classes"', b'"klasses"'), "key is missing or unknown"),
+        ("model.json", lambda c: c.replace(b'"format": 1', b'"format": 99'), "format is not 1"),
+        ("model.json", lambda c: b"[]", "cannot be used"),
+    ],
+)
+def test_a_damaged_bundle_is_refused(fabric: Path, here: Path, file: str, damage: Any, message: str) -> None:
+    run = train(fabric, "output=run")
+    path = run.bundle / file
+    path.write_bytes(damage(path.read_bytes()))
+    with pytest.raises(WeakspotError, match=message) as caught:
+        Localizer.load("run")
+    assert file in str(caught.value)
+    with pytest.raises(WeakspotError, match="does not exist"):
+        Localizer.load("nowhere")
+
+
+def test_the_test_part_does_not_depend_on_the_experiment(fabric: Path, here: Path) -> None:
+    def test_part(*overrides: str) -> list[str]:
+        with train(fabric, *overrides).split.open(newline="") as file:
+            return [row["path"] for row in csv.DictReader(file) if row["part"] == "test"]
+
+    usual = test_part()
+    assert test_part("split.val_size=0.3", "seed=7", "trainer.max_epochs=1") == usual
+    assert test_part("split.seed=7") != usual
+    folds = [test_part("split.folds=3", f"split.fold={k}", "trainer.max_epochs=1") for k in range(3)]
+    images = [str(path.relative_to(fabric)) for path in list_images(fabric) if "ground_truth" not in path.parts]
+    assert sorted(folds[0] + folds[1] + folds[2]) == sorted(images)
+
+
+def test_bad_data_is_refused_before_training(fabric: Path, here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pipeline, "fit_and_map", lambda *args: pytest.fail("trained on bad data"))
+    for name, spoil in {
+        "truncated": lambda root: _truncate(list_images(root / "fabric" / "train")[3]),
+        "text": lambda root: list_images(root / "fabric" / "train")[3].write_text("not a picture"),
+        "mask": lambda root: Image.new("L", (5, 5)).save(list_images(root / "fabric" / "ground_truth")[0]),
+        "label": lambda root: shutil.copy(
+            list_images(root / "fabric" / "train")[0], list_images(root / "fabric" / "test" / "hole")[0]
+        ),
+    }.items():
+        shutil.copytree(fabric, name)
+        spoil(Path(name))
+        with pytest.raises(WeakspotError, match=f"{name}/fabric") as caught:
+            pipeline.train(settings(Path(name)))
+        assert "\n" not in str(caught.value)
+
+
+def _truncate(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:200])
+
+
+def test_fits_are_found_by_what_they_compute_not_by_name(fabric: Path, here: Path) -> None:
+    run = train(fabric, "name=first")
+    fit = run.read_identity()["fit"]
+    shutil.copytree(fabric, "moved")
+    moved = train(Path("moved"), "name=second")
+    assert moved.read_identity()["fit"] == fit
+    assert moved.read_identity()["fitted_by"] == str(run.path)
+    assert runs.find_fit("00000000", run) is None
