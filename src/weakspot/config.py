@@ -111,7 +111,7 @@ class TrainConfig:
     trainer: TrainerConfig = field(default_factory=TrainerConfig)
     cache: CacheConfig = field(default_factory=CacheConfig)
     reuse: bool = True
-    seed: int = 0
+    seed: int = 42
     name: str = "default"
     output: str | None = None
 

@@ -124,7 +124,7 @@ def _explain(error: Exception, config_name: str, overrides: Sequence[str]) -> st
         if choices:
             return f"{group}={choice} is unknown{did_you_mean(choice, choices)}; choose: {', '.join(choices)}"
     if missing:
-        key, valid = missing.group(1), _keys(config_name)
+        key, valid = missing.group(1), _keys(config_name, overrides)
         return f"config key {key} is unknown{did_you_mean(key, valid)}; 'weakspot {config_name} --help' lists them all"
     mismatch = re.search(r"LexerNoViableAltException|mismatched input|no viable alternative|extraneous input", text)
     if mismatch or "Error parsing override" in text:
@@ -133,8 +133,9 @@ def _explain(error: Exception, config_name: str, overrides: Sequence[str]) -> st
     return first
 
 
-def _keys(config_name: str) -> list[str]:
-    """Every valid key and group."""
+def _keys(config_name: str, overrides: Sequence[str]) -> list[str]:
+    """Every valid key and group, under the same choices of groups."""
+    groups = [path.name for path in conf_dir().iterdir() if path.is_dir()]
     found: list[str] = []
 
     def walk(node: Any, prefix: str) -> None:  # noqa: ANN401 - yaml
@@ -143,6 +144,6 @@ def _keys(config_name: str) -> list[str]:
             if isinstance(value, dict):
                 walk(value, f"{prefix}{key}.")
 
-    extra = ["data=mvtec"] if config_name == "evaluate" else []
-    walk(OmegaConf.to_container(compose(config_name, extra), resolve=False), "")
-    return found + [path.name for path in conf_dir().iterdir() if path.is_dir() and path.name != "hydra"]
+    chosen = [override for override in overrides if override.partition("=")[0] in groups]
+    walk(OmegaConf.to_container(compose(config_name, chosen), resolve=False), "")
+    return found + groups
