@@ -146,7 +146,8 @@ def test_evaluate_and_its_sweep(weakspot, run_folder: Path) -> None:
     result = weakspot("evaluate", "-m", "run=run", "boxes.threshold=0.3,0.9", "boxes.method=components")
     assert result.code == 0, result.err
     values = {
-        json.loads(p.read_text())["thresholds"]["boxes"]["value"] for p in Path("run/evaluations").glob("*/metrics.json")
+        json.loads(p.read_text())["thresholds"]["boxes"]["value"]
+        for p in Path("run/evaluations").glob("*/metrics.json")
     }
     assert values == {0.3, 0.9}
     assert weakspot("evaluate", "output=run", "boxes.threshold=0.6").code == 0

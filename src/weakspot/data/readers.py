@@ -160,7 +160,7 @@ def read_synthetic(
 
     if root is None:  # a folder for each choice of options, since one folder holds one data set
         cache = Path(platformdirs.user_cache_dir("weakspot"))
-        root = cache / "synthetic" / f"seed{seed}-good{good}-defect{defect}"
+        root = cache / "synthetic" / f"v{synthetic.GENERATOR_VERSION}-seed{seed}-good{good}-defect{defect}"
     name = subset or next(iter(synthetic.SUBSETS))
     return read_mvtec(synthetic.ensure(root, name, seed=seed, good=good, defect=defect), good_class=good_class)
 

@@ -84,6 +84,9 @@ def gallery_figure(predictions: Sequence[Prediction], samples: Sequence[Sample],
         axes.imshow(draw(shown, prediction.boxes, prediction.size, mask, scores=False))
         axes.set_title(_verdict(prediction, sample, mask), fontsize=8)
         axes.set_axis_off()
+    if not predictions:
+        figure.add_subplot().set_axis_off()
+        figure.text(0.5, 0.5, "no such image", ha="center")
     figure.suptitle("map, predicted box (cyan), true outline (green)", fontsize=10)
     figure.tight_layout()
     return figure

@@ -1,0 +1,113 @@
+"""The notebook and every command of the README, run on tiny data."""
+
+from __future__ import annotations
+
+import re
+import shlex
+import shutil
+import sys
+from pathlib import Path
+
+import nbformat
+import pytest
+from nbclient import NotebookClient
+
+from weakspot import cli, hydra_app
+from weakspot.data import synthetic
+from weakspot.data.images import list_images
+
+ROOT = Path(__file__).resolve().parents[1]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+TINY = ["model.backbone=tiny", "model.weights=none", "data.image_size=[64,96]", "trainer.max_epochs=1"]
+
+
+def blocks(language: str) -> list[str]:
+    return re.findall(rf"^```{language}\n(.*?)^```", README, re.DOTALL | re.MULTILINE)
+
+
+@pytest.fixture
+def workplace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fabric: Path, tiny: None) -> Path:
+    """A folder with the data the README talks about, under the README's names."""
+    monkeypatch.chdir(tmp_path)
+    for subset in ("hazelnut", "leather"):
+        shutil.copytree(fabric / "fabric", f"mvtec/{subset}")
+    shutil.copytree(fabric / "fabric" / "train" / "good", "photos/OK")
+    shutil.copytree(fabric / "fabric" / "test" / "hole", "photos/NG")
+    Path("new_photos").mkdir()
+    for name, source in zip("ab", list_images(fabric / "fabric" / "test"), strict=False):
+        shutil.copy(source, f"new_photos/{name}.png")
+    return tmp_path
+
+
+def run(monkeypatch: pytest.MonkeyPatch, line: str) -> None:
+    arguments = shlex.split(line, comments=True)
+    if arguments[1] == "train":
+        arguments += TINY
+    monkeypatch.setattr(sys, "argv", arguments)
+    code: object = 0
+    try:
+        cli.main()
+    except SystemExit as end:
+        code = end.code
+    assert not code, line
+
+
+@pytest.mark.usefixtures("workplace")
+def test_readme_commands_and_python_run_in_order(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    lines = [line for block in blocks("bash") for line in block.splitlines()]
+    commands = [line for line in lines if line.startswith("weakspot ")]
+    assert [line.split()[1] for line in commands] == [
+        "check", "train", "train", "check", "train", "evaluate", "predict",
+    ]  # fmt: skip
+    for line in commands:
+        run(monkeypatch, line)
+    capsys.readouterr()
+    (python,) = blocks("python")
+    exec(python, {})  # noqa: S102 - the README's own example
+    assert capsys.readouterr().out.count("new_photos/") == 2
+    assert Path("results/predictions.csv").is_file()
+
+
+def test_readme_make_targets_exist() -> None:
+    makefile = (ROOT / "Makefile").read_text()
+    for target in re.findall(r"^make (\w+)", "\n".join(blocks("bash")), re.MULTILINE):
+        assert re.search(rf"^{target}:", makefile, re.MULTILINE), target
+
+
+def test_readme_names_files_that_are_there() -> None:
+    for name in re.findall(r"\]\((?!http)([^)]+)\)", README):
+        assert (ROOT / name).exists(), name
+
+
+@pytest.mark.usefixtures("tiny")
+def test_demo_makes_data_trains_and_names_the_picture(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    compose = hydra_app.compose
+    small = ["data.options.good=12", "data.options.defect=3", *TINY]
+    monkeypatch.setattr(hydra_app, "compose", lambda name, overrides: compose(name, [*overrides, *small]))
+    monkeypatch.chdir(tmp_path)
+    run(monkeypatch, "weakspot demo --output 'my demo'")
+    assert "my demo/figures/gallery.png" in capsys.readouterr().out
+    assert Path("my demo/figures/gallery.png").is_file()
+    assert synthetic.DEMO_SUBSET in Path("my demo/config.yaml").read_text()
+
+
+@pytest.mark.usefixtures("workplace")
+def test_notebook_runs_and_shows_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
+    run(monkeypatch, "weakspot train data.root=mvtec data.subset=leather output=outputs/a/b/c")
+    monkeypatch.setenv("WEAKSPOT_RUN", "outputs/a/b/c")
+    notebook = nbformat.read(ROOT / "notebooks" / "inspect_boxes.ipynb", as_version=4)
+    NotebookClient(notebook, timeout=120, kernel_name="python3", resources={"metadata": {"path": "."}}).execute()
+    images = [
+        output
+        for cell in notebook.cells
+        if cell.cell_type == "code"
+        for output in cell.outputs
+        if "image/png" in output.get("data", {})
+    ]
+    assert len(images) >= 6
+    code = "\n".join(cell.source for cell in notebook.cells if cell.cell_type == "code")
+    assert not re.findall(r"^(?:def|class) ", code, re.MULTILINE)  # notebooks import the package and define nothing
