@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import shutil
+import statistics
 import subprocess
 import sys
 from pathlib import Path
@@ -71,11 +72,38 @@ def test_a_sweep_over_thresholds_makes_a_run_folder_each_and_goes_on_after_a_fai
     result = weakspot("train", "-m", *arguments)
     assert result.code == 1
     assert result.err.count("did you mean 'fabric'") == 2
-    assert "2 cell(s) of the sweep failed" in result.err
+    assert "2 of 4 cells of the sweep failed" in result.err
     runs = sorted(Path("outputs/default/fabric").iterdir())
     thresholds = {json.loads((r / "metrics.json").read_text())["thresholds"]["boxes"]["value"] for r in runs}
     assert thresholds == {0.4, 0.6}
     assert sum("fitted_by" in (run / "run.json").read_text() for run in runs) == 1
+
+
+def test_a_sweep_ends_in_one_table_and_skips_what_is_finished(weakspot, fabric: Path) -> None:
+    arguments = [f"data.root={fabric}", "data.subset=fabric", *TINY, "split.folds=3", "split.fold=0,1,2"]
+    result = weakspot("train", "-m", *arguments)
+    assert result.code == 0, result.err
+    assert "mean ± standard deviation over folds" in result.out
+    (sweep,) = Path("outputs/sweeps").iterdir()
+    summary = sweep / "summary.json"
+    content = json.loads(summary.read_text())
+    values = [run["balanced_accuracy"] for run in content["runs"]]
+    (cell,) = content["cells"]
+    assert (cell["runs"], cell["subset"], cell["threshold"]) == (3, "fabric", 0.7)
+    assert cell["balanced_accuracy"] == pytest.approx(statistics.mean(values))
+    assert cell["balanced_accuracy_sd"] == pytest.approx(statistics.stdev(values))
+    again = weakspot("train", "-m", *arguments)
+    assert again.err.count("nothing to do") == 3
+    assert len(list(Path("outputs/default/fabric").iterdir())) == 3
+    assert weakspot("summarize", "outputs/default").code == 0
+    assert json.loads(Path("outputs/default/summary.json").read_text())["cells"] == [cell]
+    assert "no finished run" in weakspot("summarize", str(fabric)).error
+
+
+def test_the_cache_can_be_seen_and_cleared(weakspot, run_folder: Path) -> None:
+    assert "55 files" in weakspot("cache").out
+    assert "55 files removed" in weakspot("cache", "--clear").out
+    assert " 0 files" in weakspot("cache").out
 
 
 def test_experiments_compose(weakspot, fabric: Path) -> None:
@@ -120,7 +148,7 @@ def test_other_verbs_have_help_with_an_example(weakspot, verb: str) -> None:
         (["train", "data"], r"'data' is not of the form key=value"),
         (["train"], r"data\.root is not set"),
         (["train", "data.root=nowhere"], r"data\.root=nowhere does not exist"),
-        (["train", "data=synthetic", "data.options.godo=3"], r"did you mean 'good'"),
+        (["train", "data=synthetic", "data.options.godo=3"], r"did you mean 'data\.options\.good'"),
         (["train", "data=synthetic", "data.subset=gaer"], r"did you mean 'gear'"),
         (["evaluate"], r"run is not set"),
         (["evaluate", "run=nowhere"], r"nowhere"),

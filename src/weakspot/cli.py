@@ -70,7 +70,9 @@ def train(context: typer.Context) -> None:
     """
     from weakspot import hydra_app
 
-    hydra_app.run("train", _train_task, context.args)
+    done = hydra_app.run("train", _train_task, context.args)
+    if len(done.results) > 1:
+        _summarize(done.results, done.folder)
 
 
 @app.command(context_settings=HYDRA_VERB)
@@ -164,6 +166,39 @@ def predict(
         raise WeakspotError(f"{counts['error']} of {len(images)} images could not be read; the others are in {folder}")
 
 
+@app.command()
+def summarize(
+    folder: Annotated[Path, typer.Argument(help="Folder with run folders anywhere below it.")] = Path("outputs"),
+    output: Annotated[Path | None, typer.Option(help="Folder for summary.csv and .json; default FOLDER.")] = None,
+) -> None:
+    """Put all runs below a folder into one table: mean and deviation over folds and seeds.
+
+    Example:  weakspot summarize outputs/seed_table
+    """
+    from weakspot.report.leaderboard import find_runs
+
+    _summarize(find_runs(folder), output or folder)
+
+
+@app.command()
+def cache(
+    clear: Annotated[bool, typer.Option("--clear", help="Remove every cached feature.")] = False,
+    directory: Annotated[Path | None, typer.Option("--dir", help="The cache, if cache.dir was set.")] = None,
+) -> None:
+    """Show where the frozen layers' features are kept and how much there is, or clear them.
+
+    Example:  weakspot cache --clear
+    """
+    from weakspot.features import FeatureCache, default_cache_dir
+
+    store = FeatureCache(directory or default_cache_dir())
+    if clear:
+        ui.out.print(f"{store.clear()} files removed from {store.folder}", soft_wrap=True)
+    else:
+        files, size = store.usage()
+        ui.out.print(f"{store.folder}: {files} files, {size / 2**20:.1f} MiB", soft_wrap=True)
+
+
 def find_sources(source: str) -> list[Path]:
     """Image files that a path or glob pattern stands for, sorted. An existing path is never taken for a pattern.
 
@@ -185,18 +220,31 @@ def find_sources(source: str) -> list[Path]:
     return found
 
 
-def _train_task(config: DictConfig) -> None:
+def _train_task(config: DictConfig) -> RunFolder:
     from weakspot import pipeline
     from weakspot.config import TrainConfig, typed
 
-    _show(pipeline.train(typed(config, TrainConfig)))
+    run = pipeline.train(typed(config, TrainConfig))
+    _show(run)
+    return run
 
 
-def _evaluate_task(config: DictConfig) -> None:
+def _evaluate_task(config: DictConfig) -> RunFolder:
     from weakspot import pipeline
     from weakspot.config import EvaluateConfig, typed
 
-    _show(pipeline.evaluate(typed(config, EvaluateConfig)))
+    run = pipeline.evaluate(typed(config, EvaluateConfig))
+    _show(run)
+    return run
+
+
+def _summarize(runs: list[RunFolder], folder: Path) -> None:
+    from weakspot.report.leaderboard import leaderboard_table, read_rows, write_leaderboard
+
+    rows = read_rows(runs)
+    write_leaderboard(folder, rows)
+    ui.out.print(leaderboard_table(rows))
+    ui.out.print(f"every run: {folder / 'summary.csv'}", soft_wrap=True, highlight=False)
 
 
 def _show(run: RunFolder) -> None:

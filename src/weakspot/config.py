@@ -16,6 +16,7 @@ from typing import Any, TypeVar
 from omegaconf import MISSING, DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from weakspot import __version__
 from weakspot.errors import WeakspotError, did_you_mean
 from weakspot.files import write_text
 
@@ -193,8 +194,8 @@ def fit_identity(config: TrainConfig, data_hash: str, split_hash: str, weights_h
 
 
 def run_identity(config: TrainConfig, fit: str) -> str:
-    """Eight hexadecimal digits that identify a whole run: the fit, and how its maps become boxes."""
-    return short_hash([fit, config.heatmap, config.refine, asdict(config.boxes)])
+    """Eight hexadecimal digits that identify a whole run: the fit, the box rule, weakspot's version."""
+    return short_hash([__version__, fit, config.heatmap, config.refine, asdict(config.boxes)])
 
 
 def short_hash(parts: list[Any]) -> str:

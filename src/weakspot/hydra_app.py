@@ -7,11 +7,13 @@ import os
 import re
 import sys
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 import hydra
 from hydra.core.global_hydra import GlobalHydra
+from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
 from hydra.errors import HydraException
@@ -20,6 +22,8 @@ from omegaconf.errors import OmegaConfBaseException
 
 from weakspot import ui
 from weakspot.errors import WeakspotError, did_you_mean
+
+T = TypeVar("T")
 
 SWEEP_FLAGS = ("-m", "--multirun")
 SHOW_FLAGS = ("-h", "--help", "--hydra-help", "-c", "--cfg", "-i", "--info", "--version")
@@ -56,21 +60,35 @@ def compose(config_name: str, overrides: Sequence[str] = ()) -> DictConfig:
             raise WeakspotError(_explain(error, config_name, overrides)) from error
 
 
-def run(config_name: str, task: Callable[[DictConfig], Any], arguments: Sequence[str]) -> None:
+@dataclass(frozen=True)
+class Done(Generic[T]):
+    """What came of a command: a result a cell, and the folder that Hydra keeps the sweep's own files in."""
+
+    results: list[T]
+    folder: Path
+
+
+def run(config_name: str, task: Callable[[DictConfig], T], arguments: Sequence[str]) -> Done[T]:
     """Run `task` under Hydra with command-line `arguments`: once, or once a cell of a sweep.
+
+    Returns:
+        What `task` returned for each cell that ran in this process, and the sweep's own folder.
 
     Raises:
         WeakspotError: for an unknown key, group or choice, and whatever `task` raises.
     """
     if not set(arguments) & set(SHOW_FLAGS):
         _check(config_name, arguments)
+    results: list[T] = []
+    folder: list[Path] = []
     failures: list[WeakspotError] = []
 
     @functools.wraps(task)
     def guarded(config: DictConfig) -> None:
         # A cell that fails must not stop the others of its sweep; Hydra itself would, with a traceback.
+        folder.append(Path(HydraConfig.get().sweep.dir))
         try:
-            task(config)
+            results.append(task(config))
         except WeakspotError as error:
             failures.append(error)
             if sweeping:
@@ -90,7 +108,13 @@ def run(config_name: str, task: Callable[[DictConfig], Any], arguments: Sequence
         if full is not None:
             os.environ["HYDRA_FULL_ERROR"] = full
     if failures:
-        raise WeakspotError(f"{len(failures)} cell(s) of the sweep failed, see above") if sweeping else failures[0]
+        if not sweeping:
+            raise failures[0]
+        raise WeakspotError(
+            f"{len(failures)} of {len(failures) + len(results)} cells of the sweep failed, see above; "
+            "the same command again skips the finished ones"
+        )
+    return Done(results, folder[-1] if folder else Path())
 
 
 def _check(config_name: str, arguments: Sequence[str]) -> None:

@@ -36,7 +36,7 @@ from weakspot.model.weights import load_weights
 from weakspot.predictions import prediction_writer, write_predictions
 from weakspot.report.figures import write_figures
 from weakspot.report.overlays import UniqueNames, write_overlay
-from weakspot.runs import RunFolder, adopt_fit, find_fit, logging_to, open_run, own_test_part
+from weakspot.runs import RunFolder, adopt_fit, find_finished, find_fit, logging_to, open_run, own_test_part
 from weakspot.stages import (
     box_rule,
     build_network,
@@ -55,7 +55,8 @@ log = logging.getLogger(__name__)
 def train(config: TrainConfig) -> RunFolder:
     """Train on image labels, then draw boxes on the test part and measure.
 
-    Finished work is not done again: stem features come from the cache, a model that was already fitted from the same
+    Finished work is not done again: a finished run of the same settings is returned as it is (unless ``output`` names
+    another folder), stem features come from the cache, a model that was already fitted from the same
     data, split, network and settings is taken over, an interrupted run goes on from its last epoch.
 
     Args:
@@ -77,6 +78,10 @@ def train(config: TrainConfig) -> RunFolder:
     network = build_network(config, len(data.classes), weights)
     fit_hash = fit_identity(config, data.data_hash, data.split_hash, weights.sha256)
     run_hash = run_identity(config, fit_hash)
+    finished = find_finished(config, run_hash) if config.reuse and config.output is None else None
+    if finished:
+        ui.err.print(f"nothing to do: {finished.path} is the same run (reuse=false trains again)", style="dim")
+        return finished
     run = open_run(config, run_hash)
     with logging_to(run.path / "run.log"):
         config.data.root = str(data.root.resolve())
@@ -186,6 +191,8 @@ def write_results(
     write_json(
         target.metrics,
         {
+            "name": config.name,
+            "seed": config.seed,
             "data": {
                 **{key: getattr(config.data, key) for key in ("layout", "root", "subset", "task")},
                 "hash": meta.data_hash if parts is not None else None,
@@ -198,6 +205,7 @@ def write_results(
             "test": evaluation.test,
             "controls": evaluation.controls,
             "curve": evaluation.curve,
+            "boxes": asdict(meta.boxes),
             "thresholds": meta.thresholds,
             "train": identity.get("train"),
             "model": {"weights": meta.weights, "backbone": meta.backbone, "versions": meta.versions},

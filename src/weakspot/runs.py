@@ -104,7 +104,7 @@ def open_run(config: TrainConfig, run_hash: str) -> RunFolder:
         if other and folder.read_identity().get("run") != run_hash:
             raise WeakspotError(f"output={folder.path} already holds something else; choose another folder")
     else:
-        parent = OUTPUTS / config.name / (config.data.subset or Path(config.data.root or "data").resolve().name)
+        parent = _parent(config)
         unfinished = [RunFolder(path) for path in sorted(parent.glob(f"*-{run_hash}"))]
         unfinished = [run for run in unfinished if not run.metrics.is_file()]
         stamp = datetime.now().strftime("%Y%m%d-%H%M%S")
@@ -114,6 +114,16 @@ def open_run(config: TrainConfig, run_hash: str) -> RunFolder:
     except OSError as error:
         raise WeakspotError(f"output={folder.path} cannot be made ({error.strerror}); choose another folder") from error
     return folder
+
+
+def find_finished(config: TrainConfig, run_hash: str) -> RunFolder | None:
+    """The newest finished run of the same identity among the folders this run would be made in; None without one."""
+    runs = [RunFolder(path) for path in sorted(_parent(config).glob(f"*-{run_hash}"))]
+    return next((run for run in reversed(runs) if run.fitted and run.metrics.is_file()), None)
+
+
+def _parent(config: TrainConfig) -> Path:
+    return OUTPUTS / config.name / (config.data.subset or Path(config.data.root or "data").resolve().name)
 
 
 def find_fit(fit_hash: str, beside: RunFolder) -> RunFolder | None:
