@@ -278,3 +278,11 @@ def test_the_wheel_works_without_the_checkout(tmp_path: Path) -> None:
     assert package.startswith(str(tmp_path / "site"))
     assert conf == str(tmp_path / "site" / "weakspot" / "conf")
     assert threshold == "0.7"
+
+
+def test_the_log_stays_in_the_run_folder_and_says_what_was_done(weakspot, fabric: Path) -> None:
+    for number in (1, 2):  # Hydra's own logging set-up must not silence ours, not even the second time
+        arguments = [f"data.root={fabric}", "data.subset=fabric", *TINY, f"output=run{number}", "reuse=false"]
+        result = weakspot("train", *arguments)
+        assert "epoch 2: train/accuracy" in Path(f"run{number}/run.log").read_text()
+        assert "INFO" not in result.err

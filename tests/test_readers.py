@@ -240,7 +240,7 @@ def test_synthetic_generates_in_the_cache_folder(tmp_path: Path, monkeypatch: py
         return touch(root / subset, "train/good/1.png", "test/cut/1.png")
 
     fake = types.ModuleType("weakspot.data.synthetic")
-    fake.ensure, fake.SUBSETS = ensure, {"fabric": None}  # type: ignore[attr-defined]
+    fake.ensure, fake.SUBSETS, fake.GENERATOR_VERSION = ensure, {"fabric": None}, 7  # type: ignore[attr-defined]
     monkeypatch.setitem(sys.modules, "weakspot.data.synthetic", fake)
     monkeypatch.setattr(weakspot.data, "synthetic", fake, raising=False)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
@@ -248,7 +248,7 @@ def test_synthetic_generates_in_the_cache_folder(tmp_path: Path, monkeypatch: py
     read_samples("synthetic", tmp_path / "own", subset="gear")
     options = {"seed": 3, "good": 8, "defect": 2}
     assert asked == [
-        (tmp_path / "cache/weakspot/synthetic/seed3-good8-defect2", "fabric", options),
+        (tmp_path / "cache/weakspot/synthetic/v7-seed3-good8-defect2", "fabric", options),
         (tmp_path / "own", "gear", {"seed": 0, "good": 120, "defect": 16}),
     ]
 
@@ -265,8 +265,8 @@ def test_the_real_generator_fits(tmp_path: Path) -> None:
 
 def test_unknown_layouts_and_options_are_refused(tmp_path: Path) -> None:
     refused("data=mvtek is not known .did you mean 'mvtec'.*; use mvtec, folder, synthetic", "mvtek", tmp_path)
-    refused("data.goood is not an option of data=synthetic .did you mean 'good'", "synthetic", None, goood=3)
-    refused("data.seed is not an option of data=folder", "folder", tmp_path, seed=3)
+    refused("data.options.goood is not an option of data=synthetic .did you mean 'good'", "synthetic", None, goood=3)
+    refused("data.options.seed is not an option of data=folder", "folder", tmp_path, seed=3)
 
 
 def test_a_layout_is_one_registered_function(monkeypatch: pytest.MonkeyPatch) -> None:
