@@ -64,7 +64,7 @@ def test_train_prints_a_table_and_names_the_picture(weakspot, fabric: Path) -> N
     for text in ("balanced accuracy", "V2 at the oracle threshold", "V2 of the whole image", "run/figures/gallery.png"):
         assert text in result.out
     assert Path("run/figures/gallery.png").is_file()
-    assert re.search(r"training on 44 images, up to 2 epochs on the \w+: at most \d+\.\d min", result.err)
+    assert re.search(r"training on 44 images, up to 2 epochs on the \w+: about \d+\.\d min", result.err)
 
 
 def test_a_sweep_over_thresholds_makes_a_run_folder_each_and_goes_on_after_a_failure(weakspot, fabric: Path) -> None:
@@ -98,6 +98,34 @@ def test_a_sweep_ends_in_one_table_and_skips_what_is_finished(weakspot, fabric: 
     assert weakspot("summarize", "outputs/default").code == 0
     assert json.loads(Path("outputs/default/summary.json").read_text())["cells"] == [cell]
     assert "no finished run" in weakspot("summarize", str(fabric)).error
+
+
+def test_different_models_are_not_averaged(weakspot, fabric: Path) -> None:
+    result = weakspot(
+        "train", "-m", f"data.root={fabric}", "data.subset=fabric", *TINY, "model.outputs=1,2", "seed=1,2"
+    )
+    assert result.code == 0, result.err
+    weakspot("summarize", "outputs")
+    assert [cell["runs"] for cell in json.loads(Path("outputs/summary.json").read_text())["cells"]] == [2, 2]
+
+
+def test_ctrl_c_ends_a_training_with_130(weakspot, fabric: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from weakspot.model import fit
+
+    def interrupt(*args: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(fit.History, "on_train_epoch_start", interrupt)
+    result = weakspot("train", f"data.root={fabric}", "data.subset=fabric", *TINY)
+    assert result.code == 130
+    assert "interrupted" in result.err
+
+
+def test_an_optimiser_that_does_not_exist_is_one_line(weakspot, fabric: Path) -> None:
+    for setting in ("model.optimizer.lr=-1", "model.optimizer._target_=torch.optim.Adm"):
+        result = weakspot("train", f"data.root={fabric}", "data.subset=fabric", *TINY, setting)
+        assert result.code == 1
+        assert "model.optimizer" in result.error
 
 
 def test_the_cache_can_be_seen_and_cleared(weakspot, run_folder: Path) -> None:
@@ -145,6 +173,10 @@ def test_other_verbs_have_help_with_an_example(weakspot, verb: str) -> None:
         (["train", "boxes.threshold=1.2"], r"boxes\.threshold=1\.2 is outside"),
         (["train", "boxes.method=singel"], r"boxes\.method=singel.*did you mean 'single'"),
         (["train", "heatmap=camm"], r"heatmap=camm is unknown \(did you mean 'cam'\?\)"),
+        (["train", "trainer.batch_size=0"], r"trainer\.batch_size=0 must be at least 1"),
+        (["train", "trainer.stop_at_accuracy=98"], r"stop_at_accuracy=98\.0 must be between 0 and 1"),
+        (["train", "seed=-1"], r"seed=-1 must be"),
+        (["train", "trainer.accelerator=cpuu"], r"did you mean 'cpu'"),
         (["train", "data"], r"'data' is not of the form key=value"),
         (["train"], r"data\.root is not set"),
         (["train", "data.root=nowhere"], r"data\.root=nowhere does not exist"),

@@ -76,6 +76,10 @@ def test_readme_make_targets_exist() -> None:
         assert re.search(rf"^{target}:", makefile, re.MULTILINE), target
 
 
+def test_readme_has_no_blanks_left() -> None:
+    assert not re.findall(r"\{[A-Z_]+\}", README)
+
+
 def test_readme_names_files_that_are_there() -> None:
     for name in re.findall(r"\]\((?!http)([^)]+)\)", README):
         assert (ROOT / name).exists(), name

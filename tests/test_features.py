@@ -13,7 +13,7 @@ import torch
 from weakspot.data.images import inspect_images, list_images
 from weakspot.data.preprocess import Preprocess
 from weakspot.errors import WeakspotError
-from weakspot.features import FeatureCache, compute_features, default_cache_dir
+from weakspot.features import FeatureCache, compute_features, default_cache_dir, feature_keys
 from weakspot.model.network import CamNet
 
 PREPROCESS = Preprocess((32, 48), "caffe")
@@ -58,6 +58,15 @@ def test_the_key_depends_on_everything_the_features_depend_on(tmp_path: Path) ->
         replace(cache, precision="float32").key("image", PREPROCESS, "stem"),
     }
     assert len(keys) == 7
+
+
+@pytest.mark.usefixtures("tiny")
+def test_a_stem_without_its_pool_has_other_keys(fabric: Path, tmp_path: Path) -> None:
+    network, cache = CamNet("tiny"), FeatureCache(tmp_path)
+    infos = inspect_images(list_images(fabric)[:1])
+    before = feature_keys(network, infos, PREPROCESS, cache)
+    network.stem = network.stem[:-1]
+    assert feature_keys(network, infos, PREPROCESS, cache) != before
 
 
 def test_trim_removes_the_least_recently_used(tmp_path: Path) -> None:

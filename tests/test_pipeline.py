@@ -174,21 +174,27 @@ def test_evaluate_moves_the_threshold_without_the_network(
     assert areas[1] < areas[0]
 
 
-def test_evaluate_on_other_images_but_not_on_its_own_training_images(fabric: Path, here: Path) -> None:
+def test_evaluate_on_other_images_but_never_on_training_images(fabric: Path, here: Path) -> None:
+    from weakspot.data import synthetic
+
     run = train(fabric, "output=run")
-    for label in ("OK", "scratched"):
-        Path("other", label).mkdir(parents=True)
-    for number, path in enumerate(list_images(fabric / "fabric" / "test")[:6]):
-        shutil.copy(path, Path("other", ("OK", "scratched")[number % 2]) / path.name)
+    synthetic.generate(Path("fresh"), "fabric", seed=9, good=4, defect=1, size=(96, 128))
+    for number, path in enumerate(list_images(Path("fresh/fabric/test"))):
+        folder = Path("other", ("OK", "scratched")[number % 2])
+        folder.mkdir(parents=True, exist_ok=True)
+        shutil.copy(path, folder / f"{number}.png")
     overrides = ["run=run", "data=folder", "data.root=other", "data.good_class=OK"]
     content = metrics_of(pipeline.evaluate(typed(compose("evaluate", overrides), EvaluateConfig)))
     assert content["data"]["n_test_per_defect"] == {"good": 3, "scratched": 3}
     assert "localisation" not in content["test"]
     assert "n_train" not in content["split"]
-    own = ["run=run", "data=mvtec", f"data.root={fabric}", "data.subset=fabric"]
-    with pytest.raises(WeakspotError, match="trained on; leave data out"):
-        pipeline.evaluate(typed(compose("evaluate", own), EvaluateConfig))
-    assert run.fitted
+    with run.split.open(newline="") as file:
+        trained = next(row["path"] for row in csv.DictReader(file) if row["part"] == "train")
+    shutil.copy(fabric / trained, "other/OK/again.png")
+    with pytest.raises(WeakspotError, match=r"1 of these images were trained on, other/OK/again\.png"):
+        pipeline.evaluate(typed(compose("evaluate", overrides), EvaluateConfig))
+    with pytest.raises(WeakspotError, match="output=run is the run itself"):
+        pipeline.evaluate(typed(compose("evaluate", [*overrides, "output=run"]), EvaluateConfig))
 
 
 def test_defect_types_as_classes(fabric: Path, here: Path) -> None:
@@ -240,12 +246,86 @@ def test_predict_goes_on_after_bad_files_and_bad_arrays(fabric: Path, here: Path
 
 
 def test_a_fifty_megapixel_image_gets_boxes_in_its_own_pixels(fabric: Path, here: Path) -> None:
-    localizer = Localizer.load(train(fabric).path)
-    large = np.zeros((5000, 10000, 3), np.uint8)
-    large[4000:4800, 8000:9600] = 255
+    localizer = Localizer.load(train(fabric, *ALL_ANOMALY).path)
+    image = np.random.default_rng(0).integers(0, 255, (50, 100, 3), np.uint8)
+    large = np.repeat(np.repeat(image, 100, axis=0), 100, axis=1)
     (prediction,) = localizer.with_rule(threshold=0.01).predict(large)
+    (box,) = prediction.boxes
     assert prediction.size == (5000, 10000)
-    assert all(b.x1 <= 10000 and b.y1 <= 5000 for b in prediction.boxes)
+    assert (box.x1 - box.x0, box.y1 - box.y0) > (5000, 2500)
+    assert (box.x1, box.y1) <= (10000, 5000)
+
+
+def test_a_one_pixel_image_is_an_answer_not_a_crash(fabric: Path, here: Path) -> None:
+    localizer = Localizer.load(train(fabric, *ALL_ANOMALY).path)
+    (prediction,) = localizer.predict(np.full((1, 1, 3), 200, np.uint8))
+    assert prediction.size == (1, 1)
+    assert [box.xyxy for box in prediction.boxes] in ([], [(0, 0, 1, 1)])
+
+
+def test_a_truncated_pil_image_does_not_end_the_stream(fabric: Path, here: Path) -> None:
+    localizer = Localizer.load(train(fabric).path)
+    whole = list_images(fabric / "fabric" / "train")[0]
+    Path("cut.png").write_bytes(whole.read_bytes()[:2000])
+    results = list(localizer.predict([Image.open("cut.png"), whole]))
+    assert [p.status for p in results] == ["error", "ok"]
+
+
+def test_a_device_that_is_not_there_is_one_line(fabric: Path, here: Path) -> None:
+    run = train(fabric)
+    with pytest.raises(WeakspotError, match="device nonsense cannot be used"):
+        Localizer.load(run.path, device="nonsense")
+
+
+def test_predict_does_not_write_into_a_run(fabric: Path, here: Path) -> None:
+    run = train(fabric)
+    with pytest.raises(WeakspotError, match="is a run folder"):
+        list(pipeline.predict(Localizer.load(run.path), list_images(fabric)[:1], run.path))
+    other = train(fabric, "boxes.threshold=0.5")
+    config = typed(compose("evaluate", [f"run={run.path}", f"output={other.path}"]), EvaluateConfig)
+    with pytest.raises(WeakspotError, match="is another run"):
+        pipeline.evaluate(config)
+
+
+def test_a_run_cut_off_after_its_last_epoch_is_not_trained_further(
+    fabric: Path, here: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stop = ("trainer.stop_at_accuracy=0.01", "reuse=false")  # reached in the first epoch
+    whole = metrics_of(train(fabric, "output=whole", *stop))
+    assert len(whole["train"]["history"]) == 1
+    with monkeypatch.context() as patch:
+        patch.setattr("weakspot.stages.save_bundle", lambda *args: (_ for _ in ()).throw(RuntimeError("power cut")))
+        with pytest.raises(RuntimeError, match="power cut"):
+            train(fabric, "output=broken", *stop)
+    resumed = metrics_of(train(fabric, "output=broken", *stop))
+    assert [e["epoch"] for e in resumed["train"]["history"]] == [1]
+    assert resumed["test"] == whole["test"]
+    again = metrics_of(train(fabric, "output=whole", *stop))  # reuse=false: from the start, not one epoch more
+    assert [e["epoch"] for e in again["train"]["history"]] == [1]
+
+
+def test_other_masks_are_another_run_of_the_same_fit(fabric: Path, here: Path) -> None:
+    shutil.copytree(fabric, "data")
+    first = train(Path("data"))
+    shutil.rmtree("data/fabric/ground_truth")
+    second = train(Path("data"))
+    assert second.path != first.path
+    assert second.read_identity()["fit"] == first.read_identity()["fit"]
+    assert "localisation" not in metrics_of(second)["test"]
+
+
+def test_exact_copies_across_parts_are_counted_and_said(
+    fabric: Path, here: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shutil.copytree(fabric, "data")
+    good = list_images(Path("data/fabric/train/good"))
+    for path in good:
+        shutil.copy(path, path.with_name(f"copy{path.name}"))
+    run = train(Path("data"))
+    count = metrics_of(run)["split"]["identical_across_parts"]
+    assert count > 0
+    assert f"{count} held-out images are exact copies" in capsys.readouterr().err
+    assert metrics_of(train(fabric))["split"]["identical_across_parts"] == 0
 
 
 @pytest.mark.parametrize(
@@ -312,3 +392,26 @@ def test_fits_are_found_by_what_they_compute_not_by_name(fabric: Path, here: Pat
     assert moved.read_identity()["fit"] == fit
     assert moved.read_identity()["fitted_by"] == str(run.path)
     assert runs.find_fit("00000000", run) is None
+
+
+def test_a_run_evaluated_in_place_is_no_longer_taken_for_the_run_it_was(fabric: Path, here: Path) -> None:
+    first = train(fabric)
+    pipeline.evaluate(typed(compose("evaluate", [f"output={first.path}", "boxes.threshold=0.3"]), EvaluateConfig))
+    assert Localizer.load(first.path).rule.threshold == 0.3
+    again = train(fabric)
+    assert again.path != first.path
+    assert metrics_of(again)["thresholds"]["boxes"]["value"] == 0.7
+
+
+def test_the_fit_depends_on_what_changes_the_network_s_input(fabric: Path, here: Path) -> None:
+    fits = {
+        train(fabric, *overrides, "trainer.max_epochs=1").read_identity()["fit"]
+        for overrides in (
+            (),
+            ("data.image_size=[64,96]",),
+            ("model.preprocess=caffe",),
+            ("data.image_size=[64,80]",),
+            ("seed=1",),
+        )
+    }
+    assert len(fits) == 4

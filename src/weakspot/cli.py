@@ -41,9 +41,15 @@ def main() -> None:
             raise
         ui.error(str(error))
         raise SystemExit(1) from error
-    except KeyboardInterrupt:
-        ui.err.print("interrupted; the same command goes on from the last finished epoch", style="yellow")
-        raise SystemExit(130) from None
+    except OSError as error:
+        if debug:
+            raise
+        ui.error(f"{error.strerror or error}: {error.filename}" if error.filename else str(error))
+        raise SystemExit(1) from error
+    except SystemExit as end:
+        if end.code == 130:  # what typer makes of Ctrl-C
+            ui.err.print("interrupted; 'train' goes on from its last finished epoch when started again", style="yellow")
+        raise
 
 
 def _version(show: bool) -> None:
@@ -73,6 +79,7 @@ def train(context: typer.Context) -> None:
     done = hydra_app.run("train", _train_task, context.args)
     if len(done.results) > 1:
         _summarize(done.results, done.folder)
+    done.check()
 
 
 @app.command(context_settings=HYDRA_VERB)
@@ -83,7 +90,7 @@ def evaluate(context: typer.Context) -> None:
     """
     from weakspot import hydra_app
 
-    hydra_app.run("evaluate", _evaluate_task, context.args)
+    hydra_app.run("evaluate", _evaluate_task, context.args).check()
 
 
 @app.command()
@@ -96,8 +103,10 @@ def demo(
     """
     from weakspot import hydra_app
 
-    overrides = ["experiment=demo"] + ([f"output='{output}'"] if output else [])
-    _train_task(hydra_app.compose("train", overrides))
+    config = hydra_app.compose("train", ["experiment=demo"])
+    if output:
+        config.output = str(output)
+    _train_task(config)
 
 
 @app.command()

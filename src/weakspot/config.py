@@ -17,6 +17,7 @@ from omegaconf import MISSING, DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from weakspot import __version__
+from weakspot.data.preprocess import Preprocess
 from weakspot.errors import WeakspotError, did_you_mean
 from weakspot.files import write_text
 
@@ -170,7 +171,9 @@ def one_of(key: str, value: str, choices: dict[str, Callable[..., Any]] | tuple[
     return value
 
 
-def fit_identity(config: TrainConfig, data_hash: str, split_hash: str, weights_hash: str) -> str:
+def fit_identity(
+    config: TrainConfig, preprocess: Preprocess, data_hash: str, split_hash: str, weights_hash: str
+) -> str:
     """Eight hexadecimal digits that identify a trained model: data, split, weights, network, training.
 
     Where things are stored and how fast they are computed does not count, nor does what happens after training.
@@ -180,11 +183,12 @@ def fit_identity(config: TrainConfig, data_hash: str, split_hash: str, weights_h
     inputs = config.cache.precision if config.cache.enabled else "images"
     return short_hash(
         [
+            __version__,
             data_hash,
             split_hash,
             weights_hash,
             config.data.task,
-            config.data.image_size,
+            preprocess.to_dict(),
             model,
             trainer,
             inputs,
@@ -193,9 +197,41 @@ def fit_identity(config: TrainConfig, data_hash: str, split_hash: str, weights_h
     )
 
 
-def run_identity(config: TrainConfig, fit: str) -> str:
+def settings_identity(config: TrainConfig) -> str:
+    """Eight hexadecimal digits over every setting but those that runs are repeated over: seeds and folds."""
+    values = asdict(config)
+    for key in ("seed", "output", "name", "cache", "reuse"):
+        values.pop(key)
+    for section, key in (("split", "seed"), ("split", "fold"), ("data", "root"), ("trainer", "accelerator")):
+        values[section].pop(key)
+    return short_hash([values])
+
+
+def check_settings(config: TrainConfig) -> None:
+    """Refuse impossible numbers before any work starts.
+
+    Raises:
+        WeakspotError: naming the key and what it may be.
+    """
+    one_of("heatmap", config.heatmap, ("cam",))
+    one_of("refine", config.refine, ("none",))
+    one_of("trainer.accelerator", config.trainer.accelerator, ("auto", "cpu", "gpu"))
+    stop = config.trainer.stop_at_accuracy
+    for key, value, fine, wanted in (
+        ("trainer.batch_size", config.trainer.batch_size, config.trainer.batch_size >= 1, "at least 1"),
+        ("trainer.max_epochs", config.trainer.max_epochs, config.trainer.max_epochs >= 1, "at least 1"),
+        ("trainer.stop_at_accuracy", stop, stop is None or 0 < stop <= 1, "between 0 and 1, or null"),
+        ("seed", config.seed, 0 <= config.seed < 2**32, "from 0 to 2³²-1"),
+        ("cache.max_gb", config.cache.max_gb, config.cache.max_gb >= 0, "at least 0"),
+        ("name", config.name, bool(config.name) and Path(config.name).name == config.name, "a plain folder name"),
+    ):
+        if not fine:
+            raise WeakspotError(f"{key}={value} must be {wanted}")
+
+
+def run_identity(config: TrainConfig, fit: str, truth_hash: str) -> str:
     """Eight hexadecimal digits that identify a whole run: the fit, the box rule, weakspot's version."""
-    return short_hash([__version__, fit, config.heatmap, config.refine, asdict(config.boxes)])
+    return short_hash([__version__, fit, truth_hash, config.heatmap, config.refine, asdict(config.boxes)])
 
 
 def short_hash(parts: list[Any]) -> str:

@@ -160,6 +160,7 @@ def _localisation(
     }
     curve = {
         "thresholds": thresholds.tolist(),
+        "mean_iou": ious.mean(axis=1).tolist(),
         **{f"box_accuracy_{int(100 * level)}": (ious >= level).mean(axis=1).tolist() for level in (0.3, 0.5, 0.7)},
     }
     return metrics, curve

@@ -33,6 +33,9 @@ from weakspot.model.weights import hash_state
 Precision = Literal["float16", "float32"]
 Progress = Callable[[int, int], None]
 
+FEATURES_VERSION = 1
+"""Goes up whenever the same image and settings give other features: other decoding, resizing, normalisation."""
+
 FREEZE_POINT = "stem"
 """The tap at the freeze point: what the trained tail is fed with."""
 
@@ -58,7 +61,7 @@ class FeatureCache:
 
     def key(self, image_sha256: str, preprocess: Preprocess, stem_sha256: str, tap: str = FREEZE_POINT) -> str:
         """Name (hexadecimal) of everything that the features of an image depend on."""
-        parts = [image_sha256, preprocess.to_dict(), stem_sha256, tap, self.precision]
+        parts = [FEATURES_VERSION, image_sha256, preprocess.to_dict(), stem_sha256, tap, self.precision]
         return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
     def path(self, key: str) -> Path:
@@ -141,7 +144,8 @@ def feature_keys(
     network: CamNet, images: Sequence[ImageInfo], preprocess: Preprocess, cache: FeatureCache
 ) -> list[str]:
     """The cache key of every image's stem features, in order, whether they are in the cache or not."""
-    stem_sha256 = hash_state(network.stem.state_dict())
+    # The layers' own description counts too: a pool has no weights and still changes everything.
+    stem_sha256 = hash_state(network.stem.state_dict()) + repr(network.stem)
     return [cache.key(image.sha256, preprocess, stem_sha256) for image in images]
 
 

@@ -62,10 +62,20 @@ def compose(config_name: str, overrides: Sequence[str] = ()) -> DictConfig:
 
 @dataclass(frozen=True)
 class Done(Generic[T]):
-    """What came of a command: a result a cell, and the folder that Hydra keeps the sweep's own files in."""
+    """What came of a command: a result a cell, the folder of Hydra's own files, and what failed in a sweep."""
 
     results: list[T]
     folder: Path
+    failures: list[WeakspotError]
+
+    def check(self) -> None:
+        """Raise what went wrong, now that the rest has been reported."""
+        if self.failures:
+            total = len(self.failures) + len(self.results)
+            raise WeakspotError(
+                f"{len(self.failures)} of {total} cells of the sweep failed, see above; "
+                "the same command again skips the finished ones"
+            )
 
 
 def run(config_name: str, task: Callable[[DictConfig], T], arguments: Sequence[str]) -> Done[T]:
@@ -107,14 +117,9 @@ def run(config_name: str, task: Callable[[DictConfig], T], arguments: Sequence[s
         os.environ.pop("HYDRA_FULL_ERROR")
         if full is not None:
             os.environ["HYDRA_FULL_ERROR"] = full
-    if failures:
-        if not sweeping:
-            raise failures[0]
-        raise WeakspotError(
-            f"{len(failures)} of {len(failures) + len(results)} cells of the sweep failed, see above; "
-            "the same command again skips the finished ones"
-        )
-    return Done(results, folder[-1] if folder else Path())
+    if failures and not sweeping:
+        raise failures[0]
+    return Done(results, folder[-1] if folder else Path(), failures)
 
 
 def _check(config_name: str, arguments: Sequence[str]) -> None:

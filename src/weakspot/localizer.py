@@ -13,6 +13,7 @@ from PIL import Image
 from weakspot.boxes import BoxRule
 from weakspot.data.images import list_images
 from weakspot.data.loading import ImageSource, Loaded, batched, load_images
+from weakspot.errors import WeakspotError
 from weakspot.model.bundle import BundleMeta, load_bundle
 from weakspot.model.network import CamNet
 from weakspot.predictions import make_prediction
@@ -34,9 +35,13 @@ class Localizer:
     """
 
     def __init__(self, network: CamNet, meta: BundleMeta, device: str = "auto") -> None:
-        self.device = torch.device(("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device)
-        # Channels last is the faster layout for convolutions on CPUs and GPUs alike.
-        self.network = network.eval().to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        try:
+            self.device = torch.device(("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device)
+            # Channels last is the faster layout for convolutions on CPUs and GPUs alike.
+            self.network = network.eval().to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        except (RuntimeError, AssertionError) as error:
+            reason = str(error).strip().splitlines()[0]
+            raise WeakspotError(f"device {device} cannot be used ({reason}); try cpu") from error
         self.meta = meta
         self.rule: BoxRule = meta.boxes
 
@@ -68,10 +73,10 @@ class Localizer:
             yield prediction
 
     def stream(
-        self, images: ImageSource | Iterable[ImageSource], *, batch_size: int = 8, keep_image: bool = False
+        self, images: ImageSource | Iterable[ImageSource], *, batch_size: int = 8, keep_longest: int | None = None
     ) -> Iterator[tuple[Prediction, Loaded]]:
-        """As :meth:`predict`, with the loaded image beside each prediction (its pixels only if `keep_image`)."""
-        loaded = load_images(_expand(images), self.meta.preprocess, keep_image=keep_image)
+        """As :meth:`predict`, with the loaded image beside each prediction (its picture only with `keep_longest`)."""
+        loaded = load_images(_expand(images), self.meta.preprocess, keep_longest=keep_longest)
         for batch in batched(loaded, batch_size):
             yield from zip(self._predict_batch(batch), batch, strict=True)
 

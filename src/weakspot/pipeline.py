@@ -10,16 +10,18 @@ from pathlib import Path
 from typing import Any, cast
 
 import pytorch_lightning as pl
+import torch
 
 from weakspot import ui
 from weakspot.config import (
     EvaluateConfig,
     TrainConfig,
+    check_settings,
     fit_identity,
     image_size,
-    one_of,
     read_config,
     run_identity,
+    settings_identity,
     short_hash,
     write_config,
 )
@@ -35,7 +37,7 @@ from weakspot.model.bundle import BundleMeta, find_bundle, read_meta, rewrite_me
 from weakspot.model.weights import load_weights
 from weakspot.predictions import prediction_writer, write_predictions
 from weakspot.report.figures import write_figures
-from weakspot.report.overlays import UniqueNames, write_overlay
+from weakspot.report.overlays import LONGEST_SIDE, UniqueNames, write_overlay
 from weakspot.runs import RunFolder, adopt_fit, find_finished, find_fit, logging_to, open_run, own_test_part
 from weakspot.stages import (
     box_rule,
@@ -69,41 +71,56 @@ def train(config: TrainConfig) -> RunFolder:
         WeakspotError: for anything the user can mend.
     """
     rule = box_rule(config.boxes)
-    one_of("heatmap", config.heatmap, ("cam",))
-    one_of("refine", config.refine, ("none",))
+    check_settings(config)
+    if config.trainer.accelerator == "gpu" and not torch.cuda.is_available():
+        raise WeakspotError("trainer.accelerator=gpu: torch sees no GPU here; use trainer.accelerator=cpu")
     pl.seed_everything(config.seed, verbose=False)
     data = index_and_split(config)
     weights = load_weights(config.model.weights, cast(PreprocessMode | None, config.model.preprocess))
+    ui.err.print(f"weights: {weights.origin}", style="dim", highlight=False)
     preprocess = Preprocess(image_size(config.data.image_size), weights.preprocess)
     network = build_network(config, len(data.classes), weights)
-    fit_hash = fit_identity(config, data.data_hash, data.split_hash, weights.sha256)
-    run_hash = run_identity(config, fit_hash)
+    fit_hash = fit_identity(config, preprocess, data.data_hash, data.split_hash, weights.sha256)
+    run_hash = run_identity(config, fit_hash, data.truth_hash)
     finished = find_finished(config, run_hash) if config.reuse and config.output is None else None
     if finished:
         ui.err.print(f"nothing to do: {finished.path} is the same run (reuse=false trains again)", style="dim")
         return finished
     run = open_run(config, run_hash)
     with logging_to(run.path / "run.log"):
+        log.info("pre-trained weights: %s", weights.origin)
         config.data.root = str(data.root.resolve())
         write_config(run.config, config)
         write_split(run.split, data.samples, data.parts, data.root)
-        run.update_identity(run=run_hash, fit=fit_hash, data=data.data_hash, split=data.split_hash)
+        run.update_identity(
+            run=run_hash,
+            fit=fit_hash,
+            data=data.data_hash,
+            truth=data.truth_hash,
+            split=data.split_hash,
+            identical_across_parts=data.identical_across_parts,
+            seen=sorted(info.sha256 for info, part in zip(data.infos, data.parts, strict=True) if part != "test"),
+        )
         donor = find_fit(fit_hash, run) if config.reuse else None
         if donor:
             log.info("model and maps taken over from %s", donor.path)
             ui.err.print(f"same data, split and settings as {donor.path}: its model is taken over", style="dim")
             adopt_fit(run, donor)
         else:
+            if run.metrics.is_file():  # reuse=false in the folder of a finished run: from the start
+                run.checkpoint.unlink(missing_ok=True)
             fit_and_map(config, data, network, preprocess, weights, rule, run)
         store, samples = own_test_part(run)
-        meta = replace(read_meta(run.bundle), boxes=rule, thresholds=thresholds(rule))
+        meta = replace(read_meta(run.bundle), boxes=rule, thresholds=thresholds(rule, len(data.classes)))
         rewrite_meta(run.bundle, meta)
         write_results(run, config, store, samples, meta, run.read_identity(), data.parts)
     return run
 
 
 def evaluate(config: EvaluateConfig) -> RunFolder:
-    """Measure a run again, with another box rule or on other labelled images; the run itself stays as it is.
+    """Measure a run again, with another box rule or on other labelled images.
+
+    The run itself stays as it is, unless ``output`` is the run folder: then its box rule is changed for good.
 
     Args:
         config: what ``conf/evaluate.yaml`` composes to.
@@ -123,7 +140,11 @@ def evaluate(config: EvaluateConfig) -> RunFolder:
     settings.boxes = replace(settings.boxes, **changes)
     rule = box_rule(settings.boxes)
     folder = Path(config.output) if config.output else run.path / "evaluations" / _short_name(config, settings)
-    target = RunFolder(folder)
+    target, in_place = RunFolder(folder), folder.resolve() == run.path.resolve()
+    if in_place and config.data is not None:
+        raise WeakspotError(f"output={folder} is the run itself; its own numbers are never replaced by other images'")
+    if target.identity.is_file() and not in_place:
+        raise WeakspotError(f"output={folder} is another run; choose another folder")
     target.path.mkdir(parents=True, exist_ok=True)
     with logging_to(target.path / "run.log"):
         parts: Sequence[Part] | None = None
@@ -131,10 +152,14 @@ def evaluate(config: EvaluateConfig) -> RunFolder:
             store, samples = own_test_part(run)
             parts = read_split(run.split, Path(settings.data.root or "."))[1]
         else:
-            settings.data = config.data
+            # Size and classes are the model's, not the data's.
+            settings.data = replace(config.data, image_size=settings.data.image_size, task=settings.data.task)
             store, samples = _other_images(run, settings, identity)
         write_config(target.config, settings)
-        meta = replace(meta, boxes=rule, thresholds=thresholds(rule))
+        meta = replace(meta, boxes=rule, thresholds=thresholds(rule, len(meta.classes)))
+        if in_place:
+            rewrite_meta(find_bundle(run.path), meta)
+            run.update_identity(run=run_identity(settings, identity["fit"], identity["truth"]))
         write_results(target, settings, store, samples, meta, identity, parts)
     return target
 
@@ -154,9 +179,13 @@ def predict(
     Yields:
         Every prediction after it was written; the files get their names when the iterator is exhausted.
     """
+    if RunFolder(output).identity.is_file():
+        raise WeakspotError(f"{output} is a run folder; its predictions are its test part's, choose another folder")
     names = UniqueNames()
     with prediction_writer(output) as write:
-        for prediction, loaded in localizer.stream(images, batch_size=batch_size, keep_image=overlays):
+        for prediction, loaded in localizer.stream(
+            images, batch_size=batch_size, keep_longest=LONGEST_SIDE if overlays else None
+        ):
             write(prediction)
             if loaded.image is not None:
                 write_overlay(output / "overlays" / names(prediction.path), loaded.image, prediction)
@@ -192,6 +221,8 @@ def write_results(
         target.metrics,
         {
             "name": config.name,
+            "settings": settings_identity(config),
+            "run": identity.get("run"),
             "seed": config.seed,
             "data": {
                 **{key: getattr(config.data, key) for key in ("layout", "root", "subset", "task")},
@@ -199,9 +230,14 @@ def write_results(
                 "classes": meta.classes,
                 "n_test_per_defect": dict(sorted(Counter(sample.defect for sample in samples).items())),
             },
-            "split": {**asdict(config.split), "hash": meta.split_hash, **counts}
+            "split": {
+                **asdict(config.split),
+                "hash": meta.split_hash,
+                **counts,
+                "identical_across_parts": identity.get("identical_across_parts"),
+            }
             if counts is not None
-            else {"note": "other images than the run's own; none of them was trained on or chosen by"},
+            else {"note": "other images than the run's own; none is byte for byte one that was trained on"},
             "test": evaluation.test,
             "controls": evaluation.controls,
             "curve": evaluation.curve,
@@ -217,9 +253,12 @@ def write_results(
 def _other_images(run: RunFolder, config: TrainConfig, identity: dict[str, Any]) -> tuple[MapStore, list[Sample]]:
     """Maps of another labelled data set."""
     indexed = read_and_check(config)
-    if indexed.data_hash == identity.get("data"):
+    known = set(identity.get("seen", ()))
+    seen = [info.path for info in indexed.infos if info.sha256 in known]
+    if seen:
         raise WeakspotError(
-            "these are the images the run was trained on; leave data out to measure its held-out test part"
+            f"{len(seen)} of these images were trained on, {seen[0]} for one; leave them out, "
+            "or leave data out to measure the run's own held-out part"
         )
     localizer = Localizer.load(run.path)
     paths = [sample.path for sample in indexed.samples]

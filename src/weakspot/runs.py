@@ -22,6 +22,7 @@ from weakspot.model.bundle import META_FILE
 from weakspot.types import Sample
 
 OUTPUTS = Path("outputs")
+CHECKPOINT = "last.ckpt"
 
 
 @dataclass(frozen=True)
@@ -44,6 +45,11 @@ class RunFolder:
     def split(self) -> Path:
         """Which image is in which part."""
         return self.path / "split.csv"
+
+    @property
+    def checkpoint(self) -> Path:
+        """Lightning's own, to resume from."""
+        return self.path / "checkpoints" / CHECKPOINT
 
     @property
     def bundle(self) -> Path:
@@ -106,7 +112,7 @@ def open_run(config: TrainConfig, run_hash: str) -> RunFolder:
     else:
         parent = _parent(config)
         unfinished = [RunFolder(path) for path in sorted(parent.glob(f"*-{run_hash}"))]
-        unfinished = [run for run in unfinished if not run.metrics.is_file()]
+        unfinished = [run for run in unfinished if run.read_identity() and not run.metrics.is_file()]
         stamp = datetime.now().strftime("%Y%m%d-%H%M%S")
         folder = unfinished[-1] if unfinished else RunFolder(parent / f"{stamp}-{run_hash}")
     try:
@@ -119,7 +125,9 @@ def open_run(config: TrainConfig, run_hash: str) -> RunFolder:
 def find_finished(config: TrainConfig, run_hash: str) -> RunFolder | None:
     """The newest finished run of the same identity among the folders this run would be made in; None without one."""
     runs = [RunFolder(path) for path in sorted(_parent(config).glob(f"*-{run_hash}"))]
-    return next((run for run in reversed(runs) if run.fitted and run.metrics.is_file()), None)
+    finished = (run for run in reversed(runs) if run.fitted and run.metrics.is_file())
+    # A run that was evaluated in place with another rule keeps its name but is another run.
+    return next((run for run in finished if run.read_identity().get("run") == run_hash), None)
 
 
 def _parent(config: TrainConfig) -> Path:
@@ -150,8 +158,9 @@ def adopt_fit(run: RunFolder, donor: RunFolder) -> None:
                 os.link(source, temporary)
             except OSError:
                 shutil.copyfile(source, temporary)
-    shutil.copyfile(donor.bundle / META_FILE, run.bundle / META_FILE)
     run.update_identity(train=donor.read_identity().get("train"), fitted_by=str(donor.path))
+    with atomic_path(run.bundle / META_FILE) as temporary:  # last: a bundle with one is whole
+        shutil.copyfile(donor.bundle / META_FILE, temporary)
 
 
 def own_test_part(run: RunFolder) -> tuple[MapStore, list[Sample]]:
@@ -178,6 +187,9 @@ def logging_to(path: Path) -> Iterator[None]:
     logger.setLevel(logging.INFO)
     try:
         yield
+    except WeakspotError as error:
+        logger.error("%s", error)
+        raise
     finally:
         logger.removeHandler(handler)
         handler.close()

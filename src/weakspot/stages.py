@@ -12,6 +12,7 @@ from typing import Any, cast
 import hydra.utils
 import numpy as np
 import torch
+from hydra.errors import HydraException
 from torch import Tensor
 
 from weakspot import ui
@@ -29,7 +30,7 @@ from weakspot.features import FeatureCache, Precision, compute_features, default
 from weakspot.maps import MapStore
 from weakspot.model.bundle import BundleMeta, save_bundle
 from weakspot.model.fit import estimate_minutes, fit
-from weakspot.model.module import ClassifierModule, class_weights
+from weakspot.model.module import ClassifierModule, OptimizerFactory, class_weights
 from weakspot.model.network import CamNet
 from weakspot.model.weights import Weights
 from weakspot.runs import RunFolder
@@ -47,6 +48,7 @@ class Data:
         classes: class names, ``good`` first.
         root: folder that paths in ``split.csv`` are relative to.
         data_hash: over the content and the label of every image (hexadecimal).
+        truth_hash: over every mask, which decides what is measured and never what is learnt.
         split_hash: over which image is in which part.
     """
 
@@ -57,7 +59,14 @@ class Data:
     classes: list[str]
     root: Path
     data_hash: str
+    truth_hash: str
     split_hash: str
+
+    @property
+    def identical_across_parts(self) -> int:
+        """How many images outside the training part are byte for byte the same as one inside it."""
+        seen = {self.infos[i].sha256 for i in self.where("train")}
+        return sum(info.sha256 in seen for info, part in zip(self.infos, self.parts, strict=True) if part != "train")
 
     def where(self, part: Part) -> list[int]:
         """Positions of the images of a part."""
@@ -77,6 +86,7 @@ class Indexed:
     infos: list[ImageInfo]
     root: Path
     data_hash: str
+    truth_hash: str
 
 
 def read_and_check(config: TrainConfig) -> Indexed:
@@ -86,7 +96,8 @@ def read_and_check(config: TrainConfig) -> Indexed:
         WeakspotError: for an unknown layout, a missing folder, a misspelt subset, an empty class, a bad image or mask.
     """
     data = config.data
-    samples = read_samples(data.layout, data.root, subset=data.subset, good_class=data.good_class, **data.options)
+    with ui.err.status("reading folders (generating pictures, where they are synthetic)"):
+        samples = read_samples(data.layout, data.root, subset=data.subset, good_class=data.good_class, **data.options)
     # A layout with a default root (synthetic) is <root>/<subset>/<train|test>/<class>/<file>.
     root = Path(data.root).expanduser() if data.root else samples[0].path.parents[3]
     with ui.progress_bar("reading images", len(samples)) as progress:
@@ -98,7 +109,14 @@ def read_and_check(config: TrainConfig) -> Indexed:
     digest = hashlib.sha256()
     for line in sorted(f"{info.sha256} {sample.defect}" for info, sample in zip(infos, samples, strict=True)):
         digest.update(line.encode())
-    return Indexed(samples, infos, root, digest.hexdigest())
+    truth = hashlib.sha256()
+    for line in sorted(f"{i.sha256} {_file_hash(s.mask)}" for i, s in zip(infos, samples, strict=True) if s.mask):
+        truth.update(line.encode())
+    return Indexed(samples, infos, root, digest.hexdigest(), truth.hexdigest())
+
+
+def _file_hash(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def index_and_split(config: TrainConfig) -> Data:
@@ -114,7 +132,24 @@ def index_and_split(config: TrainConfig) -> Data:
     parts = split_samples(samples, **asdict(config.split))
     targets = [target_of(sample, classes) for sample in samples]
     hash_of_split = split_hash(samples, parts, indexed.root)
-    return Data(samples, indexed.infos, parts, targets, classes, indexed.root, indexed.data_hash, hash_of_split)
+    data = Data(
+        samples,
+        indexed.infos,
+        parts,
+        targets,
+        classes,
+        indexed.root,
+        indexed.data_hash,
+        indexed.truth_hash,
+        hash_of_split,
+    )
+    if data.identical_across_parts:
+        ui.err.print(
+            f"warning: {data.identical_across_parts} held-out images are exact copies of training images; the numbers "
+            "will flatter ('weakspot check' counts duplicates)",
+            style="yellow",
+        )
+    return data
 
 
 def build_network(config: TrainConfig, classes: int, weights: Weights) -> CamNet:
@@ -146,7 +181,8 @@ def fit_and_map(
 ) -> None:
     """Compute stem features, fit, and save the bundle and the test part's maps in the run folder."""
     cache = feature_cache(config)
-    network.to("cuda" if torch.cuda.is_available() and config.trainer.accelerator != "cpu" else "cpu")
+    device = "cuda" if torch.cuda.is_available() and config.trainer.accelerator != "cpu" else "cpu"
+    network.to(device)
     announce(config, data, network, preprocess, cache)
     keys = stem_features(network, data.infos, preprocess, cache) if cache else []
     datasets = {part: _dataset(data, part, preprocess, cache, keys) for part in ("train", "val")}
@@ -155,23 +191,23 @@ def fit_and_map(
     module = ClassifierModule(
         network,
         class_weights(config.model.class_weights, train_targets, len(data.classes)),
-        hydra.utils.instantiate(config.model.optimizer),
+        make_optimizer(config.model.optimizer),
         on_features=cache is not None,
     )
     summary = fit(module, loaders, config.trainer, run.path)
-    network.eval()
-    test = data.where("test")
+    run.update_identity(train={"images": len(train_targets), **asdict(summary)})
     save_bundle(run.bundle, network, _meta(config, data, preprocess, weights, rule))
+    network.eval().to(device)  # Lightning leaves it on the CPU
+    test = data.where("test")
     paths, sizes = [data.samples[i].path for i in test], [(data.infos[i].height, data.infos[i].width) for i in test]
     feed = _feature_batches(cache, [keys[i] for i in test]) if cache else image_batches(paths, preprocess)
     compute_maps(network, feed, paths, sizes, on_features=cache is not None).save(run.maps)
-    run.update_identity(train={"images": len(train_targets), **asdict(summary)})
 
 
 def announce(
     config: TrainConfig, data: Data, network: CamNet, preprocess: Preprocess, cache: FeatureCache | None
 ) -> None:
-    """Say what will be done and how long it takes at most."""
+    """Say what will be done and about how long it takes if no epoch is spared."""
     images, epochs = len(data.where("train")), config.trainer.max_epochs
     if cache:
         keys = feature_keys(network, data.infos, preprocess, cache)
@@ -186,7 +222,7 @@ def announce(
         batch_size=config.trainer.batch_size,
     )
     device = next(network.parameters()).device.type
-    ui.err.print(f"training on {images} images, up to {epochs} epochs on the {device}: at most {minutes:.1f} min")
+    ui.err.print(f"training on {images} images, up to {epochs} epochs on the {device}: about {minutes:.1f} min")
 
 
 def feature_cache(config: TrainConfig) -> FeatureCache | None:
@@ -261,16 +297,32 @@ def _meta(config: TrainConfig, data: Data, preprocess: Preprocess, weights: Weig
         backbone=config.model.backbone,
         outputs=config.model.outputs,
         boxes=rule,
-        thresholds=thresholds(rule),
+        thresholds=thresholds(rule, len(data.classes)),
         weights={"origin": weights.origin, "sha256": weights.sha256},
         split_hash=data.split_hash,
         data_hash=data.data_hash,
     )
 
 
-def thresholds(rule: BoxRule) -> dict[str, dict[str, Any]]:
+def make_optimizer(setting: dict[str, Any]) -> OptimizerFactory:
+    """The ``model.optimizer`` node as a function from parameters to an optimiser.
+
+    Raises:
+        WeakspotError: when there is no such optimiser or it refuses its settings.
+    """
+    try:
+        factory = cast(OptimizerFactory, hydra.utils.instantiate(setting))
+        factory([torch.nn.Parameter(torch.zeros(1))])
+    except (HydraException, TypeError, ValueError) as error:
+        reason = str(error).strip().splitlines()[0]
+        raise WeakspotError(f"model.optimizer={setting} cannot be made: {reason}") from error
+    return factory
+
+
+def thresholds(rule: BoxRule, classes: int) -> dict[str, dict[str, Any]]:
     """Every number that decides something, with where it comes from."""
+    decision: dict[str, Any] = {"value": 0.5 if classes == 2 else None, "origin": "fixed: the most probable class"}
     return {
-        "decision": {"value": 0.5, "origin": "fixed: the most probable class"},
+        "decision": decision,
         "boxes": {"value": rule.threshold, "kind": rule.threshold_kind, "origin": "configuration"},
     }

@@ -16,7 +16,7 @@ import numpy.typing as npt
 from PIL import Image
 
 from weakspot.data.images import read_image, to_rgb
-from weakspot.data.preprocess import Preprocess
+from weakspot.data.preprocess import Preprocess, fit_within
 from weakspot.errors import WeakspotError
 from weakspot.types import ImageArray
 
@@ -34,7 +34,7 @@ class Loaded:
         name: the file, or ``array-<n>`` for the n-th image that came without one.
         size: ``(height, width)`` of the original image.
         pixels: float32 ``(3, h, w)``, preprocessed; None on error.
-        image: the original image, where it was asked for.
+        image: the picture, shrunk to the longest side that was asked for; None where none was.
         error: empty, or one line.
     """
 
@@ -46,11 +46,16 @@ class Loaded:
 
 
 def load_images(
-    sources: Iterable[ImageSource], preprocess: Preprocess, *, keep_image: bool = False, workers: int | None = None
+    sources: Iterable[ImageSource],
+    preprocess: Preprocess,
+    *,
+    keep_longest: int | None = None,
+    workers: int | None = None,
 ) -> Iterator[Loaded]:
     """Yield every image of `sources`, in order; a bad one is yielded with its error, never raised.
 
-    At most ``4 × workers`` images are in memory ahead of the consumer, however many there are.
+    With `keep_longest` each comes with its picture, no side of it longer than that many pixels.
+    At most ``4 × workers`` are in memory ahead of the consumer, however many there are.
     """
     workers = workers or min(8, os.cpu_count() or 1)
 
@@ -61,7 +66,10 @@ def load_images(
             image = as_rgb(source)
         except WeakspotError as error:
             return Loaded(name, error=str(error))
-        return Loaded(name, image.shape[:2], preprocess(image), image if keep_image else None)
+        except (OSError, ValueError) as error:  # a PIL image is decoded only now
+            return Loaded(name, error=f"{name} cannot be read ({error})")
+        kept = None if keep_longest is None else fit_within(image, keep_longest)
+        return Loaded(name, image.shape[:2], preprocess(image), kept)
 
     items = iter(enumerate(sources))
     with ThreadPoolExecutor(workers) as pool:

@@ -102,3 +102,12 @@ class Preprocess:
                 raise WeakspotError(f"preprocess: {key!r} is missing")
         size = values["image_size"]
         return cls(tuple(size) if isinstance(size, list) else size, values["mode"])
+
+
+def fit_within(image: ImageArray, longest: int) -> ImageArray:
+    """Shrink an image so that its longest side is at most `longest` pixels; smaller ones stay as they are."""
+    scale = longest / max(image.shape[:2])
+    if scale >= 1:
+        return image
+    size = (max(1, round(image.shape[1] * scale)), max(1, round(image.shape[0] * scale)))
+    return np.asarray(cv2.resize(image, size, interpolation=cv2.INTER_AREA), dtype=np.uint8)

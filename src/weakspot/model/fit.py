@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import signal
 import time
 import warnings
 from dataclasses import dataclass
@@ -20,11 +21,12 @@ from weakspot.data.datamodule import DataModule
 from weakspot.errors import WeakspotError
 from weakspot.model.module import ClassifierModule
 from weakspot.model.network import CamNet
+from weakspot.runs import CHECKPOINT
 from weakspot.types import Size
 
 log = logging.getLogger(__name__)
 
-CHECKPOINT = "last.ckpt"
+ROUNDING = 1e-6
 
 
 @dataclass(frozen=True)
@@ -56,21 +58,28 @@ def fit(module: ClassifierModule, data: DataModule, settings: TrainerConfig, fol
     """
     checkpoint = folder / "checkpoints" / CHECKPOINT
     history = History()
+    if checkpoint.is_file() and _complete(checkpoint, history, settings):
+        saved = torch.load(checkpoint, map_location="cpu", weights_only=True)
+        module.load_state_dict(saved["state_dict"])
+        return FitSummary(len(history.epochs), 0.0, history.epochs)
     trainer = _trainer(settings, folder, history)
     start = time.monotonic()
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", module="pytorch_lightning")
         warnings.filterwarnings("ignore", module="torch.utils.data")
-        trainer.fit(module, data, ckpt_path=str(checkpoint) if checkpoint.is_file() else None)
-    if trainer.interrupted:
-        raise KeyboardInterrupt
+        try:
+            trainer.fit(module, data, ckpt_path=str(checkpoint) if checkpoint.is_file() else None)
+        except SystemExit:
+            signal.signal(signal.SIGINT, signal.default_int_handler)
+            # Lightning answers Ctrl-C by leaving the interpreter.
+            raise KeyboardInterrupt from None
     if not all(torch.isfinite(p).all() for p in module.parameters()):
         raise WeakspotError("training diverged (weights are NaN); lower model.optimizer.lr")
     return FitSummary(trainer.current_epoch, time.monotonic() - start, history.epochs)
 
 
 def estimate_minutes(network: CamNet, size: Size, *, stem_images: int, tail_images: int, batch_size: int) -> float:
-    """Minutes that training takes at most, from timing one blank batch here and now; nothing is changed by it.
+    """Minutes that training takes if no epoch is spared, timed on one blank batch; changes nothing.
 
     Args:
         network: on the device it will be trained on.
@@ -83,13 +92,19 @@ def estimate_minutes(network: CamNet, size: Size, *, stem_images: int, tail_imag
     blank = blank.contiguous(memory_format=torch.channels_last)
     stem_seconds = tail_seconds = 0.0
     for _ in range(2):  # the first call pays for warming up
-        start = time.monotonic()
+        start = _now(blank.device)
         features = network.forward_stem(blank)
-        middle = time.monotonic()
+        middle = _now(blank.device)
         network.forward_tail(features).logits.sum().backward()  # type: ignore[no-untyped-call]
-        stem_seconds, tail_seconds = middle - start, time.monotonic() - middle
+        stem_seconds, tail_seconds = middle - start, _now(blank.device) - middle
     network.zero_grad(set_to_none=True)
     return (stem_seconds * stem_images + tail_seconds * tail_images) / batch_size / 60
+
+
+def _now(device: torch.device) -> float:
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)  # kernels run on by themselves
+    return time.monotonic()
 
 
 class History(Callback):
@@ -118,6 +133,16 @@ class History(Callback):
         self.epochs = list(state_dict["epochs"])
 
 
+def _complete(checkpoint: Path, history: History, settings: TrainerConfig) -> bool:
+    """Whether training had ended before it was cut off; Lightning does not remember why it stopped."""
+    history.load_state_dict(
+        torch.load(checkpoint, map_location="cpu", weights_only=True)["callbacks"][history.state_key]
+    )
+    stop = settings.stop_at_accuracy
+    reached = stop is not None and history.epochs[-1]["train/accuracy"] >= stop - ROUNDING
+    return reached or len(history.epochs) >= settings.max_epochs
+
+
 class _ProgressBar(RichProgressBar):
     """Lightning's bar without the logger's version number."""
 
@@ -141,7 +166,8 @@ def _trainer(settings: TrainerConfig, folder: Path, history: History) -> pl.Trai
         callbacks.append(
             EarlyStopping(
                 "train/accuracy", mode="max", patience=settings.max_epochs, check_on_train_epoch_end=True,
-                stopping_threshold=settings.stop_at_accuracy - 1e-6,  # Lightning wants it exceeded, we want it reached
+                # Lightning wants it exceeded, we want it reached.
+                stopping_threshold=settings.stop_at_accuracy - ROUNDING,
                 check_finite=False,
             )
         )  # fmt: skip

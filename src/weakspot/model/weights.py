@@ -72,7 +72,7 @@ def load_weights(source: str, preprocess: PreprocessMode | None = None) -> Weigh
     if source == "none":
         return Weights({}, preprocess or "torchvision", "none (random)", "random")
     if source not in ("auto", "imagenet"):
-        return _from_file(Path(source), preprocess)
+        return _from_file(Path(source).expanduser(), preprocess)
     ways: list[Callable[[], Weights | None]] = [_from_torchvision_cache, _from_torchvision_download]
     if source == "auto":
         ways.append(_from_offline_extra)

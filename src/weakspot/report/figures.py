@@ -12,10 +12,11 @@ from matplotlib.figure import Figure
 
 from weakspot.boxes import BoxRule, boxes_array
 from weakspot.data.images import read_image, read_mask
+from weakspot.data.preprocess import fit_within
 from weakspot.evaluation import Evaluation
 from weakspot.files import atomic_path
 from weakspot.metrics import best_iou, mask_boxes
-from weakspot.report.overlays import blend, draw, fit_within, shown_map
+from weakspot.report.overlays import blend, draw, shown_map
 from weakspot.types import GOOD, BoolArray, Prediction, Sample
 
 GALLERY_SIZE = 12
@@ -118,12 +119,13 @@ def threshold_figure(evaluation: Evaluation, rule: BoxRule) -> Figure:
         axes.plot(
             curve["thresholds"], curve[f"box_accuracy_{level}"], style, color=colour, label=f"IoU ≥ 0.{level // 10}"
         )
+    axes.plot(curve["thresholds"], curve["mean_iou"], color="tab:red", lw=1, label="mean IoU")
     axes.axvline(rule.threshold, color="black", lw=1, label=f"in use: {rule.threshold:g}")
     best = localisation["oracle_single_threshold"]
     axes.axvline(best, color="grey", lw=1, ls="-.", label=f"oracle (best on test): {best:.2f}")
     axes.set(
         xlabel=f"threshold ({rule.threshold_kind})",
-        ylabel="box accuracy",
+        ylabel="share of images, IoU",
         ylim=(0, 1),
         title=f"images with a mask: {localisation['n']}",
     )

@@ -1,4 +1,4 @@
-"""Many runs in one table: a row for each subset and box rule, mean ± standard deviation over folds and seeds."""
+"""Many runs in one table: a row for each set of settings, mean ± standard deviation over folds and seeds."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from weakspot.errors import WeakspotError
 from weakspot.files import write_json, write_text
 from weakspot.runs import RunFolder
 
-CELL = ("name", "subset", "method", "threshold_kind", "threshold")
-MEASURES = ("balanced_accuracy", "auroc", "v2", "oracle_v2")
+CELL = ("name", "subset", "method", "threshold_kind", "threshold", "settings")
+MEASURES = ("balanced_accuracy", "auroc", "v2", "oracle_single_v2")
 
 
 def find_runs(folder: Path) -> list[RunFolder]:
@@ -35,29 +35,33 @@ def find_runs(folder: Path) -> list[RunFolder]:
 
 
 def read_rows(runs: Iterable[RunFolder]) -> list[dict[str, Any]]:
-    """One flat row a run: what it is, and its headline numbers (None where it has none).
+    """One flat row a run: what it is, and its headline numbers (None where it has none); the same run counts once.
 
     Raises:
         WeakspotError: when a ``metrics.json`` is damaged.
     """
-    rows = []
+    rows, seen = [], set()
     for run in runs:
         try:
             metrics = json.loads(run.metrics.read_text(encoding="utf-8"))
+            if metrics["run"] in seen:
+                continue
+            seen.add(metrics["run"])
             test, data, split, boxes = (metrics[key] for key in ("test", "data", "split", "boxes"))
             localisation = test.get("localisation") or {}
             rows.append(
                 {
                     "name": metrics["name"],
                     "subset": data["subset"] or Path(data["root"]).name,
-                    **{key: boxes[key] for key in CELL[2:]},
+                    **{key: boxes[key] for key in CELL[2:5]},
+                    "settings": metrics["settings"],
                     "fold": split.get("fold"),
                     "split_seed": split.get("seed"),
                     "seed": metrics["seed"],
                     "n": test["classification"]["accuracy"]["n"],
                     **{key: test["classification"][key]["value"] for key in MEASURES[:2]},
                     "v2": (localisation.get("v2") or {}).get("value"),
-                    "oracle_v2": localisation.get("oracle_v2"),
+                    "oracle_single_v2": localisation.get("oracle_single_v2"),
                     "run": str(run.path),
                 }
             )
@@ -100,7 +104,7 @@ def leaderboard_table(rows: Sequence[dict[str, Any]]) -> Table:
     table = Table(title="mean ± standard deviation over folds and seeds, test parts", title_justify="left")
     for name in ("experiment", "subset", "boxes", "runs"):
         table.add_column(name)
-    for name in ("balanced accuracy", "AUROC", "V2", "V2, oracle threshold"):
+    for name in ("balanced accuracy", "AUROC", "V2", "V2, best threshold (oracle)"):
         table.add_column(name, justify="right")
     for entry in aggregate(rows):
         rule = f"{entry['method']}, {entry['threshold_kind']} {entry['threshold']:g}"

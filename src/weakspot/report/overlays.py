@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import chain, count
 from pathlib import Path
 
 import cv2
@@ -10,6 +11,7 @@ import numpy as np
 from PIL import Image
 
 from weakspot.boxes import upsample
+from weakspot.data.preprocess import fit_within
 from weakspot.files import atomic_path
 from weakspot.heatmaps import Maps, class_map
 from weakspot.types import GOOD, BoolArray, Box, FloatArray, ImageArray, Prediction, Size
@@ -31,29 +33,20 @@ def shown_map(prediction: Prediction) -> Maps | None:
     return class_map(prediction.maps, index)
 
 
-def fit_within(image: ImageArray, longest: int = LONGEST_SIDE) -> ImageArray:
-    """Shrink an image so that its longest side is at most `longest` pixels; smaller ones stay as they are."""
-    scale = longest / max(image.shape[:2])
-    if scale >= 1:
-        return image
-    size = (max(1, round(image.shape[1] * scale)), max(1, round(image.shape[0] * scale)))
-    return np.asarray(cv2.resize(image, size, interpolation=cv2.INTER_AREA), dtype=np.uint8)
-
-
-def blend(image: ImageArray, map_: FloatArray, opacity: float = 0.45) -> ImageArray:
-    """Lay a map over an image, scaled to its own range (for looking at only); a flat map leaves it grey.
+def blend(image: ImageArray, map_: FloatArray, opacity: float = 0.7) -> ImageArray:
+    """Lay a map over an image, scaled to its own range (for looking at only); cold places show the image itself.
 
     Args:
         image: uint8 RGB ``(H, W, 3)``.
         map_: ``(h, w)``, any range.
-        opacity: 0 shows the image alone, 1 the map alone.
+        opacity: of the hottest place; 0 shows the image alone.
     """
     heat = upsample(map_, image.shape[:2])
     low, high = float(heat.min()), float(heat.max())
     scaled = (heat - low) / (high - low) if high > low else np.zeros_like(heat)
     colours = mpl.colormaps[COLOUR_MAP](scaled)[..., :3] * 255
-    grey = np.repeat(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)[..., None], 3, axis=2)
-    return np.asarray((1 - opacity) * grey + opacity * colours, dtype=np.uint8)
+    weight = opacity * scaled[..., None]
+    return np.asarray((1 - weight) * image + weight * colours, dtype=np.uint8)
 
 
 def draw(
@@ -62,11 +55,11 @@ def draw(
     """Draw boxes (in pixels of the original `size`) and a mask's outline on a copy of an image of any scale."""
     canvas = image.copy()
     height, width = canvas.shape[:2]
-    thickness = max(1, round(min(height, width) / 160))
+    thickness = max(1, round(min(height, width) / 110))
     if mask is not None and mask.any():
         small = cv2.resize(mask.astype(np.uint8), (width, height), interpolation=cv2.INTER_NEAREST)
         outlines, _ = cv2.findContours(small, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
-        cv2.drawContours(canvas, outlines, -1, MASK_COLOUR, thickness)
+        cv2.drawContours(canvas, outlines, -1, MASK_COLOUR, max(1, thickness - 1))
     for box in boxes:
         corners = [round(v * s) for v, s in zip(box.xyxy, (width / size[1], height / size[0]) * 2, strict=True)]
         cv2.rectangle(canvas, corners[:2], (corners[2] - 1, corners[3] - 1), BOX_COLOUR, thickness)
@@ -77,7 +70,7 @@ def draw(
 
 def overlay(image: ImageArray, prediction: Prediction, mask: BoolArray | None = None) -> ImageArray:
     """The picture with map, boxes and, where given, the outline of the true mask."""
-    small = fit_within(image)
+    small = fit_within(image, LONGEST_SIDE)
     map_ = shown_map(prediction)
     blended = small if map_ is None else blend(small, map_)
     return draw(blended, prediction.boxes, prediction.size, mask)
@@ -90,18 +83,19 @@ def write_overlay(path: Path, image: ImageArray, prediction: Prediction) -> None
 
 
 class UniqueNames:
-    """Names for overlays: the image's own stem, with its folder or a number before it where that is taken."""
+    """Names for overlays: the image's own stem, with its folder and a number before it where that is taken."""
 
     def __init__(self) -> None:
         self._taken: set[str] = set()
 
     def __call__(self, path: Path) -> str:
-        """A file name no other image of this run has."""
-        candidates = [path.stem, f"{path.parent.name}_{path.stem}"]
-        candidates += [f"{path.parent.name}_{path.stem}_{len(self._taken)}"]
-        name = next(c for c in candidates if c.casefold() not in self._taken)
+        """A file name no other image of this run has, whatever its letter case, and short enough for a file system."""
+        candidates = (path.stem, f"{path.parent.name}_{path.stem}")
+        short = [name.encode("utf-8", "replace")[:200].decode("utf-8", "ignore") for name in candidates]
+        numbered = (f"{number}_{short[0]}" for number in count(len(self._taken)))
+        name = next(name for name in chain(short, numbered) if name.casefold() not in self._taken)
         self._taken.add(name.casefold())
-        return f"{name[:200]}.jpg"
+        return f"{name}.jpg"
 
 
 def _caption(canvas: ImageArray, text: str, corner: tuple[int, int], thickness: int) -> None:
