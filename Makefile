@@ -1,4 +1,4 @@
-# make demo: look at boxes in a few minutes. make test: everything CI checks. make lint: ruff and mypy.
+# make demo: look at boxes in a few minutes. make test: the tests. make lint: ruff and mypy.
 PYTHON ?= python3
 VENV := .venv
 STAMP := $(VENV)/installed

@@ -64,7 +64,7 @@ def test_train_prints_a_table_and_names_the_picture(weakspot, fabric: Path) -> N
     for text in ("balanced accuracy", "V2 at the oracle threshold", "V2 of the whole image", "run/figures/gallery.png"):
         assert text in result.out
     assert Path("run/figures/gallery.png").is_file()
-    assert re.search(r"training on 44 images, up to 2 epochs on the \w+: about \d+\.\d min", result.err)
+    assert re.search(r"training on 44 images, up to 2 epochs on the \w+: (about \d+ min|under a minute)", result.err)
 
 
 def test_a_sweep_over_thresholds_makes_a_run_folder_each_and_goes_on_after_a_failure(weakspot, fabric: Path) -> None:
@@ -177,6 +177,12 @@ def test_other_verbs_have_help_with_an_example(weakspot, verb: str) -> None:
         (["train", "trainer.stop_at_accuracy=98"], r"stop_at_accuracy=98\.0 must be between 0 and 1"),
         (["train", "seed=-1"], r"seed=-1 must be"),
         (["train", "trainer.accelerator=cpuu"], r"did you mean 'cpu'"),
+        (["evaluate", "boxes=components"], r"set its keys one by one, as in boxes\.method="),
+        (["evaluate", "data.root=x"], r"choose data=folder\|mvtec\|synthetic first"),
+        (["evaluate", "model=vgg16"], r"config key model is unknown"),
+        (["train", "data=folder", "data.root=photos (1)"], r"'data\.root=photos \(1\)' is not of the form"),
+        (["train", "-m", "seed=1,2", "output=x"], r"output= names one folder"),
+        (["predict", "nowhere", ""], r"the source is empty"),
         (["train", "data"], r"'data' is not of the form key=value"),
         (["train"], r"data\.root is not set"),
         (["train", "data.root=nowhere"], r"data\.root=nowhere does not exist"),
@@ -248,6 +254,27 @@ def test_predict_reports_bad_files_and_goes_on(weakspot, run_folder: Path, fabri
     assert "3 of 4 images could not be read" in lines[-1]
     records = [json.loads(line) for line in Path("out/predictions.jsonl").read_text().splitlines()]
     assert [r["status"] for r in records] == ["error", "error", "ok", "error"]
+
+
+def test_predict_leaves_out_masks_and_counts_a_class_called_error(weakspot, fabric: Path) -> None:
+    shutil.copytree(fabric / "fabric" / "train" / "good", "line/good")
+    shutil.copytree(fabric / "fabric" / "test" / "hole", "line/error")
+    overrides = ["data.task=multiclass", "model.class_weights=balanced", "output=run"]
+    assert weakspot("train", "data=folder", "data.root=line", *TINY, *overrides).code == 0
+    result = weakspot("predict", "run", str(fabric / "fabric"), "--no-overlays", "--output", "out")
+    assert result.code == 0, result.err
+    assert "55 images" in result.out
+
+
+def test_check_goes_on_after_a_broken_subset(weakspot, fabric: Path) -> None:
+    for name in "abc":
+        shutil.copytree(fabric / "fabric", f"multi/{name}")
+    for name in "ac":
+        Path("multi", name, "test", "nothing").mkdir()
+    result = weakspot("check", "multi")
+    assert result.code == 1
+    assert "multi/b (mvtec layout)" in result.out
+    assert sum("nothing" in line for line in result.err.splitlines() if line.startswith("error: ")) == 2
 
 
 def test_check_counts_and_complains(weakspot, fabric: Path) -> None:

@@ -281,6 +281,13 @@ def test_predict_does_not_write_into_a_run(fabric: Path, here: Path) -> None:
     run = train(fabric)
     with pytest.raises(WeakspotError, match="is a run folder"):
         list(pipeline.predict(Localizer.load(run.path), list_images(fabric)[:1], run.path))
+    Path("mine").mkdir()
+    Path("mine/letter.txt").touch()
+    config = typed(compose("evaluate", [f"run={run.path}", "output=mine"]), EvaluateConfig)
+    with pytest.raises(WeakspotError, match="output=mine already holds something else"):
+        pipeline.evaluate(config)
+    with pytest.raises(WeakspotError, match="batch_size=0"):
+        list(Localizer.load(run.path).predict([], batch_size=0))
     other = train(fabric, "boxes.threshold=0.5")
     config = typed(compose("evaluate", [f"run={run.path}", f"output={other.path}"]), EvaluateConfig)
     with pytest.raises(WeakspotError, match="is another run"):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import glob
 import os
 import sys
+from collections import Counter
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -12,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from weakspot import __version__, ui
-from weakspot.errors import WeakspotError
+from weakspot.errors import WeakspotError, as_weakspot_error
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -36,15 +37,10 @@ def main() -> None:
         sys.argv.remove("--debug")
     try:
         app()
-    except WeakspotError as error:
+    except (WeakspotError, OSError) as error:
         if debug or os.environ.get("HYDRA_FULL_ERROR") == "1":
             raise
-        ui.error(str(error))
-        raise SystemExit(1) from error
-    except OSError as error:
-        if debug:
-            raise
-        ui.error(f"{error.strerror or error}: {error.filename}" if error.filename else str(error))
+        ui.error(str(as_weakspot_error(error)))
         raise SystemExit(1) from error
     except SystemExit as end:
         if end.code == 130:  # what typer makes of Ctrl-C
@@ -76,6 +72,8 @@ def train(context: typer.Context) -> None:
     """
     from weakspot import hydra_app
 
+    if set(context.args) & set(hydra_app.HELP_FLAGS):
+        return print(hydra_app.help_text("train"))
     done = hydra_app.run("train", _train_task, context.args)
     if len(done.results) > 1:
         _summarize(done.results, done.folder)
@@ -90,6 +88,8 @@ def evaluate(context: typer.Context) -> None:
     """
     from weakspot import hydra_app
 
+    if set(context.args) & set(hydra_app.HELP_FLAGS):
+        return print(hydra_app.help_text("evaluate"))
     hydra_app.run("evaluate", _evaluate_task, context.args).check()
 
 
@@ -125,15 +125,23 @@ def check(
     from weakspot.files import write_json
     from weakspot.report.tables import summary_table
 
-    summaries = {}
+    summaries, refused = {}, list[WeakspotError]()
     for folder, found_layout in find_datasets(data, layout):
-        with ui.progress_bar(f"reading {folder.name}") as progress:
-            summaries[folder] = summarize_folder(folder, found_layout, good_class, progress=progress)
+        try:
+            with ui.progress_bar(f"reading {folder.name}") as progress:
+                summaries[folder] = summarize_folder(folder, found_layout, good_class, progress=progress)
+        except WeakspotError as error:  # the other data sets are still worth a look
+            refused.append(error)
+            continue
         ui.out.print(summary_table(summaries[folder], f"{folder} ({found_layout} layout)"))
         for problem in summaries[folder].problems:
             ui.error(problem)
     if output:
         write_json(output, {str(folder): summary.to_dict() for folder, summary in summaries.items()})
+    for other in refused[1:]:
+        ui.error(str(other))
+    if refused:
+        raise refused[0]
     count = sum(len(summary.problems) for summary in summaries.values())
     if count:
         raise WeakspotError(f"{count} problem(s) in {data}; training would refuse it")
@@ -161,18 +169,21 @@ def predict(
     if threshold is not None:
         localizer = localizer.with_rule(threshold=threshold)
     folder = output or Path("outputs") / "predict" / datetime.now().strftime("%Y%m%d-%H%M%S")
-    counts: dict[str, int] = {}
+    counts: Counter[str] = Counter()
+    unreadable = 0
     with ui.progress_bar("predicting", len(images)) as progress:
         results = pipeline.predict(localizer, images, folder, overlays=overlays, batch_size=batch_size)
         for done, prediction in enumerate(results, start=1):
-            counts[prediction.label or "error"] = counts.get(prediction.label or "error", 0) + 1
-            if prediction.status == "error":
+            if prediction.status == "ok":
+                counts[prediction.label] += 1
+            else:
+                unreadable += 1
                 ui.error(prediction.message)
             progress(done, len(images))
     ui.out.print(f"{len(images)} images: " + ", ".join(f"{n} {label}" for label, n in sorted(counts.items())))
     ui.out.print(f"results: {folder}", soft_wrap=True)
-    if counts.get("error"):
-        raise WeakspotError(f"{counts['error']} of {len(images)} images could not be read; the others are in {folder}")
+    if unreadable:
+        raise WeakspotError(f"{unreadable} of {len(images)} images could not be read; {folder} says which")
 
 
 @app.command()
@@ -214,17 +225,20 @@ def find_sources(source: str) -> list[Path]:
     Raises:
         WeakspotError: when there is none.
     """
-    from weakspot.data.images import is_image, list_images
+    from weakspot.data.images import is_image
+    from weakspot.data.loading import pictures_in
 
+    if not source:
+        raise WeakspotError("the source is empty; give a file, a folder or a glob pattern")
     path = Path(source).expanduser()
     if path.is_dir():
-        found = list_images(path)
+        found = pictures_in(path)
     elif path.exists():
         found = [path]
     else:
         found = sorted(Path(p) for p in glob.glob(str(path), recursive=True) if is_image(Path(p)))  # noqa: PTH207 - any pattern
     if not found:
-        what = "holds no images" if path.is_dir() else "matches no image"
+        what = "holds no images" if path.is_dir() else "is no file or folder and matches no image"
         raise WeakspotError(f"{source} {what} (png, jpg, jpeg, bmp, tif, tiff, webp)")
     return found
 

@@ -14,6 +14,14 @@ class WeakspotError(Exception):
     """
 
 
+def as_weakspot_error(error: WeakspotError | OSError) -> WeakspotError:
+    """The same error as one line for people: an operating system's says what is wrong with which file."""
+    if isinstance(error, WeakspotError):
+        return error
+    named = f": {error.filename}; choose another file or folder" if error.filename else ""
+    return WeakspotError(f"{error.strerror or error}{named}")
+
+
 def did_you_mean(wrong: str, valid: Iterable[str]) -> str:
     """Return `` (did you mean 'x'?)`` for the nearest valid name, or an empty string where none is near."""
     by_folded = {name.casefold(): name for name in valid}

@@ -6,6 +6,7 @@ import functools
 import os
 import re
 import sys
+import textwrap
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,12 +22,13 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from weakspot import ui
-from weakspot.errors import WeakspotError, did_you_mean
+from weakspot.errors import WeakspotError, as_weakspot_error, did_you_mean
 
 T = TypeVar("T")
 
 SWEEP_FLAGS = ("-m", "--multirun")
-SHOW_FLAGS = ("-h", "--help", "--hydra-help", "-c", "--cfg", "-i", "--info", "--version")
+HELP_FLAGS = ("-h", "--help")
+SHOW_FLAGS = ("--hydra-help", "-c", "--cfg", "-i", "--info", "--version")
 
 
 def conf_dir() -> Path:
@@ -52,12 +54,40 @@ def compose(config_name: str, overrides: Sequence[str] = ()) -> DictConfig:
     Raises:
         WeakspotError: for an unknown key, group or choice, with the nearest valid one.
     """
+    try:
+        return _compose(config_name, overrides)
+    except (HydraException, OmegaConfBaseException) as error:
+        raise WeakspotError(_explain(error, config_name, overrides)) from error
+
+
+def help_text(config_name: str) -> str:
+    """Every key with its default and its comment, as they stand in the yaml files, and the choices of every group."""
+    text = (conf_dir() / f"{config_name}.yaml").read_text(encoding="utf-8")
+    head, _, rest = text.partition("\n\n")
+    defaults, _, keys = rest.partition("\n\n")
+    parts = [re.sub("(?m)^# ?", "", head), "Keys and their values (change with key=value):", _indent(keys)]
+    for group, choice in re.findall(r"(?m)^  - (\w+): (\w+)", defaults):
+        names = sorted(path.stem for path in (conf_dir() / group).glob("*.yaml"))
+        title = f"{group}={'|'.join(names)}"
+        if choice in names:
+            shown = (conf_dir() / group / f"{choice}.yaml").read_text(encoding="utf-8")
+            parts.append(f"{title}   keys {group}.*, here for {group}={choice}:\n\n{_indent(shown)}")
+        else:
+            parts.append(title)
+    parts.append(
+        "-m sweeps over comma-separated values. --cfg job shows the composed configuration and starts nothing."
+    )
+    return "\n\n".join(part.rstrip() for part in parts)
+
+
+def _indent(text: str) -> str:
+    return textwrap.indent(text, "  ")
+
+
+def _compose(config_name: str, overrides: Sequence[str]) -> DictConfig:
     GlobalHydra.instance().clear()
     with hydra.initialize_config_dir(str(conf_dir()), version_base="1.3"):
-        try:
-            return hydra.compose(config_name, overrides=list(overrides))
-        except (HydraException, OmegaConfBaseException) as error:
-            raise WeakspotError(_explain(error, config_name, overrides)) from error
+        return hydra.compose(config_name, overrides=list(overrides))
 
 
 @dataclass(frozen=True)
@@ -87,6 +117,9 @@ def run(config_name: str, task: Callable[[DictConfig], T], arguments: Sequence[s
     Raises:
         WeakspotError: for an unknown key, group or choice, and whatever `task` raises.
     """
+    sweeping = bool(set(arguments) & set(SWEEP_FLAGS))
+    if sweeping and any(argument.startswith("output=") for argument in arguments):
+        raise WeakspotError("output= names one folder and a sweep needs one for every cell; leave it out, or set name=")
     if not set(arguments) & set(SHOW_FLAGS):
         _check(config_name, arguments)
     results: list[T] = []
@@ -99,12 +132,11 @@ def run(config_name: str, task: Callable[[DictConfig], T], arguments: Sequence[s
         folder.append(Path(HydraConfig.get().sweep.dir))
         try:
             results.append(task(config))
-        except WeakspotError as error:
-            failures.append(error)
+        except (WeakspotError, OSError) as error:
+            failures.append(as_weakspot_error(error))
             if sweeping:
-                ui.error(str(error))
+                ui.error(str(failures[-1]))
 
-    sweeping = bool(set(arguments) & set(SWEEP_FLAGS))
     main = hydra.main(str(conf_dir()), config_name, version_base="1.3")(guarded)
     saved, full = sys.argv, os.environ.get("HYDRA_FULL_ERROR")
     # Hydra shortens tracebacks by itself; ours must reach the one place that prints errors.
@@ -153,26 +185,48 @@ def _explain(error: Exception, config_name: str, overrides: Sequence[str]) -> st
         if choices:
             return f"{group}={choice} is unknown{did_you_mean(choice, choices)}; choose: {', '.join(choices)}"
     if missing:
-        key, valid = missing.group(1), _keys(config_name, overrides)
-        return f"config key {key} is unknown{did_you_mean(key, valid)}; 'weakspot {config_name} --help' lists them all"
+        return _unknown_key(missing.group(1), config_name, overrides)
     mismatch = re.search(r"LexerNoViableAltException|mismatched input|no viable alternative|extraneous input", text)
     if mismatch or "Error parsing override" in text:
-        bad = next((o for o in overrides if "=" not in o), " ".join(overrides))
+        bad = next(o for o in overrides if not _parses(o))
         return f"{bad!r} is not of the form key=value; quote values with spaces or commas: 'data.root=\"my folder\"'"
     return first
 
 
-def _keys(config_name: str, overrides: Sequence[str]) -> list[str]:
-    """Every valid key and group, under the same choices of groups."""
-    groups = [path.name for path in conf_dir().iterdir() if path.is_dir()]
+def _unknown_key(key: str, config_name: str, overrides: Sequence[str]) -> str:
+    groups = sorted(path.name for path in conf_dir().iterdir() if path.is_dir())
+    try:
+        config = _compose(config_name, [override for override in overrides if override.partition("=")[0] in groups])
+    except (HydraException, OmegaConfBaseException):  # the group itself is what is wrong
+        config = _compose(config_name, ())
+    valid, section = _keys(OmegaConf.to_container(config, resolve=False)), key.partition(".")[0]
+    offered = re.findall(r"(?m)^  - (\w+):", (conf_dir() / f"{config_name}.yaml").read_text(encoding="utf-8"))
+    if section in groups and section not in valid and section in offered:
+        choices = "|".join(sorted(path.stem for path in (conf_dir() / section).glob("*.yaml")))
+        return f"config key {key}: choose {section}={choices} first"
+    if key in valid:
+        return f"{config_name} has no choices for {key}; set its keys one by one, as in {key}.{_first(config[key])}=..."
+    hint = did_you_mean(key, [*valid, *groups])
+    return f"config key {key} is unknown{hint}; 'weakspot {config_name} --help' lists them all"
+
+
+def _first(section: Any) -> str:  # noqa: ANN401 - yaml
+    return str(next(iter(section))) if isinstance(section, DictConfig) else "key"
+
+
+def _parses(override: str) -> bool:
+    try:
+        OverridesParser.create().parse_override(override)
+    except HydraException:
+        return False
+    return True
+
+
+def _keys(config: Any, prefix: str = "") -> list[str]:  # noqa: ANN401 - yaml
+    """Every key of a composed configuration, dotted."""
     found: list[str] = []
-
-    def walk(node: Any, prefix: str) -> None:  # noqa: ANN401 - yaml
-        for key, value in node.items():
-            found.append(f"{prefix}{key}")
-            if isinstance(value, dict):
-                walk(value, f"{prefix}{key}.")
-
-    chosen = [override for override in overrides if override.partition("=")[0] in groups]
-    walk(OmegaConf.to_container(compose(config_name, chosen), resolve=False), "")
-    return found + groups
+    for key, value in config.items():
+        found.append(f"{prefix}{key}")
+        if isinstance(value, dict):
+            found += _keys(value, f"{prefix}{key}.")
+    return found

@@ -11,8 +11,7 @@ import torch
 from PIL import Image
 
 from weakspot.boxes import BoxRule
-from weakspot.data.images import list_images
-from weakspot.data.loading import ImageSource, Loaded, batched, load_images
+from weakspot.data.loading import ImageSource, Loaded, batched, load_images, pictures_in
 from weakspot.errors import WeakspotError
 from weakspot.model.bundle import BundleMeta, load_bundle
 from weakspot.model.network import CamNet
@@ -76,6 +75,8 @@ class Localizer:
         self, images: ImageSource | Iterable[ImageSource], *, batch_size: int = 8, keep_longest: int | None = None
     ) -> Iterator[tuple[Prediction, Loaded]]:
         """As :meth:`predict`, with the loaded image beside each prediction (its picture only with `keep_longest`)."""
+        if batch_size < 1:
+            raise WeakspotError(f"batch_size={batch_size} must be at least 1")
         loaded = load_images(_expand(images), self.meta.preprocess, keep_longest=keep_longest)
         for batch in batched(loaded, batch_size):
             yield from zip(self._predict_batch(batch), batch, strict=True)
@@ -113,6 +114,6 @@ def _expand(images: ImageSource | Iterable[ImageSource]) -> Iterator[ImageSource
     single = isinstance(images, str | Path | Image.Image | np.ndarray)
     for image in [images] if single else images:  # type: ignore[union-attr]
         if isinstance(image, str | Path) and Path(image).is_dir():
-            yield from list_images(Path(image))
+            yield from pictures_in(Path(image))
         else:
             yield image  # type: ignore[misc]

@@ -69,6 +69,5 @@ class MapStore:
                 paths = [Path(str(p)) for p in file["paths"]]
                 return cls(paths, file["sizes"], file["logits"], file["maps"], file["bias"])
         except (OSError, KeyError, ValueError, EOFError, zipfile.BadZipFile, WeakspotError) as error:
-            raise WeakspotError(
-                f"{path} cannot be used ({error}); train again or give a finished run folder"
-            ) from error
+            why = "is not there" if isinstance(error, FileNotFoundError) else "is damaged"
+            raise WeakspotError(f"{path} {why}; train again or give a finished run folder") from error

@@ -46,6 +46,7 @@ from weakspot.stages import (
     fit_and_map,
     image_batches,
     index_and_split,
+    make_optimizer,
     read_and_check,
     thresholds,
 )
@@ -74,6 +75,7 @@ def train(config: TrainConfig) -> RunFolder:
     check_settings(config)
     if config.trainer.accelerator == "gpu" and not torch.cuda.is_available():
         raise WeakspotError("trainer.accelerator=gpu: torch sees no GPU here; use trainer.accelerator=cpu")
+    make_optimizer(config.model.optimizer)
     pl.seed_everything(config.seed, verbose=False)
     data = index_and_split(config)
     weights = load_weights(config.model.weights, cast(PreprocessMode | None, config.model.preprocess))
@@ -145,6 +147,9 @@ def evaluate(config: EvaluateConfig) -> RunFolder:
         raise WeakspotError(f"output={folder} is the run itself; its own numbers are never replaced by other images'")
     if target.identity.is_file() and not in_place:
         raise WeakspotError(f"output={folder} is another run; choose another folder")
+    foreign = folder.exists() and (not folder.is_dir() or (any(folder.iterdir()) and not target.metrics.is_file()))
+    if foreign and not in_place:
+        raise WeakspotError(f"output={folder} already holds something else; choose another folder")
     target.path.mkdir(parents=True, exist_ok=True)
     with logging_to(target.path / "run.log"):
         parts: Sequence[Part] | None = None
@@ -212,7 +217,7 @@ def write_results(
         identity: content of the run's ``run.json``.
         parts: part of every image of the run's data set; None where other images are measured.
     """
-    with ui.err.status("measuring"):
+    with ui.status("measuring"):
         evaluation = evaluate_maps(store, samples, meta.classes, meta.preprocess.image_size, meta.boxes)
         write_predictions(target.path, evaluation.predictions)
         write_figures(target.figures, evaluation, samples, meta.boxes)
@@ -253,7 +258,9 @@ def write_results(
 def _other_images(run: RunFolder, config: TrainConfig, identity: dict[str, Any]) -> tuple[MapStore, list[Sample]]:
     """Maps of another labelled data set."""
     indexed = read_and_check(config)
-    known = set(identity.get("seen", ()))
+    if "seen" not in identity:
+        raise WeakspotError(f"{run.identity} does not say which images were trained on; train again")
+    known = set(identity["seen"])
     seen = [info.path for info in indexed.infos if info.sha256 in known]
     if seen:
         raise WeakspotError(

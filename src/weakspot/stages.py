@@ -96,7 +96,7 @@ def read_and_check(config: TrainConfig) -> Indexed:
         WeakspotError: for an unknown layout, a missing folder, a misspelt subset, an empty class, a bad image or mask.
     """
     data = config.data
-    with ui.err.status("reading folders (generating pictures, where they are synthetic)"):
+    with ui.status("reading folders (generating pictures, where they are synthetic)"):
         samples = read_samples(data.layout, data.root, subset=data.subset, good_class=data.good_class, **data.options)
     # A layout with a default root (synthetic) is <root>/<subset>/<train|test>/<class>/<file>.
     root = Path(data.root).expanduser() if data.root else samples[0].path.parents[3]
@@ -222,7 +222,8 @@ def announce(
         batch_size=config.trainer.batch_size,
     )
     device = next(network.parameters()).device.type
-    ui.err.print(f"training on {images} images, up to {epochs} epochs on the {device}: about {minutes:.1f} min")
+    time = f"about {minutes:.0f} min" if minutes >= 1 else "under a minute"
+    ui.err.print(f"training on {images} images, up to {epochs} epochs on the {device}: {time}")
 
 
 def feature_cache(config: TrainConfig) -> FeatureCache | None:

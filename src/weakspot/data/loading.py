@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from weakspot.data.images import read_image, to_rgb
+from weakspot.data.images import list_images, read_image, to_rgb
 from weakspot.data.preprocess import Preprocess, fit_within
 from weakspot.errors import WeakspotError
 from weakspot.types import ImageArray
@@ -78,6 +78,14 @@ def load_images(
             loaded = waiting.popleft().result()
             waiting.extend(pool.submit(load, item) for item in islice(items, 1))
             yield loaded
+
+
+def pictures_in(folder: Path) -> list[Path]:
+    """Every image in a folder, sorted; masks are left out where it is a data set in MVTec AD layout."""
+    images = list_images(folder)
+    if (folder / "train").is_dir() or (folder / "test").is_dir():
+        images = [path for path in images if path.relative_to(folder).parts[0] != "ground_truth"]
+    return images
 
 
 def as_rgb(source: ImageSource) -> ImageArray:

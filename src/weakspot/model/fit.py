@@ -66,6 +66,7 @@ def fit(module: ClassifierModule, data: DataModule, settings: TrainerConfig, fol
     start = time.monotonic()
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", module="pytorch_lightning")
+        warnings.filterwarnings("ignore", module="lightning_fabric")
         warnings.filterwarnings("ignore", module="torch.utils.data")
         try:
             trainer.fit(module, data, ckpt_path=str(checkpoint) if checkpoint.is_file() else None)

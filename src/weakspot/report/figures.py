@@ -83,7 +83,7 @@ def gallery_figure(predictions: Sequence[Prediction], samples: Sequence[Sample],
         map_ = shown_map(prediction)
         shown = small if map_ is None else blend(small, map_)
         axes.imshow(draw(shown, prediction.boxes, prediction.size, mask, scores=False))
-        axes.set_title(_verdict(prediction, sample, mask), fontsize=8)
+        axes.set_title(_verdict(prediction, sample, mask), fontsize=7)
         axes.set_axis_off()
     if not predictions:
         figure.add_subplot().set_axis_off()
@@ -135,7 +135,8 @@ def threshold_figure(evaluation: Evaluation, rule: BoxRule) -> Figure:
 
 
 def _verdict(prediction: Prediction, sample: Sample, mask: BoolArray | None) -> str:
-    text = f"{sample.defect} → {prediction.label} ({prediction.probability:.2f})"
+    text = f"{sample.path.parent.name}/{sample.path.name}\n"
+    text += f"{sample.defect} → {prediction.label}, P(defect) {prediction.probability:.2f}"
     if mask is not None and mask.any():
-        text += f"\nIoU {best_iou(boxes_array(prediction.boxes), mask_boxes(mask)):.2f}"
+        text += f", IoU {best_iou(boxes_array(prediction.boxes), mask_boxes(mask)):.2f}"
     return text

@@ -99,9 +99,10 @@ class UniqueNames:
 
 
 def _caption(canvas: ImageArray, text: str, corner: tuple[int, int], thickness: int) -> None:
-    scale = 0.35 + 0.15 * thickness
+    """Dark text on a patch of the box's colour, above the box where there is room."""
+    scale = 0.3 + 0.12 * thickness
     (width, height), base = cv2.getTextSize(text, cv2.FONT_HERSHEY_SIMPLEX, scale, 1)
-    x = max(0, min(corner[0], canvas.shape[1] - width))
-    y = corner[1] - base if corner[1] > height + base else corner[1] + height + base
-    cv2.putText(canvas, text, (x, y), cv2.FONT_HERSHEY_SIMPLEX, scale, (0, 0, 0), 2 + thickness, cv2.LINE_AA)
-    cv2.putText(canvas, text, (x, y), cv2.FONT_HERSHEY_SIMPLEX, scale, BOX_COLOUR, 1, cv2.LINE_AA)
+    x = max(0, min(corner[0], canvas.shape[1] - width - 4))
+    y = corner[1] if corner[1] > height + base else min(canvas.shape[0], corner[1] + height + base + 2)
+    cv2.rectangle(canvas, (x, y - height - base - 2), (x + width + 4, y), BOX_COLOUR, -1)
+    cv2.putText(canvas, text, (x + 2, y - base), cv2.FONT_HERSHEY_SIMPLEX, scale, (0, 0, 0), 1, cv2.LINE_AA)
