@@ -8,6 +8,7 @@ import torch
 from conftest import REAL_DATA, REAL_WEIGHTS, needs_data, needs_weights
 from torch.nn import functional
 
+from weakspot.boxes import BoxRule
 from weakspot.data.images import read_image
 from weakspot.data.preprocess import Preprocess
 from weakspot.errors import WeakspotError
@@ -15,6 +16,7 @@ from weakspot.heatmaps import class_map, margin_map
 from weakspot.model.module import ClassifierModule, class_weights
 from weakspot.model.network import CamNet
 from weakspot.model.weights import load_weights
+from weakspot.predictions import draw_boxes
 
 
 def real_network(outputs: int = 2) -> CamNet:
@@ -81,6 +83,23 @@ def test_cam_equals_grad_cam_of_the_reference_library_up_to_a_positive_factor() 
         active = int(network.tail(network.stem(batch)).mean((0, 2, 3)).argmax())
         network.head.weight[1, active] += 0.01
         assert not np.allclose(network(batch).maps[:, 1].numpy(), ours, rtol=1e-4, atol=1e-4 * np.abs(ours).max())
+
+
+@needs_weights
+@needs_data
+@pytest.mark.parametrize("kind", ["relative", "absolute"])
+def test_boxes_from_one_image_equal_those_from_a_batch_on_real_weights(kind: str) -> None:
+    network, batch = real_network(), real_batch(3)
+    rule = BoxRule("components", kind, 0.5, 1, 10)  # type: ignore[arg-type]
+
+    def boxes(maps: torch.Tensor) -> list[tuple[int, ...]]:
+        return [box.xyxy for box in draw_boxes(maps.numpy(), 1, (373, 248), (96, 128), rule, "anomaly")]
+
+    with torch.no_grad():
+        together = [boxes(maps) for maps in network(batch).maps]
+        alone = [boxes(network(batch[i : i + 1]).maps[0]) for i in range(3)]
+    assert together == alone
+    assert any(together)
 
 
 @pytest.mark.usefixtures("tiny")
