@@ -80,7 +80,8 @@ def gallery_figure(predictions: Sequence[Prediction], samples: Sequence[Sample],
         image = read_image(sample.path)
         mask = read_mask(sample.mask, image.shape[:2]) if sample.mask else None
         small = fit_within(image, 640)
-        map_ = shown_map(prediction)
+        # Scaled to its own range, the map of a Good part called Good would glow like a defect's.
+        map_ = None if sample.is_good and prediction.label == GOOD else shown_map(prediction)
         shown = small if map_ is None else blend(small, map_)
         axes.imshow(draw(shown, prediction.boxes, prediction.size, mask, scores=False))
         axes.set_title(_verdict(prediction, sample, mask), fontsize=7)

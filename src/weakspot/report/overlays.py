@@ -69,9 +69,12 @@ def draw(
 
 
 def overlay(image: ImageArray, prediction: Prediction, mask: BoolArray | None = None) -> ImageArray:
-    """The picture with map, boxes and, where given, the outline of the true mask."""
+    """The picture with map, boxes and, where given, the outline of the true mask; one called Good is left as it is.
+
+    A map is scaled to its own range, so that of a Good part would glow like a defect's.
+    """
     small = fit_within(image, LONGEST_SIDE)
-    map_ = shown_map(prediction)
+    map_ = None if prediction.label == GOOD else shown_map(prediction)
     blended = small if map_ is None else blend(small, map_)
     return draw(blended, prediction.boxes, prediction.size, mask)
 

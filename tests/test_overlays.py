@@ -1,0 +1,48 @@
+"""What a picture shows: quiet where there is nothing, boxes where they are."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+from hypothesis import given
+from hypothesis import strategies as st
+
+from weakspot.report.overlays import BOX_COLOUR, UniqueNames, blend, overlay
+from weakspot.types import Box, ClassConfidence, Prediction
+
+IMAGE = np.full((60, 90, 3), 128, np.uint8)
+MAPS = np.stack([np.zeros((4, 6)), np.arange(24.0).reshape(4, 6)]).astype(np.float32)
+ORDER = (ClassConfidence("anomaly", 0.9), ClassConfidence("good", 0.1))
+
+
+def predicted(label: str, *boxes: Box) -> Prediction:
+    return Prediction(Path("a.png"), height=60, width=90, label=label, classes=ORDER, boxes=boxes, maps=MAPS)
+
+
+def test_a_good_part_is_shown_as_it_is() -> None:
+    assert np.array_equal(overlay(IMAGE, predicted("good")), IMAGE)
+    assert not np.array_equal(overlay(IMAGE, predicted("anomaly")), IMAGE)
+
+
+def test_a_flat_map_and_the_coldest_place_leave_the_picture_alone() -> None:
+    assert np.array_equal(blend(IMAGE, np.full((4, 6), 3.0)), IMAGE)
+    assert np.array_equal(blend(IMAGE, MAPS[1])[0, 0], IMAGE[0, 0])
+
+
+def test_the_frame_lies_on_the_box_and_inside_the_picture() -> None:
+    shown = overlay(IMAGE, predicted("anomaly", Box(20, 30, 50, 55)))
+    for y, x in ((30, 30), (54, 30), (40, 20), (40, 49)):
+        assert tuple(shown[y, x]) == BOX_COLOUR
+    assert shown.shape == IMAGE.shape
+    assert overlay(np.zeros((1, 1, 3), np.uint8), predicted("good")).shape == (1, 1, 3)
+
+
+@given(
+    st.lists(st.sampled_from(["a/x.png", "b/x.png", "b/X.png", "c/x.jpg", f"d/{'ü' * 240}.png", f"e/{'ü' * 240}1.png"]))
+)
+def test_names_are_unique_and_short(paths: list[str]) -> None:
+    names = UniqueNames()
+    given_names = [names(Path(path)) for path in paths]
+    assert len({name.casefold() for name in given_names}) == len(paths)
+    assert all(len(name.encode()) <= 255 for name in given_names)
