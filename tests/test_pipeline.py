@@ -190,6 +190,12 @@ def test_evaluate_on_other_images_but_never_on_training_images(fabric: Path, her
     assert "n_train" not in content["split"]
     with run.split.open(newline="") as file:
         trained = next(row["path"] for row in csv.DictReader(file) if row["part"] == "train")
+    Path("other/OK/bad.png").touch()
+    for _ in range(2):  # an evaluation that failed leaves a folder that may be used again
+        with pytest.raises(WeakspotError, match=r"bad\.png"):
+            pipeline.evaluate(typed(compose("evaluate", [*overrides, "boxes.threshold=0.6"]), EvaluateConfig))
+    Path("other/OK/bad.png").unlink()
+    pipeline.evaluate(typed(compose("evaluate", [*overrides, "boxes.threshold=0.6"]), EvaluateConfig))
     shutil.copy(fabric / trained, "other/OK/again.png")
     with pytest.raises(WeakspotError, match=r"1 of these images were trained on, other/OK/again\.png"):
         pipeline.evaluate(typed(compose("evaluate", overrides), EvaluateConfig))
@@ -405,6 +411,7 @@ def test_a_run_evaluated_in_place_is_no_longer_taken_for_the_run_it_was(fabric: 
     first = train(fabric)
     pipeline.evaluate(typed(compose("evaluate", [f"output={first.path}", "boxes.threshold=0.3"]), EvaluateConfig))
     assert Localizer.load(first.path).rule.threshold == 0.3
+    assert metrics_of(first)["run"] == first.read_identity()["run"]
     again = train(fabric)
     assert again.path != first.path
     assert metrics_of(again)["thresholds"]["boxes"]["value"] == 0.7

@@ -89,7 +89,7 @@ def train(config: TrainConfig) -> RunFolder:
         ui.err.print(f"nothing to do: {finished.path} is the same run (reuse=false trains again)", style="dim")
         return finished
     run = open_run(config, run_hash)
-    with logging_to(run.path / "run.log"):
+    with logging_to(run.log):
         log.info("pre-trained weights: %s", weights.origin)
         config.data.root = str(data.root.resolve())
         write_config(run.config, config)
@@ -147,11 +147,12 @@ def evaluate(config: EvaluateConfig) -> RunFolder:
         raise WeakspotError(f"output={folder} is the run itself; its own numbers are never replaced by other images'")
     if target.identity.is_file() and not in_place:
         raise WeakspotError(f"output={folder} is another run; choose another folder")
-    foreign = folder.exists() and (not folder.is_dir() or (any(folder.iterdir()) and not target.metrics.is_file()))
+    # A log is what even a failed evaluation leaves; that one may be tried again.
+    foreign = folder.exists() and (not folder.is_dir() or (any(folder.iterdir()) and not target.log.is_file()))
     if foreign and not in_place:
         raise WeakspotError(f"output={folder} already holds something else; choose another folder")
     target.path.mkdir(parents=True, exist_ok=True)
-    with logging_to(target.path / "run.log"):
+    with logging_to(target.log):
         parts: Sequence[Part] | None = None
         if config.data is None:
             store, samples = own_test_part(run)
@@ -165,6 +166,7 @@ def evaluate(config: EvaluateConfig) -> RunFolder:
         if in_place:
             rewrite_meta(find_bundle(run.path), meta)
             run.update_identity(run=run_identity(settings, identity["fit"], identity["truth"]))
+            identity = run.read_identity()
         write_results(target, settings, store, samples, meta, identity, parts)
     return target
 

@@ -72,6 +72,11 @@ class RunFolder:
         return self.path / "predictions.jsonl"
 
     @property
+    def log(self) -> Path:
+        """What was done, line by line."""
+        return self.path / "run.log"
+
+    @property
     def figures(self) -> Path:
         """PNG figures."""
         return self.path / "figures"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import logging
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -35,8 +34,6 @@ from weakspot.model.network import CamNet
 from weakspot.model.weights import Weights
 from weakspot.runs import RunFolder
 from weakspot.types import Part, Sample, Size, Task
-
-log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)

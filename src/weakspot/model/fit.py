@@ -58,10 +58,12 @@ def fit(module: ClassifierModule, data: DataModule, settings: TrainerConfig, fol
     """
     checkpoint = folder / "checkpoints" / CHECKPOINT
     history = History()
-    if checkpoint.is_file() and _complete(checkpoint, history, settings):
+    if checkpoint.is_file():
         saved = torch.load(checkpoint, map_location="cpu", weights_only=True)
-        module.load_state_dict(saved["state_dict"])
-        return FitSummary(len(history.epochs), 0.0, history.epochs)
+        history.load_state_dict(saved["callbacks"][history.state_key])
+        if _complete(history, settings):
+            module.load_state_dict(saved["state_dict"])
+            return FitSummary(len(history.epochs), 0.0, history.epochs)
     trainer = _trainer(settings, folder, history)
     start = time.monotonic()
     with warnings.catch_warnings():
@@ -134,11 +136,8 @@ class History(Callback):
         self.epochs = list(state_dict["epochs"])
 
 
-def _complete(checkpoint: Path, history: History, settings: TrainerConfig) -> bool:
+def _complete(history: History, settings: TrainerConfig) -> bool:
     """Whether training had ended before it was cut off; Lightning does not remember why it stopped."""
-    history.load_state_dict(
-        torch.load(checkpoint, map_location="cpu", weights_only=True)["callbacks"][history.state_key]
-    )
     stop = settings.stop_at_accuracy
     reached = stop is not None and history.epochs[-1]["train/accuracy"] >= stop - ROUNDING
     return reached or len(history.epochs) >= settings.max_epochs

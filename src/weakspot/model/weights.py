@@ -79,7 +79,6 @@ def load_weights(source: str, preprocess: PreprocessMode | None = None) -> Weigh
     for way in ways:
         found = way()
         if found is not None:
-            log.info("pre-trained weights: %s", found.origin)
             return found
     raise WeakspotError(THREE_WAYS_OUT)
 
