@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Collection
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,13 +11,30 @@ import numpy as np
 import pytest
 import torch
 
-from weakspot.data.images import inspect_images, list_images
+from weakspot.data.images import inspect_images, list_images, read_image
 from weakspot.data.preprocess import Preprocess
 from weakspot.errors import WeakspotError
-from weakspot.features import FeatureCache, compute_features, default_cache_dir, feature_keys
+from weakspot.features import FeatureCache, Seen, compute_features, default_cache_dir, feature_keys
 from weakspot.model.network import CamNet
 
 PREPROCESS = Preprocess((32, 48), "caffe")
+
+
+def seen(folder: Path, number: int) -> list[Seen]:
+    return [Seen(info) for info in inspect_images(list_images(folder)[:number])]
+
+
+def count_stem_passes(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """The list that the number of images in each pass is put in from now on."""
+    computed: list[int] = []
+    run = CamNet.forward_taps
+
+    def counting(self: CamNet, images: torch.Tensor, taps: Collection[str]) -> dict[str, torch.Tensor]:
+        computed.append(len(images))
+        return run(self, images, taps)
+
+    monkeypatch.setattr(CamNet, "forward_taps", counting)
+    return computed
 
 
 def array(value: float = 1.0) -> np.ndarray:
@@ -63,10 +81,10 @@ def test_the_key_depends_on_everything_the_features_depend_on(tmp_path: Path) ->
 @pytest.mark.usefixtures("tiny")
 def test_a_stem_without_its_pool_has_other_keys(fabric: Path, tmp_path: Path) -> None:
     network, cache = CamNet("tiny"), FeatureCache(tmp_path)
-    infos = inspect_images(list_images(fabric)[:1])
-    before = feature_keys(network, infos, PREPROCESS, cache)
+    items = seen(fabric, 1)
+    before = feature_keys(network, items, PREPROCESS, cache)
     network.stem = network.stem[:-1]
-    assert feature_keys(network, infos, PREPROCESS, cache) != before
+    assert feature_keys(network, items, PREPROCESS, cache) != before
 
 
 def test_trim_removes_the_least_recently_used(tmp_path: Path) -> None:
@@ -85,29 +103,69 @@ def test_trim_removes_the_least_recently_used(tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("tiny")
-def test_each_image_is_computed_once_and_a_damaged_one_again(fabric: Path, tmp_path: Path) -> None:
+def test_each_image_is_computed_once_and_a_damaged_one_again(
+    fabric: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     network, cache = CamNet("tiny").eval(), FeatureCache(tmp_path, precision="float32")
-    infos = inspect_images(list_images(fabric)[:6])
-    computed: list[int] = []
-    run = network.forward_stem
-    network.forward_stem = lambda images: (computed.append(len(images)), run(images))[1]  # type: ignore[method-assign]
-    keys = compute_features(network, infos, PREPROCESS, cache, batch_size=4)
+    items, computed = seen(fabric, 6), count_stem_passes(monkeypatch)
+    (keys,) = compute_features(network, items, PREPROCESS, cache, batch_size=4)
     assert (computed, len(set(keys))) == ([4, 2], 6)
-    assert compute_features(network, infos, PREPROCESS, cache) == keys
+    assert compute_features(network, items, PREPROCESS, cache) == [keys]
     cache.path(keys[2]).write_bytes(b"rubbish")
-    compute_features(network, infos, PREPROCESS, cache)
+    compute_features(network, items, PREPROCESS, cache)
     assert computed == [4, 2, 1]
 
 
 @pytest.mark.usefixtures("tiny")
-def test_cached_features_are_the_stem_s_own(fabric: Path, tmp_path: Path) -> None:
-    from weakspot.data.images import read_image
+def test_what_another_process_computed_meanwhile_is_not_computed_again(
+    fabric: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    network, cache = CamNet("tiny").eval(), FeatureCache(tmp_path)
+    items, computed = seen(fabric, 40), count_stem_passes(monkeypatch)
+    nested: list[bool] = []
 
+    def other_process(done: int, total: int) -> None:
+        if not nested:
+            nested.append(True)
+            compute_features(network, items, PREPROCESS, cache)
+
+    keys = compute_features(network, items, PREPROCESS, cache, progress=other_process)
+    in_hand = 4 * 8  # decoded ahead, at most, whatever the number of cores
+    assert 40 <= sum(computed) <= 40 + in_hand
+    assert all(cache.check(key) for key in keys[0])
+
+
+@pytest.mark.usefixtures("tiny")
+def test_cached_features_are_the_stem_s_own(fabric: Path, tmp_path: Path) -> None:
     network, cache = CamNet("tiny").eval(), FeatureCache(tmp_path, precision="float32")
-    infos = inspect_images(list_images(fabric)[:3])
-    for key, info in zip(compute_features(network, infos, PREPROCESS, cache), infos, strict=True):
-        expected = network.stem(torch.from_numpy(PREPROCESS(read_image(info.path)))[None])[0]
+    items = seen(fabric, 3)
+    for key, item in zip(compute_features(network, items, PREPROCESS, cache)[0], items, strict=True):
+        expected = network.stem(torch.from_numpy(PREPROCESS(read_image(item.image.path)))[None])[0]
         assert np.allclose(cache.load(key), expected.detach().numpy(), atol=1e-4)
+
+
+@pytest.mark.usefixtures("tiny")
+def test_taps_and_views_come_from_one_pass_an_image_and_view(
+    fabric: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    network, cache = CamNet("tiny").eval(), FeatureCache(tmp_path, precision="float32")
+    images = [item.image for item in seen(fabric, 2)]
+    items = [Seen(image, view) for image in images for view in ("turn0", "turn90_mirrored")]
+    computed = count_stem_passes(monkeypatch)
+    early, late = compute_features(network, items, PREPROCESS, cache, taps=("early", "stem"))
+    assert sum(computed) == 4
+    assert len({*early, *late}) == 8
+    pixels = torch.from_numpy(PREPROCESS(read_image(images[1].path)))
+    turned = torch.rot90(pixels, 1, (1, 2)).flip(2)[None]
+    assert np.allclose(cache.load(early[3]), network.stem[:2](turned)[0], atol=1e-5)
+    assert np.allclose(cache.load(late[3]), network.stem(turned)[0], atol=1e-5)
+    cache.path(early[0]).unlink()
+    compute_features(network, items, PREPROCESS, cache, taps=("stem",))
+    assert sum(computed) == 4
+    compute_features(network, items, PREPROCESS, cache, taps=("early",))
+    assert sum(computed) == 5
+    with pytest.raises(WeakspotError, match=r"tap erly is unknown \(did you mean 'early'\?\)"):
+        compute_features(network, items[:1], PREPROCESS, cache, taps=("erly",))
 
 
 def test_an_unwritable_folder_names_the_way_out(tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ import pytest
 import torch
 from conftest import REAL_DATA, REAL_WEIGHTS, needs_data, needs_weights
 from torch.nn import functional
+from torchvision.models import vgg16
 
 from weakspot.boxes import BoxRule
 from weakspot.data.images import read_image
@@ -14,7 +15,7 @@ from weakspot.data.preprocess import Preprocess
 from weakspot.errors import WeakspotError
 from weakspot.heatmaps import class_map, margin_map
 from weakspot.model.module import ClassifierModule, class_weights
-from weakspot.model.network import CamNet
+from weakspot.model.network import CamNet, inference_batch_size
 from weakspot.model.weights import load_weights
 from weakspot.predictions import draw_boxes
 
@@ -173,3 +174,24 @@ def test_impossible_networks_are_refused(arguments: dict[str, object], message: 
 def test_an_image_too_small_for_the_network_is_refused() -> None:
     with pytest.raises(WeakspotError, match=r"1×1 pixels are too small.*data\.image_size"):
         CamNet("tiny")(torch.zeros(1, 3, 1, 1))
+
+
+def test_vgg16_s_taps_are_torchvision_s_activations() -> None:
+    features = vgg16(weights=None).features.eval()
+    network = CamNet("vgg16").eval()
+    network.load_pretrained({k: v for k, v in features.state_dict().items() if int(k.split(".")[0]) < 30})
+    images = torch.randn(1, 3, 32, 48)
+    ends = {"conv1_2": 4, "conv2_2": 9, "conv3_3": 16, "conv4_3": 23, "stem": 24}
+    found = network.forward_taps(images, list(ends))
+    for tap, end in ends.items():
+        with torch.no_grad():
+            assert torch.allclose(found[tap], features[:end](images), atol=1e-5), tap
+    assert found["conv4_3"].shape == (1, 512, 4, 6)
+    assert (found["conv4_3"] >= 0).all()
+
+
+def test_batches_fit_the_device_and_the_image() -> None:
+    assert inference_batch_size(torch.device("cpu"), (224, 224)) == 1
+    assert inference_batch_size(torch.device("cuda"), (224, 224)) == 64
+    assert inference_batch_size(torch.device("cuda"), (448, 896)) == 8
+    assert inference_batch_size(torch.device("cuda"), (4096, 4096)) == 1

@@ -92,14 +92,16 @@ def test_saved_maps_add_up_to_the_logits(fabric: Path, here: Path) -> None:
     assert np.allclose(store.maps.mean((2, 3)) + store.bias, store.logits, rtol=1e-5, atol=1e-5)
 
 
-def test_with_and_without_the_cache_training_is_the_same(fabric: Path, here: Path) -> None:
-    cached = train(fabric, "cache.precision=float32", "output=cached")
-    plain = train(fabric, "cache.enabled=false", "output=plain")
+@pytest.mark.parametrize("augment", ["none", "flips"])
+def test_with_and_without_the_cache_training_is_the_same(fabric: Path, here: Path, augment: str) -> None:
+    views = f"trainer.augment={augment}"
+    cached = train(fabric, "cache.precision=float32", "output=cached", views)
+    plain = train(fabric, "cache.enabled=false", "output=plain", views)
     first, second = metrics_of(cached), metrics_of(plain)
     assert first["test"]["classification"]["confusion_matrix"] == second["test"]["classification"]["confusion_matrix"]
     losses = [[epoch["train/loss"] for epoch in m["train"]["history"]] for m in (first, second)]
     assert np.allclose(*losses, rtol=1e-4)
-    half = metrics_of(train(fabric, "output=half"))
+    half = metrics_of(train(fabric, "output=half", views))
     assert np.allclose(losses[1], [epoch["train/loss"] for epoch in half["train"]["history"]], rtol=5e-3)
 
 

@@ -6,6 +6,8 @@ import glob
 import os
 import sys
 from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -18,6 +20,7 @@ from weakspot.errors import WeakspotError, as_weakspot_error
 if TYPE_CHECKING:
     from omegaconf import DictConfig
 
+    from weakspot.hydra_app import Outcome
     from weakspot.runs import RunFolder
 
 app = typer.Typer(
@@ -71,12 +74,14 @@ def train(context: typer.Context) -> None:
     Example:  weakspot train data.root=mvtec data.subset=hazelnut    (weakspot train --help lists every key)
     """
     from weakspot import hydra_app
+    from weakspot.runs import RunFolder
 
     if set(context.args) & set(hydra_app.HELP_FLAGS):
         return print(hydra_app.help_text("train"))
     done = hydra_app.run("train", _train_task, context.args)
-    if len(done.results) > 1:
-        _summarize(done.results, done.folder)
+    if done.sweep:
+        failures = [asdict(failure) for failure in done.failures]
+        _summarize([RunFolder(folder) for folder in done.folders], done.sweep, failures)
     done.check()
 
 
@@ -154,7 +159,9 @@ def predict(
     output: Annotated[Path | None, typer.Option(help="Folder for the results; default outputs/predict/<time>.")] = None,
     threshold: Annotated[float | None, typer.Option(help="Box threshold instead of the run's own.")] = None,
     overlays: Annotated[bool, typer.Option(help="Write a picture with map and boxes for every image.")] = True,
-    batch_size: Annotated[int, typer.Option(min=1, help="Images in one forward pass.")] = 8,
+    batch_size: Annotated[
+        int | None, typer.Option(min=1, help="Images in one forward pass; default: what suits the device.")
+    ] = None,
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
 ) -> None:
     """Class, confidences and boxes for any number of images, as JSONL, CSV and overlay pictures.
@@ -189,9 +196,11 @@ def predict(
 @app.command()
 def summarize(
     folder: Annotated[Path, typer.Argument(help="Folder with run folders anywhere below it.")] = Path("outputs"),
-    output: Annotated[Path | None, typer.Option(help="Folder for summary.csv and .json; default FOLDER.")] = None,
+    output: Annotated[Path | None, typer.Option(help="Folder for summary.html, .csv, .json; default FOLDER.")] = None,
 ) -> None:
     """Put all runs below a folder into one table: mean and deviation over folds and seeds.
+
+    Where a sweep tried several thresholds over folds, each fold is scored at the one that is best on the others.
 
     Example:  weakspot summarize outputs/seed_table
     """
@@ -243,31 +252,38 @@ def find_sources(source: str) -> list[Path]:
     return found
 
 
-def _train_task(config: DictConfig) -> RunFolder:
+def _train_task(config: DictConfig) -> Outcome:
     from weakspot import pipeline
     from weakspot.config import TrainConfig, typed
+    from weakspot.hydra_app import Outcome
 
-    run = pipeline.train(typed(config, TrainConfig))
+    settings = typed(config, TrainConfig)
+    run = pipeline.train(settings)
     _show(run)
-    return run
+    return Outcome(run.path, run.last_logged(settings.objective))
 
 
-def _evaluate_task(config: DictConfig) -> RunFolder:
+def _evaluate_task(config: DictConfig) -> Outcome:
     from weakspot import pipeline
     from weakspot.config import EvaluateConfig, typed
+    from weakspot.hydra_app import Outcome
 
     run = pipeline.evaluate(typed(config, EvaluateConfig))
     _show(run)
-    return run
+    return Outcome(run.path)
 
 
-def _summarize(runs: list[RunFolder], folder: Path) -> None:
-    from weakspot.report.leaderboard import leaderboard_table, read_rows, write_leaderboard
+def _summarize(runs: list[RunFolder], folder: Path, failures: Sequence[Mapping[str, Any]] = ()) -> None:
+    """Write the leaderboard of `runs` into `folder` and print it; `failures` are the sweep's cells without a run."""
+    from weakspot.report.leaderboard import best_threshold_lines, leaderboard_table, read_rows, write_leaderboard
 
     rows = read_rows(runs)
-    write_leaderboard(folder, rows)
+    write_leaderboard(folder, rows, failures)
     ui.out.print(leaderboard_table(rows))
-    ui.out.print(f"every run: {folder / 'summary.csv'}", soft_wrap=True, highlight=False)
+    for line in best_threshold_lines(rows):
+        ui.out.print(line, markup=False, highlight=False, soft_wrap=True)
+    ui.out.print(f"to look at: {folder / 'summary.html'}", markup=False, highlight=False, soft_wrap=True)
+    ui.out.print(f"every run:  {folder / 'summary.csv'}", markup=False, highlight=False, soft_wrap=True)
 
 
 def _show(run: RunFolder) -> None:

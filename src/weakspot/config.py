@@ -18,6 +18,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from weakspot import __version__
 from weakspot.data.preprocess import Preprocess
+from weakspot.data.views import AUGMENTATIONS
 from weakspot.errors import WeakspotError, did_you_mean
 from weakspot.files import write_text
 
@@ -87,6 +88,7 @@ class TrainerConfig:
     max_epochs: int = 10
     batch_size: int = 10
     stop_at_accuracy: float | None = 0.98
+    augment: str = "none"
     accelerator: str = "auto"
 
 
@@ -112,6 +114,7 @@ class TrainConfig:
     boxes: BoxesConfig = field(default_factory=BoxesConfig)
     trainer: TrainerConfig = field(default_factory=TrainerConfig)
     cache: CacheConfig = field(default_factory=CacheConfig)
+    objective: str = "val/loss"
     reuse: bool = True
     seed: int = 42
     name: str = "default"
@@ -200,7 +203,7 @@ def fit_identity(
 def settings_identity(config: TrainConfig) -> str:
     """Eight hexadecimal digits over every setting but those that runs are repeated over: seeds and folds."""
     values = asdict(config)
-    for key in ("seed", "output", "name", "cache", "reuse"):
+    for key in ("seed", "output", "name", "cache", "reuse", "objective"):
         values.pop(key)
     for section, key in (("split", "seed"), ("split", "fold"), ("data", "root"), ("trainer", "accelerator")):
         values[section].pop(key)
@@ -216,6 +219,11 @@ def check_settings(config: TrainConfig) -> None:
     one_of("heatmap", config.heatmap, ("cam",))
     one_of("refine", config.refine, ("none",))
     one_of("trainer.accelerator", config.trainer.accelerator, ("auto", "cpu", "gpu"))
+    one_of("objective", config.objective, ("val/loss", "val/balanced_accuracy"))
+    one_of("trainer.augment", config.trainer.augment, tuple(AUGMENTATIONS))
+    height, width = image_size(config.data.image_size)
+    if config.trainer.augment == "turns" and height != width:
+        raise WeakspotError(f"trainer.augment=turns needs a square data.image_size, not {height}×{width}; use flips")
     stop = config.trainer.stop_at_accuracy
     for key, value, fine, wanted in (
         ("trainer.batch_size", config.trainer.batch_size, config.trainer.batch_size >= 1, "at least 1"),

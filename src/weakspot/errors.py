@@ -14,10 +14,12 @@ class WeakspotError(Exception):
     """
 
 
-def as_weakspot_error(error: WeakspotError | OSError) -> WeakspotError:
+def as_weakspot_error(error: Exception) -> WeakspotError:
     """The same error as one line for people: an operating system's says what is wrong with which file."""
     if isinstance(error, WeakspotError):
         return error
+    if not isinstance(error, OSError):
+        return WeakspotError(" ".join(f"{type(error).__name__}: {error}".split()))
     named = f": {error.filename}; choose another file or folder" if error.filename else ""
     return WeakspotError(f"{error.strerror or error}{named}")
 

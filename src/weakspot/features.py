@@ -1,8 +1,8 @@
 """Frozen-stem features, computed once per image and kept on disk.
 
 conv1_1–conv4_3 never change, and they are 13.9 of VGG16's 15.3 GMAC at 224 pixels. What they make of an image is
-kept in one small file, named by everything it depends on (image content, preprocessing, stem weights, tap), so that
-epochs, folds, runs and processes share it without locks.
+kept in one small file, named by everything it depends on (image content, how it is seen, preprocessing, stem weights,
+tap), so that epochs, folds, runs and processes share it without locks.
 """
 
 from __future__ import annotations
@@ -11,11 +11,13 @@ import hashlib
 import json
 import os
 import zlib
-from collections.abc import Callable, Sequence
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
-from typing import Literal
+from random import Random
+from typing import Literal, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -23,11 +25,12 @@ import platformdirs
 import torch
 
 from weakspot.data.images import ImageInfo
-from weakspot.data.loading import batched, load_images
+from weakspot.data.loading import Loaded, batched, load_images, stack_pixels
 from weakspot.data.preprocess import Preprocess
+from weakspot.data.views import AS_IS, apply_view
 from weakspot.errors import WeakspotError
 from weakspot.files import atomic_path
-from weakspot.model.network import CamNet
+from weakspot.model.network import FREEZE_POINT, CamNet, inference_batch_size
 from weakspot.model.weights import hash_state
 
 Precision = Literal["float16", "float32"]
@@ -35,9 +38,6 @@ Progress = Callable[[int, int], None]
 
 FEATURES_VERSION = 1
 """Goes up whenever the same image and settings give other features: other decoding, resizing, normalisation."""
-
-FREEZE_POINT = "stem"
-"""The tap at the freeze point: what the trained tail is fed with."""
 
 
 def default_cache_dir() -> Path:
@@ -59,9 +59,11 @@ class FeatureCache:
     max_bytes: int = 20 * 2**30
     precision: Precision = "float16"
 
-    def key(self, image_sha256: str, preprocess: Preprocess, stem_sha256: str, tap: str = FREEZE_POINT) -> str:
+    def key(
+        self, image_sha256: str, preprocess: Preprocess, stem: str, tap: str = FREEZE_POINT, view: str = AS_IS
+    ) -> str:
         """Name (hexadecimal) of everything that the features of an image depend on."""
-        parts = [FEATURES_VERSION, image_sha256, preprocess.to_dict(), stem_sha256, tap, self.precision]
+        parts = [FEATURES_VERSION, image_sha256, preprocess.to_dict(), stem, tap, view, self.precision]
         return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
     def path(self, key: str) -> Path:
@@ -69,7 +71,18 @@ class FeatureCache:
         return self.folder / key[:2] / f"{key}.npy"
 
     def load(self, key: str) -> npt.NDArray[np.float32] | None:
-        """The array under `key` as float32, or None where there is none or it is damaged."""
+        """The array under `key` as float32, or None where there is none or it is damaged (and then removed)."""
+        payload = self._payload(key)
+        if payload is None:
+            return None
+        array: npt.NDArray[np.floating] = np.load(BytesIO(payload), allow_pickle=False)
+        return array.astype(np.float32)
+
+    def check(self, key: str) -> bool:
+        """True where :meth:`load` would find a sound file."""
+        return self._payload(key) is not None
+
+    def _payload(self, key: str) -> bytes | None:
         path = self.path(key)
         try:
             content = path.read_bytes()
@@ -78,9 +91,9 @@ class FeatureCache:
             return None
         payload, checksum = content[:-4], content[-4:]
         if zlib.crc32(payload).to_bytes(4, "little") != checksum:
+            path.unlink(missing_ok=True)
             return None
-        array: npt.NDArray[np.floating] = np.load(BytesIO(payload), allow_pickle=False)
-        return array.astype(np.float32)
+        return payload
 
     def store(self, key: str, array: npt.NDArray[np.float32]) -> None:
         """Write the array under `key`, whole or not at all.
@@ -140,56 +153,91 @@ class FeatureCache:
         return found
 
 
+class Seen(NamedTuple):
+    """An image in one of its :data:`~weakspot.data.views.VIEWS`."""
+
+    image: ImageInfo
+    view: str = AS_IS
+
+
 def feature_keys(
-    network: CamNet, images: Sequence[ImageInfo], preprocess: Preprocess, cache: FeatureCache
+    network: CamNet, items: Sequence[Seen], preprocess: Preprocess, cache: FeatureCache, tap: str = FREEZE_POINT
 ) -> list[str]:
-    """The cache key of every image's stem features, in order, whether they are in the cache or not."""
+    """The cache key of every item's features at a tap, in order, whether they are in the cache or not."""
     # The layers' own description counts too: a pool has no weights and still changes everything.
-    stem_sha256 = hash_state(network.stem.state_dict()) + repr(network.stem)
-    return [cache.key(image.sha256, preprocess, stem_sha256) for image in images]
+    stem = hash_state(network.stem.state_dict()) + repr(network.stem)
+    return [cache.key(item.image.sha256, preprocess, stem, tap, item.view) for item in items]
 
 
 def compute_features(
     network: CamNet,
-    images: Sequence[ImageInfo],
+    items: Sequence[Seen],
     preprocess: Preprocess,
     cache: FeatureCache,
     *,
-    batch_size: int = 16,
+    taps: Sequence[str] = (FREEZE_POINT,),
+    batch_size: int | None = None,
     progress: Progress | None = None,
-) -> list[str]:
-    """Make sure that the stem's features of every image are in the cache; compute those that are not.
+) -> list[list[str]]:
+    """Make sure that the stem's features of every item are in the cache; compute those that are not.
+
+    Several processes may do this at once: they share the work, but for the few images that two of them have in hand
+    at the same moment.
 
     Args:
         network: its stem is run, on whatever device it is.
-        images: files and the hashes of their contents.
+        items: images and how they are seen.
         preprocess: as in training and inference.
         cache: where the features go.
-        batch_size: images in one forward pass.
+        taps: which features; all of them come from one pass.
+        batch_size: images in one forward pass; None for what suits the device.
         progress: called with (done, to do) after each batch.
 
     Returns:
-        The cache key of every image, in order.
+        For each tap the cache key of every item, in order.
 
     Raises:
-        WeakspotError: when an image cannot be read or the cache cannot be written.
+        WeakspotError: for an unknown tap, an image that cannot be read, or a cache that cannot be written.
     """
-    keys = feature_keys(network, images, preprocess, cache)
-    missing = {key: image.path for key, image in zip(keys, images, strict=True) if cache.load(key) is None}
+    keys = [feature_keys(network, items, preprocess, cache, tap) for tap in taps]
+    by_item = dict(zip(zip(*keys, strict=True), items, strict=True))
+    missing = [names for names in by_item if not all(cache.check(name) for name in names)]
+    # Another process that started on the same images should begin elsewhere.
+    start = Random(os.getpid()).randrange(len(missing)) if missing else 0  # noqa: S311 - not for secrets
+    waiting: deque[tuple[str, ...]] = deque()
+    taken = 0
+
+    def still_missing() -> Iterator[Path]:
+        nonlocal taken
+        for names in missing[start:] + missing[:start]:
+            taken += 1
+            if not all(cache.path(name).is_file() for name in names):
+                waiting.append(names)
+                yield by_item[names].image.path
+
     device = next(network.stem.parameters()).device
-    done = 0
-    loaded = load_images(missing.values(), preprocess)
-    for batch in batched(zip(missing, loaded, strict=True), batch_size):
-        for _, item in batch:
-            if item.pixels is None:
-                raise WeakspotError(item.error)
-        pixels = torch.from_numpy(np.stack([item.pixels for _, item in batch if item.pixels is not None]))
-        with torch.inference_mode():
-            features = network.forward_stem(pixels.to(device, memory_format=torch.channels_last))
-        for (key, _), array in zip(batch, features.cpu().contiguous().numpy(), strict=True):
-            cache.store(key, array)
-        done += len(batch)
+    size = batch_size or inference_batch_size(device, preprocess.image_size)
+    for batch in batched(load_images(still_missing(), preprocess), size):
+        names = [waiting.popleft() for _ in batch]
+        features = _run(network, batch, [by_item[n].view for n in names], device, taps)
+        for row, name_of_taps in enumerate(names):
+            for array, name in zip(features, name_of_taps, strict=True):
+                cache.store(name, array[row])
         if progress:
-            progress(done, len(missing))
-    cache.trim(keep=set(keys))
+            progress(taken - len(waiting), len(missing))
+    cache.trim(keep={name for names in by_item for name in names})
     return keys
+
+
+def _run(
+    network: CamNet, batch: Sequence[Loaded], views: Sequence[str], device: torch.device, taps: Sequence[str]
+) -> list[npt.NDArray[np.float32]]:
+    """Features of a batch, an array ``(n, channels, h, w)`` a tap."""
+    pixels = []
+    for item, view in zip(batch, views, strict=True):
+        if item.pixels is None:
+            raise WeakspotError(item.error)
+        pixels.append(apply_view(item.pixels, view))
+    with torch.inference_mode():
+        features = network.forward_taps(torch.from_numpy(stack_pixels(pixels)).to(device), taps)
+    return [features[tap].cpu().contiguous().numpy() for tap in taps]

@@ -2,30 +2,43 @@
 
 from __future__ import annotations
 
-import functools
+import importlib.util
+import json
 import os
 import re
 import sys
 import textwrap
+import traceback
 from collections.abc import Callable, Sequence
+from concurrent.futures import BrokenExecutor
 from dataclasses import dataclass
+from datetime import datetime
+from itertools import chain, count
 from pathlib import Path
-from typing import Any, Generic, TypeVar
+from typing import Any
 
 import hydra
+from hydra.core.config_store import ConfigStore
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.override_parser.types import Override
+from hydra.core.override_parser.types import IntervalSweep, Override
+from hydra.core.plugins import Plugins
 from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from weakspot import ui
 from weakspot.errors import WeakspotError, as_weakspot_error, did_you_mean
+from weakspot.files import write_json
 
-T = TypeVar("T")
-
+OPTUNA = "hydra/sweeper=optuna"
+PLUGINS = {
+    "hydra/launcher=joblib": "hydra_plugins.hydra_joblib_launcher",
+    OPTUNA: "hydra_plugins.hydra_optuna_sweeper",
+}
+SWEEPS = Path("outputs") / "sweeps"
+SWEEP_DIR = "hydra.sweep.dir="
 SWEEP_FLAGS = ("-m", "--multirun")
 HELP_FLAGS = ("-h", "--help")
 SHOW_FLAGS = ("--hydra-help", "-c", "--cfg", "-i", "--info", "--version")
@@ -91,67 +104,191 @@ def _compose(config_name: str, overrides: Sequence[str]) -> DictConfig:
 
 
 @dataclass(frozen=True)
-class Done(Generic[T]):
-    """What came of a command: a result a cell, the folder of Hydra's own files, and what failed in a sweep."""
+class Outcome:
+    """What a command made: a folder, and what a search is to make small or large."""
 
-    results: list[T]
     folder: Path
-    failures: list[WeakspotError]
+    score: float | None = None
+
+
+@dataclass(frozen=True)
+class Failure:
+    """A cell of a sweep that failed: what it was to do, and why it could not."""
+
+    overrides: list[str]
+    error: str
+
+
+@dataclass(frozen=True)
+class Done:
+    """What came of a command.
+
+    Attributes:
+        folders: of the finished cells, in order; one without a sweep.
+        sweep: the sweep's own folder; None without one.
+        failures: cells that failed.
+    """
+
+    folders: list[Path]
+    sweep: Path | None = None
+    failures: Sequence[Failure] = ()
 
     def check(self) -> None:
         """Raise what went wrong, now that the rest has been reported."""
+        for failure in self.failures:
+            ui.error(f"{' '.join(failure.overrides)}: {failure.error}")
         if self.failures:
-            total = len(self.failures) + len(self.results)
+            total = len(self.failures) + len(self.folders)
             raise WeakspotError(
                 f"{len(self.failures)} of {total} cells of the sweep failed, see above; "
                 "the same command again skips the finished ones"
             )
 
 
-def run(config_name: str, task: Callable[[DictConfig], T], arguments: Sequence[str]) -> Done[T]:
+def run(config_name: str, task: Callable[[DictConfig], Outcome], arguments: Sequence[str]) -> Done:
     """Run `task` under Hydra with command-line `arguments`: once, or once a cell of a sweep.
 
-    Returns:
-        What `task` returned for each cell that ran in this process, and the sweep's own folder.
+    A cell that fails does not stop the others. What each cell came to is kept in ``cells/`` in the sweep's folder, as
+    a launcher may run it in another process.
 
     Raises:
-        WeakspotError: for an unknown key, group or choice, and whatever `task` raises.
+        WeakspotError: for an unknown key, group or choice, a missing plugin, a worker that died, and, without a sweep,
+            whatever `task` raises.
     """
     sweeping = bool(set(arguments) & set(SWEEP_FLAGS))
     if sweeping and any(argument.startswith("output=") for argument in arguments):
         raise WeakspotError("output= names one folder and a sweep needs one for every cell; leave it out, or set name=")
-    if not set(arguments) & set(SHOW_FLAGS):
-        _check(config_name, arguments)
-    results: list[T] = []
-    folder: list[Path] = []
-    failures: list[WeakspotError] = []
+    _check_plugins(arguments)
+    if set(arguments) & set(SHOW_FLAGS):
+        _main(config_name, lambda _: None, arguments)
+        return Done([])
+    _check(config_name, arguments)
+    if not sweeping:
+        return Done([_once(config_name, task, arguments).folder])
+    given = [argument for argument in arguments if argument.startswith(SWEEP_DIR)]
+    folder = Path(given[-1].removeprefix(SWEEP_DIR).strip("'\"")) if given else _new_folder(SWEEPS)
+    try:
+        _main(config_name, Cell(task, folder / "cells", os.getpid()), [*arguments, f"{SWEEP_DIR}{folder}"])
+    except BrokenExecutor as error:  # joblib's
+        raise WeakspotError(
+            f"a worker process died ({str(error).splitlines()[0]}); the same command again skips the finished cells"
+        ) from error
+    except ValueError:  # a search without one finished trial has no best one
+        if not any("error" in cell for cell in _cells(folder)):
+            raise
+    cells = _cells(folder)
+    finished = [Path(cell["folder"]) for cell in cells if "folder" in cell]
+    return Done(finished, folder, [Failure(cell["overrides"], cell["error"]) for cell in cells if "error" in cell])
 
-    @functools.wraps(task)
-    def guarded(config: DictConfig) -> None:
-        # A cell that fails must not stop the others of its sweep; Hydra itself would, with a traceback.
-        folder.append(Path(HydraConfig.get().sweep.dir))
+
+def _cells(sweep: Path) -> list[dict[str, Any]]:
+    return [json.loads(path.read_text(encoding="utf-8")) for path in sorted((sweep / "cells").glob("*.json"))]
+
+
+def _once(config_name: str, task: Callable[[DictConfig], Outcome], arguments: Sequence[str]) -> Outcome:
+    """Run without a sweep."""
+    outcomes: list[Outcome] = []
+    errors: list[WeakspotError | OSError] = []
+
+    def kept(config: DictConfig) -> None:
         try:
-            results.append(task(config))
-        except (WeakspotError, OSError) as error:
-            failures.append(as_weakspot_error(error))
-            if sweeping:
-                ui.error(str(failures[-1]))
+            outcomes.append(task(config))
+        except (WeakspotError, OSError) as error:  # Hydra would print a line of its own
+            errors.append(error)
 
-    main = hydra.main(str(conf_dir()), config_name, version_base="1.3")(guarded)
+    _main(config_name, kept, arguments)
+    if errors:
+        raise errors[0]
+    return outcomes[0]
+
+
+@dataclass(frozen=True)
+class Cell:
+    """Runs one cell of a sweep and writes down what came of it.
+
+    Attributes:
+        task: what a cell does.
+        folder: gets ``<number>.json`` a cell.
+        parent: process that the sweep was started in.
+    """
+
+    task: Callable[[DictConfig], Outcome]
+    folder: Path
+    parent: int
+
+    def __call__(self, config: DictConfig) -> float | None:
+        """Run the cell; returns its score.
+
+        Raises:
+            WeakspotError: when the cell failed in a search, which must know; in a plain sweep the others go on.
+        """
+        hydra_config = HydraConfig.get()
+        record: dict[str, Any] = {"overrides": list(hydra_config.overrides.task)}
+        path = self.folder / f"{hydra_config.job.num:06d}.json"
+        if os.getpid() != self.parent:
+            ui.hide_bars()
+        try:
+            outcome = self.task(config)
+        except Exception as error:
+            if not isinstance(error, WeakspotError | OSError):
+                traceback.print_exc()  # our mistake rather than the user's
+            failure = as_weakspot_error(error)
+            ui.error(str(failure))
+            write_json(path, {**record, "error": str(failure)})
+            if hydra_config.runtime.choices["hydra/sweeper"] != "basic":
+                raise failure from error
+            return None
+        write_json(path, {**record, "folder": str(outcome.folder), "score": outcome.score})
+        return outcome.score
+
+
+def _main(config_name: str, task: Callable[[DictConfig], Any], arguments: Sequence[str]) -> None:
+    """Hydra's own entry point."""
+
+    def named(config: DictConfig) -> Any:  # noqa: ANN401 - whatever the task returns
+        return task(config)
+
+    _prefer_own_files()
+    main = hydra.main(str(conf_dir()), config_name, version_base="1.3")(named)
     saved, full = sys.argv, os.environ.get("HYDRA_FULL_ERROR")
     # Hydra shortens tracebacks by itself; ours must reach the one place that prints errors.
     os.environ["HYDRA_FULL_ERROR"] = "1"
     try:
         sys.argv = [f"weakspot {config_name}", *arguments]
         main()
+    except (HydraException, OmegaConfBaseException) as error:
+        raise WeakspotError(_explain(error, config_name, arguments)) from error
     finally:
         sys.argv = saved
         os.environ.pop("HYDRA_FULL_ERROR")
         if full is not None:
             os.environ["HYDRA_FULL_ERROR"] = full
-    if failures and not sweeping:
-        raise failures[0]
-    return Done(results, folder[-1] if folder else Path(), failures)
+
+
+def _prefer_own_files() -> None:
+    """Let ``conf/hydra/*/*.yaml`` stand for the plugins' own defaults; Hydra refuses a name that has both."""
+    Plugins.instance()  # registers them
+    registered = ConfigStore.instance().repo["hydra"]
+    for path in (conf_dir() / "hydra").glob("*/*.yaml"):
+        registered[path.parent.name].pop(path.name, None)
+
+
+def _new_folder(parent: Path) -> Path:
+    """A folder that no other sweep of the same second has."""
+    stamp = datetime.now().strftime("%Y%m%d-%H%M%S")
+    for name in chain([stamp], (f"{stamp}-{number}" for number in count(2))):
+        try:
+            (parent / name).mkdir(parents=True)
+        except FileExistsError:
+            continue
+        return parent / name
+    raise AssertionError
+
+
+def _check_plugins(arguments: Sequence[str]) -> None:
+    for argument in arguments:
+        if argument in PLUGINS and importlib.util.find_spec(PLUGINS[argument]) is None:
+            raise WeakspotError(f"{argument} needs a plugin: pip install 'weakspot[sweep]'")
 
 
 def _check(config_name: str, arguments: Sequence[str]) -> None:
@@ -161,7 +298,12 @@ def _check(config_name: str, arguments: Sequence[str]) -> None:
         parsed = OverridesParser.create().parse_overrides(overrides)
     except HydraException as error:
         raise WeakspotError(_explain(error, config_name, overrides)) from error
-    compose(config_name, [_first_choice(override) for override in parsed if not _is_hydra(override)])
+    config = compose(config_name, [_first_choice(override) for override in parsed if not _is_hydra(override)])
+    if OPTUNA in arguments:
+        if config_name != "train":
+            raise WeakspotError(f"{OPTUNA} searches settings of 'weakspot train' only")
+        if not config.split.val_size:
+            raise WeakspotError(f"{OPTUNA} judges settings by the validation part; set split.val_size=0.2")
 
 
 def _is_hydra(override: Override) -> bool:
@@ -171,6 +313,9 @@ def _is_hydra(override: Override) -> bool:
 def _first_choice(override: Override) -> str:
     if not override.is_sweep_override():
         return str(override.input_line)
+    value = override.value()
+    if isinstance(value, IntervalSweep):
+        return f"{override.key_or_group}={value.start}"
     return f"{override.key_or_group}={next(iter(override.sweep_string_iterator()))}"
 
 

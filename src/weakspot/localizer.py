@@ -11,10 +11,10 @@ import torch
 from PIL import Image
 
 from weakspot.boxes import BoxRule
-from weakspot.data.loading import ImageSource, Loaded, batched, load_images, pictures_in
+from weakspot.data.loading import ImageSource, Loaded, batched, load_images, pictures_in, stack_pixels
 from weakspot.errors import WeakspotError
 from weakspot.model.bundle import BundleMeta, load_bundle
-from weakspot.model.network import CamNet
+from weakspot.model.network import CamNet, inference_batch_size
 from weakspot.predictions import make_prediction
 from weakspot.types import Prediction
 
@@ -57,13 +57,15 @@ class Localizer:
         """
         return cls(*load_bundle(Path(path)), device=device)
 
-    def predict(self, images: ImageSource | Iterable[ImageSource], *, batch_size: int = 8) -> Iterator[Prediction]:
+    def predict(
+        self, images: ImageSource | Iterable[ImageSource], *, batch_size: int | None = None
+    ) -> Iterator[Prediction]:
         """Predict any number of images, in order and in constant memory.
 
         Args:
             images: one image or many: paths, uint8 arrays ``(H, W)``, ``(H, W, 3)`` RGB or ``(H, W, 4)`` RGBA, PIL
                 images; a path may be a folder, which stands for every image in it.
-            batch_size: images in one forward pass.
+            batch_size: images in one forward pass; None for what suits the device.
 
         Yields:
             A prediction an image; one that cannot be read has status ``error`` and a message, and the others go on.
@@ -72,9 +74,15 @@ class Localizer:
             yield prediction
 
     def stream(
-        self, images: ImageSource | Iterable[ImageSource], *, batch_size: int = 8, keep_longest: int | None = None
+        self,
+        images: ImageSource | Iterable[ImageSource],
+        *,
+        batch_size: int | None = None,
+        keep_longest: int | None = None,
     ) -> Iterator[tuple[Prediction, Loaded]]:
         """As :meth:`predict`, with the loaded image beside each prediction (its picture only with `keep_longest`)."""
+        if batch_size is None:
+            batch_size = inference_batch_size(self.device, self.meta.preprocess.image_size)
         if batch_size < 1:
             raise WeakspotError(f"batch_size={batch_size} must be at least 1")
         loaded = load_images(_expand(images), self.meta.preprocess, keep_longest=keep_longest)
@@ -85,7 +93,7 @@ class Localizer:
         arrays = [item.pixels for item in batch if item.pixels is not None]
         results: Iterator[tuple[np.ndarray, np.ndarray]] = iter(())
         if arrays:
-            pixels = torch.from_numpy(np.stack(arrays)).to(self.device, memory_format=torch.channels_last)
+            pixels = torch.from_numpy(stack_pixels(arrays)).to(self.device)
             with torch.inference_mode():
                 output = self.network(pixels)
             results = zip(output.logits.cpu().numpy(), output.maps.cpu().contiguous().numpy(), strict=True)

@@ -7,18 +7,13 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any, cast
-
-import pytorch_lightning as pl
-import torch
+from typing import Any
 
 from weakspot import ui
 from weakspot.config import (
     EvaluateConfig,
     TrainConfig,
-    check_settings,
     fit_identity,
-    image_size,
     read_config,
     run_identity,
     settings_identity,
@@ -26,7 +21,6 @@ from weakspot.config import (
     write_config,
 )
 from weakspot.data.loading import ImageSource
-from weakspot.data.preprocess import Preprocess, PreprocessMode
 from weakspot.data.splits import read_split, write_split
 from weakspot.errors import WeakspotError
 from weakspot.evaluation import Evaluation, evaluate_maps
@@ -34,19 +28,28 @@ from weakspot.files import write_json
 from weakspot.localizer import Localizer
 from weakspot.maps import MapStore
 from weakspot.model.bundle import BundleMeta, find_bundle, read_meta, rewrite_meta
-from weakspot.model.weights import load_weights
+from weakspot.model.network import inference_batch_size
 from weakspot.predictions import prediction_writer, write_predictions
 from weakspot.report.figures import write_figures
 from weakspot.report.overlays import LONGEST_SIDE, UniqueNames, write_overlay
-from weakspot.runs import RunFolder, adopt_fit, find_finished, find_fit, logging_to, open_run, own_test_part
+from weakspot.runs import (
+    RunFolder,
+    adopt_fit,
+    alone,
+    find_finished,
+    find_fit,
+    logging_to,
+    open_run,
+    own_test_part,
+    parent_folder,
+)
 from weakspot.stages import (
+    Plan,
     box_rule,
-    build_network,
     compute_maps,
     fit_and_map,
     image_batches,
-    index_and_split,
-    make_optimizer,
+    make_plan,
     read_and_check,
     thresholds,
 )
@@ -71,52 +74,50 @@ def train(config: TrainConfig) -> RunFolder:
     Raises:
         WeakspotError: for anything the user can mend.
     """
-    rule = box_rule(config.boxes)
-    check_settings(config)
-    if config.trainer.accelerator == "gpu" and not torch.cuda.is_available():
-        raise WeakspotError("trainer.accelerator=gpu: torch sees no GPU here; use trainer.accelerator=cpu")
-    make_optimizer(config.model.optimizer)
-    pl.seed_everything(config.seed, verbose=False)
-    data = index_and_split(config)
-    weights = load_weights(config.model.weights, cast(PreprocessMode | None, config.model.preprocess))
-    ui.err.print(f"weights: {weights.origin}", style="dim", highlight=False)
-    preprocess = Preprocess(image_size(config.data.image_size), weights.preprocess)
-    network = build_network(config, len(data.classes), weights)
-    fit_hash = fit_identity(config, preprocess, data.data_hash, data.split_hash, weights.sha256)
+    plan = make_plan(config)
+    data = plan.data
+    fit_hash = fit_identity(config, plan.preprocess, data.data_hash, data.split_hash, plan.weights.sha256)
     run_hash = run_identity(config, fit_hash, data.truth_hash)
-    finished = find_finished(config, run_hash) if config.reuse and config.output is None else None
-    if finished:
-        ui.err.print(f"nothing to do: {finished.path} is the same run (reuse=false trains again)", style="dim")
-        return finished
-    run = open_run(config, run_hash)
-    with logging_to(run.log):
-        log.info("pre-trained weights: %s", weights.origin)
-        config.data.root = str(data.root.resolve())
-        write_config(run.config, config)
-        write_split(run.split, data.samples, data.parts, data.root)
-        run.update_identity(
-            run=run_hash,
-            fit=fit_hash,
-            data=data.data_hash,
-            truth=data.truth_hash,
-            split=data.split_hash,
-            identical_across_parts=data.identical_across_parts,
-            seen=sorted(info.sha256 for info, part in zip(data.infos, data.parts, strict=True) if part != "test"),
-        )
-        donor = find_fit(fit_hash, run) if config.reuse else None
-        if donor:
-            log.info("model and maps taken over from %s", donor.path)
-            ui.err.print(f"same data, split and settings as {donor.path}: its model is taken over", style="dim")
-            adopt_fit(run, donor)
-        else:
-            if run.metrics.is_file():  # reuse=false in the folder of a finished run: from the start
-                run.checkpoint.unlink(missing_ok=True)
-            fit_and_map(config, data, network, preprocess, weights, rule, run)
-        store, samples = own_test_part(run)
-        meta = replace(read_meta(run.bundle), boxes=rule, thresholds=thresholds(rule, len(data.classes)))
-        rewrite_meta(run.bundle, meta)
-        write_results(run, config, store, samples, meta, run.read_identity(), data.parts)
+    with alone(parent_folder(config), run_hash):
+        finished = find_finished(config, run_hash) if config.reuse and config.output is None else None
+        if finished:
+            ui.err.print(f"nothing to do: {finished.path} is the same run (reuse=false trains again)", style="dim")
+            return finished
+        run = open_run(config, run_hash)
+        with logging_to(run.log):
+            log.info("pre-trained weights: %s", plan.weights.origin)
+            config.data.root = str(data.root.resolve())
+            write_config(run.config, config)
+            write_split(run.split, data.samples, data.parts, data.root)
+            run.update_identity(
+                run=run_hash,
+                fit=fit_hash,
+                data=data.data_hash,
+                truth=data.truth_hash,
+                split=data.split_hash,
+                identical_across_parts=data.identical_across_parts,
+                seen=sorted(info.sha256 for info, part in zip(data.infos, data.parts, strict=True) if part != "test"),
+            )
+            with alone(parent_folder(config), fit_hash):
+                _fit_or_adopt(plan, run, fit_hash)
+            store, samples = own_test_part(run)
+            meta = replace(read_meta(run.bundle), boxes=plan.rule, thresholds=thresholds(plan.rule, len(data.classes)))
+            rewrite_meta(run.bundle, meta)
+            write_results(run, config, store, samples, meta, run.read_identity(), data.parts)
     return run
+
+
+def _fit_or_adopt(plan: Plan, run: RunFolder, fit_hash: str) -> None:
+    """Give the run a model and maps: those of a finished run with the same data, split and settings, or new ones."""
+    donor = find_fit(fit_hash, run) if plan.config.reuse else None
+    if donor:
+        log.info("model and maps taken over from %s", donor.path)
+        ui.err.print(f"same data, split and settings as {donor.path}: its model is taken over", style="dim")
+        adopt_fit(run, donor)
+        return
+    if run.metrics.is_file():  # reuse=false in the folder of a finished run: from the start
+        run.checkpoint.unlink(missing_ok=True)
+    fit_and_map(plan, run)
 
 
 def evaluate(config: EvaluateConfig) -> RunFolder:
@@ -172,7 +173,12 @@ def evaluate(config: EvaluateConfig) -> RunFolder:
 
 
 def predict(
-    localizer: Localizer, images: Iterable[ImageSource], output: Path, *, overlays: bool = True, batch_size: int = 8
+    localizer: Localizer,
+    images: Iterable[ImageSource],
+    output: Path,
+    *,
+    overlays: bool = True,
+    batch_size: int | None = None,
 ) -> Iterator[Prediction]:
     """Predict images and write ``predictions.jsonl``, ``predictions.csv`` and ``overlays/`` as they come.
 
@@ -181,7 +187,7 @@ def predict(
         images: files, or whatever :meth:`Localizer.predict` takes.
         output: folder for the results; made if missing.
         overlays: write a picture with map and boxes for every image.
-        batch_size: images in one forward pass.
+        batch_size: images in one forward pass; None for what suits the device.
 
     Yields:
         Every prediction after it was written; the files get their names when the iterator is exhausted.
@@ -272,7 +278,8 @@ def _other_images(run: RunFolder, config: TrainConfig, identity: dict[str, Any])
     localizer = Localizer.load(run.path)
     paths = [sample.path for sample in indexed.samples]
     sizes = [(info.height, info.width) for info in indexed.infos]
-    batches = image_batches(paths, localizer.meta.preprocess)
+    preprocess = localizer.meta.preprocess
+    batches = image_batches(paths, preprocess, inference_batch_size(localizer.device, preprocess.image_size))
     return compute_maps(localizer.network, batches, paths, sizes, on_features=False), indexed.samples
 
 

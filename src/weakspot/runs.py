@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import logging
 import os
 import shutil
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -13,6 +15,9 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from filelock import FileLock, Timeout
+
+from weakspot import ui
 from weakspot.config import TrainConfig, read_config
 from weakspot.data.splits import read_split
 from weakspot.errors import WeakspotError
@@ -94,6 +99,12 @@ class RunFolder:
             return {}
         return content if isinstance(content, dict) else {}
 
+    def last_logged(self, name: str) -> float | None:
+        """What the last epoch of training logged under `name`; None where it logged no such thing."""
+        history = (self.read_identity().get("train") or {}).get("history") or [{}]
+        value = history[-1].get(name)
+        return None if value is None else float(value)
+
     def update_identity(self, **values: Any) -> None:  # noqa: ANN401 - anything that JSON can hold
         """Add to ``run.json``."""
         write_json(self.identity, self.read_identity() | values)
@@ -115,7 +126,7 @@ def open_run(config: TrainConfig, run_hash: str) -> RunFolder:
         if other and folder.read_identity().get("run") != run_hash:
             raise WeakspotError(f"output={folder.path} already holds something else; choose another folder")
     else:
-        parent = _parent(config)
+        parent = parent_folder(config)
         unfinished = [RunFolder(path) for path in sorted(parent.glob(f"*-{run_hash}"))]
         unfinished = [run for run in unfinished if run.read_identity() and not run.metrics.is_file()]
         stamp = datetime.now().strftime("%Y%m%d-%H%M%S")
@@ -129,13 +140,16 @@ def open_run(config: TrainConfig, run_hash: str) -> RunFolder:
 
 def find_finished(config: TrainConfig, run_hash: str) -> RunFolder | None:
     """The newest finished run of the same identity among the folders this run would be made in; None without one."""
-    runs = [RunFolder(path) for path in sorted(_parent(config).glob(f"*-{run_hash}"))]
+    runs = [RunFolder(path) for path in sorted(parent_folder(config).glob(f"*-{run_hash}"))]
     finished = (run for run in reversed(runs) if run.fitted and run.metrics.is_file())
     # A run that was evaluated in place with another rule keeps its name but is another run.
     return next((run for run in finished if run.read_identity().get("run") == run_hash), None)
 
 
-def _parent(config: TrainConfig) -> Path:
+def parent_folder(config: TrainConfig) -> Path:
+    """The folder that the run's own folder is in."""
+    if config.output is not None:
+        return Path(config.output).parent
     return OUTPUTS / config.name / (config.data.subset or Path(config.data.root or "data").resolve().name)
 
 
@@ -166,6 +180,31 @@ def adopt_fit(run: RunFolder, donor: RunFolder) -> None:
     run.update_identity(train=donor.read_identity().get("train"), fitted_by=str(donor.path))
     with atomic_path(run.bundle / META_FILE) as temporary:  # last: a bundle with one is whole
         shutil.copyfile(donor.bundle / META_FILE, temporary)
+
+
+@contextmanager
+def alone(folder: Path, identity: str) -> Iterator[None]:
+    """Wait until no other process of this user on this machine does the same thing, and keep others waiting meanwhile.
+
+    A process that dies, however it dies, lets go.
+
+    Args:
+        folder: where the thing is done.
+        identity: hash of what is done.
+    """
+    name = hashlib.sha256(f"{folder.resolve()} {identity}".encode(errors="surrogateescape")).hexdigest()[:24]
+    locks = Path(tempfile.gettempdir()) / f"weakspot-{getattr(os, 'getuid', int)()}"
+    locks.mkdir(mode=0o700, exist_ok=True)
+    lock = FileLock(locks / f"{name}.lock")
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        ui.err.print(f"another process works on {identity}; waiting for it", style="dim")
+        lock.acquire()
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def own_test_part(run: RunFolder) -> tuple[MapStore, list[Sample]]:

@@ -5,35 +5,46 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any, cast
 
 import hydra.utils
 import numpy as np
+import pytorch_lightning as pl
 import torch
 from hydra.errors import HydraException
 from torch import Tensor
+from torch.utils.data import DataLoader
 
 from weakspot import ui
 from weakspot.boxes import BoxRule
-from weakspot.config import BoxesConfig, TrainConfig, one_of
+from weakspot.config import BoxesConfig, TrainConfig, check_settings, image_size, one_of
 from weakspot.data.datamodule import DataModule, FeatureDataset, ImageDataset
 from weakspot.data.images import ImageInfo, inspect_images
-from weakspot.data.loading import batched, load_images
-from weakspot.data.preprocess import Preprocess
+from weakspot.data.loading import batched, load_images, stack_pixels
+from weakspot.data.preprocess import Preprocess, PreprocessMode
 from weakspot.data.readers import class_names, read_samples, target_of
 from weakspot.data.splits import split_hash, split_samples
 from weakspot.data.summary import summarize
+from weakspot.data.views import AS_IS, AUGMENTATIONS
 from weakspot.errors import WeakspotError
-from weakspot.features import FeatureCache, Precision, compute_features, default_cache_dir, feature_keys
+from weakspot.features import (
+    FeatureCache,
+    Precision,
+    Seen,
+    compute_features,
+    default_cache_dir,
+    feature_keys,
+)
 from weakspot.maps import MapStore
 from weakspot.model.bundle import BundleMeta, save_bundle
 from weakspot.model.fit import estimate_minutes, fit
 from weakspot.model.module import ClassifierModule, OptimizerFactory, class_weights
-from weakspot.model.network import CamNet
-from weakspot.model.weights import Weights
+from weakspot.model.network import CamNet, inference_batch_size
+from weakspot.model.weights import Weights, load_weights
 from weakspot.runs import RunFolder
-from weakspot.types import Part, Sample, Size, Task
+from weakspot.types import PARTS, Part, Sample, Size, Task
 
 
 @dataclass(frozen=True)
@@ -149,6 +160,46 @@ def index_and_split(config: TrainConfig) -> Data:
     return data
 
 
+@dataclass(frozen=True)
+class Plan:
+    """A training run whose settings, data and network were found sound.
+
+    Attributes:
+        config: what ``conf/train.yaml`` and its groups compose to.
+        data: the data set and its split.
+        weights: pre-trained convolutions.
+        preprocess: from an image to the network's input.
+        network: with `weights` and a fresh dense layer.
+        rule: from evidence to boxes.
+    """
+
+    config: TrainConfig
+    data: Data
+    weights: Weights
+    preprocess: Preprocess
+    network: CamNet
+    rule: BoxRule
+
+
+def make_plan(config: TrainConfig) -> Plan:
+    """Check the settings, read the data, load the weights, and seed the random numbers.
+
+    Raises:
+        WeakspotError: for anything the user can mend.
+    """
+    rule = box_rule(config.boxes)
+    check_settings(config)
+    if config.trainer.accelerator == "gpu" and not torch.cuda.is_available():
+        raise WeakspotError("trainer.accelerator=gpu: torch sees no GPU here; use trainer.accelerator=cpu")
+    make_optimizer(config.model.optimizer)
+    pl.seed_everything(config.seed, verbose=False)
+    data = index_and_split(config)
+    weights = load_weights(config.model.weights, cast(PreprocessMode | None, config.model.preprocess))
+    ui.err.print(f"weights: {weights.origin}", style="dim", highlight=False)
+    preprocess = Preprocess(image_size(config.data.image_size), weights.preprocess)
+    return Plan(config, data, weights, preprocess, build_network(config, len(data.classes), weights), rule)
+
+
 def build_network(config: TrainConfig, classes: int, weights: Weights) -> CamNet:
     """The network with its pre-trained convolutions and a fresh dense layer.
 
@@ -167,23 +218,15 @@ def build_network(config: TrainConfig, classes: int, weights: Weights) -> CamNet
     return network.to(memory_format=torch.channels_last)
 
 
-def fit_and_map(
-    config: TrainConfig,
-    data: Data,
-    network: CamNet,
-    preprocess: Preprocess,
-    weights: Weights,
-    rule: BoxRule,
-    run: RunFolder,
-) -> None:
+def fit_and_map(plan: Plan, run: RunFolder) -> None:
     """Compute stem features, fit, and save the bundle and the test part's maps in the run folder."""
+    config, data, network, preprocess = plan.config, plan.data, plan.network, plan.preprocess
     cache = feature_cache(config)
     device = "cuda" if torch.cuda.is_available() and config.trainer.accelerator != "cpu" else "cpu"
     network.to(device)
-    announce(config, data, network, preprocess, cache)
-    keys = stem_features(network, data.infos, preprocess, cache) if cache else []
-    datasets = {part: _dataset(data, part, preprocess, cache, keys) for part in ("train", "val")}
-    loaders = DataModule(datasets["train"], datasets["val"], config.trainer.batch_size, config.seed)
+    parts = _datasets(plan, cache)
+    views = len(AUGMENTATIONS[config.trainer.augment])
+    loaders = DataModule(parts["train"], parts["val"], config.trainer.batch_size, config.seed, views)
     train_targets = [data.targets[i] for i in data.where("train")]
     module = ClassifierModule(
         network,
@@ -193,21 +236,48 @@ def fit_and_map(
     )
     summary = fit(module, loaders, config.trainer, run.path)
     run.update_identity(train={"images": len(train_targets), **asdict(summary)})
-    save_bundle(run.bundle, network, _meta(config, data, preprocess, weights, rule))
+    save_bundle(run.bundle, network, _meta(plan))
     network.eval().to(device)  # Lightning leaves it on the CPU
-    test = data.where("test")
-    paths, sizes = [data.samples[i].path for i in test], [(data.infos[i].height, data.infos[i].width) for i in test]
-    feed = _feature_batches(cache, [keys[i] for i in test]) if cache else image_batches(paths, preprocess)
-    compute_maps(network, feed, paths, sizes, on_features=cache is not None).save(run.maps)
+    test = [data.infos[i] for i in data.where("test")]
+    paths, sizes = [image.path for image in test], [(image.height, image.width) for image in test]
+    size = inference_batch_size(torch.device(device), preprocess.image_size)
+    batches = (inputs for inputs, _ in DataLoader(parts["test"], size))
+    compute_maps(network, batches, paths, sizes, on_features=cache is not None).save(run.maps)
+
+
+def _datasets(plan: Plan, cache: FeatureCache | None) -> dict[Part, FeatureDataset | ImageDataset]:
+    """Each part as stem features (computed now, once) or as images; the training part in all its views."""
+    config, data, network, preprocess = plan.config, plan.data, plan.network, plan.preprocess
+    views = {"train": AUGMENTATIONS[config.trainer.augment], "val": (AS_IS,), "test": (AS_IS,)}
+    items = {part: [Seen(data.infos[i], view) for i in data.where(part) for view in views[part]] for part in PARTS}
+    targets = {part: [data.targets[i] for i in data.where(part) for _ in views[part]] for part in PARTS}
+    every = [item for part in PARTS for item in items[part]]
+    announce(config, len(data.where("train")), every, network, preprocess, cache)
+    if cache is None:
+        return {
+            part: ImageDataset([(item.image.path, item.view) for item in items[part]], preprocess, targets[part])
+            for part in PARTS
+        }
+    with ui.progress_bar("frozen layers, once per image") as progress:
+        keys = iter(compute_features(network, every, preprocess, cache, progress=progress)[0])
+    return {part: FeatureDataset(cache, list(islice(keys, len(items[part]))), targets[part]) for part in PARTS}
 
 
 def announce(
-    config: TrainConfig, data: Data, network: CamNet, preprocess: Preprocess, cache: FeatureCache | None
+    config: TrainConfig,
+    images: int,
+    items: Sequence[Seen],
+    network: CamNet,
+    preprocess: Preprocess,
+    cache: FeatureCache | None,
 ) -> None:
-    """Say what will be done and about how long it takes if no epoch is spared."""
-    images, epochs = len(data.where("train")), config.trainer.max_epochs
+    """Say what will be done to `images` training images, and about how long it takes if no epoch is spared.
+
+    With a cache, what is missing of `items` is computed first.
+    """
+    epochs = config.trainer.max_epochs
     if cache:
-        keys = feature_keys(network, data.infos, preprocess, cache)
+        keys = feature_keys(network, items, preprocess, cache)
         stem_images = sum(not cache.path(key).is_file() for key in keys)
     else:
         stem_images = images * epochs
@@ -236,14 +306,6 @@ def feature_cache(config: TrainConfig) -> FeatureCache | None:
     return FeatureCache(folder, int(config.cache.max_gb * 2**30), cast(Precision, config.cache.precision))
 
 
-def stem_features(
-    network: CamNet, infos: Sequence[ImageInfo], preprocess: Preprocess, cache: FeatureCache
-) -> list[str]:
-    """Cache keys of every image's stem features, computing what is missing behind a progress bar."""
-    with ui.progress_bar("frozen layers, once per image") as progress:
-        return compute_features(network, infos, preprocess, cache, progress=progress)
-
-
 def compute_maps(
     network: CamNet, batches: Iterable[Tensor], paths: Sequence[Path], sizes: Sequence[Size], *, on_features: bool
 ) -> MapStore:
@@ -259,8 +321,8 @@ def compute_maps(
     return MapStore(paths, np.array(sizes, dtype=np.int64), np.concatenate(logits), np.concatenate(maps), bias)
 
 
-def image_batches(paths: Sequence[Path], preprocess: Preprocess, batch_size: int = 16) -> Iterator[Tensor]:
-    """Preprocessed images ``(n, 3, H, W)``.
+def image_batches(paths: Sequence[Path], preprocess: Preprocess, batch_size: int) -> Iterator[Tensor]:
+    """Preprocessed images ``(n, 3, H, W)``, decoded ahead.
 
     Raises:
         WeakspotError: when one cannot be read.
@@ -269,34 +331,19 @@ def image_batches(paths: Sequence[Path], preprocess: Preprocess, batch_size: int
         for item in batch:
             if item.pixels is None:
                 raise WeakspotError(item.error)
-        yield torch.from_numpy(np.stack([item.pixels for item in batch if item.pixels is not None]))
+        yield torch.from_numpy(stack_pixels([item.pixels for item in batch if item.pixels is not None]))
 
 
-def _feature_batches(cache: FeatureCache, keys: Sequence[str], batch_size: int = 16) -> Iterator[Tensor]:
-    rows = FeatureDataset(cache, keys, [0] * len(keys))
-    for batch in batched(range(len(keys)), batch_size):
-        yield torch.stack([rows[i][0] for i in batch])
-
-
-def _dataset(
-    data: Data, part: Part, preprocess: Preprocess, cache: FeatureCache | None, keys: Sequence[str]
-) -> FeatureDataset | ImageDataset:
-    where = data.where(part)
-    targets = [data.targets[i] for i in where]
-    if cache:
-        return FeatureDataset(cache, [keys[i] for i in where], targets)
-    return ImageDataset([data.samples[i].path for i in where], preprocess, targets)
-
-
-def _meta(config: TrainConfig, data: Data, preprocess: Preprocess, weights: Weights, rule: BoxRule) -> BundleMeta:
+def _meta(plan: Plan) -> BundleMeta:
+    data = plan.data
     return BundleMeta(
         classes=data.classes,
-        preprocess=preprocess,
-        backbone=config.model.backbone,
-        outputs=config.model.outputs,
-        boxes=rule,
-        thresholds=thresholds(rule, len(data.classes)),
-        weights={"origin": weights.origin, "sha256": weights.sha256},
+        preprocess=plan.preprocess,
+        backbone=plan.config.model.backbone,
+        outputs=plan.config.model.outputs,
+        boxes=plan.rule,
+        thresholds=thresholds(plan.rule, len(data.classes)),
+        weights={"origin": plan.weights.origin, "sha256": plan.weights.sha256},
         split_hash=data.split_hash,
         data_hash=data.data_hash,
     )

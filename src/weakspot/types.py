@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -30,6 +30,7 @@ Size = tuple[int, int]
 """``(height, width)`` in pixels."""
 
 Part = Literal["train", "val", "test"]
+PARTS: Final[tuple[Part, ...]] = ("train", "val", "test")
 Task = Literal["binary", "multiclass"]
 
 

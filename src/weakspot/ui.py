@@ -15,6 +15,20 @@ err = Console(stderr=True)
 """Progress, remarks and errors, on standard error."""
 
 
+_bars = True
+
+
+def hide_bars() -> None:
+    """No bars and spinners from now on: several processes would draw over each other."""
+    global _bars
+    _bars = False
+
+
+def bars_shown() -> bool:
+    """Whether there is a terminal, and it is ours alone."""
+    return _bars and err.is_terminal
+
+
 def error(message: str) -> None:
     """Print one red line on standard error, whatever characters are in it."""
     err.print(f"error: {message}", style="bold red", markup=False, highlight=False, soft_wrap=True)
@@ -23,7 +37,7 @@ def error(message: str) -> None:
 @contextmanager
 def status(text: str) -> Iterator[None]:
     """Show a spinner while the block runs, on a terminal only."""
-    with err.status(text) if err.is_terminal else nullcontext():
+    with err.status(text) if bars_shown() else nullcontext():
         yield
 
 
@@ -34,7 +48,7 @@ def progress_bar(description: str, total: int | None = None) -> Iterator[Callabl
         TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(),
         TextColumn("left"), TimeRemainingColumn(),
     )  # fmt: skip
-    with Progress(*columns, console=err, transient=True, disable=not err.is_terminal) as progress:
+    with Progress(*columns, console=err, transient=True, disable=not bars_shown()) as progress:
         task = progress.add_task(description, total=total)
 
         def update(done: int, total: int) -> None:

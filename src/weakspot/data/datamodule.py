@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import pytorch_lightning as pl
 import torch
 from torch import Tensor
@@ -13,6 +14,7 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 
 from weakspot.data.images import read_image
 from weakspot.data.preprocess import Preprocess
+from weakspot.data.views import apply_view
 from weakspot.errors import WeakspotError
 from weakspot.features import FeatureCache
 
@@ -42,35 +44,45 @@ class FeatureDataset(Dataset[Item]):
 
 @dataclass
 class ImageDataset(Dataset[Item]):
-    """Preprocessed images ``(3, H, W)`` with class indices."""
+    """Preprocessed images ``(3, H, W)``, each in one of its views, with class indices."""
 
-    paths: Sequence[Path]
+    items: Sequence[tuple[Path, str]]
     preprocess: Preprocess
     targets: Sequence[int]
 
     def __len__(self) -> int:
-        return len(self.paths)
+        return len(self.items)
 
     def __getitem__(self, index: int) -> Item:
-        return torch.from_numpy(self.preprocess(read_image(self.paths[index]))), self.targets[index]
+        path, view = self.items[index]
+        pixels = apply_view(self.preprocess(read_image(path)), view)
+        return torch.from_numpy(np.ascontiguousarray(pixels)), self.targets[index]
 
 
 class EpochShuffle(Sampler[int]):
-    """A permutation that depends on seed and epoch alone, so that a resumed run sees the orders it would have seen."""
+    """A permutation that depends on seed and epoch alone, so that a resumed run sees the orders it would have seen.
 
-    def __init__(self, length: int, seed: int) -> None:
-        self.length, self.seed, self.epoch = length, seed, 0
+    Args:
+        images: how many there are.
+        seed: of the order.
+        views: how many items of the data set, one after the other, are the same image; each epoch draws one of them.
+    """
+
+    def __init__(self, images: int, seed: int, views: int = 1) -> None:
+        self.images, self.seed, self.views, self.epoch = images, seed, views, 0
 
     def set_epoch(self, epoch: int) -> None:
         """Called by Lightning before each epoch."""
         self.epoch = epoch
 
     def __len__(self) -> int:
-        return self.length
+        return self.images
 
     def __iter__(self) -> Iterator[int]:
         generator = torch.Generator().manual_seed(self.seed * 100_003 + self.epoch)
-        return iter(torch.randperm(self.length, generator=generator).tolist())
+        order = torch.randperm(self.images, generator=generator)
+        drawn = torch.randint(self.views, (self.images,), generator=generator)
+        return iter((order * self.views + drawn).tolist())
 
 
 class DataModule(pl.LightningDataModule):
@@ -81,15 +93,17 @@ class DataModule(pl.LightningDataModule):
         val: validation part; may be empty.
         batch_size: images in a batch.
         seed: of the order.
+        views: how many items of `train`, one after the other, are the same image.
     """
 
-    def __init__(self, train: Dataset[Item], val: Dataset[Item], batch_size: int, seed: int) -> None:
+    def __init__(self, train: Dataset[Item], val: Dataset[Item], batch_size: int, seed: int, views: int = 1) -> None:
         super().__init__()
-        self.train, self.val, self.batch_size, self.seed = train, val, batch_size, seed
+        self.train, self.val, self.batch_size = train, val, batch_size
+        self.order = EpochShuffle(len(train) // views, seed, views)  # type: ignore[arg-type]
 
     def train_dataloader(self) -> DataLoader[Item]:
         """Batches of the training part, in another order each epoch."""
-        return DataLoader(self.train, self.batch_size, sampler=EpochShuffle(len(self.train), self.seed))  # type: ignore[arg-type]
+        return DataLoader(self.train, self.batch_size, sampler=self.order)
 
     def val_dataloader(self) -> DataLoader[Item] | list[DataLoader[Item]]:
         """Batches of the validation part; no loader at all where it is empty."""

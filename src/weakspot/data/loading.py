@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import islice
@@ -33,7 +33,7 @@ class Loaded:
     Attributes:
         name: the file, or ``array-<n>`` for the n-th image that came without one.
         size: ``(height, width)`` of the original image.
-        pixels: float32 ``(3, h, w)``, preprocessed; None on error.
+        pixels: float32 ``(3, h, w)``, preprocessed, channels last in memory; None on error.
         image: the picture, shrunk to the longest side that was asked for; None where none was.
         error: empty, or one line.
     """
@@ -108,6 +108,11 @@ def as_rgb(source: ImageSource) -> ImageArray:
     if array.shape[2] != 3:
         raise WeakspotError(f"an array of shape {array.shape} is not an image; give (H, W), (H, W, 3) or (H, W, 4)")
     return array
+
+
+def stack_pixels(images: Sequence[npt.NDArray[np.float32]]) -> npt.NDArray[np.float32]:
+    """Stack preprocessed images ``(3, H, W)`` to ``(n, 3, H, W)``, in memory channels last whatever they were."""
+    return np.stack([image.transpose(1, 2, 0) for image in images]).transpose(0, 3, 1, 2)
 
 
 def batched(items: Iterable[T], size: int) -> Iterator[list[T]]:

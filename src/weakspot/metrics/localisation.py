@@ -14,7 +14,6 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from sklearn.metrics import auc, roc_curve
 
 from weakspot.boxes import label_regions, scale_min_max, upsample
 from weakspot.errors import WeakspotError
@@ -211,7 +210,7 @@ def pixel_metrics(pairs: Iterable[tuple[FloatArray, BoolArray]], *, longest_side
 
     To bound memory, each image is compared on a grid of its own: the original size, scaled so that the longer side is
     at most `longest_side`. Evidence is resized bilinearly, the mask to its nearest pixel. A hundred images of 512×512
-    take about 1.7 GB and 10 s, a `longest_side` of 256 a quarter. No interval: pixels of an image are not independent.
+    take about 0.5 GB and 1 s, a `longest_side` of 256 a quarter. No interval: pixels of an image are not independent.
 
     Args:
         pairs: for each image, evidence ``(h, w)``, comparable between images, and mask ``(height, width)``, non-zero =
@@ -279,11 +278,18 @@ def _nearest(mask: BoolArray, size: Size) -> BoolArray:
 
 
 def _curve_areas(truth: BoolArray, scores: FloatArray) -> tuple[float, float]:
-    """AUROC and average precision from one curve: scikit-learn's two functions would sort millions of pixels twice."""
-    false_rate, true_rate, _ = roc_curve(truth, scores, drop_intermediate=False)
-    hits, misses = true_rate * truth.sum(), false_rate * (~truth).sum()
-    precision = hits[1:] / (hits[1:] + misses[1:])
-    return float(auc(false_rate, true_rate)), float((np.diff(true_rate) * precision).sum())
+    """AUROC and average precision of millions of pixels, as scikit-learn defines them.
+
+    Both are sums over the few defect pixels, so only the values of the others are sorted, without their positions;
+    scikit-learn's two functions would sort everything with its position, twice.
+    """
+    values, counts = np.unique(scores[truth], return_counts=True)
+    others = np.sort(scores[~truth])
+    below, up_to = (np.searchsorted(others, values, side) for side in ("left", "right"))
+    hits = np.cumsum(counts[::-1])[::-1]  # defect pixels at or above each value
+    precision = hits / (hits + len(others) - below)
+    area = (counts * (below + up_to) / 2).sum() / (counts.sum() * len(others))
+    return float(area), float((counts * precision).sum() / counts.sum())
 
 
 def _percent(level: float) -> int:

@@ -16,6 +16,7 @@ from pytorch_lightning.callbacks import Callback, EarlyStopping, ModelCheckpoint
 from pytorch_lightning.loggers import CSVLogger, TensorBoardLogger
 from pytorch_lightning.utilities.exceptions import MisconfigurationException  # type: ignore[attr-defined]
 
+from weakspot import ui
 from weakspot.config import TrainerConfig
 from weakspot.data.datamodule import DataModule
 from weakspot.errors import WeakspotError
@@ -160,8 +161,9 @@ def _trainer(settings: TrainerConfig, folder: Path, history: History) -> pl.Trai
             save_on_train_epoch_end=True,
         ),
         history,
-        _ProgressBar(leave=True),
     ]  # fmt: skip
+    if ui.bars_shown():
+        callbacks.append(_ProgressBar(leave=True))
     if settings.stop_at_accuracy is not None:
         callbacks.append(
             EarlyStopping(
@@ -180,6 +182,7 @@ def _trainer(settings: TrainerConfig, folder: Path, history: History) -> pl.Trai
             logger=[CSVLogger(folder, "logs", "csv"), TensorBoardLogger(folder, "logs", "tensorboard")],
             num_sanity_val_steps=0,
             log_every_n_steps=1,
+            enable_progress_bar=ui.bars_shown(),
             enable_model_summary=False,
         )
     except (ValueError, RuntimeError, MisconfigurationException) as error:

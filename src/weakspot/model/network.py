@@ -8,8 +8,8 @@ dense layer are linear, so the mean of that map plus the bias *is* the logit: th
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 import torch
@@ -18,6 +18,10 @@ from torch.nn import functional
 from torchvision.models import vgg
 
 from weakspot.errors import WeakspotError, did_you_mean
+from weakspot.types import Size
+
+FREEZE_POINT = "stem"
+"""The tap at the freeze point: what the trained tail is fed with."""
 
 
 class CamOutput(NamedTuple):
@@ -41,18 +45,21 @@ class Backbone:
         tail: the trained part, ending in a ReLU with no pooling after it.
         channels: channels of the tail's output.
         smallest: smallest image side (pixels) that leaves at least one map cell.
+        taps: finer features inside the stem by name: how many of its layers come before each. The next layer must not
+            work in place.
     """
 
     stem: nn.Sequential
     tail: nn.Sequential
     channels: int
     smallest: int
+    taps: Mapping[str, int] = field(default_factory=dict)
 
 
 def vgg16() -> Backbone:
     """VGG16 (Simonyan & Zisserman, 2015), frozen up to conv4_3 and its pool; without the pool after conv5_3.
 
-    Layer names follow ``torchvision.models.vgg16().features``: stem 0…23, tail 24…29.
+    Layer names follow ``torchvision.models.vgg16().features``: stem 0…23, tail 24…29. Taps are after the ReLU.
     """
     layers = vgg.make_layers(vgg.cfgs["D"], batch_norm=False)
     for layer in layers:
@@ -60,7 +67,8 @@ def vgg16() -> Backbone:
             nn.init.kaiming_normal_(layer.weight, mode="fan_out", nonlinearity="relu")
             if layer.bias is not None:
                 nn.init.zeros_(layer.bias)
-    return Backbone(stem=layers[:24], tail=layers[24:30], channels=512, smallest=16)
+    taps = {"conv1_2": 4, "conv2_2": 9, "conv3_3": 16, "conv4_3": 23}
+    return Backbone(stem=layers[:24], tail=layers[24:30], channels=512, smallest=16, taps=taps)
 
 
 BACKBONES: dict[str, Callable[[], Backbone]] = {"vgg16": vgg16}
@@ -96,6 +104,7 @@ class CamNet(nn.Module):
         self.stem, self.tail = parts.stem, parts.tail
         self.head = nn.Linear(parts.channels, 1 if outputs == 1 else classes)
         self.classes, self.outputs, self.smallest = classes, outputs, parts.smallest
+        self.taps = {**parts.taps, FREEZE_POINT: len(parts.stem)}
         self.stem.requires_grad_(False)
 
     def load_pretrained(self, state: dict[str, Tensor]) -> None:
@@ -116,19 +125,40 @@ class CamNet(nn.Module):
         return self.forward_tail(self.forward_stem(images))
 
     def forward_stem(self, images: Tensor) -> Tensor:
-        """Run the frozen part on preprocessed images ``(batch, 3, H, W)``; no gradient is kept.
+        """Run the frozen part on preprocessed images ``(batch, 3, H, W)``; as :meth:`forward_taps`."""
+        return self.forward_taps(images, (FREEZE_POINT,))[FREEZE_POINT]
+
+    def forward_taps(self, images: Tensor, taps: Collection[str]) -> dict[str, Tensor]:
+        """Run the frozen part on preprocessed images ``(batch, 3, H, W)``, no deeper than needed; no gradient is kept.
+
+        Args:
+            images: preprocessed.
+            taps: keys of ``taps``.
+
+        Returns:
+            Features ``(batch, channels, h, w)`` by tap.
 
         Raises:
-            WeakspotError: when the images are too small to leave one map cell.
+            WeakspotError: for a tap that the backbone does not have, and when the images are too small to leave one
+                map cell.
         """
         if min(images.shape[-2:]) < self.smallest:
             raise WeakspotError(
                 f"images of {images.shape[-2]}×{images.shape[-1]} pixels are too small for the network; "
                 f"set data.image_size to at least {self.smallest}"
             )
+        for tap in taps:
+            if tap not in self.taps:
+                raise WeakspotError(
+                    f"tap {tap} is unknown{did_you_mean(tap, self.taps)}; choose: {', '.join(self.taps)}"
+                )
+        found: dict[str, Tensor] = {}
+        start = 0
         with torch.no_grad():
-            features: Tensor = self.stem(images)
-        return features
+            for tap in sorted(taps, key=self.taps.__getitem__):
+                images, start = self.stem[start : self.taps[tap]](images), self.taps[tap]
+                found[tap] = images
+        return found
 
     def forward_tail(self, features: Tensor) -> CamOutput:
         """Run the trained part on the stem's features ``(batch, channels, h, w)``."""
@@ -140,3 +170,8 @@ class CamNet(nn.Module):
     def _with_good(self, values: Tensor) -> Tensor:
         """Put Good's zero in front where the head has a single output."""
         return torch.cat([torch.zeros_like(values), values], dim=1) if self.outputs == 1 else values
+
+
+def inference_batch_size(device: torch.device, size: Size) -> int:
+    """How many images of a size to run at once: one on a CPU, whose caches hold it; as many as fit easily on a GPU."""
+    return 1 if device.type == "cpu" else max(1, 64 * 224 * 224 // (size[0] * size[1]))

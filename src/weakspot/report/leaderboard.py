@@ -1,4 +1,7 @@
-"""Many runs in one table: a row for each set of settings, mean ± standard deviation over folds and seeds."""
+"""Many runs in one table: a row for each set of settings, mean ± standard deviation over folds and seeds.
+
+``summary.csv`` has a row a run, ``summary.json`` all there is to know, ``summary.html`` is for looking at.
+"""
 
 from __future__ import annotations
 
@@ -6,19 +9,31 @@ import csv
 import io
 import json
 import statistics
-from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from rich.table import Table
+from rich.text import Text
 
+from weakspot.config import TrainConfig, read_config, settings_identity, short_hash
 from weakspot.errors import WeakspotError
 from weakspot.files import write_json, write_text
+from weakspot.report.crossfit import SERIES, Row, best_thresholds, group_by, known
+from weakspot.report.summary_page import plus_minus, rule_text, summary_page
 from weakspot.runs import RunFolder
 
-CELL = ("name", "subset", "method", "threshold_kind", "threshold", "settings")
-MEASURES = ("balanced_accuracy", "auroc", "v2", "oracle_single_v2")
+CELL = (*SERIES, "threshold", "settings")
+MEASURES = ("balanced_accuracy", "auroc", "v2", "box_accuracy_30", "oracle_single_v2")
+COUNTS = ("n", "n_masks")
+COLUMNS = (*CELL, "split_seed", "fold", "seed", *COUNTS, *MEASURES, "run")
+
+# Settings that have a column of their own, that runs are repeated over, or that change no number.
+NEVER_DIFFER = {
+    "name", "seed", "output", "reuse", "cache", "objective", "data.root", "data.subset", "split.seed", "split.fold",
+    "boxes.method", "boxes.threshold_kind", "boxes.threshold", "trainer.accelerator",
+}  # fmt: skip
 
 
 def find_runs(folder: Path) -> list[RunFolder]:
@@ -35,85 +50,174 @@ def find_runs(folder: Path) -> list[RunFolder]:
 
 
 def read_rows(runs: Iterable[RunFolder]) -> list[dict[str, Any]]:
-    """One flat row a run: what it is, and its headline numbers (None where it has none); the same run counts once.
+    """One flat row a run, with the keys of :data:`COLUMNS`; the same run counts once.
+
+    What a run is: ``settings`` is a hash over all but seeds and folds, ``recipe`` the same without the threshold,
+    ``data`` over images, labels and masks; ``differs`` names the settings in which these runs differ. Measures are
+    None where there are none.
 
     Raises:
-        WeakspotError: when a ``metrics.json`` is damaged.
+        WeakspotError: when a run's ``metrics.json`` or ``config.yaml`` is damaged.
     """
-    rows, seen = [], set()
+    rows, configs, seen = [], [], set()
     for run in runs:
         try:
             metrics = json.loads(run.metrics.read_text(encoding="utf-8"))
             if metrics["run"] in seen:
                 continue
             seen.add(metrics["run"])
-            test, data, split, boxes = (metrics[key] for key in ("test", "data", "split", "boxes"))
-            localisation = test.get("localisation") or {}
-            rows.append(
-                {
-                    "name": metrics["name"],
-                    "subset": data["subset"] or Path(data["root"]).name,
-                    **{key: boxes[key] for key in CELL[2:5]},
-                    "settings": metrics["settings"],
-                    "fold": split.get("fold"),
-                    "split_seed": split.get("seed"),
-                    "seed": metrics["seed"],
-                    "n": test["classification"]["accuracy"]["n"],
-                    **{key: test["classification"][key]["value"] for key in MEASURES[:2]},
-                    "v2": (localisation.get("v2") or {}).get("value"),
-                    "oracle_single_v2": localisation.get("oracle_single_v2"),
-                    "run": str(run.path),
-                }
-            )
+            rows.append(_row(run, metrics))
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise WeakspotError(f"{run.metrics} cannot be used ({type(error).__name__}: {error})") from error
-    return rows
+        try:
+            configs.append(read_config(run.config))
+        except WeakspotError as error:
+            raise WeakspotError(f"{run.config} cannot be used ({error})") from error
+    for row, config, differs in zip(rows, configs, _differences(rows, configs), strict=True):
+        config.boxes.threshold = 0.0  # one value for all: what is left is the recipe
+        row |= {"recipe": settings_identity(config), "differs": differs}
+    return [{key: row[key] for key in COLUMNS} for row in rows]
 
 
-def aggregate(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+def _row(run: RunFolder, metrics: dict[str, Any]) -> dict[str, Any]:
+    """What ``metrics.json`` and ``run.json`` say of a run."""
+    test, data, split, boxes = (metrics[key] for key in ("test", "data", "split", "boxes"))
+    localisation = test.get("localisation") or {}
+    return {
+        "name": metrics["name"],
+        "subset": data["subset"] or Path(data["root"]).name,
+        **{key: boxes[key] for key in ("method", "threshold_kind", "threshold")},
+        "settings": metrics["settings"],
+        "data": short_hash([data["hash"], run.read_identity().get("truth")]),
+        "split_seed": split.get("seed"),
+        "fold": split.get("fold"),
+        "seed": metrics["seed"],
+        "n": test["classification"]["accuracy"]["n"],
+        "n_masks": localisation.get("n", 0),
+        **{key: test["classification"][key]["value"] for key in ("balanced_accuracy", "auroc")},
+        **{key: (localisation.get(key) or {}).get("value") for key in ("v2", "box_accuracy_30")},
+        "oracle_single_v2": localisation.get("oracle_single_v2"),
+        "run": str(run.path),
+    }
+
+
+def _differences(rows: Sequence[Row], configs: Sequence[TrainConfig]) -> list[str]:
+    """For each run the settings that are not the same in all of them, as in ``model.outputs=1, refine=none``.
+
+    The data's hash is one of them where images, labels or masks of one subset are not the same in all runs.
+    """
+    settings = [dict(_flat(asdict(config))) for config in configs]
+    versions = {subset: {row["data"] for row in members} for (subset,), members in group_by(rows, ["subset"]).items()}
+    values = {key: {str(each.get(key)) for each in settings} for key in dict.fromkeys(k for s in settings for k in s)}
+    varied = [key for key in values if len(values[key]) > 1]
+    texts = []
+    for row, mine in zip(rows, settings, strict=True):
+        parts = [f"{key}={mine[key]}" for key in varied if key in mine]
+        if len(versions[row["subset"]]) > 1:
+            parts.append(f"data {row['data']}")
+        texts.append(", ".join(parts))
+    return texts
+
+
+def _flat(section: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    for name, value in section.items():
+        key = f"{prefix}{name}"
+        if key in NEVER_DIFFER:
+            continue
+        if isinstance(value, dict):
+            yield from _flat(value, f"{key}.")
+        else:
+            yield key, value
+
+
+def aggregate(rows: Sequence[Row]) -> list[dict[str, Any]]:
     """Mean and standard deviation of each measure, a row a cell, best V2 first within a subset.
 
-    A single run has no deviation (None).
+    A single run has no deviation (None). ``n_low`` and ``n_high`` are the smallest and largest number of test images
+    of a run, ``n_masks_low`` and ``_high`` of those among them with a mask.
     """
-    cells: dict[tuple[Any, ...], list[dict[str, Any]]] = defaultdict(list)
-    for row in rows:
-        cells[tuple(row[key] for key in CELL)].append(row)
     table = []
-    for cell, members in cells.items():
+    for cell, members in group_by(rows, CELL).items():
         entry: dict[str, Any] = {**dict(zip(CELL, cell, strict=True)), "runs": len(members)}
+        for count in COUNTS:
+            numbers = [row[count] for row in members]
+            entry |= {f"{count}_low": min(numbers), f"{count}_high": max(numbers)}
         for measure in MEASURES:
-            values = [row[measure] for row in members if row[measure] is not None]
+            values = [row[measure] for row in members if known(row[measure])]
             entry[measure] = statistics.mean(values) if values else None
             entry[f"{measure}_sd"] = statistics.stdev(values) if len(values) > 1 else None
         table.append(entry)
     return sorted(table, key=lambda entry: (entry["name"], entry["subset"], -(entry["v2"] or 0)))
 
 
-def write_leaderboard(folder: Path, rows: Sequence[dict[str, Any]]) -> None:
-    """Write ``summary.csv`` (a row a run) and ``summary.json`` (the runs, and their means by cell) into `folder`."""
+def write_leaderboard(folder: Path, rows: Sequence[Row], failures: Sequence[Mapping[str, Any]] = ()) -> None:
+    """Write ``summary.csv``, ``summary.json`` and ``summary.html`` into `folder`; what is there is replaced.
+
+    Args:
+        folder: where they go; made if missing.
+        rows: one a run, from :func:`read_rows`; there may be none.
+        failures: cells of a sweep that failed, each with ``overrides`` (list of ``key=value``) and ``error``.
+    """
     text = io.StringIO()
-    writer = csv.DictWriter(text, rows[0].keys())
+    writer = csv.DictWriter(text, COLUMNS)
     writer.writeheader()
-    writer.writerows(rows)
-    write_text(folder / "summary.csv", text.getvalue())
-    write_json(folder / "summary.json", {"runs": list(rows), "cells": aggregate(rows)})
+    writer.writerows({key: _inert(value) for key, value in row.items()} for row in rows)
+    # Paths may hold what UTF-8 cannot.
+    write_text(folder / "summary.csv", text.getvalue(), errors="backslashreplace")
+    cells, best, failed = aggregate(rows), best_thresholds(rows), [dict(failure) for failure in failures]
+    content = {"runs": list(rows), "cells": cells, "best_threshold": best, "failed": failed}
+    write_json(folder / "summary.json", content)
+    page = summary_page(folder, rows, cells, best, failed)
+    write_text(folder / "summary.html", page, errors="backslashreplace")
 
 
-def leaderboard_table(rows: Sequence[dict[str, Any]]) -> Table:
+def _inert(value: Any) -> Any:  # noqa: ANN401 - a cell
+    """A text that a spreadsheet would take for a formula gets an apostrophe in front; numbers stay numbers."""
+    return f"'{value}" if isinstance(value, str) and value.startswith(("=", "+", "-", "@", "\t", "\r")) else value
+
+
+def leaderboard_table(rows: Sequence[Row]) -> Table:
     """The means for the terminal."""
     table = Table(title="mean ± standard deviation over folds and seeds, test parts", title_justify="left")
-    for name in ("experiment", "subset", "boxes", "runs"):
-        table.add_column(name)
+    if not rows:
+        table.add_row("no finished run")
+        return table
+    cells = aggregate(rows)
+    texts = {"experiment": "name", "subset": "subset"}
+    if any(entry["differs"] for entry in cells):
+        texts["settings that differ"] = "differs"
+    for name in (*texts, "boxes", "runs"):
+        table.add_column(name, overflow="fold")
     for name in ("balanced accuracy", "AUROC", "V2", "V2, best threshold (oracle)"):
         table.add_column(name, justify="right")
-    for entry in aggregate(rows):
-        rule = f"{entry['method']}, {entry['threshold_kind']} {entry['threshold']:g}"
-        numbers = [_plus_minus(entry[key], entry[f"{key}_sd"]) for key in MEASURES]
-        table.add_row(entry["name"], entry["subset"], rule, str(entry["runs"]), *numbers)
+    for entry in cells:
+        # Text, because rich would take [brackets] in a plain string for its markup.
+        names = [Text(entry[key]) for key in texts.values()]
+        numbers = [plus_minus(entry, key) for key in MEASURES if key != "box_accuracy_30"]
+        table.add_row(*names, f"{rule_text(entry)} {entry['threshold']:g}", str(entry["runs"]), *numbers)
     return table
 
 
-def _plus_minus(mean: float | None, sd: float | None) -> str:
-    if mean is None:
-        return "–"
-    return f"{mean:.3f}" if sd is None else f"{mean:.3f} ± {sd:.3f}"
+def best_threshold_lines(rows: Sequence[Row]) -> list[str]:
+    """A line for every subset and rule with several thresholds: the honest choice and the oracle, for the terminal."""
+    return [f"best threshold, {_who(entry)}: {_choice(entry)}" for entry in best_thresholds(rows)]
+
+
+def _who(entry: Row) -> str:
+    who = f"{entry['name']}/{entry['subset']}, {rule_text(entry)}"
+    return f"{who} ({entry['differs']})" if entry["differs"] else who
+
+
+def _choice(entry: Row) -> str:
+    """The honest threshold or why there is none, then the oracle."""
+    text = entry["note"]
+    if text is None:
+        low, high = entry["honest_threshold_low"], entry["honest_threshold_high"]
+        span = f"{low:g} to {high:g} in" if low < high else "in all"
+        text = (
+            f"V2 {plus_minus(entry, 'honest_threshold_v2')} at {entry['honest_threshold']:g} "
+            f"({span} {entry['n_folds']} folds, each chosen on the other folds)"
+        )
+    if entry["oracle_threshold"] is None:
+        return str(text)
+    return f"{text}; oracle V2 {plus_minus(entry, 'oracle_threshold_v2')} at {entry['oracle_threshold']:g}"

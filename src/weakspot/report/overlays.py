@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from functools import cache
 from itertools import chain, count
 from pathlib import Path
 
 import cv2
 import matplotlib as mpl
 import numpy as np
+import numpy.typing as npt
 from PIL import Image
 
 from weakspot.boxes import upsample
@@ -44,9 +46,15 @@ def blend(image: ImageArray, map_: FloatArray, opacity: float = 0.7) -> ImageArr
     heat = upsample(map_, image.shape[:2])
     low, high = float(heat.min()), float(heat.max())
     scaled = (heat - low) / (high - low) if high > low else np.zeros_like(heat)
-    colours = mpl.colormaps[COLOUR_MAP](scaled)[..., :3] * 255
-    weight = opacity * scaled[..., None]
-    return np.asarray((1 - weight) * image + weight * colours, dtype=np.uint8)
+    colours = _colours()[np.rint(255 * scaled).astype(np.uint8)]
+    weight = np.float32(opacity) * scaled[..., None].astype(np.float32)
+    return np.asarray(image + weight * (colours - image), dtype=np.uint8)
+
+
+@cache
+def _colours() -> npt.NDArray[np.float32]:
+    """``(256, 3)`` colours of the map, 0…255."""
+    return np.asarray(mpl.colormaps[COLOUR_MAP](np.arange(256))[:, :3] * 255, dtype=np.float32)
 
 
 def draw(

@@ -1,0 +1,129 @@
+"""``summary.html``: the leaderboard of many runs as one page that needs nothing from outside."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+import matplotlib as mpl
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from matplotlib.colors import to_hex
+
+from weakspot.report.crossfit import SERIES, Row, group_by, known
+from weakspot.runs import RunFolder
+
+COLOURS = mpl.colormaps["cividis"]  # made to look the same to colour-blind eyes, and in grey
+HEAT_MAPS = {"v2": "V2 (mean box accuracy over IoU 0.3, 0.5, 0.7)", "box_accuracy_30": "Box accuracy at IoU ≥ 0.3"}
+
+
+def summary_page(
+    folder: Path,
+    rows: Sequence[Row],
+    cells: Sequence[Row],
+    best: Sequence[Row],
+    failures: Sequence[Mapping[str, Any]],
+) -> str:
+    """The page as text.
+
+    Args:
+        folder: where the page will lie; links are relative to it.
+        rows: one a run, as :func:`weakspot.report.leaderboard.read_rows` makes them.
+        cells: their means, from :func:`weakspot.report.leaderboard.aggregate`.
+        best: from :func:`weakspot.report.crossfit.best_thresholds`.
+        failures: cells of the sweep that failed, each with ``overrides`` and ``error``.
+    """
+    environment = Environment(
+        loader=PackageLoader("weakspot.report"),
+        autoescape=True,  # names of folders are not ours
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= {"number": number}
+    return environment.get_template("summary.html").render(
+        rows=[{**row, "gallery": gallery_link(folder, row["run"]), "folder": Path(row["run"]).name} for row in rows],
+        cells=cells,
+        best=best,
+        failures=failures,
+        heat_maps=heat_maps(cells, best),
+        plus_minus=plus_minus,
+        rule_text=rule_text,
+    )
+
+
+def number(value: float | None) -> str:
+    """Three decimals, or a dash for what was not measured."""
+    return f"{value:.3f}" if value is not None and known(value) else "–"
+
+
+def plus_minus(entry: Row, measure: str) -> str:
+    """Mean and, where there is one, standard deviation of a measure."""
+    sd = entry[f"{measure}_sd"]
+    return number(entry[measure]) if sd is None else f"{number(entry[measure])} ± {number(sd)}"
+
+
+def rule_text(entry: Row) -> str:
+    """The box rule but for its threshold."""
+    return f"{entry['method']}, {entry['threshold_kind']}"
+
+
+def gallery_link(folder: Path, run: str) -> str | None:
+    """Relative URL of a run's gallery as seen from `folder`; None where there is no such picture (any more)."""
+    gallery = RunFolder(Path(run)).figures / "gallery.png"
+    if not gallery.is_file():
+        return None
+    # Links are left unresolved, as a browser takes ".." by name; bytes, as a file name need not be valid UTF-8.
+    return quote(os.fsencode(Path(os.path.relpath(gallery, folder)).as_posix()))
+
+
+def heat_maps(cells: Sequence[Row], best: Sequence[Row]) -> list[dict[str, Any]]:
+    """A table of subset × threshold for each measure and each (experiment, method, threshold kind), ready to show.
+
+    Returns:
+        For each ``title``, ``thresholds`` (columns), ``low`` and ``high`` (ends of the colour scale), ``scale`` (its
+        colours), and ``lines`` with ``subset``, ``differs`` and ``squares``: one a threshold, None where there is no
+        number, else ``value``, ``background``, ``colour`` and ``marked`` (the honest choice). Nothing for a measure
+        that no run has.
+    """
+    honest = {tuple(entry[key] for key in SERIES): entry["honest_threshold"] for entry in best}
+    maps = []
+    for measure, title in HEAT_MAPS.items():
+        for group, members in group_by(cells, ["name", "method", "threshold_kind"]).items():
+            values = [cell[measure] for cell in members if known(cell[measure])]
+            if not values:
+                continue
+            ends, thresholds = (min(values), max(values)), sorted({cell["threshold"] for cell in members})
+            lines = []
+            for series, own in group_by(members, SERIES).items():
+                at = {cell["threshold"]: cell[measure] for cell in own if known(cell[measure])}
+                squares = [
+                    _square(at[threshold], *ends, marked=threshold == honest.get(series)) if threshold in at else None
+                    for threshold in thresholds
+                ]
+                lines.append({**dict(zip(SERIES, series, strict=True)), "squares": squares})
+            maps.append(
+                {
+                    "title": f"{title}: {', '.join(group)} threshold",
+                    "thresholds": thresholds,
+                    "low": ends[0],
+                    "high": ends[1],
+                    "scale": [to_hex(COLOURS(step / 8)) for step in range(9)],
+                    "lines": lines,
+                }
+            )
+    return maps
+
+
+def _square(value: float, low: float, high: float, *, marked: bool) -> dict[str, Any]:
+    rgba = COLOURS((value - low) / (high - low) if high > low else 0.5)
+    return {"value": value, "background": to_hex(rgba), "colour": text_colour(rgba[:3]), "marked": marked}
+
+
+def text_colour(rgb: Sequence[float]) -> str:
+    """Black or white, whichever stands out more on a background of red, green and blue in 0…1 (WCAG 2 contrast)."""
+    linear = [part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in rgb]
+    luminance = 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+    return "#000000" if (luminance + 0.05) / 0.05 > 1.05 / (luminance + 0.05) else "#ffffff"
