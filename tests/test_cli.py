@@ -72,7 +72,7 @@ def test_a_sweep_over_thresholds_makes_a_run_folder_each_and_goes_on_after_a_fai
     result = weakspot("train", "-m", *arguments)
     assert result.code == 1
     assert result.err.count("did you mean 'fabric'") == 2 * 2  # when it happens, and in the list at the end
-    assert len(re.findall(r"error: .*data\.subset=fabrik.*did you mean 'fabric'", result.err)) == 2
+    assert len(re.findall(r"error: .*boxes\.threshold=\d\.\d: data\.subset=fabrik is not", result.err)) == 2
     assert "2 of 4 cells of the sweep failed" in result.err
     runs = sorted(Path("outputs/default/fabric").iterdir())
     thresholds = {json.loads((r / "metrics.json").read_text())["thresholds"]["boxes"]["value"] for r in runs}
