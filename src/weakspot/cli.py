@@ -20,8 +20,8 @@ from weakspot.errors import WeakspotError, as_weakspot_error
 if TYPE_CHECKING:
     from omegaconf import DictConfig
 
-    from weakspot.hydra_app import Outcome
     from weakspot.runs import RunFolder
+    from weakspot.sweep import Outcome
 
 app = typer.Typer(
     help="Find defects and draw boxes round them after training on image-level labels alone.",
@@ -255,7 +255,7 @@ def find_sources(source: str) -> list[Path]:
 def _train_task(config: DictConfig) -> Outcome:
     from weakspot import pipeline
     from weakspot.config import TrainConfig, typed
-    from weakspot.hydra_app import Outcome
+    from weakspot.sweep import Outcome
 
     settings = typed(config, TrainConfig)
     run = pipeline.train(settings)
@@ -266,7 +266,7 @@ def _train_task(config: DictConfig) -> Outcome:
 def _evaluate_task(config: DictConfig) -> Outcome:
     from weakspot import pipeline
     from weakspot.config import EvaluateConfig, typed
-    from weakspot.hydra_app import Outcome
+    from weakspot.sweep import Outcome
 
     run = pipeline.evaluate(typed(config, EvaluateConfig))
     _show(run)

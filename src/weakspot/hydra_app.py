@@ -2,42 +2,26 @@
 
 from __future__ import annotations
 
-import importlib.util
-import json
 import os
 import re
 import sys
 import textwrap
-import traceback
 from collections.abc import Callable, Sequence
 from concurrent.futures import BrokenExecutor
-from dataclasses import dataclass
-from datetime import datetime
-from itertools import chain, count
 from pathlib import Path
 from typing import Any
 
 import hydra
-from hydra.core.config_store import ConfigStore
 from hydra.core.global_hydra import GlobalHydra
-from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import IntervalSweep, Override
-from hydra.core.plugins import Plugins
 from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from weakspot import ui
-from weakspot.errors import WeakspotError, as_weakspot_error, did_you_mean
-from weakspot.files import write_json
+from weakspot.errors import WeakspotError, did_you_mean
+from weakspot.sweep import OPTUNA, Cell, Done, Outcome, check_plugins, new_folder, prefer_own_files, read_cells
 
-OPTUNA = "hydra/sweeper=optuna"
-PLUGINS = {
-    "hydra/launcher=joblib": "hydra_plugins.hydra_joblib_launcher",
-    OPTUNA: "hydra_plugins.hydra_optuna_sweeper",
-}
-SWEEPS = Path("outputs") / "sweeps"
 SWEEP_DIR = "hydra.sweep.dir="
 SWEEP_FLAGS = ("-m", "--multirun")
 HELP_FLAGS = ("-h", "--help")
@@ -103,48 +87,6 @@ def _compose(config_name: str, overrides: Sequence[str]) -> DictConfig:
         return hydra.compose(config_name, overrides=list(overrides))
 
 
-@dataclass(frozen=True)
-class Outcome:
-    """What a command made: a folder, and what a search is to make small or large."""
-
-    folder: Path
-    score: float | None = None
-
-
-@dataclass(frozen=True)
-class Failure:
-    """A cell of a sweep that failed: what it was to do, and why it could not."""
-
-    overrides: list[str]
-    error: str
-
-
-@dataclass(frozen=True)
-class Done:
-    """What came of a command.
-
-    Attributes:
-        folders: of the finished cells, in order; one without a sweep.
-        sweep: the sweep's own folder; None without one.
-        failures: cells that failed.
-    """
-
-    folders: list[Path]
-    sweep: Path | None = None
-    failures: Sequence[Failure] = ()
-
-    def check(self) -> None:
-        """Raise what went wrong, now that the rest has been reported."""
-        for failure in self.failures:
-            ui.error(f"{' '.join(failure.overrides)}: {failure.error}")
-        if self.failures:
-            total = len(self.failures) + len(self.folders)
-            raise WeakspotError(
-                f"{len(self.failures)} of {total} cells of the sweep failed, see above; "
-                "the same command again skips the finished ones"
-            )
-
-
 def run(config_name: str, task: Callable[[DictConfig], Outcome], arguments: Sequence[str]) -> Done:
     """Run `task` under Hydra with command-line `arguments`: once, or once a cell of a sweep.
 
@@ -158,7 +100,7 @@ def run(config_name: str, task: Callable[[DictConfig], Outcome], arguments: Sequ
     sweeping = bool(set(arguments) & set(SWEEP_FLAGS))
     if sweeping and any(argument.startswith("output=") for argument in arguments):
         raise WeakspotError("output= names one folder and a sweep needs one for every cell; leave it out, or set name=")
-    _check_plugins(arguments)
+    check_plugins(arguments)
     if set(arguments) & set(SHOW_FLAGS):
         _main(config_name, lambda _: None, arguments)
         return Done([])
@@ -166,23 +108,17 @@ def run(config_name: str, task: Callable[[DictConfig], Outcome], arguments: Sequ
     if not sweeping:
         return Done([_once(config_name, task, arguments).folder])
     given = [argument for argument in arguments if argument.startswith(SWEEP_DIR)]
-    folder = Path(given[-1].removeprefix(SWEEP_DIR).strip("'\"")) if given else _new_folder(SWEEPS)
+    folder = new_folder(given[-1].removeprefix(SWEEP_DIR).strip("'\"") if given else None)
     try:
-        _main(config_name, Cell(task, folder / "cells", os.getpid()), [*arguments, f"{SWEEP_DIR}{folder}"])
+        _main(config_name, Cell(task, folder, os.getpid()), [*arguments, f"{SWEEP_DIR}{folder}"])
     except BrokenExecutor as error:  # joblib's
         raise WeakspotError(
             f"a worker process died ({str(error).splitlines()[0]}); the same command again skips the finished cells"
         ) from error
     except ValueError:  # a search without one finished trial has no best one
-        if not any("error" in cell for cell in _cells(folder)):
+        if not read_cells(folder).failures:
             raise
-    cells = _cells(folder)
-    finished = [Path(cell["folder"]) for cell in cells if "folder" in cell]
-    return Done(finished, folder, [Failure(cell["overrides"], cell["error"]) for cell in cells if "error" in cell])
-
-
-def _cells(sweep: Path) -> list[dict[str, Any]]:
-    return [json.loads(path.read_text(encoding="utf-8")) for path in sorted((sweep / "cells").glob("*.json"))]
+    return read_cells(folder)
 
 
 def _once(config_name: str, task: Callable[[DictConfig], Outcome], arguments: Sequence[str]) -> Outcome:
@@ -202,53 +138,13 @@ def _once(config_name: str, task: Callable[[DictConfig], Outcome], arguments: Se
     return outcomes[0]
 
 
-@dataclass(frozen=True)
-class Cell:
-    """Runs one cell of a sweep and writes down what came of it.
-
-    Attributes:
-        task: what a cell does.
-        folder: gets ``<number>.json`` a cell.
-        parent: process that the sweep was started in.
-    """
-
-    task: Callable[[DictConfig], Outcome]
-    folder: Path
-    parent: int
-
-    def __call__(self, config: DictConfig) -> float | None:
-        """Run the cell; returns its score.
-
-        Raises:
-            WeakspotError: when the cell failed in a search, which must know; in a plain sweep the others go on.
-        """
-        hydra_config = HydraConfig.get()
-        record: dict[str, Any] = {"overrides": list(hydra_config.overrides.task)}
-        path = self.folder / f"{hydra_config.job.num:06d}.json"
-        if os.getpid() != self.parent:
-            ui.hide_bars()
-        try:
-            outcome = self.task(config)
-        except Exception as error:
-            if not isinstance(error, WeakspotError | OSError):
-                traceback.print_exc()  # our mistake rather than the user's
-            failure = as_weakspot_error(error)
-            ui.error(str(failure))
-            write_json(path, {**record, "error": str(failure)})
-            if hydra_config.runtime.choices["hydra/sweeper"] != "basic":
-                raise failure from error
-            return None
-        write_json(path, {**record, "folder": str(outcome.folder), "score": outcome.score})
-        return outcome.score
-
-
 def _main(config_name: str, task: Callable[[DictConfig], Any], arguments: Sequence[str]) -> None:
     """Hydra's own entry point."""
 
     def named(config: DictConfig) -> Any:  # noqa: ANN401 - whatever the task returns
         return task(config)
 
-    _prefer_own_files()
+    prefer_own_files(conf_dir())
     main = hydra.main(str(conf_dir()), config_name, version_base="1.3")(named)
     saved, full = sys.argv, os.environ.get("HYDRA_FULL_ERROR")
     # Hydra shortens tracebacks by itself; ours must reach the one place that prints errors.
@@ -263,32 +159,6 @@ def _main(config_name: str, task: Callable[[DictConfig], Any], arguments: Sequen
         os.environ.pop("HYDRA_FULL_ERROR")
         if full is not None:
             os.environ["HYDRA_FULL_ERROR"] = full
-
-
-def _prefer_own_files() -> None:
-    """Let ``conf/hydra/*/*.yaml`` stand for the plugins' own defaults; Hydra refuses a name that has both."""
-    Plugins.instance()  # registers them
-    registered = ConfigStore.instance().repo["hydra"]
-    for path in (conf_dir() / "hydra").glob("*/*.yaml"):
-        registered[path.parent.name].pop(path.name, None)
-
-
-def _new_folder(parent: Path) -> Path:
-    """A folder that no other sweep of the same second has."""
-    stamp = datetime.now().strftime("%Y%m%d-%H%M%S")
-    for name in chain([stamp], (f"{stamp}-{number}" for number in count(2))):
-        try:
-            (parent / name).mkdir(parents=True)
-        except FileExistsError:
-            continue
-        return parent / name
-    raise AssertionError
-
-
-def _check_plugins(arguments: Sequence[str]) -> None:
-    for argument in arguments:
-        if argument in PLUGINS and importlib.util.find_spec(PLUGINS[argument]) is None:
-            raise WeakspotError(f"{argument} needs a plugin: pip install 'weakspot[sweep]'")
 
 
 def _check(config_name: str, arguments: Sequence[str]) -> None:

@@ -1,0 +1,155 @@
+"""What a sweep's cells come to, in whatever process they run, and the plugins that run them."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import os
+import traceback
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from itertools import chain, count
+from pathlib import Path
+from typing import Any
+
+from hydra.core.config_store import ConfigStore
+from hydra.core.hydra_config import HydraConfig
+from hydra.core.plugins import Plugins
+from omegaconf import DictConfig
+
+from weakspot import ui
+from weakspot.errors import WeakspotError, as_weakspot_error
+from weakspot.files import write_json
+
+OPTUNA = "hydra/sweeper=optuna"
+PLUGINS = {
+    "hydra/launcher=joblib": "hydra_plugins.hydra_joblib_launcher",
+    OPTUNA: "hydra_plugins.hydra_optuna_sweeper",
+}
+SWEEPS = Path("outputs") / "sweeps"
+CELLS = "cells"
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a command made: a folder, and what a search is to make small or large."""
+
+    folder: Path
+    score: float | None = None
+
+
+@dataclass(frozen=True)
+class Failure:
+    """A cell of a sweep that failed: what it was to do, and why it could not."""
+
+    overrides: list[str]
+    error: str
+
+
+@dataclass(frozen=True)
+class Done:
+    """What came of a command.
+
+    Attributes:
+        folders: of the finished cells, in order; one without a sweep.
+        sweep: the sweep's own folder; None without one.
+        failures: cells that failed.
+    """
+
+    folders: list[Path]
+    sweep: Path | None = None
+    failures: Sequence[Failure] = ()
+
+    def check(self) -> None:
+        """Raise what went wrong, now that the rest has been reported."""
+        for failure in self.failures:
+            ui.error(f"{' '.join(failure.overrides)}: {failure.error}")
+        if self.failures:
+            total = len(self.failures) + len(self.folders)
+            raise WeakspotError(
+                f"{len(self.failures)} of {total} cells of the sweep failed, see above; "
+                "the same command again skips the finished ones"
+            )
+
+
+@dataclass(frozen=True)
+class Cell:
+    """Runs one cell of a sweep and writes down what came of it.
+
+    Attributes:
+        task: what a cell does.
+        folder: of the sweep; gets ``cells/<number>.json``.
+        parent: process that the sweep was started in.
+    """
+
+    task: Callable[[DictConfig], Outcome]
+    folder: Path
+    parent: int
+
+    def __call__(self, config: DictConfig) -> float | None:
+        """Run the cell; returns its score.
+
+        Raises:
+            WeakspotError: when the cell failed in a search, which must know; in a plain sweep the others go on.
+        """
+        hydra_config = HydraConfig.get()
+        record: dict[str, Any] = {"overrides": list(hydra_config.overrides.task)}
+        path = self.folder / CELLS / f"{hydra_config.job.num:06d}.json"
+        if os.getpid() != self.parent:
+            ui.hide_bars()
+        try:
+            outcome = self.task(config)
+        except Exception as error:
+            if not isinstance(error, WeakspotError | OSError):
+                traceback.print_exc()  # our mistake rather than the user's
+            failure = as_weakspot_error(error)
+            ui.error(str(failure))
+            write_json(path, {**record, "error": str(failure)})
+            if hydra_config.runtime.choices["hydra/sweeper"] != "basic":
+                raise failure from error
+            return None
+        write_json(path, {**record, "folder": str(outcome.folder), "score": outcome.score})
+        return outcome.score
+
+
+def read_cells(folder: Path) -> Done:
+    """What the cells of the sweep in `folder` came to."""
+    cells = [json.loads(path.read_text(encoding="utf-8")) for path in sorted((folder / CELLS).glob("*.json"))]
+    finished = [Path(cell["folder"]) for cell in cells if "folder" in cell]
+    return Done(finished, folder, [Failure(cell["overrides"], cell["error"]) for cell in cells if "error" in cell])
+
+
+def prefer_own_files(conf: Path) -> None:
+    """Let ``hydra/*/*.yaml`` below `conf` stand for the plugins' own defaults; Hydra refuses a name that has both."""
+    Plugins.instance()  # registers them
+    registered = ConfigStore.instance().repo["hydra"]
+    for path in (conf / "hydra").glob("*/*.yaml"):
+        registered[path.parent.name].pop(path.name, None)
+
+
+def new_folder(given: str | None) -> Path:
+    """The folder for a sweep's own files: the one that was given, or one that no other sweep of the same second has."""
+    if given is not None:
+        for old in (Path(given) / CELLS).glob("*.json"):
+            old.unlink()
+        return Path(given)
+    stamp = datetime.now().strftime("%Y%m%d-%H%M%S")
+    for name in chain([stamp], (f"{stamp}-{number}" for number in count(2))):
+        try:
+            (SWEEPS / name).mkdir(parents=True)
+        except FileExistsError:
+            continue
+        return SWEEPS / name
+    raise AssertionError
+
+
+def check_plugins(arguments: Sequence[str]) -> None:
+    """Refuse a launcher or sweeper that is not installed.
+
+    Raises:
+        WeakspotError: saying what to install.
+    """
+    for argument in arguments:
+        if argument in PLUGINS and importlib.util.find_spec(PLUGINS[argument]) is None:
+            raise WeakspotError(f"{argument} needs a plugin: pip install 'weakspot[sweep]'")
