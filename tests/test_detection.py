@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -57,7 +58,7 @@ def brute_aupro(evidence: np.ndarray, regions: list[np.ndarray], limit: float) -
         hot = evidence >= threshold
         points.append((hot[~anywhere].mean(), np.mean([hot[region].mean() for region in regions])))
     area = 0.0
-    for (x0, y0), (x1, y1) in zip(points, points[1:], strict=False):
+    for (x0, y0), (x1, y1) in pairwise(points):
         if x0 >= limit:
             break
         if x1 > limit:

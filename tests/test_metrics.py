@@ -28,6 +28,8 @@ from weakspot.metrics import (
     max_box_accuracy,
     pixel_metrics,
     pointing_hit,
+    random_box,
+    size_class,
     proportion,
     whole_image_box,
 )
@@ -537,7 +539,12 @@ def test_localisation_metrics_by_hand():
         NO_BOX,  # found nothing: 0
         np.array([[0, 0, 5, 5]]),  # a defect whose mask is missing
     ]
-    result = localisation_metrics([*predicted, NO_BOX], [*truth, NO_BOX], ["hole", "cut", "cut", "scratch", "good"])
+    result = localisation_metrics(
+        [*predicted, NO_BOX],
+        [*truth, NO_BOX],
+        ["hole", "cut", "cut", "scratch", "good"],
+        ["small", "large", "large", "small", "small"],
+    )
     assert result["n"] == 3
     assert result["n_without_truth"] == 1
     assert result["mean_boxes"] == 1.0
@@ -549,21 +556,44 @@ def test_localisation_metrics_by_hand():
     assert result["per_defect"]["cut"] == box_accuracy(np.array([0.6, 0.0]))
     assert result["per_defect"]["hole"]["mean_iou"]["value"] == 1.0
     assert result["per_defect"]["scratch"]["n"] == 0
+    assert result["per_size"] == {"small": box_accuracy(np.array([1.0])), "large": box_accuracy(np.array([0.6, 0.0]))}
+
+
+def test_the_first_three_boxes_count_and_no_more():
+    truth, wrong = np.array([[0, 0, 10, 4]]), np.array([[50, 50, 60, 60]])
+    for place, found in ((2, 1.0), (3, 0.0)):
+        boxes = np.concatenate([*[wrong] * place, truth])
+        assert localisation_metrics([boxes], [truth], ["cut"], ["small"])["v2"]["value"] == found
+
+
+def test_size_classes_have_their_lower_limit():
+    assert [size_class(share) for share in (0.0049, 0.005, 0.0499, 0.05, 1.0)] == [
+        "small", "medium", "medium", "large", "large",
+    ]  # fmt: skip
+
+
+def test_a_random_box_lies_in_the_image_and_repeats():
+    for size in ((1, 1), (40, 1000)):
+        first, again = (random_box(size, np.random.default_rng(3)) for _ in range(2))
+        assert np.array_equal(first, again)
+        assert (first[0, :2] >= 0).all()
+        assert first[0, 2] <= size[1]
+        assert first[0, 3] <= size[0]
     assert is_undefined(result["per_defect"]["scratch"]["v2"], 0)
 
 
 def test_localisation_metrics_of_no_image_and_of_unequal_lists():
-    result = localisation_metrics([], [], [])
+    result = localisation_metrics([], [], [], [])
     assert (result["n"], result["n_without_truth"], result["per_defect"]) == (0, 0, {})
     assert math.isnan(result["mean_boxes"])
     with pytest.raises(ValueError, match="lengths"):
-        localisation_metrics([NO_BOX], [NO_BOX, NO_BOX], ["cut"])
+        localisation_metrics([NO_BOX], [NO_BOX, NO_BOX], ["cut"], ["small"])
 
 
 def test_a_single_pixel_of_truth_counts_at_full_resolution():
     mask = np.zeros((2000, 3000), dtype=bool)
     mask[1999, 1] = True
-    result = localisation_metrics([np.array([[1, 1999, 2, 2000]])], [mask_boxes(mask)], ["dot"])
+    result = localisation_metrics([np.array([[1, 1999, 2, 2000]])], [mask_boxes(mask)], ["dot"], ["small"])
     assert result["box_accuracy_70"]["value"] == 1.0
 
 

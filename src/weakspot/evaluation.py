@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -15,19 +16,23 @@ from weakspot.data.readers import target_of
 from weakspot.heatmaps import Maps, class_map, margin_map
 from weakspot.maps import MapStore
 from weakspot.metrics import (
+    BEST_BOXES,
     best_iou,
     centre_box,
     classification_metrics,
+    detection_metrics,
     localisation_metrics,
     mask_boxes,
     max_box_accuracy,
     pixel_metrics,
     pointing_hit,
     proportion,
+    random_box,
+    size_class,
     whole_image_box,
 )
 from weakspot.predictions import draw_boxes, make_prediction
-from weakspot.types import GOOD, BoolArray, Prediction, Sample, Size
+from weakspot.types import BoolArray, Prediction, Sample, Size
 
 SWEEP_STEPS = 39
 PIXEL_BUDGET = 40_000_000
@@ -58,11 +63,13 @@ class Truth:
         samples, sizes: the images and their ``(height, width)``.
         boxes: int ``(n, 4)`` true boxes of each image, one a connected region; empty for Good and where there is no
             mask or an empty one.
+        shares: of each image that its defect covers, 0…1.
     """
 
     samples: Sequence[Sample]
     sizes: npt.NDArray[np.int64]
     boxes: list[npt.NDArray[np.int64]]
+    shares: list[float]
 
     @classmethod
     def read(cls, samples: Sequence[Sample], sizes: npt.NDArray[np.int64]) -> Truth:
@@ -71,9 +78,17 @@ class Truth:
         Raises:
             WeakspotError: when a mask cannot be read or is of another size; the message names it.
         """
-        truth = cls(samples, sizes, [])
-        truth.boxes.extend(mask_boxes(truth.mask(i)) for i in range(len(samples)))
+        truth = cls(samples, sizes, [], [])
+        for i in range(len(samples)):
+            mask = truth.mask(i)
+            truth.boxes.append(mask_boxes(mask))
+            truth.shares.append(float(mask.mean()))
         return truth
+
+    def localise(self, boxes: Sequence[npt.NDArray[np.float64]]) -> dict[str, Any]:
+        """:func:`~weakspot.metrics.localisation_metrics` of an array of boxes an image."""
+        defects, classes = [sample.defect for sample in self.samples], [size_class(share) for share in self.shares]
+        return localisation_metrics(boxes, self.boxes, defects, classes)
 
     @property
     def known(self) -> list[int]:
@@ -124,9 +139,9 @@ def evaluate_maps(
     controls: dict[str, Any] = {}
     curve = None
     if truth.known:
-        localisation, curve = _localisation(store, predictions, truth, defects, classes, input_size, rule)
+        localisation, curve = _localisation(store, predictions, truth, classes, input_size, rule)
         test["localisation"] = localisation
-        controls = _controls(store, truth, defects)
+        controls = _controls(store, truth)
     return Evaluation(predictions, test, controls, curve)
 
 
@@ -134,12 +149,12 @@ def _localisation(
     store: MapStore,
     predictions: Sequence[Prediction],
     truth: Truth,
-    defects: Sequence[str],
     classes: Sequence[str],
     input_size: Size,
     rule: BoxRule,
 ) -> tuple[dict[str, Any], dict[str, list[float]]]:
-    metrics = localisation_metrics([boxes_array(p.boxes) for p in predictions], truth.boxes, defects)
+    boxes = [boxes_array(p.boxes) for p in predictions]
+    metrics = truth.localise(boxes)
     decided = [classes.index(p.label) for p in predictions]
     looked_at = [index or _likeliest_defect(store, i) for i, index in enumerate(decided)]
 
@@ -150,13 +165,19 @@ def _localisation(
     measurable = truth.measurable
     # Memory: all pixels are sorted at once.
     side = int(np.clip(np.sqrt(PIXEL_BUDGET / max(1, len(measurable))), 64, 512))
-    good = [p for p, defect in zip(predictions, defects, strict=True) if defect == GOOD]
+    good = [p for p, sample in zip(predictions, truth.samples, strict=True) if sample.is_good]
     thresholds, ious = _sweep(store, decided, truth, input_size, rule)
     metrics |= {
         "pointing_game": proportion(sum(hits), len(hits)).as_dict(),
         "pixel": pixel_metrics(((evidence(margin_map, i), truth.mask(i)) for i in measurable), longest_side=side),
         "false_boxes_per_100_good": 100 * sum(len(p.boxes) for p in good) / len(good) if good else float("nan"),
         **max_box_accuracy(ious, thresholds),
+        "detection": detection_metrics(
+            [boxes[i] for i in measurable],
+            [np.array([box.score for box in predictions[i].boxes]) for i in measurable],
+            [truth.boxes[i].astype(np.float64) for i in measurable],
+            [_size(store, i) for i in measurable],
+        ),
     }
     curve = {
         "thresholds": thresholds.tolist(),
@@ -182,17 +203,17 @@ def _sweep(
         at_threshold = replace(rule, threshold=float(threshold))
         for n, i in enumerate(truth.known):
             boxes = draw_boxes(store.maps[i], decided[i], _size(store, i), input_size, at_threshold, "")
-            ious[t, n] = best_iou(boxes_array(boxes), truth.boxes[i])
+            ious[t, n] = best_iou(boxes_array(boxes)[:BEST_BOXES], truth.boxes[i])
     return thresholds, ious
 
 
-def _controls(store: MapStore, truth: Truth, defects: Sequence[str]) -> dict[str, Any]:
+def _controls(store: MapStore, truth: Truth) -> dict[str, Any]:
     """What boxes that look at nothing would score, drawn on every image with a mask."""
-    guesses = {"whole_image": whole_image_box, "centre_box": centre_box}
-    return {
-        name: localisation_metrics([guess(_size(store, i)) for i in range(len(defects))], truth.boxes, defects)
-        for name, guess in guesses.items()
-    }
+    rng = np.random.default_rng(0)
+    guesses: dict[str, Callable[[Size], npt.NDArray[np.float64]]]
+    guesses = {"whole_image": whole_image_box, "centre_box": centre_box, "random_box": partial(random_box, rng=rng)}
+    images = range(len(truth.samples))
+    return {name: truth.localise([guess(_size(store, i)) for i in images]) for name, guess in guesses.items()}
 
 
 def _probabilities(predictions: Sequence[Prediction], classes: Sequence[str]) -> npt.NDArray[np.float64]:

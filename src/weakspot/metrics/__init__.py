@@ -1,21 +1,24 @@
 """Metrics as plain dictionaries, ready for JSON; what is undefined is NaN (the writer makes it null)."""
 
+from weakspot.metrics.baselines import centre_box, random_box, whole_image_box
 from weakspot.metrics.classification import classification_metrics
+from weakspot.metrics.detection import detection_metrics
 from weakspot.metrics.intervals import Estimate, bootstrap, proportion
 from weakspot.metrics.localisation import (
+    BEST_BOXES,
     best_iou,
     box_accuracy,
     box_iou,
-    centre_box,
     localisation_metrics,
     mask_boxes,
     max_box_accuracy,
     pixel_metrics,
     pointing_hit,
-    whole_image_box,
+    size_class,
 )
 
 __all__ = [
+    "BEST_BOXES",
     "Estimate",
     "best_iou",
     "bootstrap",
@@ -23,11 +26,14 @@ __all__ = [
     "box_iou",
     "centre_box",
     "classification_metrics",
+    "detection_metrics",
     "localisation_metrics",
     "mask_boxes",
     "max_box_accuracy",
     "pixel_metrics",
     "pointing_hit",
     "proportion",
+    "random_box",
+    "size_class",
     "whole_image_box",
 ]

@@ -67,8 +67,7 @@ def _evaluate(
     truth: Sequence[npt.NDArray[np.float64]],
     sizes: Sequence[Size],
 ) -> COCOeval:
-    real, found = COCO(), []
-    annotations = []
+    real, found, annotations = COCO(), list[dict[str, Any]](), list[dict[str, Any]]()
     for image, (boxes, values, true) in enumerate(zip(predicted, scores, truth, strict=True), start=1):
         for box in true.tolist():
             where = _xywh(box)

@@ -36,9 +36,7 @@ def aupro(evidence: Sequence[FloatArray], masks: Sequence[BoolArray], limit: flo
     return float(np.mean(shares)) / limit if shares else float("nan")
 
 
-def _area_to_the_right(
-    values: FloatArray, others: FloatArray, limit: float
-) -> npt.NDArray[np.float64]:
+def _area_to_the_right(values: FloatArray, others: FloatArray, limit: float) -> npt.NDArray[np.float64]:
     """Area up to `limit` of the curve that steps from 0 to 1 where each of `values` becomes hot."""
     begin = 1 - np.searchsorted(others, values, "right") / len(others)  # share of the others that are hot before it
     end = 1 - np.searchsorted(others, values, "left") / len(others)  # and with its equals

@@ -12,6 +12,7 @@ from weakspot.types import GOOD
 
 CLASSIFICATION = ("balanced_accuracy", "accuracy", "precision", "recall", "f1", "auroc", "average_precision")
 LOCALISATION = ("box_accuracy_30", "box_accuracy_50", "box_accuracy_70", "v2", "mean_iou")
+PIXEL = {"pixel_auroc": "pixel AUROC", "pixel_average_precision": "pixel average precision", "aupro": "AUPRO (30 %)"}
 NAMES = {
     "auroc": "AUROC",
     "f1": "F1",
@@ -40,9 +41,15 @@ def metrics_table(metrics: dict[str, Any], title: str) -> Table:
         for key in LOCALISATION:
             _row(table, NAMES[key], localisation[key])
         _row(table, "pointing game", localisation["pointing_game"])
-        for key in ("pixel_auroc", "pixel_average_precision"):
-            if key in localisation["pixel"]:
-                table.add_row(key.replace("_", " "), _number(localisation["pixel"][key]), "", "")
+        for key, name in PIXEL.items():
+            table.add_row(name, _number(localisation["pixel"][key]), "", "")
+        for level in (30, 50):
+            for key in ("precision", "recall"):
+                _row(table, f"box {key}, IoU ≥ 0.{level // 10}", localisation["detection"][f"{key}_{level}"])
+            table.add_row(
+                f"box average precision, IoU ≥ 0.{level // 10}",
+                _number(localisation["detection"][f"ap_{level}"]), "", "",
+            )  # fmt: skip
         table.add_section()
         oracle = localisation["oracle_single_threshold"]
         table.add_row(
