@@ -28,9 +28,9 @@ from weakspot.metrics import (
     max_box_accuracy,
     pixel_metrics,
     pointing_hit,
+    proportion,
     random_box,
     size_class,
-    proportion,
     whole_image_box,
 )
 from weakspot.metrics.classification import class_scores, macro_scores, ranker
@@ -556,6 +556,7 @@ def test_localisation_metrics_by_hand():
     assert result["per_defect"]["cut"] == box_accuracy(np.array([0.6, 0.0]))
     assert result["per_defect"]["hole"]["mean_iou"]["value"] == 1.0
     assert result["per_defect"]["scratch"]["n"] == 0
+    assert is_undefined(result["per_defect"]["scratch"]["v2"], 0)
     assert result["per_size"] == {"small": box_accuracy(np.array([1.0])), "large": box_accuracy(np.array([0.6, 0.0]))}
 
 
@@ -579,7 +580,6 @@ def test_a_random_box_lies_in_the_image_and_repeats():
         assert (first[0, :2] >= 0).all()
         assert first[0, 2] <= size[1]
         assert first[0, 3] <= size[0]
-    assert is_undefined(result["per_defect"]["scratch"]["v2"], 0)
 
 
 def test_localisation_metrics_of_no_image_and_of_unequal_lists():
