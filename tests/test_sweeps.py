@@ -16,7 +16,9 @@ from typing import Any
 import pytest
 import yaml
 
+from weakspot import hydra_app, sweep
 from weakspot.data import synthetic
+from weakspot.errors import WeakspotError
 
 TINY = (
     "model.backbone=tiny", "model.weights=none", "data.image_size=64", "trainer.max_epochs=2",
@@ -116,6 +118,15 @@ def test_two_processes_at_once_share_the_work(two: Path, tmp_path: Path) -> None
     assert counts(tmp_path)["fit"] == 1
     assert counts(tmp_path)["stem"] == images(two / "fabric")
     assert len(list((tmp_path / "outputs").rglob("metrics.json"))) == 2
+
+
+@pytest.mark.parametrize("missing", ["no_such_package", "no_such_package.plugin", "weakspot.no_such_module"])
+def test_a_plugin_that_is_not_installed_is_named_with_what_to_install(
+    monkeypatch: pytest.MonkeyPatch, missing: str
+) -> None:
+    monkeypatch.setitem(sweep.PLUGINS, "hydra/launcher=joblib", missing)
+    with pytest.raises(WeakspotError, match=r"hydra/launcher=joblib needs a plugin: pip install 'weakspot\[sweep\]'"):
+        hydra_app.run("train", lambda config: pytest.fail("started"), ["-m", "seed=1,2", "hydra/launcher=joblib"])
 
 
 @needs_plugins

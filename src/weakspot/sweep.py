@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import importlib.util
+import importlib
 import json
 import os
 import traceback
@@ -150,6 +150,8 @@ def check_plugins(arguments: Sequence[str]) -> None:
     Raises:
         WeakspotError: saying what to install.
     """
-    for argument in arguments:
-        if argument in PLUGINS and importlib.util.find_spec(PLUGINS[argument]) is None:
-            raise WeakspotError(f"{argument} needs a plugin: pip install 'weakspot[sweep]'")
+    for argument in set(arguments) & set(PLUGINS):
+        try:
+            importlib.import_module(PLUGINS[argument])
+        except ImportError as error:
+            raise WeakspotError(f"{argument} needs a plugin: pip install 'weakspot[sweep]'") from error
