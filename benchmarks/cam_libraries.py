@@ -144,7 +144,7 @@ Tools = dict[str, dict[Way, ToMaps]]
 
 def make_tools(localizer: Localizer) -> Tools:
     """Every tool in every way: ours in the product's own memory format, the others in both."""
-    tools: Tools = {OURS: {Way("channels last", size): ours(localizer.network) for size in BATCH_SIZES}}
+    tools: Tools = {OURS: {Way("channels last", size): ours(localizer.model.network) for size in BATCH_SIZES}}
     for name, make, frozen in (
         ("torchcam CAM", torch_cam, FROZEN_LAYERS),
         ("captum LayerGradCam", captum_cam, FROZEN_LAYERS),
@@ -153,11 +153,11 @@ def make_tools(localizer: Localizer) -> Tools:
     ):
         tools[name] = {}
         for layout, memory_format in LAYOUTS.items():
-            net = plain_copy(localizer.network, frozen).eval()
+            net = plain_copy(localizer.model.network, frozen).eval()
             maps = make(net.to(memory_format=memory_format))
             tools[name] |= {Way(layout, size): maps for size in BATCH_SIZES}
     # What most people run: the library's examples set no memory format, freeze nothing and take one picture at a time.
-    unchanged = plain_copy(localizer.network, 0).eval()
+    unchanged = plain_copy(localizer.model.network, 0).eval()
     tools["pytorch-grad-cam GradCAM, as in its examples"] = {Way("contiguous", 1): grad_cam(unchanged)}
     return tools
 

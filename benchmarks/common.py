@@ -34,6 +34,7 @@ from weakspot.data.readers import read_samples
 from weakspot.data.splits import split_samples
 from weakspot.files import write_text
 from weakspot.model.bundle import BundleMeta, save_bundle
+from weakspot.model.model import Model
 from weakspot.model.network import CamNet
 from weakspot.model.weights import load_weights
 from weakspot.runs import RunFolder
@@ -147,7 +148,7 @@ def save_model(folder: Path, weights: str) -> Path:
         split_hash="",
         data_hash="",
     )
-    save_bundle(folder, network, meta)
+    save_bundle(folder, Model(network), meta)
     return folder
 
 

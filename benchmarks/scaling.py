@@ -54,7 +54,7 @@ SizeRuns = dict[tuple[int, str], Callable[[], object]]
 def with_side(localizer: Localizer, side: int) -> Localizer:
     """The same model with a square input of another size."""
     preprocess = replace(localizer.meta.preprocess, image_size=(side, side))
-    return Localizer(localizer.network, replace(localizer.meta, preprocess=preprocess))
+    return Localizer(localizer.model, replace(localizer.meta, preprocess=preprocess))
 
 
 def predict(localizer: Localizer, paths: Sequence[Path], folder: Path) -> None:
@@ -76,7 +76,7 @@ def size_runs(
 ) -> dict[tuple[int, str], Callable[[], object]]:
     """For each input size: whole prediction, stem alone, tail alone."""
     runs: SizeRuns = {}
-    network: CamNet = localizer.network
+    network: CamNet = localizer.model.network
     for side in SIDES:
         other = with_side(localizer, side)
         pixels = preprocessed(paths, other.meta.preprocess).contiguous(memory_format=torch.channels_last)

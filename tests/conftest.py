@@ -10,7 +10,7 @@ from torch import nn
 
 from weakspot.data import synthetic
 from weakspot.model import network
-from weakspot.model.network import Backbone
+from weakspot.model.network import FREEZE_POINT, Backbone
 
 SHARED = Path(__file__).resolve().parents[2] / "shared"
 REAL_WEIGHTS = SHARED / "weights" / "vgg16_features.safetensors"
@@ -24,7 +24,7 @@ def tiny_backbone() -> Backbone:
     """Two convolutions instead of thirteen: the same cut, a thousandth of the cost."""
     stem = nn.Sequential(nn.Conv2d(3, 8, 3, stride=4, padding=1), nn.ReLU(), nn.MaxPool2d(2))
     tail = nn.Sequential(nn.Conv2d(8, 16, 3, padding=1), nn.ReLU())
-    return Backbone(stem, tail, channels=16, smallest=8, taps={"early": 2})
+    return Backbone(stem, tail, channels=16, smallest=8, taps={"early": 2}, pyramid=("early", FREEZE_POINT))
 
 
 @pytest.fixture(autouse=True)

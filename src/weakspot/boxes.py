@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal, get_args
 
 import cv2
@@ -19,7 +19,7 @@ from weakspot.errors import WeakspotError, did_you_mean
 from weakspot.types import ANOMALY, BoolArray, Box, FloatArray, Size
 
 Method = Literal["single", "components"]
-ThresholdKind = Literal["relative", "absolute"]
+ThresholdKind = Literal["relative", "absolute", "calibrated"]
 
 _FLAT = 8 * float(np.finfo(np.float32).eps)
 
@@ -32,12 +32,15 @@ class BoxRule:
         method: ``single`` draws one box round everything hot (the seed's rule), ``components`` one per 8-connected
             region.
         threshold_kind: ``relative`` compares the map scaled to 0…1 by its own minimum and maximum, ``absolute`` the
-            evidence as it is. (A calibrated threshold is an absolute one by the time it gets here.)
+            evidence as it is, ``calibrated`` does so too and has `min_score` set from held-out Good images
+            (:mod:`weakspot.calibrate`) before any box is drawn.
         threshold: a pixel is hot when it is equal or above; in (0, 1] if relative, in the evidence's units if
-            absolute, where infinity stands for "nothing is hot".
+            absolute or calibrated, where infinity stands for "nothing is hot".
         min_area: smallest region that gets a box, in pixels of the original image; 1 keeps every region. `components`
             only.
         max_boxes: at most this many boxes, the best by score. `components` only.
+        min_score: boxes that score less are dropped, in the evidence's units; None keeps every box.
+        false_boxes: what a calibrated `min_score` is to keep to: at most this many boxes per 100 Good images.
 
     Raises:
         WeakspotError: for a value outside these, naming its configuration key.
@@ -48,6 +51,8 @@ class BoxRule:
     threshold: float = 0.7
     min_area: int = 1
     max_boxes: int = 10
+    min_score: float | None = None
+    false_boxes: float = 5.0
 
     def __post_init__(self) -> None:
         _check_choice("method", self.method, get_args(Method))
@@ -55,6 +60,17 @@ class BoxRule:
         _check_threshold(self.threshold_kind, self.threshold)
         _check_count("min_area", self.min_area)
         _check_count("max_boxes", self.max_boxes)
+        if self.min_score is not None:
+            _check_number("min_score", self.min_score)
+        _check_number("false_boxes", self.false_boxes)
+        if self.false_boxes <= 0:
+            raise WeakspotError(
+                f"boxes.false_boxes={self.false_boxes} is not above 0; give how many per 100 Good images"
+            )
+
+    def absolute(self, min_score: float | None) -> BoxRule:
+        """The same rule with `min_score`, comparing the evidence as it is."""
+        return replace(self, threshold_kind="absolute", min_score=min_score)
 
 
 def _check_choice(key: str, value: object, choices: tuple[str, ...]) -> None:
@@ -63,9 +79,13 @@ def _check_choice(key: str, value: object, choices: tuple[str, ...]) -> None:
         raise WeakspotError(f"boxes.{key}={value} is not a choice{hint}; choose from {', '.join(choices)}")
 
 
-def _check_threshold(kind: str, value: object) -> None:
+def _check_number(key: str, value: object) -> None:
     if isinstance(value, bool) or not isinstance(value, int | float | np.floating) or math.isnan(value):
-        raise WeakspotError(f"boxes.threshold={value} is not a number; give one such as 0.7")
+        raise WeakspotError(f"boxes.{key}={value} is not a number; give one such as 0.7")
+
+
+def _check_threshold(kind: str, value: float) -> None:
+    _check_number("threshold", value)
     if kind == "relative" and not 0 < value <= 1:
         raise WeakspotError(
             f"boxes.threshold={value} is outside (0, 1]; give a share of the map's range, or set "
@@ -155,12 +175,15 @@ def find_boxes(
     hot = _hot(evidence, rule)
     if not hot.any():
         return []
+    lowest = -math.inf if rule.min_score is None else rule.min_score
     if rule.method == "single":
-        return [_original_box(_hull(hot), hot.shape, size, float(scores[hot].max()), label)]
+        score = float(scores[hot].max())
+        return [_original_box(_hull(hot), hot.shape, size, score, label)] if score >= lowest else []
     corners, pixels, peaks = _regions(hot, scores)
     # Areas in original pixels, compared as whole numbers; a region of less than one such pixel counts as one.
     large = np.maximum(pixels * (size[0] * size[1]), hot.size) >= rule.min_area * hot.size
-    corners, peaks = corners[large], peaks[large]
+    keep = large & (peaks >= lowest)
+    corners, peaks = corners[keep], peaks[keep]
     best = np.lexsort((corners[:, 0], corners[:, 1], -peaks))[: rule.max_boxes]
     return [_original_box(corners[i], hot.shape, size, float(peaks[i]), label) for i in best]
 

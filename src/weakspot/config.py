@@ -68,6 +68,8 @@ class BoxesConfig:
     threshold: float = MISSING
     min_area: int = MISSING
     max_boxes: int = MISSING
+    min_score: float | None = None
+    false_boxes: float = 5.0
 
 
 @dataclass
@@ -79,6 +81,8 @@ class BoxesChanges:
     threshold: float | None = None
     min_area: int | None = None
     max_boxes: int | None = None
+    min_score: float | None = None
+    false_boxes: float | None = None
 
 
 @dataclass
@@ -90,6 +94,19 @@ class TrainerConfig:
     stop_at_accuracy: float | None = 0.98
     augment: str = "none"
     accelerator: str = "auto"
+
+
+@dataclass
+class RefineConfig:
+    """From maps to evidence; see :mod:`weakspot.refine`."""
+
+    method: str = MISSING
+    imitations: int = 800
+    max_images: int = 2000
+    where_steps: int = 700
+    extent_steps: int = 2500
+    again_steps: int = 600
+    learning_rate: float = 2e-3
 
 
 @dataclass
@@ -110,7 +127,7 @@ class TrainConfig:
     split: SplitConfig = field(default_factory=SplitConfig)
     model: ModelConfig = field(default_factory=ModelConfig)
     heatmap: str = "cam"
-    refine: str = "none"
+    refine: RefineConfig = field(default_factory=RefineConfig)
     boxes: BoxesConfig = field(default_factory=BoxesConfig)
     trainer: TrainerConfig = field(default_factory=TrainerConfig)
     cache: CacheConfig = field(default_factory=CacheConfig)
@@ -194,10 +211,16 @@ def fit_identity(
             preprocess.to_dict(),
             model,
             trainer,
+            _refine_identity(config),
             inputs,
             config.seed,
         ]
     )
+
+
+def _refine_identity(config: TrainConfig) -> dict[str, Any]:
+    """Only what has an effect: without refinement its other settings have none."""
+    return asdict(config.refine) if config.refine.method != "none" else {"method": "none"}
 
 
 def settings_identity(config: TrainConfig) -> str:
@@ -217,7 +240,7 @@ def check_settings(config: TrainConfig) -> None:
         WeakspotError: naming the key and what it may be.
     """
     one_of("heatmap", config.heatmap, ("cam",))
-    one_of("refine", config.refine, ("none",))
+    one_of("refine.method", config.refine.method, ("none", "segment"))
     one_of("trainer.accelerator", config.trainer.accelerator, ("auto", "cpu", "gpu"))
     one_of("objective", config.objective, ("val/loss", "val/balanced_accuracy"))
     one_of("trainer.augment", config.trainer.augment, tuple(AUGMENTATIONS))
@@ -230,6 +253,12 @@ def check_settings(config: TrainConfig) -> None:
         ("trainer.max_epochs", config.trainer.max_epochs, config.trainer.max_epochs >= 1, "at least 1"),
         ("trainer.stop_at_accuracy", stop, stop is None or 0 < stop <= 1, "between 0 and 1, or null"),
         ("seed", config.seed, 0 <= config.seed < 2**32, "from 0 to 2³²-1"),
+        ("refine.imitations", config.refine.imitations, config.refine.imitations >= 1, "at least 1"),
+        ("refine.max_images", config.refine.max_images, config.refine.max_images >= 2, "at least 2"),
+        ("refine.where_steps", config.refine.where_steps, config.refine.where_steps >= 1, "at least 1"),
+        ("refine.extent_steps", config.refine.extent_steps, config.refine.extent_steps >= 1, "at least 1"),
+        ("refine.again_steps", config.refine.again_steps, config.refine.again_steps >= 0, "at least 0"),
+        ("refine.learning_rate", config.refine.learning_rate, config.refine.learning_rate > 0, "above 0"),
         ("cache.max_gb", config.cache.max_gb, config.cache.max_gb >= 0, "at least 0"),
         ("name", config.name, bool(config.name) and Path(config.name).name == config.name, "a plain folder name"),
     ):
@@ -239,7 +268,7 @@ def check_settings(config: TrainConfig) -> None:
 
 def run_identity(config: TrainConfig, fit: str, truth_hash: str) -> str:
     """Eight hexadecimal digits that identify a whole run: the fit, the box rule, weakspot's version."""
-    return short_hash([__version__, fit, truth_hash, config.heatmap, config.refine, asdict(config.boxes)])
+    return short_hash([__version__, fit, truth_hash, config.heatmap, asdict(config.boxes)])
 
 
 def short_hash(parts: list[Any]) -> str:

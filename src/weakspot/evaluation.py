@@ -11,9 +11,10 @@ import numpy as np
 import numpy.typing as npt
 
 from weakspot.boxes import BoxRule, boxes_array, upsample
+from weakspot.calibrate import Calibration, calibrate
 from weakspot.data.images import read_mask
 from weakspot.data.readers import target_of
-from weakspot.heatmaps import Maps, class_map, margin_map
+from weakspot.heatmaps import Maps, comparable_map, shown_map
 from weakspot.maps import MapStore
 from weakspot.metrics import (
     BEST_BOXES,
@@ -32,7 +33,7 @@ from weakspot.metrics import (
     whole_image_box,
 )
 from weakspot.predictions import draw_boxes, make_prediction
-from weakspot.types import BoolArray, Prediction, Sample, Size
+from weakspot.types import BoolArray, Box, ImageMaps, Prediction, Sample, Size
 
 SWEEP_STEPS = 39
 PIXEL_BUDGET = 40_000_000
@@ -126,9 +127,7 @@ def evaluate_maps(
     targets = [target_of(sample, classes) for sample in samples]
     truth = Truth.read(samples, store.sizes)
     predictions = [
-        make_prediction(
-            path, _size(store, i), store.logits[i], store.maps[i], classes, input_size, rule, target=classes[targets[i]]
-        )
+        make_prediction(path, _size(store, i), store[i], classes, input_size, rule, target=classes[targets[i]])
         for i, path in enumerate(store.paths)
     ]
     defects = [sample.defect for sample in samples]
@@ -156,21 +155,22 @@ def _localisation(
     boxes = [boxes_array(p.boxes) for p in predictions]
     metrics = truth.localise(boxes)
     decided = [classes.index(p.label) for p in predictions]
-    looked_at = [index or _likeliest_defect(store, i) for i, index in enumerate(decided)]
 
-    def evidence(kind: Callable[[Maps, int], Maps], i: int) -> Maps:
-        return upsample(kind(store.maps[i], looked_at[i]), input_size)
+    def evidence(kind: Callable[[ImageMaps], Maps], i: int) -> Maps:
+        map_ = kind(store[i])
+        return map_ if store.extent is not None else upsample(map_, input_size)
 
-    hits = [pointing_hit(evidence(class_map, i), truth.mask(i)) for i in truth.known]
+    hits = [pointing_hit(evidence(shown_map, i), truth.mask(i)) for i in truth.known]
     measurable = truth.measurable
     # Memory: all pixels are sorted at once.
     side = int(np.clip(np.sqrt(PIXEL_BUDGET / max(1, len(measurable))), 64, 512))
-    good = [p for p, sample in zip(predictions, truth.samples, strict=True) if sample.is_good]
+    good = [i for i, sample in enumerate(truth.samples) if sample.is_good]
     thresholds, ious = _sweep(store, decided, truth, input_size, rule)
     metrics |= {
         "pointing_game": proportion(sum(hits), len(hits)).as_dict(),
-        "pixel": pixel_metrics(((evidence(margin_map, i), truth.mask(i)) for i in measurable), longest_side=side),
-        "false_boxes_per_100_good": 100 * sum(len(p.boxes) for p in good) / len(good) if good else float("nan"),
+        "pixel": pixel_metrics(((evidence(comparable_map, i), truth.mask(i)) for i in measurable), longest_side=side),
+        "false_boxes_per_100_good": _per_100([len(boxes[i]) for i in good]),
+        "before_decision": before_decision(store, good, input_size, rule),
         **max_box_accuracy(ious, thresholds),
         "detection": detection_metrics(
             [boxes[i] for i in measurable],
@@ -194,15 +194,16 @@ def _sweep(
     if rule.threshold_kind == "relative":
         steps = np.arange(1, SWEEP_STEPS + 1) / (SWEEP_STEPS + 1)
     else:
-        margins = [margin_map(store.maps[i], decided[i]) for i in truth.known if decided[i]]
-        low, high = (np.quantile(np.concatenate([m.ravel() for m in margins]), [0.5, 0.999])) if margins else (0.0, 1.0)
+        defects = [store[i] for i in truth.known if decided[i]]
+        planes = [comparable_map(said) if said.extent is None else said.extent.astype(np.float32) for said in defects]
+        low, high = (np.quantile(np.concatenate([p.ravel() for p in planes]), [0.5, 0.999])) if planes else (0.0, 1.0)
         steps = np.linspace(low, high, SWEEP_STEPS)
     thresholds = np.unique(np.append(steps, rule.threshold))
     ious = np.zeros((len(thresholds), len(truth.known)))
     for t, threshold in enumerate(thresholds):
         at_threshold = replace(rule, threshold=float(threshold))
         for n, i in enumerate(truth.known):
-            boxes = draw_boxes(store.maps[i], decided[i], _size(store, i), input_size, at_threshold, "")
+            boxes = draw_boxes(store[i], decided[i], _size(store, i), input_size, at_threshold, "")
             ious[t, n] = best_iou(boxes_array(boxes)[:BEST_BOXES], truth.boxes[i])
     return thresholds, ious
 
@@ -221,8 +222,41 @@ def _probabilities(predictions: Sequence[Prediction], classes: Sequence[str]) ->
     return np.array([[row[name] for name in classes] for row in rows], dtype=np.float64).reshape(-1, len(classes))
 
 
-def _likeliest_defect(store: MapStore, index: int) -> int:
-    return 1 + int(store.logits[index, 1:].argmax())
+def undecided_boxes(store: MapStore, index: int, input_size: Size, rule: BoxRule) -> list[Box]:
+    """The boxes of an image's likeliest defect, whatever class the image is given."""
+    said = store[index]
+    return draw_boxes(said, said.likeliest_defect, _size(store, index), input_size, rule, "")
+
+
+def before_decision(store: MapStore, good: Sequence[int], input_size: Size, rule: BoxRule) -> dict[str, Any]:
+    """How many boxes Good images would get if no class decision took them away.
+
+    Returns:
+        ``false_boxes_per_100_good``, and ``good_images_with_a_box``, a proportion with its Clopper–Pearson interval.
+    """
+    counts = [len(undecided_boxes(store, i, input_size, rule)) for i in good]
+    return {
+        "false_boxes_per_100_good": _per_100(counts),
+        "good_images_with_a_box": proportion(sum(count > 0 for count in counts), len(counts)).as_dict(),
+    }
+
+
+def calibrated_rule(rule: BoxRule, held_out: MapStore, input_size: Size) -> tuple[BoxRule, Calibration]:
+    """Turn a ``calibrated`` rule into an absolute one whose smallest score keeps false boxes rare.
+
+    Args:
+        rule: its ``threshold`` says how far a box goes, ``false_boxes`` how many are wanted.
+        held_out: Good images that nothing was learnt from.
+        input_size: ``(height, width)`` of the network's input.
+    """
+    every = rule.absolute(min_score=None)
+    scores = [box.score for i in range(len(held_out)) for box in undecided_boxes(held_out, i, input_size, every)]
+    calibration = calibrate(scores, len(held_out), rule.false_boxes)
+    return rule.absolute(min_score=calibration.min_score), calibration
+
+
+def _per_100(counts: Sequence[int]) -> float:
+    return 100 * sum(counts) / len(counts) if counts else float("nan")
 
 
 def _size(store: MapStore, index: int) -> Size:

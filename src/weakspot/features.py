@@ -25,6 +25,7 @@ import platformdirs
 import torch
 
 from weakspot.data.images import ImageInfo
+from weakspot.data.imitations import IMITATION, named_imitation
 from weakspot.data.loading import Loaded, batched, load_images, stack_pixels
 from weakspot.data.preprocess import Preprocess
 from weakspot.data.views import AS_IS, apply_view
@@ -32,6 +33,7 @@ from weakspot.errors import WeakspotError
 from weakspot.files import atomic_path
 from weakspot.model.network import FREEZE_POINT, CamNet, inference_batch_size
 from weakspot.model.weights import hash_state
+from weakspot.types import BoolArray
 
 Precision = Literal["float16", "float32"]
 Progress = Callable[[int, int], None]
@@ -229,6 +231,73 @@ def compute_features(
     return keys
 
 
+class Look(NamedTuple):
+    """One image in one view: the network's input, what is known of its pixels, and features.
+
+    Attributes:
+        pixels: float32 ``(3, H, W)``, preprocessed.
+        mask: ``(H, W)`` of an imitated defect; None for a real image.
+        features: ``(channels, h, w)`` of each tap asked for.
+    """
+
+    pixels: npt.NDArray[np.float32]
+    mask: BoolArray | None
+    features: list[npt.NDArray[np.float32]]
+
+
+def look_at(
+    network: CamNet,
+    items: Sequence[Seen],
+    preprocess: Preprocess,
+    cache: FeatureCache | None,
+    taps: Sequence[str],
+) -> Iterator[Look]:
+    """Pixels and features of every item, in order, from the cache where it has them and into it where it has not.
+
+    A view may be an imitated defect here (:func:`~weakspot.data.imitations.imitation_name`).
+
+    Raises:
+        WeakspotError: as :func:`compute_features`.
+    """
+    device = next(network.stem.parameters()).device
+    size = inference_batch_size(device, preprocess.image_size)
+    keys = [feature_keys(network, items, preprocess, cache, tap) for tap in taps] if cache else []
+    loaded = batched(load_images((item.image.path for item in items), preprocess), size)
+    for number, batch in enumerate(loaded):
+        these = range(number * size, number * size + len(batch))
+        seen = [_see(image, items[i], preprocess) for image, i in zip(batch, these, strict=True)]
+        found = [[cache.load(names[i]) for names in keys] if cache else [None] for i in these]
+        missing = [row for row, arrays in enumerate(found) if any(array is None for array in arrays)]
+        if missing:
+            computed = _forward(network, [seen[row][0] for row in missing], device, taps)
+            for position, row in enumerate(missing):
+                found[row] = [array[position] for array in computed]
+                for names, array in zip(keys, computed, strict=False):
+                    if cache:
+                        cache.store(names[these[row]], array[position])
+        for (pixels, mask), arrays in zip(seen, found, strict=True):
+            yield Look(pixels, mask, [array for array in arrays if array is not None])
+    if cache:
+        cache.trim(keep={name for names in keys for name in names})
+
+
+def _see(loaded: Loaded, item: Seen, preprocess: Preprocess) -> tuple[npt.NDArray[np.float32], BoolArray | None]:
+    if loaded.pixels is None:
+        raise WeakspotError(loaded.error)
+    if not item.view.startswith(IMITATION):
+        return apply_view(loaded.pixels, item.view), None
+    changed, mask = named_imitation(preprocess.denormalise(loaded.pixels), item.image.sha256, item.view)
+    return preprocess.normalise(changed), mask
+
+
+def _forward(
+    network: CamNet, pixels: Sequence[npt.NDArray[np.float32]], device: torch.device, taps: Sequence[str]
+) -> list[npt.NDArray[np.float32]]:
+    with torch.inference_mode():
+        features = network.forward_taps(torch.from_numpy(stack_pixels(pixels)).to(device), taps)
+    return [features[tap].cpu().contiguous().numpy() for tap in taps]
+
+
 def _run(
     network: CamNet, batch: Sequence[Loaded], views: Sequence[str], device: torch.device, taps: Sequence[str]
 ) -> list[npt.NDArray[np.float32]]:
@@ -238,6 +307,4 @@ def _run(
         if item.pixels is None:
             raise WeakspotError(item.error)
         pixels.append(apply_view(item.pixels, view))
-    with torch.inference_mode():
-        features = network.forward_taps(torch.from_numpy(stack_pixels(pixels)).to(device), taps)
-    return [features[tap].cpu().contiguous().numpy() for tap in taps]
+    return _forward(network, pixels, device, taps)

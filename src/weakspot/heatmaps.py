@@ -5,6 +5,9 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
+from weakspot.boxes import upsample
+from weakspot.types import ImageMaps
+
 Maps = npt.NDArray[np.float32]
 
 
@@ -33,3 +36,32 @@ def margin_map(maps: Maps, index: int) -> Maps:
     """
     margin: Maps = maps[index] - maps[0]
     return margin
+
+
+def combined_map(extent: npt.NDArray[np.floating], where: npt.NDArray[np.floating]) -> Maps:
+    """Refined evidence for looking at and for measuring pixels: the log probability that both heads agree.
+
+    Args:
+        extent: ``(h, w)`` logits.
+        where: ``(h', w')`` logits; resized to the extent's grid.
+    """
+    places = upsample(where, (extent.shape[0], extent.shape[1]))
+    both: Maps = -(np.logaddexp(0, -extent.astype(np.float32)) + np.logaddexp(0, -places))
+    return both
+
+
+def shown_map(said: ImageMaps) -> Maps:
+    """The map that overlays show and that says where to point: refined where there is refinement, else the class's.
+
+    It is that of the predicted class, or of the likeliest defect where the image is called Good.
+    """
+    if said.extent is not None and said.where is not None:
+        return combined_map(said.extent, said.where)
+    return class_map(said.maps, int(said.logits.argmax()) or said.likeliest_defect)
+
+
+def comparable_map(said: ImageMaps) -> Maps:
+    """As :func:`shown_map`, with values that mean the same in every image: the margin where there is no refinement."""
+    if said.extent is not None and said.where is not None:
+        return combined_map(said.extent, said.where)
+    return margin_map(said.maps, int(said.logits.argmax()) or said.likeliest_defect)

@@ -14,7 +14,8 @@ from weakspot.boxes import BoxRule
 from weakspot.data.loading import ImageSource, Loaded, batched, load_images, pictures_in, stack_pixels
 from weakspot.errors import WeakspotError
 from weakspot.model.bundle import BundleMeta, load_bundle
-from weakspot.model.network import CamNet, inference_batch_size
+from weakspot.model.model import Model
+from weakspot.model.network import inference_batch_size
 from weakspot.predictions import make_prediction
 from weakspot.types import Prediction
 
@@ -33,11 +34,15 @@ class Localizer:
         ...     print(prediction.path, prediction.label, prediction.boxes)
     """
 
-    def __init__(self, network: CamNet, meta: BundleMeta, device: str = "auto") -> None:
+    def __init__(self, model: Model, meta: BundleMeta, device: str = "auto") -> None:
         try:
             self.device = torch.device(("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device)
             # Channels last is the faster layout for convolutions on CPUs and GPUs alike.
-            self.network = network.eval().to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+            layout = {"device": self.device, "memory_format": torch.channels_last}
+            model.network.eval().to(**layout)  # type: ignore[call-overload]
+            if model.evidence is not None:
+                model.evidence.eval().to(**layout)  # type: ignore[call-overload]
+            self.model = model
         except (RuntimeError, AssertionError) as error:
             reason = str(error).strip().splitlines()[0]
             raise WeakspotError(f"device {device} cannot be used ({reason}); try cpu") from error
@@ -91,19 +96,14 @@ class Localizer:
 
     def _predict_batch(self, batch: list[Loaded]) -> list[Prediction]:
         arrays = [item.pixels for item in batch if item.pixels is not None]
-        results: Iterator[tuple[np.ndarray, np.ndarray]] = iter(())
-        if arrays:
-            pixels = torch.from_numpy(stack_pixels(arrays)).to(self.device)
-            with torch.inference_mode():
-                output = self.network(pixels)
-            results = zip(output.logits.cpu().numpy(), output.maps.cpu().contiguous().numpy(), strict=True)
+        said = iter(self.model(torch.from_numpy(stack_pixels(arrays)).to(self.device)) if arrays else [])
         return [
             Prediction(item.name, status="error", message=item.error)
             if item.pixels is None
             else make_prediction(
                 item.name,
                 item.size,
-                *next(results),
+                next(said),
                 self.meta.classes,
                 self.meta.preprocess.image_size,
                 self.rule,
@@ -113,7 +113,7 @@ class Localizer:
 
     def with_rule(self, **changes: object) -> Localizer:
         """The same model (not copied) with another box rule, for instance ``with_rule(threshold=0.5)``."""
-        other = Localizer(self.network, self.meta, str(self.device))
+        other = Localizer(self.model, self.meta, str(self.device))
         other.rule = replace(self.rule, **changes)  # type: ignore[arg-type]
         return other
 

@@ -6,17 +6,19 @@ import zipfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from weakspot.errors import WeakspotError
 from weakspot.files import atomic_path
+from weakspot.types import ImageMaps
 
 
 @dataclass(frozen=True)
 class MapStore:
-    """Logits and maps of n images; the run folder's ``maps.npz``.
+    """What the model says of n images; the run folder's ``maps.npz`` and ``calibration.npz``.
 
     Attributes:
         paths: the image files.
@@ -24,6 +26,8 @@ class MapStore:
         logits: float32 ``(n, classes)``.
         maps: float32 ``(n, classes, map height, map width)``, raw; ``maps.mean((2, 3)) + bias == logits``.
         bias: float32 ``(classes,)``.
+        extent, where: float16 ``(n, h, w)`` and ``(n, h', w')``, see :class:`~weakspot.types.ImageMaps`; None without
+            refinement.
     """
 
     paths: Sequence[Path]
@@ -31,6 +35,8 @@ class MapStore:
     logits: npt.NDArray[np.float32]
     maps: npt.NDArray[np.float32]
     bias: npt.NDArray[np.float32]
+    extent: npt.NDArray[np.float16] | None = None
+    where: npt.NDArray[np.float16] | None = None
 
     def __post_init__(self) -> None:
         n, k = self.logits.shape
@@ -44,18 +50,48 @@ class MapStore:
             raise WeakspotError("logits, maps and sizes do not belong together")
         if not (np.isfinite(self.logits).all() and np.isfinite(self.maps).all()):
             raise WeakspotError("the network gave NaN or infinity; lower model.optimizer.lr and train again")
+        if not all(len(e) == n and np.isfinite(e).all() for e in (self.extent, self.where) if e is not None):
+            raise WeakspotError("the evidence holds NaN or infinity; lower refine.learning_rate and train again")
+
+    @classmethod
+    def of(
+        cls,
+        paths: Sequence[Path],
+        sizes: npt.NDArray[np.int64],
+        said: Sequence[ImageMaps],
+        bias: npt.NDArray[np.float32],
+    ) -> MapStore:
+        """Stack what the model says of single images; all with refinement or all without."""
+        logits, maps, extent, where = zip(*said, strict=True)
+        planes = (None if plane[0] is None else np.stack(plane).astype(np.float16) for plane in (extent, where))
+        return cls(paths, sizes, np.stack(logits), np.stack(maps), bias, *planes)
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    def part(self, rows: slice) -> MapStore:
+        """Some of the images."""
+        planes = (None if plane is None else plane[rows] for plane in (self.extent, self.where))
+        return MapStore(self.paths[rows], self.sizes[rows], self.logits[rows], self.maps[rows], self.bias, *planes)
+
+    def __getitem__(self, index: int) -> ImageMaps:
+        if self.extent is None or self.where is None:
+            return ImageMaps(self.logits[index], self.maps[index])
+        return ImageMaps(self.logits[index], self.maps[index], self.extent[index], self.where[index])
 
     def save(self, path: Path) -> None:
         """Write the store as an ``.npz`` file, whole or not at all."""
+        arrays: dict[str, Any] = {
+            "paths": np.array([str(p) for p in self.paths], dtype=np.str_),
+            "sizes": self.sizes,
+            "logits": self.logits,
+            "maps": self.maps,
+            "bias": self.bias,
+            "extent": self.extent,
+            "where": self.where,
+        }
         with atomic_path(path) as temporary:
-            np.savez(
-                temporary,
-                paths=np.array([str(p) for p in self.paths], dtype=np.str_),
-                sizes=self.sizes,
-                logits=self.logits,
-                maps=self.maps,
-                bias=self.bias,
-            )
+            np.savez(temporary, **{name: array for name, array in arrays.items() if array is not None})
 
     @classmethod
     def load(cls, path: Path) -> MapStore:
@@ -67,7 +103,8 @@ class MapStore:
         try:
             with np.load(path, allow_pickle=False) as file:
                 paths = [Path(str(p)) for p in file["paths"]]
-                return cls(paths, file["sizes"], file["logits"], file["maps"], file["bias"])
+                evidence = [file.get(name) for name in ("extent", "where")]
+                return cls(paths, file["sizes"], file["logits"], file["maps"], file["bias"], *evidence)
         except (OSError, KeyError, ValueError, EOFError, zipfile.BadZipFile, WeakspotError) as error:
             why = "is not there" if isinstance(error, FileNotFoundError) else "is damaged"
             raise WeakspotError(f"{path} {why}; train again or give a finished run folder") from error

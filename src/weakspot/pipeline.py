@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import shutil
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, replace
@@ -10,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from weakspot import ui
+from weakspot.boxes import BoxRule
 from weakspot.config import (
     EvaluateConfig,
     TrainConfig,
@@ -23,12 +25,11 @@ from weakspot.config import (
 from weakspot.data.loading import ImageSource
 from weakspot.data.splits import read_split, write_split
 from weakspot.errors import WeakspotError
-from weakspot.evaluation import Evaluation, evaluate_maps
+from weakspot.evaluation import Evaluation, calibrated_rule, evaluate_maps
 from weakspot.files import write_json
 from weakspot.localizer import Localizer
 from weakspot.maps import MapStore
 from weakspot.model.bundle import BundleMeta, find_bundle, read_meta, rewrite_meta
-from weakspot.model.network import inference_batch_size
 from weakspot.predictions import prediction_writer, write_predictions
 from weakspot.report.figures import write_figures
 from weakspot.report.overlays import LONGEST_SIDE, UniqueNames, write_overlay
@@ -48,7 +49,6 @@ from weakspot.stages import (
     box_rule,
     compute_maps,
     fit_and_map,
-    image_batches,
     make_plan,
     read_and_check,
     thresholds,
@@ -101,7 +101,7 @@ def train(config: TrainConfig) -> RunFolder:
             with alone(parent_folder(config), fit_hash):
                 _fit_or_adopt(plan, run, fit_hash)
             store, samples = own_test_part(run)
-            meta = replace(read_meta(run.bundle), boxes=plan.rule, thresholds=thresholds(plan.rule, len(data.classes)))
+            meta = _with_rule(read_meta(run.bundle), plan.rule, run)
             rewrite_meta(run.bundle, meta)
             write_results(run, config, store, samples, meta, run.read_identity(), data.parts)
     return run
@@ -116,7 +116,7 @@ def _fit_or_adopt(plan: Plan, run: RunFolder, fit_hash: str) -> None:
         adopt_fit(run, donor)
         return
     if run.metrics.is_file():  # reuse=false in the folder of a finished run: from the start
-        run.checkpoint.unlink(missing_ok=True)
+        shutil.rmtree(run.checkpoint.parent, ignore_errors=True)
     fit_and_map(plan, run)
 
 
@@ -163,7 +163,7 @@ def evaluate(config: EvaluateConfig) -> RunFolder:
             settings.data = replace(config.data, image_size=settings.data.image_size, task=settings.data.task)
             store, samples = _other_images(run, settings, identity)
         write_config(target.config, settings)
-        meta = replace(meta, boxes=rule, thresholds=thresholds(rule, len(meta.classes)))
+        meta = _with_rule(meta, rule, run)
         if in_place:
             rewrite_meta(find_bundle(run.path), meta)
             run.update_identity(run=run_identity(settings, identity["fit"], identity["truth"]))
@@ -276,11 +276,17 @@ def _other_images(run: RunFolder, config: TrainConfig, identity: dict[str, Any])
             "or leave data out to measure the run's own held-out part"
         )
     localizer = Localizer.load(run.path)
-    paths = [sample.path for sample in indexed.samples]
-    sizes = [(info.height, info.width) for info in indexed.infos]
-    preprocess = localizer.meta.preprocess
-    batches = image_batches(paths, preprocess, inference_batch_size(localizer.device, preprocess.image_size))
-    return compute_maps(localizer.network, batches, paths, sizes, on_features=False), indexed.samples
+    with ui.progress_bar("maps") as progress:
+        store = compute_maps(localizer.model, indexed.infos, localizer.meta.preprocess, None, progress=progress)
+    return store, indexed.samples
+
+
+def _with_rule(meta: BundleMeta, rule: BoxRule, run: RunFolder) -> BundleMeta:
+    """The bundle's description with a box rule, calibrated on the run's held-out Good images where it asks for that."""
+    calibration = None
+    if rule.threshold_kind == "calibrated":
+        rule, calibration = calibrated_rule(rule, MapStore.load(run.calibration), meta.preprocess.image_size)
+    return replace(meta, boxes=rule, thresholds=thresholds(rule, len(meta.classes), calibration))
 
 
 def _short_name(config: EvaluateConfig, settings: TrainConfig) -> str:

@@ -11,14 +11,13 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
-import numpy.typing as npt
 from scipy.special import softmax
 
 from weakspot.boxes import BoxRule, find_boxes, upsample
 from weakspot.errors import WeakspotError
 from weakspot.files import atomic_path, jsonable
 from weakspot.heatmaps import class_map, margin_map
-from weakspot.types import Box, ClassConfidence, Prediction, Size
+from weakspot.types import Box, ClassConfidence, ImageMaps, Prediction, Size
 
 CSV_COLUMNS = (
     "path", "status", "message", "height", "width", "target", "label", "probability",
@@ -26,11 +25,14 @@ CSV_COLUMNS = (
 )  # fmt: skip
 
 
+FINEST = 1024
+"""Longest side, in pixels, that refined evidence is brought to; more would only be interpolation."""
+
+
 def make_prediction(
     name: Path,
     size: Size,
-    logits: npt.NDArray[np.float32],
-    maps: npt.NDArray[np.float32],
+    said: ImageMaps,
     classes: Sequence[str],
     input_size: Size,
     rule: BoxRule,
@@ -42,16 +44,15 @@ def make_prediction(
     Args:
         name: the file, or what to call an image without one.
         size: ``(height, width)`` of the original image.
-        logits: ``(classes,)``.
-        maps: ``(classes, map height, map width)``, raw.
+        said: what the model says of it.
         classes: class names, ``good`` first.
-        input_size: ``(height, width)`` of the network's input; maps are up-sampled to it before the threshold.
+        input_size: ``(height, width)`` of the network's input; class maps are up-sampled to it before the threshold.
         rule: from evidence to boxes.
         target: true class where known.
     """
-    probabilities = softmax(logits.astype(np.float64))
+    probabilities = softmax(said.logits.astype(np.float64))
     decided = int(probabilities.argmax())
-    boxes = draw_boxes(maps, decided, size, input_size, rule, classes[decided])
+    boxes = draw_boxes(said, decided, size, input_size, rule, classes[decided])
     order = np.argsort(-probabilities, kind="stable")
     return Prediction(
         path=name,
@@ -63,23 +64,33 @@ def make_prediction(
         probability=float(1.0 - probabilities[0]),
         message="" if decided == 0 or boxes else "no box: evidence below threshold",
         boxes=tuple(boxes),
-        maps=maps,
+        said=said,
     )
 
 
-def draw_boxes(
-    maps: npt.NDArray[np.float32], index: int, size: Size, input_size: Size, rule: BoxRule, label: str
-) -> list[Box]:
+def draw_boxes(said: ImageMaps, index: int, size: Size, input_size: Size, rule: BoxRule, label: str) -> list[Box]:
     """Boxes of class `index` on one image; none for Good (class 0). Arguments as in :func:`make_prediction`.
 
-    A relative threshold looks at the class's own map (the seed's rule), an absolute one at its margin over Good;
-    scores are always of the margin, so that they can be compared between images.
+    With refinement, boxes go round the extent and are scored by where. Without, a relative threshold looks at the
+    class's own map (the seed's rule), an absolute one at its margin over Good; scores are of the margin then, so that
+    they can be compared between images.
     """
     if index == 0:
         return []
-    margin = upsample(margin_map(maps, index), input_size)
-    evidence = margin if rule.threshold_kind == "absolute" else upsample(class_map(maps, index), input_size)
-    return find_boxes(evidence, size, rule, score_map=margin, label=label)
+    if said.extent is not None and said.where is not None:
+        grid = evidence_grid(size)
+        evidence, scores = upsample(said.extent, grid), upsample(said.where, grid)
+    else:
+        scores = upsample(margin_map(said.maps, index), input_size)
+        relative = rule.threshold_kind == "relative"
+        evidence = upsample(class_map(said.maps, index), input_size) if relative else scores
+    return find_boxes(evidence, size, rule, score_map=scores, label=label)
+
+
+def evidence_grid(size: Size) -> Size:
+    """Where refined evidence is cut: at the original image's own pixels, up to :data:`FINEST` of them along a side."""
+    scale = min(1.0, FINEST / max(size))
+    return max(1, round(size[0] * scale)), max(1, round(size[1] * scale))
 
 
 # --- files --------------------------------------------------------------------------------------------------------

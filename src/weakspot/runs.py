@@ -67,6 +67,11 @@ class RunFolder:
         return self.path / "maps.npz"
 
     @property
+    def calibration(self) -> Path:
+        """Logits and maps of the Good images that thresholds are set on; there where a validation part is."""
+        return self.path / "calibration.npz"
+
+    @property
     def metrics(self) -> Path:
         """Every number of the run."""
         return self.path / "metrics.json"
@@ -171,7 +176,8 @@ def adopt_fit(run: RunFolder, donor: RunFolder) -> None:
     if run.path.resolve() == donor.path.resolve():
         return
     run.bundle.mkdir(exist_ok=True)
-    for source in [*donor.bundle.glob("*.safetensors"), donor.maps]:
+    maps = [path for path in (donor.maps, donor.calibration) if path.is_file()]
+    for source in [*donor.bundle.glob("*.safetensors"), *maps]:
         with atomic_path(run.path / source.relative_to(donor.path)) as temporary:
             try:
                 os.link(source, temporary)

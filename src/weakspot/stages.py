@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from itertools import islice
 from pathlib import Path
@@ -14,15 +14,14 @@ import numpy as np
 import pytorch_lightning as pl
 import torch
 from hydra.errors import HydraException
-from torch import Tensor
-from torch.utils.data import DataLoader
 
 from weakspot import ui
 from weakspot.boxes import BoxRule
+from weakspot.calibrate import Calibration
 from weakspot.config import BoxesConfig, TrainConfig, check_settings, image_size, one_of
 from weakspot.data.datamodule import DataModule, FeatureDataset, ImageDataset
 from weakspot.data.images import ImageInfo, inspect_images
-from weakspot.data.loading import batched, load_images, stack_pixels
+from weakspot.data.loading import batched, stack_pixels
 from weakspot.data.preprocess import Preprocess, PreprocessMode
 from weakspot.data.readers import class_names, read_samples, target_of
 from weakspot.data.splits import split_hash, split_samples
@@ -32,19 +31,24 @@ from weakspot.errors import WeakspotError
 from weakspot.features import (
     FeatureCache,
     Precision,
+    Progress,
     Seen,
     compute_features,
     default_cache_dir,
     feature_keys,
+    look_at,
 )
 from weakspot.maps import MapStore
 from weakspot.model.bundle import BundleMeta, save_bundle
+from weakspot.model.evidence import EvidenceNet
 from weakspot.model.fit import estimate_minutes, fit
+from weakspot.model.model import Model
 from weakspot.model.module import ClassifierModule, OptimizerFactory, class_weights
-from weakspot.model.network import CamNet, inference_batch_size
+from weakspot.model.network import FREEZE_POINT, CamNet, inference_batch_size
 from weakspot.model.weights import Weights, load_weights
+from weakspot.refine import Source, fit_evidence
 from weakspot.runs import RunFolder
-from weakspot.types import PARTS, Part, Sample, Size, Task
+from weakspot.types import PARTS, ImageMaps, Part, Sample, Task
 
 
 @dataclass(frozen=True)
@@ -194,6 +198,11 @@ def make_plan(config: TrainConfig) -> Plan:
     make_optimizer(config.model.optimizer)
     pl.seed_everything(config.seed, verbose=False)
     data = index_and_split(config)
+    if rule.threshold_kind == "calibrated" and not calibration_images(data):
+        raise WeakspotError(
+            "boxes.threshold_kind=calibrated needs Good images that nothing is learnt from; "
+            "set split.val_size=0.15, or boxes.threshold_kind=absolute"
+        )
     weights = load_weights(config.model.weights, cast(PreprocessMode | None, config.model.preprocess))
     ui.err.print(f"weights: {weights.origin}", style="dim", highlight=False)
     preprocess = Preprocess(image_size(config.data.image_size), weights.preprocess)
@@ -219,7 +228,7 @@ def build_network(config: TrainConfig, classes: int, weights: Weights) -> CamNet
 
 
 def fit_and_map(plan: Plan, run: RunFolder) -> None:
-    """Compute stem features, fit, and save the bundle and the test part's maps in the run folder."""
+    """Compute features, fit, and save the bundle and the maps of the test part and of the held-out Good images."""
     config, data, network, preprocess = plan.config, plan.data, plan.network, plan.preprocess
     cache = feature_cache(config)
     device = "cuda" if torch.cuda.is_available() and config.trainer.accelerator != "cpu" else "cpu"
@@ -236,13 +245,33 @@ def fit_and_map(plan: Plan, run: RunFolder) -> None:
     )
     summary = fit(module, loaders, config.trainer, run.path)
     run.update_identity(train={"images": len(train_targets), **asdict(summary)})
-    save_bundle(run.bundle, network, _meta(plan))
     network.eval().to(device)  # Lightning leaves it on the CPU
-    test = [data.infos[i] for i in data.where("test")]
-    paths, sizes = [image.path for image in test], [(image.height, image.width) for image in test]
-    size = inference_batch_size(torch.device(device), preprocess.image_size)
-    batches = (inputs for inputs, _ in DataLoader(parts["test"], size))
-    compute_maps(network, batches, paths, sizes, on_features=cache is not None).save(run.maps)
+    model = Model(network, _fit_evidence(plan, run, cache))
+    save_bundle(run.bundle, model, _meta(plan, model))
+    held_out = calibration_images(data)
+    with ui.progress_bar("maps") as progress:
+        images = [*(data.infos[i] for i in data.where("test")), *(data.infos[i] for i in held_out)]
+        store = compute_maps(model, images, preprocess, cache, progress=progress)
+    tests = len(data.where("test"))
+    if held_out:
+        store.part(slice(tests, None)).save(run.calibration)
+    store.part(slice(tests)).save(run.maps)
+
+
+def calibration_images(data: Data) -> list[int]:
+    """Positions of the Good images that thresholds are set on: those of the validation part."""
+    return [i for i in data.where("val") if data.targets[i] == 0]
+
+
+def _fit_evidence(plan: Plan, run: RunFolder, cache: FeatureCache | None) -> EvidenceNet | None:
+    config, data = plan.config, plan.data
+    if config.refine.method == "none":
+        return None
+    good, defect = (
+        [data.infos[i] for i in data.where("train") if (data.targets[i] == 0) == is_good] for is_good in (True, False)
+    )
+    source = Source(plan.network, plan.preprocess, cache)
+    return fit_evidence(source, good, defect, config.refine, config.seed, run.checkpoint.parent)
 
 
 def _datasets(plan: Plan, cache: FeatureCache | None) -> dict[Part, FeatureDataset | ImageDataset]:
@@ -259,6 +288,10 @@ def _datasets(plan: Plan, cache: FeatureCache | None) -> dict[Part, FeatureDatas
             for part in PARTS
         }
     with ui.progress_bar("frozen layers, once per image") as progress:
+        if config.refine.method != "none":  # all taps in one pass, before the last of them is asked for alone
+            plain = [item for item in every if item.view == AS_IS]
+            taps = tuple(dict.fromkeys([*network.pyramid, FREEZE_POINT]))
+            compute_features(network, plain, preprocess, cache, taps=taps, progress=progress)
         keys = iter(compute_features(network, every, preprocess, cache, progress=progress)[0])
     return {part: FeatureDataset(cache, list(islice(keys, len(items[part]))), targets[part]) for part in PARTS}
 
@@ -307,34 +340,32 @@ def feature_cache(config: TrainConfig) -> FeatureCache | None:
 
 
 def compute_maps(
-    network: CamNet, batches: Iterable[Tensor], paths: Sequence[Path], sizes: Sequence[Size], *, on_features: bool
+    model: Model,
+    images: Sequence[ImageInfo],
+    preprocess: Preprocess,
+    cache: FeatureCache | None,
+    *,
+    progress: Progress | None = None,
 ) -> MapStore:
-    """Logits and maps of a set of images, fed batch by batch as images or as stem features."""
-    device = next(network.parameters()).device
-    logits, maps = [], []
-    with torch.inference_mode():
-        for batch in batches:
-            output = (network.forward_tail if on_features else network)(batch.to(device))
-            logits.append(output.logits.cpu().numpy())
-            maps.append(output.maps.cpu().contiguous().numpy())
-    bias = network.bias.detach().cpu().numpy()
-    return MapStore(paths, np.array(sizes, dtype=np.int64), np.concatenate(logits), np.concatenate(maps), bias)
-
-
-def image_batches(paths: Sequence[Path], preprocess: Preprocess, batch_size: int) -> Iterator[Tensor]:
-    """Preprocessed images ``(n, 3, H, W)``, decoded ahead.
+    """What the model says of a set of images.
 
     Raises:
         WeakspotError: when one cannot be read.
     """
-    for batch in batched(load_images(paths, preprocess), batch_size):
-        for item in batch:
-            if item.pixels is None:
-                raise WeakspotError(item.error)
-        yield torch.from_numpy(stack_pixels([item.pixels for item in batch if item.pixels is not None]))
+    device = next(model.network.parameters()).device
+    looks = look_at(model.network, [Seen(image) for image in images], preprocess, cache, model.taps)
+    said: list[ImageMaps] = []
+    for batch in batched(looks, inference_batch_size(device, preprocess.image_size)):
+        arrays = [np.stack([look.features[i] for look in batch]) for i in range(len(model.taps))]
+        features = {tap: torch.from_numpy(array).to(device) for tap, array in zip(model.taps, arrays, strict=True)}
+        said += model.answer(features, torch.from_numpy(stack_pixels([look.pixels for look in batch])).to(device))
+        if progress:
+            progress(len(said), len(images))
+    sizes = np.array([(image.height, image.width) for image in images], dtype=np.int64).reshape(-1, 2)
+    return MapStore.of([image.path for image in images], sizes, said, model.network.bias.detach().cpu().numpy())
 
 
-def _meta(plan: Plan) -> BundleMeta:
+def _meta(plan: Plan, model: Model) -> BundleMeta:
     data = plan.data
     return BundleMeta(
         classes=data.classes,
@@ -346,6 +377,7 @@ def _meta(plan: Plan) -> BundleMeta:
         weights={"origin": plan.weights.origin, "sha256": plan.weights.sha256},
         split_hash=data.split_hash,
         data_hash=data.data_hash,
+        evidence=None if model.evidence is None else model.evidence.settings,
     )
 
 
@@ -364,10 +396,11 @@ def make_optimizer(setting: dict[str, Any]) -> OptimizerFactory:
     return factory
 
 
-def thresholds(rule: BoxRule, classes: int) -> dict[str, dict[str, Any]]:
+def thresholds(rule: BoxRule, classes: int, calibration: Calibration | None = None) -> dict[str, dict[str, Any]]:
     """Every number that decides something, with where it comes from."""
     decision: dict[str, Any] = {"value": 0.5 if classes == 2 else None, "origin": "fixed: the most probable class"}
     return {
         "decision": decision,
         "boxes": {"value": rule.threshold, "kind": rule.threshold_kind, "origin": "configuration"},
+        **({"min_score": calibration.to_dict()} if calibration else {}),
     }

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -101,6 +101,27 @@ class ClassConfidence:
     confidence: float
 
 
+class ImageMaps(NamedTuple):
+    """What the model says of one image.
+
+    Attributes:
+        logits: float32 ``(classes,)``.
+        maps: float32 ``(classes, map height, map width)``, raw class activation maps.
+        extent: ``(h, w)``, how far a defect goes, in logit units; None without refinement.
+        where: ``(h', w')``, where one is, in logit units; None without refinement.
+    """
+
+    logits: npt.NDArray[np.float32]
+    maps: npt.NDArray[np.float32]
+    extent: npt.NDArray[np.floating] | None = None
+    where: npt.NDArray[np.floating] | None = None
+
+    @property
+    def likeliest_defect(self) -> int:
+        """The class other than Good with the highest logit."""
+        return 1 + int(self.logits[1:].argmax())
+
+
 @dataclass(frozen=True)
 class Prediction:
     """What the model says about one image; a line of ``predictions.jsonl``.
@@ -115,7 +136,7 @@ class Prediction:
         classes: every class in decreasing confidence.
         probability: probability of not-Good, 0…1.
         boxes: in decreasing score; always empty for an image classified Good.
-        maps: raw float32 maps of every class, shape ``(classes, map height, map width)``, not written to the file.
+        said: what the model says of it, maps and all (:class:`ImageMaps`); not written to the file.
     """
 
     path: Path
@@ -128,7 +149,7 @@ class Prediction:
     classes: tuple[ClassConfidence, ...] = ()
     probability: float = float("nan")
     boxes: tuple[Box, ...] = ()
-    maps: npt.NDArray[np.float32] | None = field(default=None, repr=False, compare=False)
+    said: ImageMaps | None = field(default=None, repr=False, compare=False)
 
     @property
     def size(self) -> Size:

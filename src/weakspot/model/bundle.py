@@ -18,10 +18,13 @@ from weakspot.boxes import BoxRule
 from weakspot.data.preprocess import Preprocess
 from weakspot.errors import WeakspotError
 from weakspot.files import atomic_path, write_json
+from weakspot.model.evidence import EvidenceNet
+from weakspot.model.model import Model
 from weakspot.model.network import CamNet
 
 FORMAT = 1
 WEIGHTS_FILE, META_FILE = "model.safetensors", "model.json"
+EVIDENCE_PREFIX = "evidence."
 
 
 @dataclass(frozen=True)
@@ -36,6 +39,7 @@ class BundleMeta:
         thresholds: ``{name: {"value", "origin"}}``; every number that decides something, and how it was chosen.
         weights: ``{"origin", "sha256"}`` of the pre-trained weights.
         split_hash, data_hash: which data it was trained on.
+        evidence: arguments of :class:`~weakspot.model.evidence.EvidenceNet`; None without refinement.
         versions: of the libraries that made it.
     """
 
@@ -48,6 +52,7 @@ class BundleMeta:
     weights: dict[str, str]
     split_hash: str
     data_hash: str
+    evidence: dict[str, Any] | None = None
     versions: dict[str, str] = field(default_factory=lambda: library_versions())
 
     def to_dict(self) -> dict[str, Any]:
@@ -83,10 +88,13 @@ def library_versions() -> dict[str, str]:
     return found
 
 
-def save_bundle(folder: Path, network: CamNet, meta: BundleMeta) -> None:
+def save_bundle(folder: Path, model: Model, meta: BundleMeta) -> None:
     """Write the bundle; ``model.json`` last, so that a bundle with one is whole."""
     folder.mkdir(parents=True, exist_ok=True)
-    content = save_tensors({name: tensor.detach().cpu().contiguous() for name, tensor in network.state_dict().items()})
+    state = dict(model.network.state_dict())
+    if model.evidence is not None:
+        state |= {EVIDENCE_PREFIX + name: tensor for name, tensor in model.evidence.state_dict().items()}
+    content = save_tensors({name: tensor.detach().cpu().contiguous() for name, tensor in state.items()})
     with atomic_path(folder / WEIGHTS_FILE) as temporary:
         temporary.write_bytes(content)
     write_json(folder / META_FILE, meta.to_dict() | {"sha256": hashlib.sha256(content).hexdigest()})
@@ -107,8 +115,8 @@ def read_meta(folder: Path) -> BundleMeta:
     return _read_meta_file(folder / META_FILE)[0]
 
 
-def load_bundle(folder: Path) -> tuple[CamNet, BundleMeta]:
-    """Read a bundle, check it, and build the network in evaluation mode on the CPU.
+def load_bundle(folder: Path) -> tuple[Model, BundleMeta]:
+    """Read a bundle, check it, and build the model in evaluation mode on the CPU.
 
     Args:
         folder: a bundle, or a run folder with one in ``bundle/``.
@@ -124,10 +132,17 @@ def load_bundle(folder: Path) -> tuple[CamNet, BundleMeta]:
         if hashlib.sha256(content).hexdigest() != sha256:
             raise WeakspotError(f"{weights_path} is damaged: it does not match {META_FILE}; copy the bundle again")
         network = CamNet(meta.backbone, len(meta.classes), meta.outputs)
-        network.load_state_dict(load_tensors(content))
-    except (OSError, SafetensorError, RuntimeError) as error:
+        state = load_tensors(content)
+        of_evidence = {name: state.pop(name) for name in list(state) if name.startswith(EVIDENCE_PREFIX)}
+        network.load_state_dict(state)
+        evidence = None
+        if meta.evidence is not None:
+            evidence = EvidenceNet(**meta.evidence)
+            evidence.load_state_dict({name.removeprefix(EVIDENCE_PREFIX): of_evidence[name] for name in of_evidence})
+            evidence.eval()
+    except (OSError, SafetensorError, RuntimeError, TypeError, ValueError) as error:
         raise WeakspotError(f"{weights_path} cannot be used: {str(error).splitlines()[0]}") from error
-    return network.eval(), meta
+    return Model(network.eval(), evidence), meta
 
 
 def _read_meta_file(path: Path) -> tuple[BundleMeta, str]:

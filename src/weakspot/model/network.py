@@ -47,6 +47,7 @@ class Backbone:
         smallest: smallest image side (pixels) that leaves at least one map cell.
         taps: finer features inside the stem by name: how many of its layers come before each. The next layer must not
             work in place.
+        pyramid: taps that the evidence network looks at, fine to coarse; the last may be :data:`FREEZE_POINT`.
     """
 
     stem: nn.Sequential
@@ -54,6 +55,7 @@ class Backbone:
     channels: int
     smallest: int
     taps: Mapping[str, int] = field(default_factory=dict)
+    pyramid: tuple[str, ...] = (FREEZE_POINT,)
 
 
 def vgg16() -> Backbone:
@@ -68,7 +70,14 @@ def vgg16() -> Backbone:
             if layer.bias is not None:
                 nn.init.zeros_(layer.bias)
     taps = {"conv1_2": 4, "conv2_2": 9, "conv3_3": 16, "conv4_3": 23}
-    return Backbone(stem=layers[:24], tail=layers[24:30], channels=512, smallest=16, taps=taps)
+    return Backbone(
+        stem=layers[:24],
+        tail=layers[24:30],
+        channels=512,
+        smallest=16,
+        taps=taps,
+        pyramid=("conv3_3", "conv4_3", FREEZE_POINT),
+    )
 
 
 BACKBONES: dict[str, Callable[[], Backbone]] = {"vgg16": vgg16}
@@ -105,6 +114,7 @@ class CamNet(nn.Module):
         self.head = nn.Linear(parts.channels, 1 if outputs == 1 else classes)
         self.classes, self.outputs, self.smallest = classes, outputs, parts.smallest
         self.taps = {**parts.taps, FREEZE_POINT: len(parts.stem)}
+        self.pyramid = parts.pyramid
         self.stem.requires_grad_(False)
 
     def load_pretrained(self, state: dict[str, Tensor]) -> None:

@@ -15,8 +15,9 @@ from weakspot.data.images import read_image, read_mask
 from weakspot.data.preprocess import fit_within
 from weakspot.evaluation import Evaluation
 from weakspot.files import atomic_path
+from weakspot.heatmaps import shown_map
 from weakspot.metrics import best_iou, mask_boxes
-from weakspot.report.overlays import blend, draw, shown_map
+from weakspot.report.overlays import blend, draw
 from weakspot.types import GOOD, BoolArray, Prediction, Sample
 
 GALLERY_SIZE = 12
@@ -81,8 +82,8 @@ def gallery_figure(predictions: Sequence[Prediction], samples: Sequence[Sample],
         mask = read_mask(sample.mask, image.shape[:2]) if sample.mask else None
         small = fit_within(image, 640)
         # Scaled to its own range, the map of a Good part called Good would glow like a defect's.
-        map_ = None if sample.is_good and prediction.label == GOOD else shown_map(prediction)
-        shown = small if map_ is None else blend(small, map_)
+        said = None if sample.is_good and prediction.label == GOOD else prediction.said
+        shown = small if said is None else blend(small, shown_map(said))
         axes.imshow(draw(shown, prediction.boxes, prediction.size, mask, scores=False))
         axes.set_title(_verdict(prediction, sample, mask), fontsize=7)
         axes.set_axis_off()

@@ -15,24 +15,13 @@ from PIL import Image
 from weakspot.boxes import upsample
 from weakspot.data.preprocess import fit_within
 from weakspot.files import atomic_path
-from weakspot.heatmaps import Maps, class_map
+from weakspot.heatmaps import shown_map
 from weakspot.types import GOOD, BoolArray, Box, FloatArray, ImageArray, Prediction, Size
 
 COLOUR_MAP = "inferno"  # perceptually uniform, readable for colour-blind people and in grey print
 BOX_COLOUR = (0, 230, 255)
 MASK_COLOUR = (80, 255, 80)
 LONGEST_SIDE = 1600
-
-
-def shown_map(prediction: Prediction) -> Maps | None:
-    """The raw map to show for a prediction: its class's own, or the likeliest defect's where it is Good."""
-    if prediction.maps is None:
-        return None
-    order = [c.name for c in prediction.classes]
-    likeliest = next(name for name in order if name != GOOD)
-    # Maps are in class order and names in order of confidence; with two classes there is only one candidate.
-    index = 1 if len(order) == 2 else sorted(name for name in order if name != GOOD).index(likeliest) + 1
-    return class_map(prediction.maps, index)
 
 
 def blend(image: ImageArray, map_: FloatArray, opacity: float = 0.7) -> ImageArray:
@@ -82,8 +71,8 @@ def overlay(image: ImageArray, prediction: Prediction, mask: BoolArray | None = 
     A map is scaled to its own range, so that of a Good part would glow like a defect's.
     """
     small = fit_within(image, LONGEST_SIDE)
-    map_ = None if prediction.label == GOOD else shown_map(prediction)
-    blended = small if map_ is None else blend(small, map_)
+    said = None if prediction.label == GOOD else prediction.said
+    blended = small if said is None else blend(small, shown_map(said))
     return draw(blended, prediction.boxes, prediction.size, mask)
 
 

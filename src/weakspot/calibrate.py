@@ -1,0 +1,89 @@
+"""Box thresholds chosen without a single box: "at most N false boxes per 100 Good images".
+
+Held-out Good images say how high evidence climbs where there is nothing to find. The boxes that would be drawn on them,
+before any class decision, are false by definition; the smallest score is set so that few enough of them are left.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from scipy.stats import chi2
+
+CONFIDENCE = 0.8
+"""How sure the promised rate is: with so many held-out Good images, counts as low would be so likely at most."""
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """A smallest score and what it rests on.
+
+    Attributes:
+        min_score: boxes must score at least this, in the evidence's units; None where every box may stay.
+        n_good: held-out Good images.
+        false_boxes: boxes that are left on them at `min_score`.
+        wanted: at most this many per 100 Good images.
+        bound: upper bound of the rate per 100 images (one-sided, Poisson, :data:`CONFIDENCE`); above `wanted` where
+            there are too few images to promise it, even without one false box.
+    """
+
+    min_score: float | None
+    n_good: int
+    false_boxes: int
+    wanted: float
+    bound: float
+
+    @property
+    def origin(self) -> str:
+        """Where the number comes from, in a sentence."""
+        promise = "" if self.bound <= self.wanted else "; too few to promise it"
+        return (
+            f"calibrated: at most {self.wanted:g} false boxes per 100 Good images; {self.false_boxes} on {self.n_good} "
+            f"held-out ones, upper bound {self.bound:.1f} per 100{promise}"
+        )
+
+    def to_dict(self) -> dict[str, Any]:
+        """For ``thresholds`` in ``metrics.json`` and the bundle."""
+        return {
+            "value": self.min_score,
+            "origin": self.origin,
+            "n_good": self.n_good,
+            "false_boxes": self.false_boxes,
+            "wanted_per_100": self.wanted,
+            "bound_per_100": self.bound,
+        }
+
+
+def calibrate(scores: Sequence[float], n_good: int, wanted: float) -> Calibration:
+    """Find the smallest score that keeps false boxes rare.
+
+    Args:
+        scores: of every box on the held-out Good images, drawn without a smallest score.
+        n_good: how many such images there are.
+        wanted: at most this many false boxes per 100 Good images.
+
+    Returns:
+        The lowest smallest score whose rate is at most `wanted` with confidence :data:`CONFIDENCE`; just above every
+        false box where no rate can be promised.
+
+    Raises:
+        ValueError: for no image.
+    """
+    if n_good < 1:
+        raise ValueError("no Good image to calibrate on")
+    ranked = np.sort(np.asarray(scores, dtype=np.float64))[::-1]
+    allowed = 0
+    while allowed < len(ranked) and rate_bound(allowed + 1, n_good) <= wanted:
+        allowed += 1
+    # Equal scores fall together: only what lies strictly below the cut may go.
+    min_score = None if allowed == len(ranked) else float(np.nextafter(ranked[allowed], np.inf))
+    left = len(ranked) if min_score is None else int((ranked >= min_score).sum())
+    return Calibration(min_score, n_good, left, wanted, rate_bound(left, n_good))
+
+
+def rate_bound(count: int, images: int) -> float:
+    """Upper bound of a rate per 100 images after `count` events (Garwood 1936, one-sided, :data:`CONFIDENCE`)."""
+    return 100 * float(chi2.ppf(CONFIDENCE, 2 * (count + 1))) / 2 / images

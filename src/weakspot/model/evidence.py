@@ -1,0 +1,199 @@
+"""The evidence network: where a defect is, and how far it goes, from the frozen features of several depths.
+
+Two small feature pyramids (Lin et al., "Feature Pyramid Networks", CVPR 2017) look at the same features. *Where* learns
+from image labels (multiple-instance learning; Good images are negative everywhere) and finds places, not outlines.
+*Extent* is prompted with a map of places, as interactive segmentation is with clicks (Xu et al., "Deep Interactive
+Object Selection", CVPR 2016; Kirillov et al., "Segment Anything", ICCV 2023), and learns outlines from imitated
+defects, whose masks are known. At inference the one prompts the other. No mask of a real defect is used anywhere.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import pairwise
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+PROMPTS = 2
+"""How often the extent is asked for; the second time its own first answer is part of the prompt, so that it grows."""
+
+CLIP = 8.0
+"""Projected features beyond so many standard deviations are cut off: a dead pixel must not outweigh a picture."""
+
+
+class Evidence(NamedTuple):
+    """What the evidence network says of a batch, in logit units: 0 is as likely as not.
+
+    Attributes:
+        extent: ``(batch, 2h, 2w)``: does this pixel belong to a defect? Boxes are drawn round it.
+        where: ``(batch, h, w)``, at the finest level's resolution: is a defect here at all? Boxes are scored by it.
+    """
+
+    extent: Tensor
+    where: Tensor
+
+
+class Level(NamedTuple):
+    """Projected features of one depth.
+
+    Attributes:
+        features: ``(batch, channels, h, w)``; may be a window of an image.
+        mean: ``(batch, channels)``, of the whole image: what stands out from it is what counts.
+    """
+
+    features: Tensor
+    mean: Tensor
+
+
+class Pyramid(nn.Module):
+    """Coarse to fine: each level's features join what came from the coarser one.
+
+    Args:
+        channels: of the levels, fine to coarse.
+        width: channels inside.
+        prompted: takes a prompt ``(batch, 1, h, w)`` at the finest level's resolution.
+    """
+
+    def __init__(self, channels: Sequence[int], width: int, *, prompted: bool) -> None:
+        super().__init__()
+        self.laterals = nn.ModuleList(nn.Conv2d(2 * c, width, 1) for c in channels)
+        self.mix = nn.ModuleList(nn.Conv2d(width, width, 3, padding=1) for _ in channels)
+        self.widen = nn.ModuleList(nn.Conv2d(width, width, 3, padding=2, dilation=2) for _ in channels)
+        self.prompts = nn.ModuleList(nn.Conv2d(1, width, 3, padding=1) for _ in channels) if prompted else None
+
+    def look(self, levels: Sequence[Level]) -> list[Tensor]:
+        """What each level sees, whatever the prompt: ``(batch, width, h, w)``, fine to coarse."""
+        seen = []
+        for lateral, (features, mean) in zip(self.laterals, levels, strict=True):
+            contrast = features - mean[:, :, None, None]
+            seen.append(lateral(torch.cat([features, contrast], dim=1)))
+        return seen
+
+    def forward(self, seen: Sequence[Tensor], prompt: Tensor | None = None) -> Tensor:
+        """From what :meth:`look` saw to ``(batch, width, h, w)`` at the finest level."""
+        result: Tensor | None = None
+        for i in reversed(range(len(seen))):
+            level = seen[i]
+            if self.prompts is not None and prompt is not None:
+                level = level + self.prompts[i](functional.adaptive_avg_pool2d(prompt, (level.shape[-2], level.shape[-1])))
+            if result is not None:
+                level = level + resize(result, level)
+            result = functional.relu(self.mix[i](functional.relu(level)))
+            result = functional.relu(result + self.widen[i](result))
+        assert result is not None  # noqa: S101 - there is at least one level
+        return result
+
+
+class EvidenceNet(nn.Module):
+    """Projection, where and extent.
+
+    Args:
+        taps: names of the backbone's features, fine to coarse.
+        channels: ``(in the backbone, projected)`` of each tap.
+        where_width, extent_width: channels inside the two pyramids.
+    """
+
+    pixel_scale: Tensor
+
+    def __init__(
+        self,
+        taps: Sequence[str],
+        channels: Sequence[Sequence[int]],
+        where_width: int = 32,
+        extent_width: int = 40,
+    ) -> None:
+        super().__init__()
+        self.taps = tuple(taps)
+        self.settings: dict[str, Any] = {
+            "taps": list(taps),
+            "channels": [list(pair) for pair in channels],
+            "where_width": where_width,
+            "extent_width": extent_width,
+        }
+        self.projections = nn.ModuleList(nn.Conv2d(wide, narrow, 1) for wide, narrow in channels)
+        self.projections.requires_grad_(False)
+        self.register_buffer("pixel_scale", torch.ones(()))
+        projected, half = [narrow for _, narrow in channels], extent_width // 2
+        self.where_pyramid = Pyramid(projected, where_width, prompted=False)
+        self.where_out = nn.Conv2d(where_width, 1, 1)
+        self.extent_pyramid = Pyramid(projected, extent_width, prompted=True)
+        self.pixels = nn.Sequential(
+            nn.Conv2d(3, half, 5, stride=2, padding=2), nn.ReLU(), nn.Conv2d(half, half, 3, padding=1)
+        )
+        self.narrow = nn.Conv2d(extent_width, half, 1)
+        self.fine = nn.Conv2d(half, half, 3, padding=1)
+        self.extent_out = nn.Conv2d(half, 1, 1)
+        # At first nearly nothing is a defect, as nearly everywhere in the data.
+        nn.init.constant_(self.where_out.bias, -4.0)  # type: ignore[arg-type]
+        nn.init.constant_(self.extent_out.bias, -2.0)  # type: ignore[arg-type]
+
+    def project(self, features: Sequence[Tensor]) -> list[Level]:
+        """The backbone's features at :attr:`taps` of whole images as levels."""
+        levels = []
+        for projection, tensor in zip(self.projections, features, strict=True):
+            projected = projection(tensor).clamp(-CLIP, CLIP)
+            levels.append(Level(projected, projected.mean(dim=(2, 3))))
+        return levels
+
+    def centre(self, pixels: Tensor) -> Tensor:
+        """Whole preprocessed images ``(batch, 3, H, W)`` less their mean colour, in units of the data's spread."""
+        return (pixels - pixels.mean(dim=(2, 3), keepdim=True)) / self.pixel_scale
+
+    def where(self, levels: Sequence[Level]) -> Tensor:
+        """Logits ``(batch, 1, h, w)`` at the finest level."""
+        logits: Tensor = self.where_out(self.where_pyramid(self.where_pyramid.look(levels)))
+        return logits
+
+    def extent(self, levels: Sequence[Level], pixels: Tensor, prompt: Tensor) -> Tensor:
+        """Logits ``(batch, 1, 2h, 2w)``.
+
+        Args:
+            levels: of images, or of windows of them.
+            pixels: the same windows, from :meth:`centre`.
+            prompt: ``(batch, 1, h, w)``, 0…1.
+        """
+        return self.grow(levels, pixels, prompt, 1)
+
+    def grow(self, levels: Sequence[Level], pixels: Tensor, prompt: Tensor, times: int) -> Tensor:
+        """As :meth:`extent`, asked `times` times, each answer becoming part of the next prompt."""
+        seen = self.extent_pyramid.look(levels)
+        size = [2 * side for side in prompt.shape[-2:]]
+        fine = functional.interpolate(self.pixels(pixels), size=size, mode="bilinear", align_corners=False)
+        while True:
+            coarse = self.narrow(self.extent_pyramid(seen, prompt))
+            answer: Tensor = self.extent_out(functional.relu(self.fine(functional.relu(resize(coarse, fine) + fine))))
+            times -= 1
+            if not times:
+                return answer
+            prompt = torch.maximum(prompt, functional.avg_pool2d(torch.sigmoid(answer), 2))
+
+    def forward(self, features: Sequence[Tensor], pixels: Tensor) -> Evidence:
+        """Evidence of whole images.
+
+        Args:
+            features: the backbone's at :attr:`taps`.
+            pixels: preprocessed images ``(batch, 3, H, W)``.
+        """
+        levels = self.project(features)
+        where = self.where(levels)
+        extent = self.grow(levels, self.centre(pixels), torch.sigmoid(where), PROMPTS)
+        return Evidence(extent[:, 0], where[:, 0])
+
+
+def halving(sizes: Sequence[tuple[int, int]]) -> bool:
+    """Whether each ``(height, width)`` is exactly a power of two times the next."""
+    return all(
+        fine[k] % coarse[k] == 0
+        and (fine[k] // coarse[k]).bit_count() == 1
+        and fine[0] * coarse[1] == fine[1] * coarse[0]
+        for fine, coarse in pairwise(sizes)
+        for k in (0, 1)
+    )
+
+
+def resize(tensor: Tensor, like: Tensor) -> Tensor:
+    """`tensor` bilinearly at the height and width of `like`."""
+    return functional.interpolate(tensor, size=like.shape[-2:], mode="bilinear", align_corners=False)

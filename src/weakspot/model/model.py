@@ -1,0 +1,48 @@
+"""The whole model: the classifier and, where there is refinement, the evidence network on the same features."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from weakspot.model.evidence import EvidenceNet
+from weakspot.model.network import FREEZE_POINT, CamNet
+from weakspot.types import ImageMaps
+
+
+@dataclass(frozen=True)
+class Model:
+    """What a bundle holds, ready to run.
+
+    Attributes:
+        network: logits and class activation maps.
+        evidence: where, and how far; None without refinement.
+    """
+
+    network: CamNet
+    evidence: EvidenceNet | None = None
+
+    @property
+    def taps(self) -> tuple[str, ...]:
+        """The frozen features that :meth:`answer` needs."""
+        return (FREEZE_POINT,) if self.evidence is None else tuple(dict.fromkeys([*self.evidence.taps, FREEZE_POINT]))
+
+    def __call__(self, pixels: Tensor) -> list[ImageMaps]:
+        """What it says of preprocessed images ``(batch, 3, H, W)``."""
+        with torch.inference_mode():
+            return self.answer(self.network.forward_taps(pixels, self.taps), pixels)
+
+    def answer(self, features: Mapping[str, Tensor], pixels: Tensor) -> list[ImageMaps]:
+        """As calling it, from frozen features at :attr:`taps` that are known already."""
+        with torch.inference_mode():
+            output = self.network.forward_tail(features[FREEZE_POINT])
+            logits, maps = output.logits.cpu().numpy(), output.maps.cpu().contiguous().numpy()
+            if self.evidence is None:
+                return [ImageMaps(*said) for said in zip(logits, maps, strict=True)]
+            evidence = self.evidence([features[tap] for tap in self.evidence.taps], pixels)
+            extent, where = (plane.cpu().numpy().astype(np.float16) for plane in evidence)
+            return [ImageMaps(*said) for said in zip(logits, maps, extent, where, strict=True)]
