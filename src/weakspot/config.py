@@ -93,6 +93,7 @@ class TrainerConfig:
     batch_size: int = 10
     stop_at_accuracy: float | None = 0.98
     augment: str = "none"
+    schedule: str = "constant"
     accelerator: str = "auto"
 
 
@@ -243,6 +244,7 @@ def check_settings(config: TrainConfig) -> None:
     one_of("refine.method", config.refine.method, ("none", "segment"))
     one_of("trainer.accelerator", config.trainer.accelerator, ("auto", "cpu", "gpu"))
     one_of("objective", config.objective, ("val/loss", "val/balanced_accuracy"))
+    one_of("trainer.schedule", config.trainer.schedule, ("constant", "cosine"))
     one_of("trainer.augment", config.trainer.augment, tuple(AUGMENTATIONS))
     height, width = image_size(config.data.image_size)
     if config.trainer.augment == "turns" and height != width:

@@ -117,6 +117,10 @@ class FeatureCache:
                 "set cache.dir to another folder or cache.enabled=false"
             ) from error
 
+    def rounded(self, array: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+        """The array as :meth:`load` would give it back, so that a first run sees what later ones see."""
+        return array.astype(self.precision).astype(np.float32)
+
     def trim(self, keep: set[str] | frozenset[str] = frozenset()) -> int:
         """Remove least recently used files until `max_bytes` hold; `keep` is never removed.
 
@@ -271,10 +275,12 @@ def look_at(
         if missing:
             computed = _forward(network, [seen[row][0] for row in missing], device, taps)
             for position, row in enumerate(missing):
-                found[row] = [array[position] for array in computed]
-                for names, array in zip(keys, computed, strict=False):
-                    if cache:
-                        cache.store(names[these[row]], array[position])
+                arrays = [array[position] for array in computed]
+                if cache:
+                    for names, array in zip(keys, arrays, strict=True):
+                        cache.store(names[these[row]], array)
+                    arrays = [cache.rounded(array) for array in arrays]
+                found[row] = [*arrays]
         for (pixels, mask), arrays in zip(seen, found, strict=True):
             yield Look(pixels, mask, [array for array in arrays if array is not None])
     if cache:

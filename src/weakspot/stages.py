@@ -242,6 +242,7 @@ def fit_and_map(plan: Plan, run: RunFolder) -> None:
         class_weights(config.model.class_weights, train_targets, len(data.classes)),
         make_optimizer(config.model.optimizer),
         on_features=cache is not None,
+        schedule=config.trainer.schedule,
     )
     summary = fit(module, loaders, config.trainer, run.path)
     run.update_identity(train={"images": len(train_targets), **asdict(summary)})

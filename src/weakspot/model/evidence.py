@@ -78,7 +78,9 @@ class Pyramid(nn.Module):
         for i in reversed(range(len(seen))):
             level = seen[i]
             if self.prompts is not None and prompt is not None:
-                level = level + self.prompts[i](functional.adaptive_avg_pool2d(prompt, (level.shape[-2], level.shape[-1])))
+                level = level + self.prompts[i](
+                    functional.adaptive_avg_pool2d(prompt, (level.shape[-2], level.shape[-1]))
+                )
             if result is not None:
                 level = level + resize(result, level)
             result = functional.relu(self.mix[i](functional.relu(level)))

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Sequence
 
 import pytorch_lightning as pl
 import torch
+from pytorch_lightning.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
 from torch.nn import functional
 from torchmetrics.classification import MulticlassAccuracy
@@ -24,6 +25,8 @@ class ClassifierModule(pl.LightningModule):
         class_weights: one weight a class, Good first.
         optimizer: makes the optimiser from the trained parameters.
         on_features: batches hold the stem's features rather than images.
+        schedule: ``constant``, or ``cosine``: the learning rate falls to zero over the whole training (Loshchilov and
+            Hutter, "SGDR", ICLR 2017), so that the last epochs settle instead of jumping about.
 
     A batch is ``(inputs, targets)``: float32 ``(n, 3, H, W)`` or ``(n, channels, h, w)``, and int64 ``(n,)``.
     Logged each epoch: ``train/loss``, ``train/accuracy``, ``val/loss``, ``val/balanced_accuracy``.
@@ -32,12 +35,18 @@ class ClassifierModule(pl.LightningModule):
     class_weights: Tensor
 
     def __init__(
-        self, network: CamNet, class_weights: Sequence[float], optimizer: OptimizerFactory, *, on_features: bool
+        self,
+        network: CamNet,
+        class_weights: Sequence[float],
+        optimizer: OptimizerFactory,
+        *,
+        on_features: bool,
+        schedule: str = "constant",
     ) -> None:
         super().__init__()
         self.network = network
         self.optimizer = optimizer
-        self.on_features = on_features
+        self.on_features, self.schedule = on_features, schedule
         self.register_buffer("class_weights", torch.tensor(class_weights, dtype=torch.float32), persistent=False)
         self.train_accuracy = MulticlassAccuracy(num_classes=network.classes, average="micro")
         self.val_accuracy = MulticlassAccuracy(num_classes=network.classes, average="macro")
@@ -67,9 +76,14 @@ class ClassifierModule(pl.LightningModule):
         self.log("val/loss", loss, prog_bar=True, batch_size=len(targets))
         self.log("val/balanced_accuracy", self.val_accuracy, prog_bar=True)
 
-    def configure_optimizers(self) -> torch.optim.Optimizer:
-        """The optimiser over whatever is not frozen."""
-        return self.optimizer([p for p in self.network.parameters() if p.requires_grad])
+    def configure_optimizers(self) -> OptimizerLRScheduler:
+        """The optimiser over whatever is not frozen, and its schedule."""
+        optimizer = self.optimizer([p for p in self.network.parameters() if p.requires_grad])
+        if self.schedule == "constant":
+            return optimizer
+        steps = int(self.trainer.estimated_stepping_batches)
+        scheduler = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
 
 
 def class_weights(setting: str | Sequence[float], targets: Sequence[int], classes: int) -> list[float]:

@@ -1,0 +1,89 @@
+"""Smallest scores from held-out Good images: exact answers, the promise itself, and rules that use them."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy.stats import poisson
+
+from weakspot.boxes import BoxRule, find_boxes
+from weakspot.calibrate import CONFIDENCE, calibrate, rate_bound
+from weakspot.errors import WeakspotError
+
+
+@pytest.mark.parametrize(("count", "images"), [(0, 30), (3, 114), (40, 1000)])
+def test_the_bound_is_the_rate_at_which_so_few_events_would_be_unlikely(count: int, images: int) -> None:
+    rate = rate_bound(count, images) / 100
+    assert poisson.cdf(count, rate * images) == pytest.approx(1 - CONFIDENCE)
+
+
+def test_the_score_lies_just_above_the_first_box_too_many() -> None:
+    scores = [float(s) for s in range(20)]  # on 200 images the bound of 6 boxes is 4.5 per 100, of 7 it is 5.1
+    found = calibrate(scores, 200, wanted=5)
+    assert rate_bound(6, 200) <= 5 < rate_bound(7, 200)
+    assert found.false_boxes == 6
+    assert 13 < found.min_score < 13 + 1e-9  # type: ignore[operator]
+    assert "6 on 200 held-out ones" in found.origin
+    assert "too few" not in found.origin
+
+
+def test_boxes_of_equal_score_stay_or_go_together() -> None:
+    found = calibrate([3.0] * 5 + [4.0] * 5, 200, wanted=5)
+    assert found.false_boxes == 5
+    assert 3 < found.min_score < 4  # type: ignore[operator]
+    assert calibrate([3.0] * 50, 200, wanted=5).false_boxes == 0
+
+
+def test_where_no_box_is_false_every_box_may_stay() -> None:
+    found = calibrate([], 200, wanted=5)
+    assert (found.min_score, found.false_boxes) == (None, 0)
+    assert calibrate([1.0, 2.0], 200, wanted=5).min_score is None
+
+
+def test_too_few_images_promise_nothing_and_say_so() -> None:
+    found = calibrate([1.0, 2.0], 10, wanted=5)
+    assert found.false_boxes == 0
+    assert found.bound > 5
+    assert "too few to promise it" in found.origin
+    with pytest.raises(ValueError, match="no Good image"):
+        calibrate([], 0, wanted=5)
+
+
+@given(
+    scores=st.lists(st.floats(-10, 10), max_size=40),
+    n=st.integers(1, 400),
+    wanted=st.floats(0.5, 50),
+)
+def test_no_more_boxes_are_left_than_were_wanted(scores: list[float], n: int, wanted: float) -> None:
+    found = calibrate(scores, n, wanted)
+    left = [s for s in scores if found.min_score is None or s >= found.min_score]
+    assert len(left) == found.false_boxes
+    assert found.bound <= wanted or not left
+    assert 100 * len(left) / n <= wanted
+
+
+@pytest.mark.parametrize("method", ["single", "components"])
+def test_a_rule_drops_what_scores_too_little(method: str) -> None:
+    evidence = np.full((4, 6), -1.0)
+    evidence[0, 0], evidence[3, 4:] = 1.0, 2.0
+    rule = BoxRule(method, "absolute", 0.0)  # type: ignore[arg-type]
+    scores = 10 * evidence
+    kept = [find_boxes(evidence, (4, 6), rule.absolute(s), score_map=scores) for s in (None, 10.0, 10.5, 20.5)]
+    assert [len(boxes) for boxes in kept] == ([2, 2, 1, 0] if method == "components" else [1, 1, 1, 0])
+
+
+@pytest.mark.parametrize(
+    ("values", "key"),
+    [
+        ({"min_score": math.nan}, "min_score"),
+        ({"false_boxes": 0.0}, "false_boxes"),
+        ({"false_boxes": "x"}, "false_box"),
+    ],
+)
+def test_impossible_numbers_are_refused_by_name(values: dict[str, object], key: str) -> None:
+    with pytest.raises(WeakspotError, match=f"boxes.{key}"):
+        BoxRule(**values)  # type: ignore[arg-type]

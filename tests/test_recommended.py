@@ -1,0 +1,161 @@
+"""Refined, calibrated runs from end to end on a tiny backbone."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from test_pipeline import ALL_ANOMALY, TINY
+
+from weakspot import pipeline
+from weakspot.config import EvaluateConfig, TrainConfig, typed
+from weakspot.data.splits import read_split
+from weakspot.errors import WeakspotError
+from weakspot.heatmaps import combined_map
+from weakspot.hydra_app import compose
+from weakspot.localizer import Localizer
+from weakspot.maps import MapStore
+from weakspot.predictions import read_predictions
+from weakspot.report.view import RunView
+from weakspot.runs import RunFolder
+
+pytestmark = pytest.mark.usefixtures("tiny")
+
+FEW_STEPS = (
+    "refine.imitations=8", "refine.where_steps=4", "refine.extent_steps=4", "refine.again_steps=2",
+)  # fmt: skip
+BOXES = ("boxes.threshold=-2", "boxes.false_boxes=60", "split.val_size=0.3", "cache.enabled=false")
+
+
+def train(fabric: Path, *overrides: str, steps: tuple[str, ...] = FEW_STEPS) -> RunFolder:
+    command = [
+        f"data.root={fabric}", "data.subset=fabric", "experiment=recommended",
+        *TINY, *ALL_ANOMALY, *BOXES, *steps, *overrides,
+    ]  # fmt: skip
+    return pipeline.train(typed(compose("train", command), TrainConfig))
+
+
+@pytest.fixture(scope="module")
+def run(fabric: Path, tmp_path_factory: pytest.TempPathFactory) -> RunFolder:
+    """One run for all that only look at it."""
+    with pytest.MonkeyPatch.context() as patch:
+        from conftest import tiny_backbone
+
+        from weakspot.model import network
+
+        patch.setitem(network.BACKBONES, "tiny", tiny_backbone)
+        patch.chdir(tmp_path_factory.mktemp("recommended"))
+        return RunFolder(train(fabric).path.resolve())
+
+
+def metrics_of(run: RunFolder) -> dict[str, Any]:
+    content: dict[str, Any] = json.loads(run.metrics.read_text())
+    return content
+
+
+def test_the_run_keeps_evidence_and_says_how_its_threshold_was_set(run: RunFolder) -> None:
+    store, held_out = MapStore.load(run.maps), MapStore.load(run.calibration)
+    assert store.extent is not None
+    assert store.where is not None
+    assert store.extent.shape[1:] == (32, 48)
+    assert store.where.shape[1:] == (16, 24)
+    content = metrics_of(run)
+    calibration = content["thresholds"]["min_score"]
+    assert calibration["n_good"] == len(held_out)
+    assert calibration["false_boxes"] * 100 / len(held_out) <= 60
+    assert "60 false boxes per 100 Good images" in calibration["origin"]
+    assert content["boxes"]["threshold_kind"] == "absolute"
+    assert content["boxes"]["min_score"] == calibration["value"]
+    before = content["test"]["localisation"]["before_decision"]
+    assert before["good_images_with_a_box"]["n"] == content["data"]["n_test_per_defect"]["good"]
+    assert not (run.path / "checkpoints" / "scratch").exists()
+
+
+def test_held_out_good_images_are_neither_tested_nor_trained_on(run: RunFolder, fabric: Path) -> None:
+    samples, parts = read_split(run.split, fabric)
+    held_out = {sample.path for sample, part in zip(samples, parts, strict=True) if part == "val" and sample.is_good}
+    assert held_out
+    assert {path.resolve() for path in MapStore.load(run.calibration).paths} == {path.resolve() for path in held_out}
+
+
+def test_predict_gives_the_run_s_own_boxes(run: RunFolder) -> None:
+    known = read_predictions(run.predictions)
+    found = list(Localizer.load(run.path, device="cpu").predict([p.path for p in known]))
+    assert any(p.boxes for p in known)
+    for a, b in zip(known, found, strict=True):
+        assert [box.xyxy for box in a.boxes] == [box.xyxy for box in b.boxes]
+        assert [box.score for box in a.boxes] == pytest.approx([box.score for box in b.boxes], abs=1e-2)
+
+
+def test_every_box_scores_enough_and_comes_in_order(run: RunFolder) -> None:
+    lowest = metrics_of(run)["boxes"]["min_score"]
+    for prediction in read_predictions(run.predictions):
+        scores = [box.score for box in prediction.boxes]
+        assert scores == sorted(scores, reverse=True)
+        assert lowest is None or all(score >= lowest for score in scores)
+        if prediction.label != "good" and not prediction.boxes:
+            assert prediction.message == "no box: evidence below threshold"
+
+
+def test_another_promise_moves_the_score_without_training(
+    run: RunFolder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pipeline, "fit_and_map", lambda *args: pytest.fail("fitted again"))
+    lowest = []
+    for wanted in (1, 1000):
+        command = [
+            f"run={run.path}", "boxes.threshold_kind=calibrated", f"boxes.false_boxes={wanted}",
+            f"output={tmp_path / str(wanted)}",
+        ]  # fmt: skip
+        target = pipeline.evaluate(typed(compose("evaluate", command), EvaluateConfig))
+        value = metrics_of(target)["boxes"]["min_score"]
+        lowest.append(-np.inf if value is None else value)
+    assert lowest[0] > lowest[1]
+
+
+def test_a_run_that_takes_a_model_over_can_calibrate_it(
+    run: RunFolder, fabric: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(run.path.parents[3])
+    monkeypatch.setattr(pipeline, "fit_and_map", lambda *args: pytest.fail("fitted again"))
+    other = train(fabric, "boxes.false_boxes=1")
+    assert metrics_of(other)["thresholds"]["min_score"]["wanted_per_100"] == 1
+
+
+def test_a_class_map_can_be_calibrated_too(fabric: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    content = metrics_of(train(fabric, "refine=none", "boxes.threshold=0", steps=()))
+    assert content["thresholds"]["min_score"]["n_good"] > 0
+    assert content["model"]["backbone"] == "tiny"
+
+
+def test_calibration_needs_held_out_images_and_says_so(fabric: Path, tmp_path: Path) -> None:
+    with pytest.raises(WeakspotError, match=r"boxes.threshold_kind=calibrated.*split.val_size"):
+        train(fabric, "split.val_size=0", f"output={tmp_path / 'x'}")
+
+
+def test_a_view_shows_refined_evidence_under_another_threshold(run: RunFolder) -> None:
+    view = RunView.load(run.path)
+    higher = view.with_rule(threshold=1e6)
+    assert any(p.boxes for p in view.evaluation.predictions)
+    assert not any(p.boxes for p in higher.evaluation.predictions)
+    view.show([0, 1])
+
+
+def test_damaged_evidence_is_refused(run: RunFolder) -> None:
+    store = MapStore.load(run.maps)
+    assert store.extent is not None
+    broken = store.extent.copy()
+    broken[0, 0, 0] = np.nan
+    with pytest.raises(WeakspotError, match="NaN"):
+        replace(store, extent=broken)
+
+
+def test_combined_evidence_is_the_probability_that_both_agree() -> None:
+    extent, where = np.array([[0.0, 2.0]]), np.array([[0.0, -1.0]])
+    sigmoid = 1 / (1 + np.exp(-np.stack([extent, where])))
+    assert np.allclose(np.exp(combined_map(extent, where)), sigmoid.prod(axis=0))

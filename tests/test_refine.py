@@ -1,0 +1,287 @@
+"""The evidence network and its training: shapes, projections, windows, prompts, pseudo-masks, and that it learns."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy.special import logsumexp
+from sklearn.decomposition import PCA
+
+from weakspot.config import RefineConfig
+from weakspot.data.images import ImageInfo, inspect_images, list_images
+from weakspot.data.preprocess import Preprocess
+from weakspot.errors import WeakspotError
+from weakspot.features import FeatureCache, Seen, look_at
+from weakspot.model.evidence import EvidenceNet, Level, halving
+from weakspot.model.network import FREEZE_POINT, CamNet
+from weakspot.refine import Source, fit_evidence
+from weakspot.refine.bank import Bank, Window
+from weakspot.refine.heads import HeadTrainer, Lessons, pool_places, pseudo_mask
+from weakspot.refine.prompts import imitate_prompt
+
+CPU = torch.device("cpu")
+FEW = RefineConfig("segment", imitations=6, where_steps=2, extent_steps=2, again_steps=2)
+
+
+def test_evidence_has_the_sizes_it_promises_on_images_that_are_not_square() -> None:
+    net = EvidenceNet(("a", "b"), [(5, 4), (7, 6)], where_width=6, extent_width=8)
+    evidence = net([torch.randn(2, 5, 8, 12), torch.randn(2, 7, 4, 6)], torch.randn(2, 3, 32, 48))
+    assert evidence.extent.shape == (2, 16, 24)
+    assert evidence.where.shape == (2, 8, 12)
+
+
+def test_evidence_of_one_image_does_not_depend_on_its_batch() -> None:
+    torch.manual_seed(0)
+    net = EvidenceNet(("a", "b"), [(5, 4), (7, 6)], where_width=6, extent_width=8).eval()
+    features, pixels = [torch.randn(3, 5, 8, 12), torch.randn(3, 7, 4, 6)], torch.randn(3, 3, 32, 48)
+    together = net(features, pixels)
+    alone = net([f[1:2] for f in features], pixels[1:2])
+    for many, one in zip(together, alone, strict=True):
+        assert torch.allclose(many[1], one[0], atol=1e-5)
+
+
+def test_one_answer_grown_once_is_the_plain_extent() -> None:
+    torch.manual_seed(0)
+    net = EvidenceNet(("a",), [(5, 4)], where_width=6, extent_width=8).eval()
+    levels, pixels = net.project([torch.randn(1, 5, 8, 12)]), torch.randn(1, 3, 32, 48)
+    prompt = torch.rand(1, 1, 8, 12)
+    once = net.extent(levels, pixels, prompt)
+    own = torch.nn.functional.avg_pool2d(torch.sigmoid(once), 2)
+    twice = net.extent(levels, pixels, torch.maximum(prompt, own))
+    assert torch.equal(net.grow(levels, pixels, prompt, 1), once)
+    assert torch.allclose(net.grow(levels, pixels, prompt, 2), twice, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("sizes", "fits"),
+    [
+        ([(320, 320), (80, 80), (40, 40), (20, 20)], True),
+        ([(64, 96), (16, 24), (8, 12)], True),
+        ([(300, 300), (75, 75), (37, 37), (18, 18)], False),
+        ([(320, 330), (80, 82)], False),
+        ([(96, 96), (32, 32)], False),
+        ([(64, 96), (16, 48)], False),
+    ],
+)
+def test_levels_must_divide_evenly(sizes: list[tuple[int, int]], fits: bool) -> None:
+    assert halving(sizes) is fits
+
+
+# --- bank ---------------------------------------------------------------------------------------------------------
+
+
+def test_a_window_is_the_same_place_on_every_level(tmp_path: Path) -> None:
+    bank = Bank(tmp_path, 2, [1, 1], [(8, 12), (4, 6)], (32, 48))
+    rows, columns = (torch.arange(n, dtype=torch.float32) for n in (32, 48))
+    place = rows[:, None] + columns / 100  # tells row and column
+    pixels = torch.stack([place] * 3)[None]
+    levels = [torch.nn.functional.avg_pool2d(place[None, None], k) for k in (4, 8)]
+    bank.write(1, [Level(level, level.mean(dim=(2, 3))) for level in levels], pixels)
+    window = Window(top=1, left=2, height=2, width=3)
+    cut = bank.levels([1], CPU, [window])
+    assert torch.allclose(cut[0].features, levels[0][:, :, 2:6, 4:10], atol=2e-2)
+    assert torch.allclose(cut[1].features, levels[1][:, :, 1:3, 2:5], atol=2e-2)
+    assert torch.allclose(cut[0].mean, levels[0].mean(dim=(2, 3)))  # of the whole image
+    assert torch.allclose(bank.pixels([1], CPU, [window])[0, 0], place[8:24, 16:40], atol=2e-2)
+    whole = bank.levels([1, 0], CPU)
+    assert whole[0].features.shape == (2, 1, 8, 12)
+    assert not whole[0].features[1].any()
+
+
+# --- prompts ------------------------------------------------------------------------------------------------------
+
+
+@given(seed=st.integers(0, 5000), shape=st.sampled_from([(16, 24), (160, 160), (40, 20)]))
+@settings(max_examples=60, deadline=None)
+def test_a_prompt_is_a_map_of_half_the_size(seed: int, shape: tuple[int, int]) -> None:
+    mask = np.zeros(shape, np.float32)
+    mask[3:9, 5:11] = 1
+    prompt = imitate_prompt(mask, np.random.default_rng(seed))
+    assert prompt.shape == (shape[0] // 2, shape[1] // 2)
+    assert prompt.dtype == np.float32
+    assert prompt.min() >= -1e-6
+    assert prompt.max() <= 1 + 1e-6
+
+
+def test_prompts_are_about_the_defect() -> None:
+    mask = np.zeros((160, 240), np.float32)
+    mask[40:70, 120:160] = 1
+    rng = np.random.default_rng(0)
+    prompts = np.mean([imitate_prompt(mask, rng) for _ in range(100)], axis=0)
+    inside, outside = prompts[22:33, 62:78].mean(), prompts[60:, :40].mean()
+    assert inside > 0.4
+    assert outside < 0.03
+    empty = [imitate_prompt(np.zeros_like(mask), rng) for _ in range(20)]
+    assert any(not prompt.any() for prompt in empty)
+    assert any(prompt.any() for prompt in empty)  # a false place now and then
+
+
+# --- training -----------------------------------------------------------------------------------------------------
+
+
+def test_pooling_places_is_a_relaxed_maximum() -> None:
+    logits = torch.randn(2, 1, 20, 30)
+    places = torch.nn.functional.avg_pool2d(logits, 2).flatten(1).numpy()
+    expected = (logsumexp(4 * places, axis=1) - np.log(0.002 * 150)) / 4
+    assert np.allclose(pool_places(logits).numpy(), expected, atol=1e-5)
+    raised = logits.clone()
+    raised[0, 0, 4:6, 4:6] += 10
+    assert pool_places(raised)[0] > pool_places(logits)[0]
+    assert pool_places(raised)[1] == pool_places(logits)[1]
+
+
+def test_pseudo_masks_keep_what_where_is_sure_of() -> None:
+    outline, place = np.zeros((6, 8), np.float32), np.zeros((6, 8), np.float32)
+    outline[0:2, 0:2], place[0, 0] = 0.9, 0.8  # sure
+    outline[4:6, 0:3], place[5, 1] = 0.8, 0.45  # half as sure: kept
+    outline[0:2, 6:8], place[1, 7] = 0.7, 0.3  # doubtful
+    outline[4, 6] = 0.6  # nowhere
+    target, known = pseudo_mask(outline, place)
+    expected = np.zeros((6, 8), np.float32)
+    expected[0:2, 0:2], expected[4:6, 0:3] = 0.9, 0.8
+    assert np.array_equal(target, expected)
+    weights = np.ones((6, 8), np.float32)
+    weights[1, 7] = 0  # outline and place both hint at it
+    assert np.array_equal(known, weights)
+
+
+def test_an_image_with_nothing_sure_teaches_nothing() -> None:
+    target, known = pseudo_mask(np.full((3, 4), 0.1, np.float32), np.full((3, 4), 0.9, np.float32))
+    assert not target.any()
+    assert not known.any()
+
+
+def toy_lessons(folder: Path) -> Lessons:
+    """Noise, with a bright rectangle in defect images and imitations; only the imitations' masks are told."""
+    rng, n = np.random.default_rng(0), 12
+    bank = Bank(folder, 3 * n, [4, 4], [(8, 12), (4, 6)], (32, 48))
+    masks = []
+    for i in range(3 * n):
+        pixels = 0.1 * torch.from_numpy(rng.normal(size=(1, 3, 32, 48))).float()
+        mask = np.zeros((16, 24), np.float32)
+        if i >= n:
+            y, x = int(rng.integers(0, 9)), int(rng.integers(0, 15))
+            mask[y : y + 6, x : x + 8] = 1
+        pixels += torch.from_numpy(mask.repeat(2, 0).repeat(2, 1))
+        levels = [torch.nn.functional.avg_pool2d(pixels.mean(1, keepdim=True), k) for k in (4, 8)]
+        wide = [4 * torch.cat([level, -level, level**2, level], dim=1) for level in levels]
+        bank.write(i, [Level(level, level.mean(dim=(2, 3))) for level in wide], pixels)
+        masks.append(mask)
+    return Lessons(bank, range(n), range(n, 2 * n), range(2 * n, 3 * n), np.stack(masks[2 * n :]))
+
+
+def test_the_heads_learn_outlines_of_defects_whose_masks_they_never_saw(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    lessons = toy_lessons(tmp_path)
+    net = EvidenceNet(("a", "b"), [(4, 4), (4, 4)], where_width=8, extent_width=12)
+    trainer = HeadTrainer(net, lessons, learning_rate=0.01, seed=0)
+    trainer.fit_where(60)
+    trainer.fit_extent(80)
+    trainer.fit_where_again(20)
+    net.eval()
+    overlaps = []
+    with torch.no_grad():
+        for i in lessons.defect:
+            levels, pixels = lessons.bank.levels([i], CPU), lessons.bank.pixels([i], CPU)
+            where = net.where(levels)
+            found = net.grow(levels, pixels, torch.sigmoid(where), 2)[0, 0].numpy() > 0
+            truth = torch.nn.functional.avg_pool2d(pixels.mean(1, keepdim=True), 2)[0, 0].numpy() > 0.5
+            overlaps.append((found & truth).sum() / max(1, (found | truth).sum()))
+        good = net.where(lessons.bank.levels(list(lessons.good), CPU)).amax(dim=(1, 2, 3))
+        defect = net.where(lessons.bank.levels(list(lessons.defect), CPU)).amax(dim=(1, 2, 3))
+    assert np.mean(overlaps) > 0.8
+    assert good.max() < defect.min()
+
+
+def test_training_again_gives_the_same_network(tmp_path: Path) -> None:
+    states = []
+    for name in ("a", "b"):
+        torch.manual_seed(3)
+        net = EvidenceNet(("a", "b"), [(4, 4), (4, 4)], where_width=4, extent_width=4)
+        trainer = HeadTrainer(net, toy_lessons(tmp_path / name), learning_rate=0.01, seed=1)
+        trainer.fit_where(2)
+        trainer.fit_extent(2)
+        trainer.fit_where_again(2)
+        states.append(net.state_dict())
+    for key, value in states[0].items():
+        assert torch.equal(value, states[1][key]), key
+
+
+def test_a_loss_that_is_not_a_number_is_one_clear_error(tmp_path: Path) -> None:
+    net = EvidenceNet(("a", "b"), [(4, 4), (4, 4)], where_width=4, extent_width=4)
+    trainer = HeadTrainer(net, toy_lessons(tmp_path), learning_rate=0.01, seed=1)
+    torch.nn.init.constant_(net.where_out.bias, float("nan"))  # type: ignore[arg-type]
+    with pytest.raises(WeakspotError, match=r"refine\.learning_rate"):
+        trainer.fit_where(1)
+
+
+# --- from files ---------------------------------------------------------------------------------------------------
+
+
+def images_of(fabric: Path) -> tuple[list[ImageInfo], list[ImageInfo]]:
+    good = inspect_images(list_images(fabric / "fabric" / "train" / "good")[:6])
+    defect = inspect_images([p for p in list_images(fabric / "fabric" / "test") if p.parent.name != "good"][:4])
+    return good, defect
+
+
+@pytest.fixture
+def source(tiny: None, tmp_path: Path) -> Source:
+    torch.manual_seed(0)
+    return Source(CamNet("tiny").eval(), Preprocess((64, 96), "caffe"), FeatureCache(tmp_path / "cache"))
+
+
+def test_features_are_the_same_from_the_cache_and_from_the_image(source: Source, fabric: Path) -> None:
+    items = [Seen(image, view) for image in images_of(fabric)[0] for view in ("turn0", "imitation-v1-0")]
+    fresh = list(look_at(source.network, items, source.preprocess, None, source.network.pyramid))
+    filling = list(source.look(items))
+    cached = list(source.look(items))
+    for a, b, c in zip(fresh, filling, cached, strict=True):
+        assert np.array_equal(a.pixels, c.pixels)
+        assert (a.mask is None) == (c.mask is None)
+        for x, y, z in zip(a.features, b.features, c.features, strict=True):
+            assert np.array_equal(y, z)  # a first run sees what later ones see
+            assert np.allclose(x, z, rtol=1e-3, atol=1e-3)
+    with torch.no_grad():
+        direct = source.network.forward_taps(torch.from_numpy(fresh[1].pixels.copy())[None], (FREEZE_POINT,))
+    assert np.allclose(fresh[1].features[1], direct[FREEZE_POINT][0].numpy(), atol=1e-4)
+    assert fresh[1].mask is not None
+    assert fresh[1].mask.any()
+
+
+def test_projections_are_whitened_principal_components(source: Source, fabric: Path, tmp_path: Path) -> None:
+    good, defect = images_of(fabric)
+    net = fit_evidence(source, good, defect, FEW, seed=0, folder=tmp_path / "fit")
+    looks = list(source.look([Seen(image) for image in (*good, *defect)]))
+    for level, projection in enumerate(net.projections):
+        cells = np.concatenate([look.features[level].reshape(8, -1).T for look in looks])
+        ours = projection(torch.from_numpy(cells.T[None, :, :, None].copy()))[0, :, :, 0].detach().numpy().T
+        reference = PCA(whiten=True).fit(cells).transform(cells)
+        strong = reference[:, :3]
+        agreement = np.abs(np.corrcoef(ours[:, :3].T, strong.T)[:3, 3:]).max(axis=1)
+        assert (agreement > 0.9).all()
+        assert np.allclose(ours[:, :3].std(axis=0), 1, atol=0.2)
+
+
+def test_a_cut_off_fit_goes_on_after_its_last_stage(source: Source, fabric: Path, tmp_path: Path) -> None:
+    good, defect = images_of(fabric)
+    whole = fit_evidence(source, good, defect, FEW, seed=0, folder=tmp_path / "whole")
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(RuntimeError, match="power cut"):
+        patch.setattr(HeadTrainer, "fit_where_again", lambda *args: (_ for _ in ()).throw(RuntimeError("power cut")))
+        fit_evidence(source, good, defect, FEW, seed=0, folder=tmp_path / "cut")
+    assert not (tmp_path / "cut" / "scratch").exists()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(HeadTrainer, "fit_extent", lambda *args: pytest.fail("trained again"))
+        resumed = fit_evidence(source, good, defect, FEW, seed=0, folder=tmp_path / "cut")
+    for key, value in whole.state_dict().items():
+        assert torch.equal(value, resumed.state_dict()[key]), key
+
+
+def test_a_size_that_does_not_divide_is_refused_by_name(source: Source, fabric: Path, tmp_path: Path) -> None:
+    odd = Source(source.network, Preprocess((60, 96), "caffe"), None)
+    with pytest.raises(WeakspotError, match=r"data\.image_size=\[60, 96\].*multiples of"):
+        fit_evidence(odd, *images_of(fabric), FEW, seed=0, folder=tmp_path / "odd")
