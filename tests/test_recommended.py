@@ -108,7 +108,7 @@ def test_another_promise_moves_the_score_without_training(
     lowest = []
     for wanted in (1, 1000):
         command = [
-            f"run={run.path}", "boxes.threshold_kind=calibrated", f"boxes.false_boxes={wanted}",
+            f"run={run.path}", "boxes.threshold_kind=calibrated", f"boxes.false_boxes={wanted}", "boxes.threshold=-9",
             f"output={tmp_path / str(wanted)}",
         ]  # fmt: skip
         target = pipeline.evaluate(typed(compose("evaluate", command), EvaluateConfig))
