@@ -13,7 +13,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
 from sklearn.decomposition import PCA
 from torch import nn
 
@@ -187,5 +187,6 @@ def _train(trainer: HeadTrainer, settings: RefineConfig, folder: Path) -> None:
         if steps:
             fit(steps)
         folder.mkdir(parents=True, exist_ok=True)
+        content = save({key: value.cpu().contiguous() for key, value in trainer.net.state_dict().items()})
         with atomic_path(kept) as temporary:
-            save_file({key: value.cpu().contiguous() for key, value in trainer.net.state_dict().items()}, temporary)
+            temporary.write_bytes(content)
