@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from weakspot.boxes import BoxRule, boxes_array, find_boxes, scale_min_max, upsample
+from weakspot.boxes import BoxRule, boxes_array, find_boxes, merge_boxes, scale_min_max, upsample
 from weakspot.errors import WeakspotError
 from weakspot.types import Box
 
@@ -370,3 +370,56 @@ def test_an_image_gets_the_same_boxes_alone_and_in_a_batch(rule):
     assert [find_boxes(map_, (70, 110), rule) for map_ in batch] == alone
     assert [find_boxes(channels_last[..., i], (70, 110), rule) for i in range(6)] == alone
     assert len({tuple(boxes) for boxes in alone}) == 6
+
+
+@pytest.mark.parametrize(
+    ("reach", "expected"),
+    [
+        (0.0, [[0, 0, 4, 2], [8, 0, 10, 2]]),  # the first two touch
+        (1.9, [[0, 0, 4, 2], [8, 0, 10, 2]]),  # gap 4, smaller box 2 long
+        (2.0, [[0, 0, 10, 2]]),
+    ],
+)
+def test_neighbours_become_one_box(reach: float, expected: list[list[int]]) -> None:
+    corners = np.array([[0, 0, 2, 2], [2, 0, 4, 2], [8, 0, 10, 2]])
+    found, scores = merge_boxes(corners, np.array([1.0, 3.0, 2.0]), reach)
+    order = np.argsort(found[:, 0])
+    assert found[order].tolist() == expected
+    assert scores.max() == 3.0
+
+
+def test_a_gap_counts_along_its_wider_axis() -> None:
+    diagonal = np.array([[0, 0, 2, 2], [3, 5, 5, 7]])  # gap 1 across, 3 down
+    assert len(merge_boxes(diagonal, np.ones(2), 1.4)[0]) == 2
+    assert merge_boxes(diagonal, np.ones(2), 1.5)[0].tolist() == [[0, 0, 5, 7]]
+
+
+def test_merging_nothing_and_one_box() -> None:
+    none, scores = merge_boxes(np.zeros((0, 4), np.int64), np.zeros(0), 1.0)
+    assert (none.shape, scores.shape) == ((0, 4), (0,))
+    one, score = merge_boxes(np.array([[1, 2, 3, 4]]), np.array([0.5]), 9.0)
+    assert (one.tolist(), score.tolist()) == ([[1, 2, 3, 4]], [0.5])
+
+
+@given(
+    st.lists(st.tuples(st.integers(0, 40), st.integers(0, 40), st.integers(1, 9), st.integers(1, 9)), max_size=8),
+    st.floats(0, 3),
+)
+def test_merged_boxes_cover_the_old_ones_and_no_two_are_close(
+    corners: list[tuple[int, int, int, int]], reach: float
+) -> None:
+    boxes = np.array([[x, y, x + w, y + h] for x, y, w, h in corners], np.int64).reshape(-1, 4)
+    merged, _ = merge_boxes(boxes, np.arange(len(boxes), dtype=float), reach)
+    for box in boxes:
+        assert any((m[:2] <= box[:2]).all() and (m[2:] >= box[2:]).all() for m in merged)
+    again, _ = merge_boxes(merged, np.zeros(len(merged)), reach)
+    assert len(again) == len(merged)
+
+
+def test_only_boxes_that_score_enough_are_merged() -> None:
+    evidence = np.zeros((4, 12))
+    evidence[1:3, 0:2] = evidence[1:3, 3:5] = evidence[1:3, 6:8] = 1
+    scores = np.zeros_like(evidence)
+    scores[1, 0], scores[1, 3], scores[1, 6] = 5, 1, 5
+    rule = BoxRule("components", "absolute", 0.5, min_score=2, merge=1.0)
+    assert [box.xyxy for box in find_boxes(evidence, (4, 12), rule, score_map=scores)] == [(0, 1, 2, 3), (6, 1, 8, 3)]

@@ -7,7 +7,7 @@ is decided on the evidence's own pixels; only the finished box is carried to the
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal, get_args
 
@@ -40,6 +40,8 @@ class BoxRule:
             only.
         max_boxes: at most this many boxes, the best by score. `components` only.
         min_score: boxes that score less are dropped, in the evidence's units; None keeps every box.
+        merge: boxes that are closer to each other than this many times the longer side of the smaller one become one;
+            0 for those that touch or overlap, None leaves all as they are. `components` only.
         false_boxes: what a calibrated `min_score` is to keep to: at most this many boxes per 100 Good images.
 
     Raises:
@@ -52,6 +54,7 @@ class BoxRule:
     min_area: int = 1
     max_boxes: int = 10
     min_score: float | None = None
+    merge: float | None = None
     false_boxes: float = 5.0
 
     def __post_init__(self) -> None:
@@ -62,6 +65,10 @@ class BoxRule:
         _check_count("max_boxes", self.max_boxes)
         if self.min_score is not None:
             _check_number("min_score", self.min_score)
+        if self.merge is not None:
+            _check_number("merge", self.merge)
+            if self.merge < 0:
+                raise WeakspotError(f"boxes.merge={self.merge} is below 0; give 0 or more, or null")
         _check_number("false_boxes", self.false_boxes)
         if self.false_boxes <= 0:
             raise WeakspotError(
@@ -184,8 +191,44 @@ def find_boxes(
     large = np.maximum(pixels * (size[0] * size[1]), hot.size) >= rule.min_area * hot.size
     keep = large & (peaks >= lowest)
     corners, peaks = corners[keep], peaks[keep]
+    if rule.merge is not None:
+        corners, peaks = merge_boxes(corners, peaks, rule.merge)
     best = np.lexsort((corners[:, 0], corners[:, 1], -peaks))[: rule.max_boxes]
     return [_original_box(corners[i], hot.shape, size, float(peaks[i]), label) for i in best]
+
+
+def merge_boxes(
+    corners: npt.NDArray[np.int64], scores: npt.NDArray[np.float64], reach: float
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float64]]:
+    """Join boxes that lie close together, until none do: a crack broken in pieces is one crack.
+
+    Args:
+        corners: ``(k, 4)`` half-open xyxy.
+        scores: ``(k,)``.
+        reach: two boxes join where the gap between them, along the axis where it is wider, is at most `reach` times
+            the longer side of the smaller box (0: where they touch or overlap).
+
+    Returns:
+        The hulls and their highest scores; fewer or as many.
+    """
+    boxes = [(*map(int, box), float(score)) for box, score in zip(corners, scores, strict=True)]
+    i = 0
+    while i < len(boxes):
+        near = next((j for j in range(len(boxes)) if j != i and _close(boxes[i], boxes[j], reach)), None)
+        if near is None:
+            i += 1
+            continue
+        a, b = boxes[i], boxes[near]
+        joined = (min(a[0], b[0]), min(a[1], b[1]), max(a[2], b[2]), max(a[3], b[3]), max(a[4], b[4]))
+        boxes = [box for k, box in enumerate(boxes) if k not in (i, near)] + [joined]
+        i = 0
+    table = np.array(boxes, dtype=np.float64).reshape(-1, 5)
+    return table[:, :4].astype(np.int64), table[:, 4]
+
+
+def _close(a: Sequence[float], b: Sequence[float], reach: float) -> bool:
+    gap = max(max(a[k], b[k]) - min(a[k + 2], b[k + 2]) for k in (0, 1))
+    return gap <= reach * min(max(box[2] - box[0], box[3] - box[1]) for box in (a, b))
 
 
 def boxes_array(boxes: Iterable[Box]) -> npt.NDArray[np.float64]:

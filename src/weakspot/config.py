@@ -69,6 +69,7 @@ class BoxesConfig:
     min_area: int = MISSING
     max_boxes: int = MISSING
     min_score: float | None = None
+    merge: float | None = None
     false_boxes: float = 5.0
 
 
@@ -82,6 +83,7 @@ class BoxesChanges:
     min_area: int | None = None
     max_boxes: int | None = None
     min_score: float | None = None
+    merge: float | None = None
     false_boxes: float | None = None
 
 
