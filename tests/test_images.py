@@ -10,6 +10,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from PIL import Image, ImageDraw
 
 from weakspot.data import images
@@ -513,3 +515,28 @@ def test_nothing_here_needs_torch() -> None:
     environment = {**os.environ, "PYTHONPATH": str(source)}
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment, check=True)
     assert result.stdout.strip() == "[]"
+
+
+def test_keeping_the_ratio_puts_the_image_in_the_middle() -> None:
+    preprocess = Preprocess((64, 96), "caffe", "keep_ratio")
+    image = np.random.default_rng(0).integers(0, 256, (128, 96, 3), dtype=np.uint8)  # tall: scaled by a half
+    rows, columns = preprocess.content((128, 96))
+    assert (rows, columns) == (slice(0, 64), slice(24, 72))
+    resized = preprocess.resize(image)
+    assert np.array_equal(resized[rows, columns], Preprocess((64, 48), "caffe").resize(image))
+    assert (resized[:, :24] == resized[:, 24:25]).all()
+    assert (resized[:, 72:] == resized[:, 71:72]).all()
+    assert Preprocess.from_dict(preprocess.to_dict()) == preprocess
+
+
+@given(st.integers(1, 500), st.integers(1, 500))
+def test_what_an_image_fills_has_its_ratio_and_touches_both_sides(height: int, width: int) -> None:
+    preprocess = Preprocess((64, 96), "caffe", "keep_ratio")
+    rows, columns = preprocess.content((height, width))
+    filled = (rows.stop - rows.start, columns.stop - columns.start)
+    assert filled[0] == 64 or filled[1] == 96
+    assert 1 <= filled[0] <= 64
+    assert 1 <= filled[1] <= 96
+    scale = min(64 / height, 96 / width)
+    assert abs(filled[0] - max(1, height * scale)) <= 0.5
+    assert abs(filled[1] - max(1, width * scale)) <= 0.5

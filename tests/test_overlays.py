@@ -9,15 +9,24 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from weakspot.report.overlays import BOX_COLOUR, UniqueNames, blend, overlay
-from weakspot.types import Box, ClassConfidence, Prediction
+from weakspot.types import Box, ClassConfidence, ImageMaps, Prediction
 
 IMAGE = np.full((60, 90, 3), 128, np.uint8)
 MAPS = np.stack([np.zeros((4, 6)), np.arange(24.0).reshape(4, 6)]).astype(np.float32)
+SAID = ImageMaps(np.array([0.0, 1.0], np.float32), MAPS)
 ORDER = (ClassConfidence("anomaly", 0.9), ClassConfidence("good", 0.1))
 
 
 def predicted(label: str, *boxes: Box) -> Prediction:
-    return Prediction(Path("a.png"), height=60, width=90, label=label, classes=ORDER, boxes=boxes, maps=MAPS)
+    return Prediction(
+        Path("a.png"),
+        height=60,
+        width=90,
+        label=label,
+        classes=ORDER,
+        boxes=boxes,
+        said=ImageMaps(np.array([0.0, 1.0], np.float32), MAPS),
+    )
 
 
 def test_a_good_part_is_shown_as_it_is() -> None:

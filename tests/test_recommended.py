@@ -9,19 +9,23 @@ from typing import Any
 
 import numpy as np
 import pytest
+from scipy.special import softmax
 from test_pipeline import ALL_ANOMALY, TINY
 
 from weakspot import pipeline
+from weakspot.boxes import BoxRule
 from weakspot.config import EvaluateConfig, TrainConfig, typed
+from weakspot.data.preprocess import Preprocess
 from weakspot.data.splits import read_split
 from weakspot.errors import WeakspotError
-from weakspot.heatmaps import combined_map
+from weakspot.heatmaps import combined_map, visible
 from weakspot.hydra_app import compose
 from weakspot.localizer import Localizer
 from weakspot.maps import MapStore
-from weakspot.predictions import read_predictions
+from weakspot.predictions import make_prediction, read_predictions
 from weakspot.report.view import RunView
 from weakspot.runs import RunFolder
+from weakspot.types import ImageMaps
 
 pytestmark = pytest.mark.usefixtures("tiny")
 
@@ -155,7 +159,36 @@ def test_damaged_evidence_is_refused(run: RunFolder) -> None:
         replace(store, extent=broken)
 
 
-def test_combined_evidence_is_the_probability_that_both_agree() -> None:
+def test_combined_evidence_is_the_probability_that_all_agree() -> None:
     extent, where = np.array([[0.0, 2.0]]), np.array([[0.0, -1.0]])
+    logits = np.array([0.5, 1.0, -2.0], np.float32)
     sigmoid = 1 / (1 + np.exp(-np.stack([extent, where])))
-    assert np.allclose(np.exp(combined_map(extent, where)), sigmoid.prod(axis=0))
+    not_good = softmax(logits)[1:].sum()
+    assert np.allclose(np.exp(combined_map(extent, where, logits)), sigmoid.prod(axis=0) * not_good)
+
+
+def test_boxes_follow_the_image_inside_its_border() -> None:
+    preprocess = Preprocess((64, 96), "caffe", "keep_ratio")  # a tall image fills columns 24 to 72
+    size = (128, 96)
+    plane = np.full((64, 96), -5, np.float32)
+    plane[16:32, 36:48] = 5  # in the image: rows 32 to 64, columns 24 to 48
+    plane[0:8, 0:20] = 9  # in the border: nothing
+    said = ImageMaps(np.array([0.0, 3.0], np.float32), np.zeros((2, 4, 6), np.float32), plane, plane)
+    rule = BoxRule("components", "absolute", 0.0)
+    prediction = make_prediction(Path("a.png"), size, said, ["good", "anomaly"], preprocess, rule)
+    assert [box.xyxy for box in prediction.boxes] == [(24, 32, 48, 64)]
+    assert prediction.said is not None
+    assert prediction.said.maps.shape == (2, 64, 48)
+    squash = Preprocess((64, 96), "caffe")
+    assert visible(said, size, squash) is said
+
+
+def test_a_run_that_keeps_the_ratio_predicts_what_it_measured(
+    fabric: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    finished = train(fabric, "data.resize=keep_ratio", "data.image_size=[64,64]")
+    known = read_predictions(finished.predictions)
+    found = list(Localizer.load(finished.path, device="cpu").predict([p.path for p in known]))
+    assert any(p.boxes for p in known)
+    assert [[b.xyxy for b in p.boxes] for p in known] == [[b.xyxy for b in p.boxes] for p in found]

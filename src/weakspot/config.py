@@ -11,13 +11,13 @@ import json
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, get_args
 
 from omegaconf import MISSING, DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from weakspot import __version__
-from weakspot.data.preprocess import Preprocess
+from weakspot.data.preprocess import Preprocess, Resizing
 from weakspot.data.views import AUGMENTATIONS
 from weakspot.errors import WeakspotError, did_you_mean
 from weakspot.files import write_text
@@ -33,6 +33,7 @@ class DataConfig:
     good_class: str = "good"
     task: str = "binary"
     image_size: Any = 224
+    resize: str = "squash"
     options: dict[str, Any] = field(default_factory=dict)
 
 
@@ -246,6 +247,7 @@ def check_settings(config: TrainConfig) -> None:
     one_of("refine.method", config.refine.method, ("none", "segment"))
     one_of("trainer.accelerator", config.trainer.accelerator, ("auto", "cpu", "gpu"))
     one_of("objective", config.objective, ("val/loss", "val/balanced_accuracy"))
+    one_of("data.resize", config.data.resize, get_args(Resizing))
     one_of("trainer.schedule", config.trainer.schedule, ("constant", "cosine"))
     one_of("trainer.augment", config.trainer.augment, tuple(AUGMENTATIONS))
     height, width = image_size(config.data.image_size)

@@ -13,8 +13,9 @@ import numpy.typing as npt
 from weakspot.boxes import BoxRule, boxes_array, upsample
 from weakspot.calibrate import Calibration, calibrate
 from weakspot.data.images import read_mask
+from weakspot.data.preprocess import Preprocess
 from weakspot.data.readers import target_of
-from weakspot.heatmaps import Maps, comparable_map, shown_map
+from weakspot.heatmaps import Maps, comparable_map, shown_map, visible
 from weakspot.maps import MapStore
 from weakspot.metrics import (
     BEST_BOXES,
@@ -110,7 +111,7 @@ class Truth:
 
 
 def evaluate_maps(
-    store: MapStore, samples: Sequence[Sample], classes: Sequence[str], input_size: Size, rule: BoxRule
+    store: MapStore, samples: Sequence[Sample], classes: Sequence[str], preprocess: Preprocess, rule: BoxRule
 ) -> Evaluation:
     """Decide, draw boxes and measure.
 
@@ -118,7 +119,7 @@ def evaluate_maps(
         store: logits and maps of the images.
         samples: the same images, in the same order, with their true labels and masks.
         classes: class names, ``good`` first.
-        input_size: ``(height, width)`` of the network's input.
+        preprocess: what brought the images to the network's input.
         rule: from evidence to boxes.
 
     Raises:
@@ -127,7 +128,7 @@ def evaluate_maps(
     targets = [target_of(sample, classes) for sample in samples]
     truth = Truth.read(samples, store.sizes)
     predictions = [
-        make_prediction(path, _size(store, i), store[i], classes, input_size, rule, target=classes[targets[i]])
+        make_prediction(path, _size(store, i), store[i], classes, preprocess, rule, target=classes[targets[i]])
         for i, path in enumerate(store.paths)
     ]
     defects = [sample.defect for sample in samples]
@@ -138,7 +139,7 @@ def evaluate_maps(
     controls: dict[str, Any] = {}
     curve = None
     if truth.known:
-        localisation, curve = _localisation(store, predictions, truth, classes, input_size, rule)
+        localisation, curve = _localisation(store, predictions, truth, classes, preprocess, rule)
         test["localisation"] = localisation
         controls = _controls(store, truth)
     return Evaluation(predictions, test, controls, curve)
@@ -149,7 +150,7 @@ def _localisation(
     predictions: Sequence[Prediction],
     truth: Truth,
     classes: Sequence[str],
-    input_size: Size,
+    preprocess: Preprocess,
     rule: BoxRule,
 ) -> tuple[dict[str, Any], dict[str, list[float]]]:
     boxes = [boxes_array(p.boxes) for p in predictions]
@@ -157,20 +158,20 @@ def _localisation(
     decided = [classes.index(p.label) for p in predictions]
 
     def evidence(kind: Callable[[ImageMaps], Maps], i: int) -> Maps:
-        map_ = kind(store[i])
-        return map_ if store.extent is not None else upsample(map_, input_size)
+        map_ = kind(_visible(store, i, preprocess))
+        return map_ if store.extent is not None else upsample(map_, preprocess.image_size)
 
     hits = [pointing_hit(evidence(shown_map, i), truth.mask(i)) for i in truth.known]
     measurable = truth.measurable
     # Memory: all pixels are sorted at once.
     side = int(np.clip(np.sqrt(PIXEL_BUDGET / max(1, len(measurable))), 64, 512))
     good = [i for i, sample in enumerate(truth.samples) if sample.is_good]
-    thresholds, ious = _sweep(store, decided, truth, input_size, rule)
+    thresholds, ious = _sweep(store, decided, truth, preprocess, rule)
     metrics |= {
         "pointing_game": proportion(sum(hits), len(hits)).as_dict(),
         "pixel": pixel_metrics(((evidence(comparable_map, i), truth.mask(i)) for i in measurable), longest_side=side),
         "false_boxes_per_100_good": _per_100([len(boxes[i]) for i in good]),
-        "before_decision": before_decision(store, good, input_size, rule),
+        "before_decision": before_decision(store, good, preprocess, rule),
         **max_box_accuracy(ious, thresholds),
         "detection": detection_metrics(
             [boxes[i] for i in measurable],
@@ -188,7 +189,7 @@ def _localisation(
 
 
 def _sweep(
-    store: MapStore, decided: Sequence[int], truth: Truth, input_size: Size, rule: BoxRule
+    store: MapStore, decided: Sequence[int], truth: Truth, preprocess: Preprocess, rule: BoxRule
 ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
     """Best IoU of every image with a mask at every threshold: ``(t,)`` and ``(t, n)``."""
     if rule.threshold_kind == "relative":
@@ -199,11 +200,12 @@ def _sweep(
         low, high = (np.quantile(np.concatenate([p.ravel() for p in planes]), [0.5, 0.999])) if planes else (0.0, 1.0)
         steps = np.linspace(low, high, SWEEP_STEPS)
     thresholds = np.unique(np.append(steps, rule.threshold))
+    said = [_visible(store, i, preprocess) for i in truth.known]
     ious = np.zeros((len(thresholds), len(truth.known)))
     for t, threshold in enumerate(thresholds):
         at_threshold = replace(rule, threshold=float(threshold))
         for n, i in enumerate(truth.known):
-            boxes = draw_boxes(store[i], decided[i], _size(store, i), input_size, at_threshold, "")
+            boxes = draw_boxes(said[n], decided[i], _size(store, i), preprocess.image_size, at_threshold, "")
             ious[t, n] = best_iou(boxes_array(boxes)[:BEST_BOXES], truth.boxes[i])
     return thresholds, ious
 
@@ -222,41 +224,45 @@ def _probabilities(predictions: Sequence[Prediction], classes: Sequence[str]) ->
     return np.array([[row[name] for name in classes] for row in rows], dtype=np.float64).reshape(-1, len(classes))
 
 
-def undecided_boxes(store: MapStore, index: int, input_size: Size, rule: BoxRule) -> list[Box]:
+def undecided_boxes(store: MapStore, index: int, preprocess: Preprocess, rule: BoxRule) -> list[Box]:
     """The boxes of an image's likeliest defect, whatever class the image is given."""
-    said = store[index]
-    return draw_boxes(said, said.likeliest_defect, _size(store, index), input_size, rule, "")
+    said = _visible(store, index, preprocess)
+    return draw_boxes(said, said.likeliest_defect, _size(store, index), preprocess.image_size, rule, "")
 
 
-def before_decision(store: MapStore, good: Sequence[int], input_size: Size, rule: BoxRule) -> dict[str, Any]:
+def before_decision(store: MapStore, good: Sequence[int], preprocess: Preprocess, rule: BoxRule) -> dict[str, Any]:
     """How many boxes Good images would get if no class decision took them away.
 
     Returns:
         ``false_boxes_per_100_good``, and ``good_images_with_a_box``, a proportion with its Clopper–Pearson interval.
     """
-    counts = [len(undecided_boxes(store, i, input_size, rule)) for i in good]
+    counts = [len(undecided_boxes(store, i, preprocess, rule)) for i in good]
     return {
         "false_boxes_per_100_good": _per_100(counts),
         "good_images_with_a_box": proportion(sum(count > 0 for count in counts), len(counts)).as_dict(),
     }
 
 
-def calibrated_rule(rule: BoxRule, held_out: MapStore, input_size: Size) -> tuple[BoxRule, Calibration]:
+def calibrated_rule(rule: BoxRule, held_out: MapStore, preprocess: Preprocess) -> tuple[BoxRule, Calibration]:
     """Turn a ``calibrated`` rule into an absolute one whose smallest score keeps false boxes rare.
 
     Args:
         rule: its ``threshold`` says how far a box goes, ``false_boxes`` how many are wanted.
         held_out: Good images that nothing was learnt from.
-        input_size: ``(height, width)`` of the network's input.
+        preprocess: what brought the images to the network's input.
     """
     every = rule.absolute(min_score=None)
-    scores = [box.score for i in range(len(held_out)) for box in undecided_boxes(held_out, i, input_size, every)]
+    scores = [box.score for i in range(len(held_out)) for box in undecided_boxes(held_out, i, preprocess, every)]
     calibration = calibrate(scores, len(held_out), rule.false_boxes)
     return rule.absolute(min_score=calibration.min_score), calibration
 
 
 def _per_100(counts: Sequence[int]) -> float:
     return 100 * sum(counts) / len(counts) if counts else float("nan")
+
+
+def _visible(store: MapStore, index: int, preprocess: Preprocess) -> ImageMaps:
+    return visible(store[index], _size(store, index), preprocess)
 
 
 def _size(store: MapStore, index: int) -> Size:

@@ -4,11 +4,36 @@ from __future__ import annotations
 
 import numpy as np
 import numpy.typing as npt
+from scipy.special import logsumexp
 
 from weakspot.boxes import upsample
-from weakspot.types import ImageMaps
+from weakspot.data.preprocess import Preprocess
+from weakspot.types import ImageMaps, Size
 
 Maps = npt.NDArray[np.float32]
+
+
+def visible(said: ImageMaps, size: Size, preprocess: Preprocess) -> ImageMaps:
+    """What the model says of the image itself, without the border that keeping its aspect ratio may have put round it.
+
+    Args:
+        said: of the whole network input.
+        size: ``(height, width)`` of the original image.
+        preprocess: what brought it to the network's input.
+
+    Returns:
+        `said` itself where there is no border; else with every map at the input's resolution, cut to the image.
+    """
+    rows, columns = preprocess.content(size)
+    if (rows.stop - rows.start, columns.stop - columns.start) == preprocess.image_size:
+        return said
+
+    def cut(map_: npt.NDArray[np.floating]) -> Maps:
+        whole: Maps = upsample(map_, preprocess.image_size)
+        return whole[rows, columns]
+
+    extent, where = (None if plane is None else cut(plane) for plane in (said.extent, said.where))
+    return ImageMaps(said.logits, np.stack([cut(map_) for map_ in said.maps]), extent, where)
 
 
 def class_map(maps: Maps, index: int) -> Maps:
@@ -38,16 +63,20 @@ def margin_map(maps: Maps, index: int) -> Maps:
     return margin
 
 
-def combined_map(extent: npt.NDArray[np.floating], where: npt.NDArray[np.floating]) -> Maps:
-    """Refined evidence for looking at and for measuring pixels: the log probability that both heads agree.
+def combined_map(
+    extent: npt.NDArray[np.floating], where: npt.NDArray[np.floating], logits: npt.NDArray[np.float32]
+) -> Maps:
+    """Refined evidence for looking at and for measuring pixels: the log probability that all three agree.
 
     Args:
         extent: ``(h, w)`` logits.
         where: ``(h', w')`` logits; resized to the extent's grid.
+        logits: of the classes, ``(classes,)``, Good first; the image counts by its log probability of not being Good.
     """
     places = upsample(where, (extent.shape[0], extent.shape[1]))
-    both: Maps = -(np.logaddexp(0, -extent.astype(np.float32)) + np.logaddexp(0, -places))
-    return both
+    of_image = logsumexp(logits[1:]) - logsumexp(logits)
+    agreed: Maps = of_image - (np.logaddexp(0, -extent.astype(np.float32)) + np.logaddexp(0, -places))
+    return agreed
 
 
 def shown_map(said: ImageMaps) -> Maps:
@@ -56,12 +85,12 @@ def shown_map(said: ImageMaps) -> Maps:
     It is that of the predicted class, or of the likeliest defect where the image is called Good.
     """
     if said.extent is not None and said.where is not None:
-        return combined_map(said.extent, said.where)
+        return combined_map(said.extent, said.where, said.logits)
     return class_map(said.maps, int(said.logits.argmax()) or said.likeliest_defect)
 
 
 def comparable_map(said: ImageMaps) -> Maps:
     """As :func:`shown_map`, with values that mean the same in every image: the margin where there is no refinement."""
     if said.extent is not None and said.where is not None:
-        return combined_map(said.extent, said.where)
+        return combined_map(said.extent, said.where, said.logits)
     return margin_map(said.maps, int(said.logits.argmax()) or said.likeliest_defect)

@@ -105,7 +105,7 @@ class Localizer:
                 item.size,
                 next(said),
                 self.meta.classes,
-                self.meta.preprocess.image_size,
+                self.meta.preprocess,
                 self.rule,
             )
             for item in batch

@@ -160,7 +160,8 @@ def evaluate(config: EvaluateConfig) -> RunFolder:
             parts = read_split(run.split, Path(settings.data.root or "."))[1]
         else:
             # Size and classes are the model's, not the data's.
-            settings.data = replace(config.data, image_size=settings.data.image_size, task=settings.data.task)
+            own = settings.data
+            settings.data = replace(config.data, image_size=own.image_size, resize=own.resize, task=own.task)
             store, samples = _other_images(run, settings, identity)
         write_config(target.config, settings)
         meta = _with_rule(meta, rule, run)
@@ -226,7 +227,7 @@ def write_results(
         parts: part of every image of the run's data set; None where other images are measured.
     """
     with ui.status("measuring"):
-        evaluation = evaluate_maps(store, samples, meta.classes, meta.preprocess.image_size, meta.boxes)
+        evaluation = evaluate_maps(store, samples, meta.classes, meta.preprocess, meta.boxes)
         write_predictions(target.path, evaluation.predictions)
         write_figures(target.figures, evaluation, samples, meta.boxes)
     counts = None if parts is None else {f"n_{part}": parts.count(part) for part in ("train", "val", "test")}
@@ -285,7 +286,7 @@ def _with_rule(meta: BundleMeta, rule: BoxRule, run: RunFolder) -> BundleMeta:
     """The bundle's description with a box rule, calibrated on the run's held-out Good images where it asks for that."""
     calibration = None
     if rule.threshold_kind == "calibrated":
-        rule, calibration = calibrated_rule(rule, MapStore.load(run.calibration), meta.preprocess.image_size)
+        rule, calibration = calibrated_rule(rule, MapStore.load(run.calibration), meta.preprocess)
     return replace(meta, boxes=rule, thresholds=thresholds(rule, len(meta.classes), calibration))
 
 

@@ -14,9 +14,10 @@ import numpy as np
 from scipy.special import softmax
 
 from weakspot.boxes import BoxRule, find_boxes, upsample
+from weakspot.data.preprocess import Preprocess
 from weakspot.errors import WeakspotError
 from weakspot.files import atomic_path, jsonable
-from weakspot.heatmaps import class_map, margin_map
+from weakspot.heatmaps import class_map, margin_map, visible
 from weakspot.types import Box, ClassConfidence, ImageMaps, Prediction, Size
 
 CSV_COLUMNS = (
@@ -34,7 +35,7 @@ def make_prediction(
     size: Size,
     said: ImageMaps,
     classes: Sequence[str],
-    input_size: Size,
+    preprocess: Preprocess,
     rule: BoxRule,
     *,
     target: str | None = None,
@@ -46,13 +47,15 @@ def make_prediction(
         size: ``(height, width)`` of the original image.
         said: what the model says of it.
         classes: class names, ``good`` first.
-        input_size: ``(height, width)`` of the network's input; class maps are up-sampled to it before the threshold.
+        preprocess: what brought the image to the network's input; class maps are up-sampled to that size before the
+            threshold.
         rule: from evidence to boxes.
         target: true class where known.
     """
+    said = visible(said, size, preprocess)
     probabilities = softmax(said.logits.astype(np.float64))
     decided = int(probabilities.argmax())
-    boxes = draw_boxes(said, decided, size, input_size, rule, classes[decided])
+    boxes = draw_boxes(said, decided, size, preprocess.image_size, rule, classes[decided])
     order = np.argsort(-probabilities, kind="stable")
     return Prediction(
         path=name,
@@ -69,7 +72,9 @@ def make_prediction(
 
 
 def draw_boxes(said: ImageMaps, index: int, size: Size, input_size: Size, rule: BoxRule, label: str) -> list[Box]:
-    """Boxes of class `index` on one image; none for Good (class 0). Arguments as in :func:`make_prediction`.
+    """Boxes of class `index` on one image; none for Good (class 0).
+
+    Arguments as in :func:`make_prediction`, with `said` after :func:`~weakspot.heatmaps.visible`.
 
     With refinement, boxes go round the extent and are scored by where. Without, a relative threshold looks at the
     class's own map (the seed's rule), an absolute one at its margin over Good; scores are of the margin then, so that

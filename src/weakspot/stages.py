@@ -22,7 +22,7 @@ from weakspot.config import BoxesConfig, TrainConfig, check_settings, image_size
 from weakspot.data.datamodule import DataModule, FeatureDataset, ImageDataset
 from weakspot.data.images import ImageInfo, inspect_images
 from weakspot.data.loading import batched, stack_pixels
-from weakspot.data.preprocess import Preprocess, PreprocessMode
+from weakspot.data.preprocess import Preprocess, PreprocessMode, Resizing
 from weakspot.data.readers import class_names, read_samples, target_of
 from weakspot.data.splits import split_hash, split_samples
 from weakspot.data.summary import summarize
@@ -205,7 +205,7 @@ def make_plan(config: TrainConfig) -> Plan:
         )
     weights = load_weights(config.model.weights, cast(PreprocessMode | None, config.model.preprocess))
     ui.err.print(f"weights: {weights.origin}", style="dim", highlight=False)
-    preprocess = Preprocess(image_size(config.data.image_size), weights.preprocess)
+    preprocess = Preprocess(image_size(config.data.image_size), weights.preprocess, cast(Resizing, config.data.resize))
     return Plan(config, data, weights, preprocess, build_network(config, len(data.classes), weights), rule)
 
 

@@ -15,6 +15,7 @@ from weakspot.errors import WeakspotError, did_you_mean
 from weakspot.types import ImageArray, Size
 
 PreprocessMode = Literal["torchvision", "caffe"]
+Resizing = Literal["squash", "keep_ratio"]
 
 _MEAN_STD: dict[str, tuple[tuple[float, ...], tuple[float, ...]]] = {
     # in units of 0…255: torchvision's published values apply to 0…1
@@ -34,13 +35,16 @@ class Preprocess:
         image_size: ``(height, width)`` of the network input, each 32…4096.
         mode: ``torchvision`` (0…1, minus mean, by standard deviation) or ``caffe`` (0…255 minus mean); it belongs to
             the pre-trained weights.
+        resizing: ``squash`` changes the aspect ratio to the input's; ``keep_ratio`` keeps it, puts the image in the
+            middle and repeats its outermost pixels on both sides.
 
     Raises:
-        WeakspotError: for another mode or size.
+        WeakspotError: for another mode, resizing or size.
     """
 
     image_size: Size
     mode: PreprocessMode
+    resizing: Resizing = "squash"
 
     def __post_init__(self) -> None:
         if self.mode not in get_args(PreprocessMode):
@@ -48,13 +52,18 @@ class Preprocess:
                 f"model.preprocess={self.mode!r} is not known{did_you_mean(str(self.mode), get_args(PreprocessMode))}; "
                 f"use one of {', '.join(get_args(PreprocessMode))}"
             )
+        if self.resizing not in get_args(Resizing):
+            raise WeakspotError(
+                f"data.resize={self.resizing!r} is not known{did_you_mean(str(self.resizing), get_args(Resizing))}; "
+                f"use one of {', '.join(get_args(Resizing))}"
+            )
         size = self.image_size
         whole = isinstance(size, tuple) and len(size) == 2 and all(type(side) is int for side in size)
         if not whole or not all(32 <= side <= 4096 for side in size):
             raise WeakspotError(f"data.image_size={size!r}: give (height, width), two whole numbers from 32 to 4096")
 
     def resize(self, image: ImageArray) -> ImageArray:
-        """Squash or stretch an image to :attr:`image_size`, without cropping, so that map and image stay aligned.
+        """Bring an image to :attr:`image_size`, without cropping, so that map and image stay aligned.
 
         A side that shrinks is averaged over (INTER_AREA), since linear interpolation would look at two pixels and
         step over the rest, small defects among them; a side that grows is interpolated (INTER_LINEAR), since
@@ -70,12 +79,27 @@ class Preprocess:
             raise WeakspotError(
                 f"an image must be a uint8 RGB array (height, width, 3), this one is {image.dtype} {image.shape}"
             )
-        height, width = self.image_size
         rows, columns = image.shape[:2]
+        vertical, horizontal = self.content((rows, columns))
+        height, width = vertical.stop - vertical.start, horizontal.stop - horizontal.start
         shrunk = cv2.resize(
             np.ascontiguousarray(image), (min(width, columns), min(height, rows)), interpolation=cv2.INTER_AREA
         )
-        return np.asarray(cv2.resize(shrunk, (width, height), interpolation=cv2.INTER_LINEAR), dtype=np.uint8)
+        resized = cv2.resize(shrunk, (width, height), interpolation=cv2.INTER_LINEAR)
+        top, left = vertical.start, horizontal.start
+        bottom, right = self.image_size[0] - vertical.stop, self.image_size[1] - horizontal.stop
+        if top or left or bottom or right:
+            resized = cv2.copyMakeBorder(resized, top, bottom, left, right, cv2.BORDER_REPLICATE)
+        return np.asarray(resized, dtype=np.uint8)
+
+    def content(self, size: Size) -> tuple[slice, slice]:
+        """Rows and columns of the network's input that an image of ``(height, width)`` `size` fills."""
+        if self.resizing == "squash":
+            return slice(0, self.image_size[0]), slice(0, self.image_size[1])
+        scale = min(wanted / side for wanted, side in zip(self.image_size, size, strict=True))
+        filled = [min(wanted, max(1, round(side * scale))) for wanted, side in zip(self.image_size, size, strict=True)]
+        starts = [(wanted - side) // 2 for wanted, side in zip(self.image_size, filled, strict=True)]
+        return slice(starts[0], starts[0] + filled[0]), slice(starts[1], starts[1] + filled[1])
 
     def __call__(self, image: ImageArray) -> npt.NDArray[np.float32]:
         """Return the network input, float32 of shape ``(3, *image_size)``, for a uint8 RGB image.
@@ -97,7 +121,8 @@ class Preprocess:
 
     def to_dict(self) -> dict[str, Any]:
         """Return what :meth:`from_dict` reads, fit for JSON."""
-        return {"image_size": list(self.image_size), "mode": self.mode}
+        plain = {"image_size": list(self.image_size), "mode": self.mode}
+        return plain if self.resizing == "squash" else {**plain, "resizing": self.resizing}
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Preprocess:
@@ -106,15 +131,15 @@ class Preprocess:
         Raises:
             WeakspotError: for a missing, unknown or impossible entry.
         """
-        known = ("image_size", "mode")
+        needed, known = ("image_size", "mode"), ("image_size", "mode", "resizing")
         for key in values:
             if key not in known:
                 raise WeakspotError(f"preprocess: {key!r} is not known{did_you_mean(str(key), known)}; known: {known}")
-        for key in known:
+        for key in needed:
             if key not in values:
                 raise WeakspotError(f"preprocess: {key!r} is missing")
         size = values["image_size"]
-        return cls(tuple(size) if isinstance(size, list) else size, values["mode"])
+        return cls(tuple(size) if isinstance(size, list) else size, values["mode"], values.get("resizing", "squash"))
 
 
 @lru_cache
