@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from PIL import Image
 from scipy.special import softmax
 from test_pipeline import ALL_ANOMALY, TINY
 
@@ -18,6 +19,7 @@ from weakspot.config import EvaluateConfig, TrainConfig, typed
 from weakspot.data.preprocess import Preprocess
 from weakspot.data.splits import read_split
 from weakspot.errors import WeakspotError
+from weakspot.evaluation import Truth, resolution
 from weakspot.heatmaps import combined_map, visible
 from weakspot.hydra_app import compose
 from weakspot.localizer import Localizer
@@ -25,7 +27,7 @@ from weakspot.maps import MapStore
 from weakspot.predictions import make_prediction, read_predictions
 from weakspot.report.view import RunView
 from weakspot.runs import RunFolder
-from weakspot.types import ImageMaps
+from weakspot.types import ImageMaps, Sample
 
 pytestmark = pytest.mark.usefixtures("tiny")
 
@@ -192,3 +194,19 @@ def test_a_run_that_keeps_the_ratio_predicts_what_it_measured(
     found = list(Localizer.load(finished.path, device="cpu").predict([p.path for p in known]))
     assert any(p.boxes for p in known)
     assert [[b.xyxy for b in p.boxes] for p in known] == [[b.xyxy for b in p.boxes] for p in found]
+
+
+def test_the_smallest_defect_is_the_one_whose_box_survives_half_a_cell_on_each_side(tmp_path: Path) -> None:
+    mask = np.zeros((80, 120), np.uint8)
+    mask[10:20, 10:20], mask[40:60, 50:80] = 255, 255
+    Image.fromarray(mask).save(tmp_path / "mask.png")
+    sample = Sample(tmp_path / "a.png", "scratch", tmp_path / "mask.png")
+    store = MapStore(
+        [sample.path], np.array([[80, 120]]), np.zeros((1, 2), np.float32), np.zeros((1, 2, 8, 12), np.float32),
+        np.zeros(2, np.float32),
+    )  # fmt: skip
+    found = resolution(store, Preprocess((64, 96), "caffe"), Truth.read([sample], store.sizes))
+    assert found["cell"] == 10
+    side = found["smallest"]
+    assert (side / (side + 10)) ** 2 == pytest.approx(0.5)
+    assert (found["smaller"]["value"], found["smaller"]["n"]) == (1.0, 2)  # the larger one is 20 high: under 24.1

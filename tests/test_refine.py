@@ -17,11 +17,12 @@ from weakspot.data.images import ImageInfo, inspect_images, list_images
 from weakspot.data.preprocess import Preprocess
 from weakspot.errors import WeakspotError
 from weakspot.features import FeatureCache, Seen, look_at
-from weakspot.model.evidence import EvidenceNet, Level, halving
+from weakspot.model.evidence import EvidenceNet, Level, halving, pool_places
+from weakspot.model.model import agree
 from weakspot.model.network import FREEZE_POINT, CamNet
 from weakspot.refine import Source, fit_evidence
 from weakspot.refine.bank import Bank, Window
-from weakspot.refine.heads import HeadTrainer, Lessons, pool_places, pseudo_mask
+from weakspot.refine.heads import HeadTrainer, Lessons, pseudo_mask
 from weakspot.refine.prompts import imitate_prompt
 
 CPU = torch.device("cpu")
@@ -286,3 +287,15 @@ def test_a_size_that_does_not_divide_is_refused_by_name(source: Source, fabric: 
     odd = Source(source.network, Preprocess((60, 96), "caffe"), None)
     with pytest.raises(WeakspotError, match=r"data\.image_size=\[60, 96\].*multiples of"):
         fit_evidence(odd, *images_of(fabric), FEW, seed=0, folder=tmp_path / "odd")
+
+
+@pytest.mark.parametrize("classes", [2, 4])
+def test_two_opinions_meet_in_the_middle_of_their_log_odds(classes: int) -> None:
+    torch.manual_seed(0)
+    logits, defect = torch.randn(5, classes), torch.randn(5)
+    found = agree(logits, defect).softmax(dim=1).numpy()
+    before = logits.softmax(dim=1).numpy()
+    odds = [np.log((1 - p[:, 0]) / p[:, 0]) for p in (found, before)]
+    assert np.allclose(odds[0], (odds[1] + defect.numpy()) / 2, atol=1e-5)
+    shares = [p[:, 1:] / p[:, 1:].sum(axis=1, keepdims=True) for p in (found, before)]
+    assert np.allclose(*shares, atol=1e-6)

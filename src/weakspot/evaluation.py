@@ -172,6 +172,7 @@ def _localisation(
         "pixel": pixel_metrics(((evidence(comparable_map, i), truth.mask(i)) for i in measurable), longest_side=side),
         "false_boxes_per_100_good": _per_100([len(boxes[i]) for i in good]),
         "before_decision": before_decision(store, good, preprocess, rule),
+        "resolution": resolution(store, preprocess, truth),
         **max_box_accuracy(ious, thresholds),
         "detection": detection_metrics(
             [boxes[i] for i in measurable],
@@ -240,6 +241,36 @@ def before_decision(store: MapStore, good: Sequence[int], preprocess: Preprocess
     return {
         "false_boxes_per_100_good": _per_100(counts),
         "good_images_with_a_box": proportion(sum(count > 0 for count in counts), len(counts)).as_dict(),
+    }
+
+
+def resolution(store: MapStore, preprocess: Preprocess, truth: Truth) -> dict[str, Any]:
+    """How small a defect the maps can tell at all.
+
+    A box whose edges are off by half a cell on each side still reaches an IoU of 0.5 with a true box of side s where
+    (s / (s + cell))² ≥ 0.5, which is s ≥ cell / (√2 - 1).
+
+    Returns:
+        ``cell`` (longer side of a map's cell in pixels of the original image, median over the images), ``smallest``
+        (shortest side of a box that can be localised), ``smaller``, a proportion of the true boxes.
+    """
+    shape = store.maps.shape[2:] if store.extent is None else store.extent.shape[1:]
+    cells = []
+    for height, width in store.sizes:
+        filled = preprocess.content((int(height), int(width)))
+        shares = [(part.stop - part.start) / whole for part, whole in zip(filled, preprocess.image_size, strict=True)]
+        cells.append([side / (n * share) for side, n, share in zip((height, width), shape, shares, strict=True)])
+    limits = np.array(cells) / (np.sqrt(2) - 1)
+    too_small = [
+        bool(((box[3] - box[1]) < limits[i, 0]) or ((box[2] - box[0]) < limits[i, 1]))
+        for i in truth.known
+        for box in truth.boxes[i]
+    ]
+    cell = float(np.median(np.max(cells, axis=1)))
+    return {
+        "cell": cell,
+        "smallest": cell / (np.sqrt(2) - 1),
+        "smaller": proportion(sum(too_small), len(too_small)).as_dict(),
     }
 
 

@@ -24,7 +24,8 @@ class MapStore:
         paths: the image files.
         sizes: int64 ``(n, 2)``, original ``(height, width)``.
         logits: float32 ``(n, classes)``.
-        maps: float32 ``(n, classes, map height, map width)``, raw; ``maps.mean((2, 3)) + bias == logits``.
+        maps: float32 ``(n, classes, map height, map width)``, raw. Without refinement ``maps.mean((2, 3)) + bias ==
+            logits``; with it the evidence has a say in the logits (:func:`weakspot.model.model.agree`).
         bias: float32 ``(classes,)``.
         extent, where: float16 ``(n, h, w)`` and ``(n, h', w')``, see :class:`~weakspot.types.ImageMaps`; None without
             refinement.

@@ -9,6 +9,7 @@ defects, whose masks are known. At inference the one prompts the other. No mask 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from itertools import pairwise
 from typing import Any, NamedTuple
@@ -183,6 +184,23 @@ class EvidenceNet(nn.Module):
         where = self.where(levels)
         extent = self.grow(levels, self.centre(pixels), torch.sigmoid(where), PROMPTS)
         return Evidence(extent[:, 0], where[:, 0])
+
+
+def pool_places(logits: Tensor) -> Tensor:
+    """An image's logit from its places: smooth maximum, relaxed so that two in a thousand places suffice.
+
+    Log-sum-exp pooling of Pinheiro and Collobert, "From Image-level to Pixel-level Labeling" (CVPR 2015).
+
+    Args:
+        logits: ``(n, 1, h, w)``.
+
+    Returns:
+        ``(n,)``.
+    """
+    sharpness = 4.0
+    places = functional.avg_pool2d(logits, 2).flatten(1)
+    enough = math.log(0.002 * places.shape[1])
+    return (torch.logsumexp(sharpness * places, dim=1) - enough) / sharpness
 
 
 def halving(sizes: Sequence[tuple[int, int]]) -> bool:

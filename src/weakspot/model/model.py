@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from weakspot.model.evidence import EvidenceNet
+from weakspot.model.evidence import EvidenceNet, pool_places
 from weakspot.model.network import FREEZE_POINT, CamNet
 from weakspot.types import ImageMaps
 
@@ -44,5 +44,23 @@ class Model:
             if self.evidence is None:
                 return [ImageMaps(*said) for said in zip(logits, maps, strict=True)]
             evidence = self.evidence([features[tap] for tap in self.evidence.taps], pixels)
+            logits = agree(output.logits, pool_places(evidence.where[:, None])).cpu().numpy()
             extent, where = (plane.cpu().numpy().astype(np.float16) for plane in evidence)
             return [ImageMaps(*said) for said in zip(logits, maps, extent, where, strict=True)]
+
+
+def agree(logits: Tensor, defect: Tensor) -> Tensor:
+    """Two opinions on the same images, averaged in log-odds: the classifier's, and that of the evidence.
+
+    They err on different images: one looks at the picture as a whole, the other at its most suspicious places.
+
+    Args:
+        logits: ``(n, classes)`` of the classifier, Good first.
+        defect: ``(n,)``, log-odds of not being Good.
+
+    Returns:
+        ``(n, classes)``: the log-odds of not being Good are the mean of the two, the ratios among defect classes the
+        classifier's.
+    """
+    odds = torch.logsumexp(logits[:, 1:], dim=1) - logits[:, 0]
+    return torch.cat([logits[:, :1], logits[:, 1:] + ((defect - odds) / 2)[:, None]], dim=1)

@@ -9,7 +9,6 @@ prompted with what *where* says of them and with imitated prompts. Last *where* 
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
@@ -23,7 +22,7 @@ from torch.nn.functional import binary_cross_entropy_with_logits as bce
 from weakspot import ui
 from weakspot.boxes import label_regions
 from weakspot.errors import WeakspotError
-from weakspot.model.evidence import PROMPTS, EvidenceNet, Level
+from weakspot.model.evidence import PROMPTS, EvidenceNet, Level, pool_places
 from weakspot.refine.bank import Bank, Window
 from weakspot.refine.prompts import imitate_prompt
 
@@ -254,21 +253,6 @@ class _Drawn:
 
     def flip_levels(self, levels: Sequence[Level]) -> list[Level]:
         return [Level(self.flip(level.features), level.mean) for level in levels]
-
-
-def pool_places(logits: Tensor) -> Tensor:
-    """An image's logit from its places: smooth maximum, relaxed so that two in a thousand places suffice.
-
-    Args:
-        logits: ``(n, 1, h, w)``.
-
-    Returns:
-        ``(n,)``.
-    """
-    sharpness = 4.0
-    places = functional.avg_pool2d(logits, 2).flatten(1)
-    enough = math.log(0.002 * places.shape[1])
-    return (torch.logsumexp(sharpness * places, dim=1) - enough) / sharpness
 
 
 def pseudo_mask(outline: Float, place: Float) -> tuple[Float, Float]:

@@ -50,6 +50,15 @@ def metrics_table(metrics: dict[str, Any], title: str) -> Table:
                 f"box average precision, IoU ≥ 0.{level // 10}",
                 _number(localisation["detection"][f"ap_{level}"]), "", "",
             )  # fmt: skip
+        before = localisation["before_decision"]
+        table.add_row("boxes an image with a defect", _number(localisation["mean_boxes"]), "", str(localisation["n"]))
+        table.add_row(
+            "false boxes per 100 Good images, before the class decision",
+            _number(before["false_boxes_per_100_good"]), "", str(before["good_images_with_a_box"]["n"]),
+        )  # fmt: skip
+        _row(table, "Good images with a box, before the class decision", before["good_images_with_a_box"])
+        smallest = localisation["resolution"]
+        _row(table, f"true boxes with a side under {smallest['smallest']:.0f} px, too small here", smallest["smaller"])
         table.add_section()
         oracle = localisation["oracle_single_threshold"]
         table.add_row(
