@@ -30,11 +30,12 @@ from common import DataArgument, WeightsOption, processor, say
 from weakspot.files import write_text
 
 HERE = Path(__file__).resolve().parent
-SECTIONS = ("predict_speed", "cam_libraries", "epoch", "sweep", "memory", "scaling")
+SECTIONS = ("predict_speed", "cam_libraries", "refinement", "epoch", "sweep", "memory", "scaling")
 MARK = "<!-- {} -->"
 QUICK = {
     "predict_speed": "--images 8 --rounds 1",
     "cam_libraries": "--images 8 --rounds 1",
+    "refinement": "--images 8 --rounds 1",
     "epoch": "--images 16 --rounds 1",
     "sweep": "--images 40 --folds 2 --thresholds 2 --max-epochs 1 --cells 1",
     "memory": "--images 8 --images 16",

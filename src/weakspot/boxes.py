@@ -7,19 +7,24 @@ is decided on the evidence's own pixels; only the finished box is carried to the
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import Any, Literal, get_args
 
 import cv2
 import numpy as np
 import numpy.typing as npt
+from scipy.sparse import csr_array
+from scipy.sparse.csgraph import connected_components
 
 from weakspot.errors import WeakspotError, did_you_mean
 from weakspot.types import ANOMALY, BoolArray, Box, FloatArray, Size
 
 Method = Literal["single", "components"]
 ThresholdKind = Literal["relative", "absolute", "calibrated"]
+
+MOST_MERGED = 500
+"""Of more boxes in one image only the surest are merged: such a map is noise, and every pair is compared."""
 
 _FLAT = 8 * float(np.finfo(np.float32).eps)
 
@@ -192,7 +197,8 @@ def find_boxes(
     keep = large & (peaks >= lowest)
     corners, peaks = corners[keep], peaks[keep]
     if rule.merge is not None:
-        corners, peaks = merge_boxes(corners, peaks, rule.merge)
+        surest = np.argsort(-peaks, kind="stable")[:MOST_MERGED]
+        corners, peaks = merge_boxes(corners[surest], peaks[surest], rule.merge)
     best = np.lexsort((corners[:, 0], corners[:, 1], -peaks))[: rule.max_boxes]
     return [_original_box(corners[i], hot.shape, size, float(peaks[i]), label) for i in best]
 
@@ -211,24 +217,17 @@ def merge_boxes(
     Returns:
         The hulls and their highest scores; fewer or as many.
     """
-    boxes = [(*map(int, box), float(score)) for box, score in zip(corners, scores, strict=True)]
-    i = 0
-    while i < len(boxes):
-        near = next((j for j in range(len(boxes)) if j != i and _close(boxes[i], boxes[j], reach)), None)
-        if near is None:
-            i += 1
-            continue
-        a, b = boxes[i], boxes[near]
-        joined = (min(a[0], b[0]), min(a[1], b[1]), max(a[2], b[2]), max(a[3], b[3]), max(a[4], b[4]))
-        boxes = [box for k, box in enumerate(boxes) if k not in (i, near)] + [joined]
-        i = 0
-    table = np.array(boxes, dtype=np.float64).reshape(-1, 5)
-    return table[:, :4].astype(np.int64), table[:, 4]
-
-
-def _close(a: Sequence[float], b: Sequence[float], reach: float) -> bool:
-    gap = max(max(a[k], b[k]) - min(a[k + 2], b[k + 2]) for k in (0, 1))
-    return gap <= reach * min(max(box[2] - box[0], box[3] - box[1]) for box in (a, b))
+    while len(corners) > 1:
+        low, high = corners[:, :2], corners[:, 2:]
+        gaps = (np.maximum(low[:, None], low) - np.minimum(high[:, None], high)).max(axis=2)
+        sides = (high - low).max(axis=1)
+        groups, of = connected_components(csr_array(gaps <= reach * np.minimum(sides[:, None], sides)), directed=False)
+        if groups == len(corners):
+            break
+        members = [of == group for group in range(groups)]
+        corners = np.array([[*low[m].min(axis=0), *high[m].max(axis=0)] for m in members])
+        scores = np.array([scores[m].max() for m in members])
+    return corners, scores
 
 
 def boxes_array(boxes: Iterable[Box]) -> npt.NDArray[np.float64]:

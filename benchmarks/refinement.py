@@ -1,0 +1,96 @@
+"""What refinement adds to prediction: the same pictures, files to boxes, with and without the evidence heads.
+
+The heads have random weights, which cost what trained ones do. Pictures alternate between the two, so that both see the
+same state of the machine.
+
+    python benchmarks/refinement.py DATA --weights FILE
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+
+import torch
+import typer
+from common import (
+    DataArgument,
+    ImagesOption,
+    OutputOption,
+    RoundsOption,
+    WeightsOption,
+    alternate,
+    choose_files,
+    described,
+    in_rounds,
+    milliseconds,
+    ratios,
+    report,
+    save_model,
+    table,
+    workplace,
+)
+
+from weakspot import pipeline
+from weakspot.boxes import BoxRule
+from weakspot.localizer import Localizer
+from weakspot.model.evidence import EvidenceNet
+from weakspot.model.model import Model
+
+SIDES = (224, 320)
+PROJECTED = ((256, 64), (512, 128), (512, 256))
+"""Channels of VGG16's conv3_3, conv4_3 and stem, and what training projects them to."""
+
+
+def contenders(plain: Localizer) -> dict[tuple[int, str], Localizer]:
+    """By input side: the model without refinement and with it, boxes a region in both."""
+    torch.manual_seed(0)
+    network = plain.model.network
+    refined = Model(network, EvidenceNet(network.pyramid, PROJECTED).eval())
+    rule = BoxRule("components", "absolute", 0.0, merge=0.5)
+    found = {}
+    for side in SIDES:
+        preprocess = replace(plain.meta.preprocess, image_size=(side, side))
+        meta = replace(plain.meta, preprocess=preprocess, boxes=rule)
+        found[side, "plain"], found[side, "refined"] = Localizer(plain.model, meta), Localizer(refined, meta)
+    return found
+
+
+def predict(localizer: Localizer, paths: Sequence[Path], folder: Path) -> None:
+    """Predict from files to files, without overlays."""
+    for prediction in pipeline.predict(localizer, paths, folder, overlays=False):
+        if prediction.status != "ok":
+            raise RuntimeError(prediction.message)
+
+
+def main(
+    data: DataArgument = None,
+    weights: WeightsOption = "auto",
+    images: ImagesOption = 40,
+    rounds: RoundsOption = 5,
+    output: OutputOption = None,
+) -> None:
+    """Measure what refinement adds to prediction."""
+    with workplace(data, images) as (scratch, folder):
+        localizers = contenders(Localizer.load(save_model(scratch / "model", weights)))
+        paths = choose_files(folder, images)
+        runs = {key: partial(predict, each, paths, scratch / f"{key[0]}-{key[1]}") for key, each in localizers.items()}
+        seconds = alternate(runs, rounds)
+    rows = [
+        (
+            f"{side} × {side}",
+            milliseconds(seconds[side, "plain"], images),
+            milliseconds(seconds[side, "refined"], images),
+            ratios(seconds[side, "refined"], seconds[side, "plain"]),
+        )
+        for side in SIDES
+    ]
+    intro = f"{described(data, images)} {in_rounds(rounds)} Files to boxes, without overlays."
+    header = ("network input", "class map, ms a picture", "refined, ms a picture", "refined, × the class map")
+    report("What refinement adds to prediction", [intro, table(header, rows)], output)
+
+
+if __name__ == "__main__":
+    typer.run(main)
