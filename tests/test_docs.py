@@ -18,6 +18,7 @@ from weakspot.data.images import list_images
 
 ROOT = Path(__file__).resolve().parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
+FEW_STEPS = ["refine.imitations=8", "refine.where_steps=4", "refine.extent_steps=4", "refine.again_steps=2"]
 TINY = ["model.backbone=tiny", "model.weights=none", "data.image_size=[64,96]", "trainer.max_epochs=1"]
 
 
@@ -43,6 +44,8 @@ def run(monkeypatch: pytest.MonkeyPatch, line: str) -> None:
     arguments = shlex.split(line, comments=True)
     if arguments[1] == "train":
         arguments += TINY
+        if "experiment=recommended" in arguments:
+            arguments += FEW_STEPS
     monkeypatch.setattr(sys, "argv", arguments)
     code: object = 0
     try:

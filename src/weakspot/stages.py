@@ -324,7 +324,10 @@ def announce(
     )
     device = next(network.parameters()).device.type
     time = f"about {minutes:.0f} min" if minutes >= 1 else "under a minute"
-    ui.err.print(f"training on {images} images, up to {epochs} epochs on the {device}: {time}")
+    heads = config.refine
+    steps = heads.where_steps + heads.extent_steps + heads.again_steps
+    then = "" if heads.method == "none" else f", then {steps} steps of the evidence heads"
+    ui.err.print(f"training on {images} images, up to {epochs} epochs on the {device}: {time}{then}")
 
 
 def feature_cache(config: TrainConfig) -> FeatureCache | None:
