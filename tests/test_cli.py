@@ -306,7 +306,10 @@ def test_folders_with_other_names_train(weakspot, fabric: Path) -> None:
     assert record["target"] in ("good", "anomaly")
 
 
-CORE = ["types", "boxes", "metrics", "errors", "files", "predictions", "heatmaps", "data.splits", "data.readers"]
+CORE = [
+    "types", "boxes", "calibrate", "metrics", "errors", "files", "predictions", "heatmaps", "data.splits",
+    "data.readers", "data.imitations",
+]  # fmt: skip
 
 
 @pytest.mark.parametrize("module", ["weakspot", *(f"weakspot.{name}" for name in CORE)])

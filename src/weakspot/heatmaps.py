@@ -85,7 +85,7 @@ def shown_map(said: ImageMaps) -> Maps:
     It is that of the predicted class, or of the likeliest defect where the image is called Good.
     """
     if said.extent is not None and said.where is not None:
-        return combined_map(said.extent, said.where, said.logits)
+        return np.exp(combined_map(said.extent, said.where, said.logits))  # a few shades, not a haze of logarithms
     return class_map(said.maps, int(said.logits.argmax()) or said.likeliest_defect)
 
 

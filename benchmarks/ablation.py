@@ -1,0 +1,184 @@
+"""From the class activation map to the recommended boxes, step by step, on data with masks.
+
+Each step is an ordinary ``weakspot train`` with the overrides named in the table, over the same folds, which share the
+frozen layers' features. Test parts are pooled over the folds; nothing is chosen on them. Finished folds are not run
+again when the script is (``--outputs`` keeps them). About 15 minutes a fold and refined step on two cores.
+
+    python benchmarks/ablation.py DATA --weights FILE                  # all five folds
+    python benchmarks/ablation.py DATA --weights FILE --fold 0         # one of them
+    python benchmarks/ablation.py --quick                              # tiny, generated pictures
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+import numpy as np
+import typer
+from common import (
+    DataArgument,
+    OutputOption,
+    WeightsOption,
+    read_metrics,
+    report,
+    say,
+    table,
+    training_config,
+    workplace,
+)
+
+from weakspot import pipeline
+from weakspot.boxes import boxes_array, upsample
+from weakspot.evaluation import Truth
+from weakspot.heatmaps import comparable_map
+from weakspot.maps import MapStore
+from weakspot.metrics import classification_metrics, detection_metrics, pixel_metrics
+from weakspot.predictions import read_predictions
+from weakspot.runs import RunFolder, own_test_part
+from weakspot.types import GOOD, Prediction, Sample
+
+STEPS: dict[str, tuple[str, ...]] = {
+    "class map, the seed's rule": ("experiment=seed_table",),
+    "at 320 px, a calibrated box a region": ("experiment=recommended", "refine=none", "boxes.merge=null"),
+    "+ where and extent": ("experiment=recommended", "refine.again_steps=0", "boxes.merge=null"),
+    "+ where again, from its own outlines": ("experiment=recommended", "boxes.merge=null"),
+    "+ neighbours merged = recommended": ("experiment=recommended",),
+}
+"""What each step is called, and its overrides."""
+
+QUICK = (
+    "data.image_size=64", "trainer.max_epochs=1", "trainer.stop_at_accuracy=null",
+)  # fmt: skip
+QUICK_REFINE = ("refine.imitations=8", "refine.where_steps=4", "refine.extent_steps=4", "refine.again_steps=2")
+HEADER = (
+    "step", "balanced accuracy", "V2", "IoU ≥ 0.3", "≥ 0.5", "≥ 0.7", "pixel AP", "AUPRO", "box precision, IoU ≥ 0.3",
+    "box AP, IoU ≥ 0.3", "boxes an image", "false boxes per 100 Good",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Pooled:
+    """The test parts of several folds together.
+
+    Attributes:
+        samples, predictions, stores: of all folds, stores one a fold.
+        false_boxes: on Good images before the class decision, and how many Good images there are.
+    """
+
+    samples: list[Sample]
+    predictions: list[Prediction]
+    stores: list[MapStore]
+    false_boxes: tuple[float, int]
+
+    @classmethod
+    def read(cls, runs: Sequence[RunFolder]) -> Pooled:
+        """From finished runs."""
+        samples, predictions, stores = list[Sample](), list[Prediction](), list[MapStore]()
+        count, good = 0.0, 0
+        for run in runs:
+            store, fold = own_test_part(run)
+            samples += fold
+            predictions += read_predictions(run.predictions)
+            stores.append(store)
+            n = sum(sample.is_good for sample in fold)
+            before = read_metrics(run)["test"]["localisation"]["before_decision"]
+            count, good = count + before["false_boxes_per_100_good"] * n / 100, good + n
+        return cls(samples, predictions, stores, (count, good))
+
+    def measure(self) -> dict[str, Any]:
+        """Classification, boxes, pixels."""
+        sizes = np.concatenate([store.sizes for store in self.stores])
+        truth = Truth.read(self.samples, sizes)
+        said = [store[i] for store in self.stores for i in range(len(store))]
+        boxes = [boxes_array(prediction.boxes) for prediction in self.predictions]
+        known = truth.measurable
+        probabilities = np.array([[1 - p.probability, p.probability] for p in self.predictions])
+        return {
+            "classification": classification_metrics(
+                np.array([int(not sample.is_good) for sample in self.samples]),
+                probabilities,
+                [GOOD, "anomaly"],
+                [sample.defect for sample in self.samples],
+            ),
+            "localisation": truth.localise(boxes),
+            "detection": detection_metrics(
+                [boxes[i] for i in known],
+                [np.array([box.score for box in self.predictions[i].boxes]) for i in known],
+                [truth.boxes[i].astype(np.float64) for i in known],
+                [(int(sizes[i][0]), int(sizes[i][1])) for i in known],
+            ),
+            "pixel": pixel_metrics(
+                ((upsample(comparable_map(said[i]), (224, 224)), truth.mask(i)) for i in known), longest_side=224
+            ),
+            "false_boxes_per_100_good": 100 * self.false_boxes[0] / max(1, self.false_boxes[1]),
+        }
+
+
+def row(name: str, found: dict[str, Any]) -> list[str]:
+    """One line of the table."""
+    boxes, pixels = found["localisation"], found["pixel"]
+    accuracy = found["classification"]["balanced_accuracy"]
+    return [
+        name,
+        f"{accuracy['value']:.3f} ({accuracy['low']:.3f} – {accuracy['high']:.3f})",
+        f"**{boxes['v2']['value']:.3f}** ({boxes['v2']['low']:.3f} – {boxes['v2']['high']:.3f})",
+        *(f"{boxes[f'box_accuracy_{level}']['value']:.2f}" for level in (30, 50, 70)),
+        f"{pixels['pixel_average_precision']:.3f}",
+        f"{pixels['aupro']:.3f}",
+        f"{found['detection']['precision_30']['value']:.2f}",
+        f"{found['detection']['ap_30']:.2f}",
+        f"{boxes['mean_boxes']:.2f}",
+        f"{found['false_boxes_per_100_good']:.1f}",
+    ]
+
+
+def defect_rows(found: dict[str, dict[str, Any]]) -> tuple[list[str], list[list[str]]]:
+    """V2 of every defect type, a line a step."""
+    first = next(iter(found.values()))["localisation"]["per_defect"]
+    header = ["V2 of", *(f"{name} (n = {entry['n']})" for name, entry in first.items())]
+    rows = [
+        [name, *(f"{entry['v2']['value']:.2f}" for entry in metrics["localisation"]["per_defect"].values())]
+        for name, metrics in found.items()
+    ]
+    return header, rows
+
+
+def main(
+    data: DataArgument = None,
+    weights: WeightsOption = "auto",
+    fold: Annotated[list[int] | None, typer.Option(help="Of five; repeatable, default all.")] = None,
+    outputs: Annotated[Path, typer.Option(help="Where runs are kept.")] = Path("outputs/ablation"),
+    quick: Annotated[bool, typer.Option(help="Only try whether everything works.")] = False,
+    output: OutputOption = None,
+) -> None:
+    """Measure every step from the class activation map to the recommended boxes."""
+    folds = fold or list(range(5))
+    found: dict[str, dict[str, Any]] = {}
+    with workplace(data, 60) as (_, folder):
+        for name, overrides in STEPS.items():
+            runs = []
+            for k in folds:
+                refined = "experiment=recommended" in overrides and "refine=none" not in overrides
+                extra = [*QUICK, *(QUICK_REFINE if refined else ())] if quick else []
+                config = training_config(folder, weights, *overrides, *extra, "split.folds=5", f"split.fold={k}")
+                config.name = outputs.name
+                say(f"{name}, fold {k}")
+                runs.append(pipeline.train(config))
+            found[name] = Pooled.read(runs).measure()
+            say(" | ".join(row(name, found[name])))
+    defects, by_defect = defect_rows(found)
+    n = next(iter(found.values()))["localisation"]["n"]
+    intro = (
+        f"Folds {', '.join(map(str, folds))} of 5, {n} pictures with a mask; the three best boxes of a picture count "
+        "for V2. 95 % intervals: bootstrap over pictures."
+    )
+    steps = table(("step", "command"), [(name, f"`{' '.join(overrides)}`") for name, overrides in STEPS.items()])
+    blocks = [intro, table(HEADER, [row(*item) for item in found.items()]), table(defects, by_defect), steps]
+    report("From the class map to the recommended boxes", blocks, output)
+
+
+if __name__ == "__main__":
+    typer.run(main)
