@@ -15,7 +15,7 @@ from test_pipeline import ALL_ANOMALY, TINY
 
 from weakspot import pipeline
 from weakspot.boxes import BoxRule
-from weakspot.config import EvaluateConfig, TrainConfig, typed
+from weakspot.config import EvaluateConfig, TrainConfig, read_config, typed
 from weakspot.data.preprocess import Preprocess
 from weakspot.data.splits import read_split
 from weakspot.errors import WeakspotError
@@ -210,3 +210,10 @@ def test_the_smallest_defect_is_the_one_whose_box_survives_half_a_cell_on_each_s
     side = found["smallest"]
     assert (side / (side + 10)) ** 2 == pytest.approx(0.5)
     assert (found["smaller"]["value"], found["smaller"]["n"]) == (1.0, 2)  # the larger one is 20 high: under 24.1
+
+
+def test_a_run_of_another_version_says_so(run: RunFolder, tmp_path: Path) -> None:
+    old = tmp_path / "config.yaml"
+    old.write_text("refine: none\n")
+    with pytest.raises(WeakspotError, match="not written by this version of weakspot"):
+        read_config(old)

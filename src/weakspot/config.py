@@ -299,4 +299,7 @@ def read_config(path: Path) -> TrainConfig:
         raise WeakspotError(f"{path} cannot be read ({type(error).__name__}); is this a run folder?") from error
     if not isinstance(loaded, DictConfig):
         raise WeakspotError(f"{path} is not a configuration; is this a run folder?")
-    return typed(loaded, TrainConfig)
+    try:
+        return typed(loaded, TrainConfig)
+    except WeakspotError as error:
+        raise WeakspotError(f"{path} was not written by this version of weakspot ({error}); train again") from error
