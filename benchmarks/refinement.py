@@ -87,7 +87,7 @@ def main(
         )
         for side in SIDES
     ]
-    intro = f"{described(data, images)} {in_rounds(rounds)} Files to boxes, without overlays."
+    intro = f"{described(data, images)}. {in_rounds(rounds)} Files to boxes, without overlays."
     header = ("network input", "class map, ms a picture", "refined, ms a picture", "refined, × the class map")
     report("What refinement adds to prediction", [intro, table(header, rows)], output)
 
