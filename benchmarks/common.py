@@ -24,7 +24,7 @@ import torch
 import typer
 from torch import Tensor
 
-from weakspot import hydra_app, ui
+from weakspot import hydra_app, pipeline, ui
 from weakspot.boxes import BoxRule
 from weakspot.config import TrainConfig, typed
 from weakspot.data import synthetic
@@ -33,6 +33,7 @@ from weakspot.data.preprocess import Preprocess
 from weakspot.data.readers import read_samples
 from weakspot.data.splits import split_samples
 from weakspot.files import write_text
+from weakspot.localizer import Localizer
 from weakspot.model.bundle import BundleMeta, save_bundle
 from weakspot.model.model import Model
 from weakspot.model.network import CamNet
@@ -111,6 +112,13 @@ def link(source: Path, target: Path) -> None:
 def preprocessed(paths: Iterable[Path], preprocess: Preprocess) -> Tensor:
     """The network's input ``(n, 3, H, W)`` for image files."""
     return torch.from_numpy(np.stack([preprocess(read_image(path)) for path in paths]))
+
+
+def predict_files(localizer: Localizer, paths: Sequence[Path], folder: Path, *, overlays: bool = True) -> None:
+    """Predict from files to files."""
+    for prediction in pipeline.predict(localizer, paths, folder, overlays=overlays):
+        if prediction.status != "ok":
+            raise RuntimeError(prediction.message)
 
 
 # --- a model ------------------------------------------------------------------------------------------------------

@@ -8,10 +8,8 @@ same state of the machine.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
-from pathlib import Path
 
 import torch
 import typer
@@ -26,6 +24,7 @@ from common import (
     described,
     in_rounds,
     milliseconds,
+    predict_files,
     ratios,
     report,
     save_model,
@@ -33,7 +32,6 @@ from common import (
     workplace,
 )
 
-from weakspot import pipeline
 from weakspot.boxes import BoxRule
 from weakspot.localizer import Localizer
 from weakspot.model.evidence import EvidenceNet
@@ -58,13 +56,6 @@ def contenders(plain: Localizer) -> dict[tuple[int, str], Localizer]:
     return found
 
 
-def predict(localizer: Localizer, paths: Sequence[Path], folder: Path) -> None:
-    """Predict from files to files, without overlays."""
-    for prediction in pipeline.predict(localizer, paths, folder, overlays=False):
-        if prediction.status != "ok":
-            raise RuntimeError(prediction.message)
-
-
 def main(
     data: DataArgument = None,
     weights: WeightsOption = "auto",
@@ -76,7 +67,10 @@ def main(
     with workplace(data, images) as (scratch, folder):
         localizers = contenders(Localizer.load(save_model(scratch / "model", weights)))
         paths = choose_files(folder, images)
-        runs = {key: partial(predict, each, paths, scratch / f"{key[0]}-{key[1]}") for key, each in localizers.items()}
+        runs = {
+            key: partial(predict_files, each, paths, scratch / f"{key[0]}-{key[1]}", overlays=False)
+            for key, each in localizers.items()
+        }
         seconds = alternate(runs, rounds)
     rows = [
         (

@@ -30,6 +30,7 @@ from common import (
     described,
     in_rounds,
     milliseconds,
+    predict_files,
     preprocessed,
     ratios,
     report,
@@ -39,7 +40,6 @@ from common import (
 )
 from torch import Tensor
 
-from weakspot import pipeline
 from weakspot.localizer import Localizer
 from weakspot.model.network import CamNet
 
@@ -55,13 +55,6 @@ def with_side(localizer: Localizer, side: int) -> Localizer:
     """The same model with a square input of another size."""
     preprocess = replace(localizer.meta.preprocess, image_size=(side, side))
     return Localizer(localizer.model, replace(localizer.meta, preprocess=preprocess))
-
-
-def predict(localizer: Localizer, paths: Sequence[Path], folder: Path) -> None:
-    """Predict from files to files."""
-    for prediction in pipeline.predict(localizer, paths, folder):
-        if prediction.status != "ok":
-            raise RuntimeError(prediction.message)
 
 
 def in_inference(part: Callable[[Tensor], object], inputs: Tensor) -> None:
@@ -83,7 +76,7 @@ def size_runs(
         with torch.inference_mode():
             features = torch.cat([network.forward_stem(each) for each in torch.split(pixels, 1)])
             features = features.contiguous(memory_format=torch.channels_last)
-        runs[side, "predict"] = partial(predict, other, paths, scratch / f"side-{side}")
+        runs[side, "predict"] = partial(predict_files, other, paths, scratch / f"side-{side}")
         runs[side, "stem"] = partial(in_inference, network.forward_stem, pixels)
         runs[side, "tail"] = partial(in_inference, network.forward_tail, features)
     return runs
@@ -136,7 +129,7 @@ def main(
         by_size = alternate(size_runs(localizer, choose_files(folder, images), scratch), rounds)
         paths = choose_files(folder, max(counts))
         by_count = alternate(
-            {n: partial(predict, localizer, paths[:n], scratch / f"count-{n}") for n in counts}, rounds
+            {n: partial(predict_files, localizer, paths[:n], scratch / f"count-{n}") for n in counts}, rounds
         )
     intro = (
         f"{described(data, images)} for each input size. {in_rounds(rounds)} Milliseconds a picture, overlays "

@@ -225,7 +225,8 @@ def compute_features(
     size = batch_size or inference_batch_size(device, preprocess.image_size)
     for batch in batched(load_images(still_missing(), preprocess), size):
         names = [waiting.popleft() for _ in batch]
-        features = _run(network, batch, [by_item[n].view for n in names], device, taps)
+        pixels = [_see(image, by_item[n], preprocess)[0] for image, n in zip(batch, names, strict=True)]
+        features = _forward(network, pixels, device, taps)
         for row, name_of_taps in enumerate(names):
             for array, name in zip(features, name_of_taps, strict=True):
                 cache.store(name, array[row])
@@ -266,6 +267,7 @@ def look_at(
     device = next(network.stem.parameters()).device
     size = inference_batch_size(device, preprocess.image_size)
     keys = [feature_keys(network, items, preprocess, cache, tap) for tap in taps] if cache else []
+    stored = False
     loaded = batched(load_images((item.image.path for item in items), preprocess), size)
     for number, batch in enumerate(loaded):
         these = range(number * size, number * size + len(batch))
@@ -279,11 +281,12 @@ def look_at(
                 if cache:
                     for names, array in zip(keys, arrays, strict=True):
                         cache.store(names[these[row]], array)
+                        stored = True
                     arrays = [cache.rounded(array) for array in arrays]
                 found[row] = [*arrays]
         for (pixels, mask), arrays in zip(seen, found, strict=True):
             yield Look(pixels, mask, [array for array in arrays if array is not None])
-    if cache:
+    if cache and stored:  # where nothing came in nothing need go, least of all what the run still wants
         cache.trim(keep={name for names in keys for name in names})
 
 
@@ -302,15 +305,3 @@ def _forward(
     with torch.inference_mode():
         features = network.forward_taps(torch.from_numpy(stack_pixels(pixels)).to(device), taps)
     return [features[tap].cpu().contiguous().numpy() for tap in taps]
-
-
-def _run(
-    network: CamNet, batch: Sequence[Loaded], views: Sequence[str], device: torch.device, taps: Sequence[str]
-) -> list[npt.NDArray[np.float32]]:
-    """Features of a batch, an array ``(n, channels, h, w)`` a tap."""
-    pixels = []
-    for item, view in zip(batch, views, strict=True):
-        if item.pixels is None:
-            raise WeakspotError(item.error)
-        pixels.append(apply_view(item.pixels, view))
-    return _forward(network, pixels, device, taps)
