@@ -54,7 +54,7 @@ def store_half(self: features.FeatureCache, key: str, array: Any) -> None:
 network.BACKBONES["tiny"] = tiny_backbone
 store = features.FeatureCache.store
 features.FeatureCache.store = store_half  # type: ignore[method-assign]
-counting(features, "_run", "stem", lambda network, batch, *_: len(batch))
+counting(features, "_forward", "stem", lambda network, pixels, *_: len(pixels))
 counting(fit.History, "on_train_epoch_end", "epoch")
 counting(stages, "fit", "fit")
 counting(pipeline, "write_results", "results")
