@@ -69,10 +69,7 @@ def read_rows(runs: Iterable[RunFolder]) -> list[dict[str, Any]]:
             rows.append(_row(run, metrics))
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise WeakspotError(f"{run.metrics} cannot be used ({type(error).__name__}: {error})") from error
-        try:
-            configs.append(read_config(run.config))
-        except WeakspotError as error:
-            raise WeakspotError(f"{run.config} cannot be used ({error})") from error
+        configs.append(read_config(run.config))
     for row, config, differs in zip(rows, configs, _differences(rows, configs), strict=True):
         config.boxes.threshold = 0.0  # one value for all: what is left is the recipe
         row |= {"recipe": settings_identity(config), "differs": differs}
