@@ -105,7 +105,7 @@ class RefineConfig:
     """From maps to evidence; see :mod:`weakspot.refine`."""
 
     method: str = MISSING
-    imitations: int = 800
+    imitations: int = 1600
     max_images: int = 2000
     where_steps: int = 700
     extent_steps: int = 2500

@@ -159,7 +159,7 @@ def _localisation(
 
     def evidence(kind: Callable[[ImageMaps], Maps], i: int) -> Maps:
         map_ = kind(_visible(store, i, preprocess))
-        return map_ if store.extent is not None else upsample(map_, preprocess.image_size)
+        return map_ if store.extent is not None else upsample(map_, preprocess.input_size(_size(store, i)))
 
     hits = [pointing_hit(evidence(shown_map, i), truth.mask(i)) for i in truth.known]
     measurable = truth.measurable
@@ -206,7 +206,7 @@ def _sweep(
     for t, threshold in enumerate(thresholds):
         at_threshold = replace(rule, threshold=float(threshold))
         for n, i in enumerate(truth.known):
-            boxes = draw_boxes(said[n], decided[i], _size(store, i), preprocess.image_size, at_threshold, "")
+            boxes = _draw(said[n], decided[i], _size(store, i), preprocess, at_threshold)
             ious[t, n] = best_iou(boxes_array(boxes)[:BEST_BOXES], truth.boxes[i])
     return thresholds, ious
 
@@ -228,7 +228,11 @@ def _probabilities(predictions: Sequence[Prediction], classes: Sequence[str]) ->
 def undecided_boxes(store: MapStore, index: int, preprocess: Preprocess, rule: BoxRule) -> list[Box]:
     """The boxes of an image's likeliest defect, whatever class the image is given."""
     said = _visible(store, index, preprocess)
-    return draw_boxes(said, said.likeliest_defect, _size(store, index), preprocess.image_size, rule, "")
+    return _draw(said, said.likeliest_defect, _size(store, index), preprocess, rule)
+
+
+def _draw(said: ImageMaps, index: int, size: Size, preprocess: Preprocess, rule: BoxRule) -> list[Box]:
+    return draw_boxes(said, index, size, preprocess.input_size(size), rule, "")
 
 
 def before_decision(store: MapStore, good: Sequence[int], preprocess: Preprocess, rule: BoxRule) -> dict[str, Any]:
@@ -257,8 +261,8 @@ def resolution(store: MapStore, preprocess: Preprocess, truth: Truth) -> dict[st
     shape = store.maps.shape[2:] if store.extent is None else store.extent.shape[1:]
     cells = []
     for height, width in store.sizes:
-        filled = preprocess.content((int(height), int(width)))
-        shares = [(part.stop - part.start) / whole for part, whole in zip(filled, preprocess.image_size, strict=True)]
+        filled, whole = preprocess.content((int(height), int(width))), preprocess.input_size((int(height), int(width)))
+        shares = [(part.stop - part.start) / side for part, side in zip(filled, whole, strict=True)]
         cells.append([side / (n * share) for side, n, share in zip((height, width), shape, shares, strict=True)])
     limits = np.array(cells) / (np.sqrt(2) - 1)
     too_small = [

@@ -222,7 +222,7 @@ def compute_features(
                 yield by_item[names].image.path
 
     device = next(network.stem.parameters()).device
-    size = batch_size or inference_batch_size(device, preprocess.image_size)
+    size = batch_size or inference_batch_size(device, preprocess)
     for batch in batched(load_images(still_missing(), preprocess), size):
         names = [waiting.popleft() for _ in batch]
         pixels = [_see(image, by_item[n], preprocess)[0] for image, n in zip(batch, names, strict=True)]
@@ -265,7 +265,7 @@ def look_at(
         WeakspotError: as :func:`compute_features`.
     """
     device = next(network.stem.parameters()).device
-    size = inference_batch_size(device, preprocess.image_size)
+    size = inference_batch_size(device, preprocess)
     keys = [feature_keys(network, items, preprocess, cache, tap) for tap in taps] if cache else []
     stored = False
     loaded = batched(load_images((item.image.path for item in items), preprocess), size)

@@ -25,11 +25,12 @@ def visible(said: ImageMaps, size: Size, preprocess: Preprocess) -> ImageMaps:
         `said` itself where there is no border; else with every map at the input's resolution, cut to the image.
     """
     rows, columns = preprocess.content(size)
-    if (rows.stop - rows.start, columns.stop - columns.start) == preprocess.image_size:
+    whole_size = preprocess.input_size(size)
+    if (rows.stop - rows.start, columns.stop - columns.start) == whole_size:
         return said
 
     def cut(map_: npt.NDArray[np.floating]) -> Maps:
-        whole: Maps = upsample(map_, preprocess.image_size)
+        whole: Maps = upsample(map_, whole_size)
         return whole[rows, columns]
 
     extent, where = (None if plane is None else cut(plane) for plane in (said.extent, said.where))

@@ -70,7 +70,7 @@ class Localizer:
         Args:
             images: one image or many: paths, uint8 arrays ``(H, W)``, ``(H, W, 3)`` RGB or ``(H, W, 4)`` RGBA, PIL
                 images; a path may be a folder, which stands for every image in it.
-            batch_size: images in one forward pass; None for what suits the device.
+            batch_size: images in one forward pass; None for what suits the device. Always 1 with ``data.resize=tile``.
 
         Yields:
             A prediction an image; one that cannot be read has status ``error`` and a message, and the others go on.
@@ -86,8 +86,8 @@ class Localizer:
         keep_longest: int | None = None,
     ) -> Iterator[tuple[Prediction, Loaded]]:
         """As :meth:`predict`, with the loaded image beside each prediction (its picture only with `keep_longest`)."""
-        if batch_size is None:
-            batch_size = inference_batch_size(self.device, self.meta.preprocess.image_size)
+        if batch_size is None or self.meta.preprocess.tile:
+            batch_size = inference_batch_size(self.device, self.meta.preprocess)
         if batch_size < 1:
             raise WeakspotError(f"batch_size={batch_size} must be at least 1")
         loaded = load_images(_expand(images), self.meta.preprocess, keep_longest=keep_longest)

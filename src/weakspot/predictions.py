@@ -55,7 +55,7 @@ def make_prediction(
     said = visible(said, size, preprocess)
     probabilities = softmax(said.logits.astype(np.float64))
     decided = int(probabilities.argmax())
-    boxes = draw_boxes(said, decided, size, preprocess.image_size, rule, classes[decided])
+    boxes = draw_boxes(said, decided, size, preprocess.input_size(size), rule, classes[decided])
     order = np.argsort(-probabilities, kind="stable")
     return Prediction(
         path=name,

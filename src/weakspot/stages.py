@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from itertools import islice
 from pathlib import Path
@@ -48,7 +48,7 @@ from weakspot.model.network import FREEZE_POINT, CamNet, inference_batch_size
 from weakspot.model.weights import Weights, load_weights
 from weakspot.refine import Source, fit_evidence
 from weakspot.runs import RunFolder
-from weakspot.types import PARTS, ImageMaps, Part, Sample, Task
+from weakspot.types import PARTS, ImageMaps, Part, Sample, Size, Task
 
 
 @dataclass(frozen=True)
@@ -206,7 +206,15 @@ def make_plan(config: TrainConfig) -> Plan:
     weights = load_weights(config.model.weights, cast(PreprocessMode | None, config.model.preprocess))
     ui.err.print(f"weights: {weights.origin}", style="dim", highlight=False)
     preprocess = Preprocess(image_size(config.data.image_size), weights.preprocess, cast(Resizing, config.data.resize))
-    return Plan(config, data, weights, preprocess, build_network(config, len(data.classes), weights), rule)
+    preprocess.common_input_size(image_sizes(data.infos))
+    network = build_network(config, len(data.classes), weights)
+    network.tile = preprocess.tile
+    return Plan(config, data, weights, preprocess, network, rule)
+
+
+def image_sizes(images: Iterable[ImageInfo]) -> list[Size]:
+    """``(height, width)`` of each image."""
+    return [(image.height, image.width) for image in images]
 
 
 def build_network(config: TrainConfig, classes: int, weights: Weights) -> CamNet:
@@ -317,7 +325,7 @@ def announce(
         stem_images = images * epochs
     minutes = estimate_minutes(
         network,
-        preprocess.image_size,
+        preprocess.common_input_size(image_sizes(item.image for item in items)),
         stem_images=stem_images,
         tail_images=images * epochs,
         batch_size=config.trainer.batch_size,
@@ -354,18 +362,19 @@ def compute_maps(
     """What the model says of a set of images.
 
     Raises:
-        WeakspotError: when one cannot be read.
+        WeakspotError: when one cannot be read, or their maps would be of different sizes.
     """
+    preprocess.common_input_size(image_sizes(images))
     device = next(model.network.parameters()).device
     looks = look_at(model.network, [Seen(image) for image in images], preprocess, cache, model.taps)
     said: list[ImageMaps] = []
-    for batch in batched(looks, inference_batch_size(device, preprocess.image_size)):
+    for batch in batched(looks, inference_batch_size(device, preprocess)):
         arrays = [np.stack([look.features[i] for look in batch]) for i in range(len(model.taps))]
         features = {tap: torch.from_numpy(array).to(device) for tap, array in zip(model.taps, arrays, strict=True)}
         said += model.answer(features, torch.from_numpy(stack_pixels([look.pixels for look in batch])).to(device))
         if progress:
             progress(len(said), len(images))
-    sizes = np.array([(image.height, image.width) for image in images], dtype=np.int64).reshape(-1, 2)
+    sizes = np.array(image_sizes(images), dtype=np.int64).reshape(-1, 2)
     return MapStore.of([image.path for image in images], sizes, said, model.network.bias.detach().cpu().numpy())
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, Literal, get_args
@@ -15,7 +15,11 @@ from weakspot.errors import WeakspotError, did_you_mean
 from weakspot.types import ImageArray, Size
 
 PreprocessMode = Literal["torchvision", "caffe"]
-Resizing = Literal["squash", "keep_ratio"]
+Resizing = Literal["squash", "keep_ratio", "tile"]
+
+MULTIPLE = 32
+"""Sides of an input that is not resized are filled up to a multiple of this many pixels, so that every depth of the
+network has whole cells."""
 
 _MEAN_STD: dict[str, tuple[tuple[float, ...], tuple[float, ...]]] = {
     # in units of 0…255: torchvision's published values apply to 0…1
@@ -32,11 +36,12 @@ class Preprocess:
     """From an image to the input of the network; the same for training, inference and exported models.
 
     Attributes:
-        image_size: ``(height, width)`` of the network input, each 32…4096.
+        image_size: ``(height, width)`` of the network input, each 32…4096; with ``tile`` that of a tile.
         mode: ``torchvision`` (0…1, minus mean, by standard deviation) or ``caffe`` (0…255 minus mean); it belongs to
             the pre-trained weights.
         resizing: ``squash`` changes the aspect ratio to the input's; ``keep_ratio`` keeps it, puts the image in the
-            middle and repeats its outermost pixels on both sides.
+            middle and repeats its outermost pixels on both sides; ``tile`` leaves the image's pixels as they are, but
+            for such a border, and has the network look at it a tile at a time.
 
     Raises:
         WeakspotError: for another mode, resizing or size.
@@ -61,9 +66,41 @@ class Preprocess:
         whole = isinstance(size, tuple) and len(size) == 2 and all(type(side) is int for side in size)
         if not whole or not all(32 <= side <= 4096 for side in size):
             raise WeakspotError(f"data.image_size={size!r}: give (height, width), two whole numbers from 32 to 4096")
+        if self.resizing == "tile" and any(side % MULTIPLE for side in size):
+            raise WeakspotError(
+                f"data.image_size={list(size)}: with data.resize=tile both sides must be multiples of {MULTIPLE}"
+            )
+
+    @property
+    def tile(self) -> Size | None:
+        """The part of an image that the network is given at a time, ``(height, width)``; None: the whole."""
+        return self.image_size if self.resizing == "tile" else None
+
+    def input_size(self, size: Size) -> Size:
+        """``(height, width)`` that an image of ``(height, width)`` `size` is brought to."""
+        if self.resizing != "tile":
+            return self.image_size
+        return -(-size[0] // MULTIPLE) * MULTIPLE, -(-size[1] // MULTIPLE) * MULTIPLE
+
+    def common_input_size(self, sizes: Iterable[Size]) -> Size:
+        """:meth:`input_size` of all of several images.
+
+        Raises:
+            WeakspotError: when they differ; only ``tile`` lets them.
+        """
+        found: dict[Size, Size] = {}
+        for size in sizes:
+            found.setdefault(self.input_size(size), size)
+        if len(found) > 1:
+            first, second = (f"{height}×{width}" for height, width in list(found.values())[:2])
+            raise WeakspotError(
+                f"data.resize=tile needs images of one size, and there are {first} and {second}; "
+                "crop them, or use data.resize=keep_ratio"
+            )
+        return next(iter(found), self.image_size)
 
     def resize(self, image: ImageArray) -> ImageArray:
-        """Bring an image to :attr:`image_size`, without cropping, so that map and image stay aligned.
+        """Bring an image to its :meth:`input_size`, without cropping, so that map and image stay aligned.
 
         A side that shrinks is averaged over (INTER_AREA), since linear interpolation would look at two pixels and
         step over the rest, small defects among them; a side that grows is interpolated (INTER_LINEAR), since
@@ -73,7 +110,7 @@ class Preprocess:
             image: uint8 RGB of shape ``(height, width, 3)``.
 
         Returns:
-            uint8 RGB of shape ``(*image_size, 3)``.
+            uint8 RGB of shape ``(*input_size, 3)``.
         """
         if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or image.size == 0:
             raise WeakspotError(
@@ -87,7 +124,8 @@ class Preprocess:
         )
         resized = cv2.resize(shrunk, (width, height), interpolation=cv2.INTER_LINEAR)
         top, left = vertical.start, horizontal.start
-        bottom, right = self.image_size[0] - vertical.stop, self.image_size[1] - horizontal.stop
+        whole = self.input_size((rows, columns))
+        bottom, right = whole[0] - vertical.stop, whole[1] - horizontal.stop
         if top or left or bottom or right:
             resized = cv2.copyMakeBorder(resized, top, bottom, left, right, cv2.BORDER_REPLICATE)
         return np.asarray(resized, dtype=np.uint8)
@@ -96,20 +134,21 @@ class Preprocess:
         """Rows and columns of the network's input that an image of ``(height, width)`` `size` fills."""
         if self.resizing == "squash":
             return slice(0, self.image_size[0]), slice(0, self.image_size[1])
-        scale = min(wanted / side for wanted, side in zip(self.image_size, size, strict=True))
-        filled = [min(wanted, max(1, round(side * scale))) for wanted, side in zip(self.image_size, size, strict=True)]
-        starts = [(wanted - side) // 2 for wanted, side in zip(self.image_size, filled, strict=True)]
+        whole = self.input_size(size)
+        scale = 1.0 if self.tile else min(wanted / side for wanted, side in zip(whole, size, strict=True))
+        filled = [min(wanted, max(1, round(side * scale))) for wanted, side in zip(whole, size, strict=True)]
+        starts = [(wanted - side) // 2 for wanted, side in zip(whole, filled, strict=True)]
         return slice(starts[0], starts[0] + filled[0]), slice(starts[1], starts[1] + filled[1])
 
     def __call__(self, image: ImageArray) -> npt.NDArray[np.float32]:
-        """Return the network input, float32 of shape ``(3, *image_size)``, for a uint8 RGB image.
+        """Return the network input, float32 of shape ``(3, *input_size)``, for a uint8 RGB image.
 
         In memory the three values of a pixel lie side by side (channels last), as convolutions like it best.
         """
         return self.normalise(self.resize(image))
 
     def normalise(self, image: ImageArray) -> npt.NDArray[np.float32]:
-        """As calling it, for an image of :attr:`image_size` already."""
+        """As calling it, for an image of its :meth:`input_size` already."""
         # A table of the 256 possible values: the same numbers as by arithmetic, in a third of the time.
         normalised = cv2.LUT(image, _table(self.mode))
         return np.asarray(normalised, dtype=np.float32).transpose(2, 0, 1)

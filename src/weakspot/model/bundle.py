@@ -132,6 +132,7 @@ def load_bundle(folder: Path) -> tuple[Model, BundleMeta]:
         if hashlib.sha256(content).hexdigest() != sha256:
             raise WeakspotError(f"{weights_path} is damaged: it does not match {META_FILE}; copy the bundle again")
         network = CamNet(meta.backbone, len(meta.classes), meta.outputs)
+        network.tile = meta.preprocess.tile
         state = load_tensors(content)
         of_evidence = {name: state.pop(name) for name in list(state) if name.startswith(EVIDENCE_PREFIX)}
         network.load_state_dict(state)

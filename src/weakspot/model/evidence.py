@@ -21,6 +21,9 @@ from torch.nn import functional
 PROMPTS = 2
 """How often the extent is asked for; the second time its own first answer is part of the prompt, so that it grows."""
 
+COARSER = 2
+"""Levels that are added above the coarsest one, each half as fine: a stain may be larger than what one cell sees."""
+
 CLIP = 8.0
 """Projected features beyond so many standard deviations are cut off: a dead pixel must not outweigh a picture."""
 
@@ -52,6 +55,8 @@ class Level(NamedTuple):
 class Pyramid(nn.Module):
     """Coarse to fine: each level's features join what came from the coarser one.
 
+    Above the coarsest level lie :data:`COARSER` more, averaged from it.
+
     Args:
         channels: of the levels, fine to coarse.
         width: channels inside.
@@ -60,6 +65,7 @@ class Pyramid(nn.Module):
 
     def __init__(self, channels: Sequence[int], width: int, *, prompted: bool) -> None:
         super().__init__()
+        channels = [*channels, *[channels[-1]] * COARSER]
         self.laterals = nn.ModuleList(nn.Conv2d(2 * c, width, 1) for c in channels)
         self.mix = nn.ModuleList(nn.Conv2d(width, width, 3, padding=1) for _ in channels)
         self.widen = nn.ModuleList(nn.Conv2d(width, width, 3, padding=2, dilation=2) for _ in channels)
@@ -67,6 +73,10 @@ class Pyramid(nn.Module):
 
     def look(self, levels: Sequence[Level]) -> list[Tensor]:
         """What each level sees, whatever the prompt: ``(batch, width, h, w)``, fine to coarse."""
+        levels = list(levels)
+        for _ in range(COARSER):
+            features, mean = levels[-1]
+            levels.append(Level(functional.avg_pool2d(features, 2, ceil_mode=True), mean))
         seen = []
         for lateral, (features, mean) in zip(self.laterals, levels, strict=True):
             contrast = features - mean[:, :, None, None]

@@ -8,8 +8,9 @@ dense layer are linear, so the mean of that map plus the bias *is* the logit: th
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, field
+from itertools import product
 from typing import NamedTuple
 
 import torch
@@ -17,6 +18,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torchvision.models import vgg
 
+from weakspot.data.preprocess import Preprocess
 from weakspot.errors import WeakspotError, did_you_mean
 from weakspot.types import Size
 
@@ -96,6 +98,10 @@ class CamNet(nn.Module):
     Raises:
         WeakspotError: for an unknown backbone, an `outputs` that is neither 1 nor 2, or one logit for more than two
             classes.
+
+    Attributes:
+        tile: larger images go through the frozen part in overlapping tiles of this ``(height, width)``, a multiple of
+            its stride; their features are joined without a seam, so that memory is all that changes. None: at once.
     """
 
     def __init__(self, backbone: str = "vgg16", classes: int = 2, outputs: int = 2) -> None:
@@ -115,6 +121,7 @@ class CamNet(nn.Module):
         self.classes, self.outputs, self.smallest = classes, outputs, parts.smallest
         self.taps = {**parts.taps, FREEZE_POINT: len(parts.stem)}
         self.pyramid = parts.pyramid
+        self.tile: Size | None = None
         self.stem.requires_grad_(False)
 
     def load_pretrained(self, state: dict[str, Tensor]) -> None:
@@ -162,13 +169,34 @@ class CamNet(nn.Module):
                 raise WeakspotError(
                     f"tap {tap} is unknown{did_you_mean(tap, self.taps)}; choose: {', '.join(self.taps)}"
                 )
+        with torch.no_grad():
+            if self.tile is not None and (images.shape[-2] > self.tile[0] or images.shape[-1] > self.tile[1]):
+                return self._tiled_taps(images, self.tile, taps)
+            return self._stem_taps(images, taps)
+
+    def _stem_taps(self, images: Tensor, taps: Collection[str]) -> dict[str, Tensor]:
         found: dict[str, Tensor] = {}
         start = 0
-        with torch.no_grad():
-            for tap in sorted(taps, key=self.taps.__getitem__):
-                images, start = self.stem[start : self.taps[tap]](images), self.taps[tap]
-                found[tap] = images
+        for tap in sorted(taps, key=self.taps.__getitem__):
+            images, start = self.stem[start : self.taps[tap]](images), self.taps[tap]
+            found[tap] = images
         return found
+
+    def _tiled_taps(self, images: Tensor, tile: Size, taps: Collection[str]) -> dict[str, Tensor]:
+        """Tile by tile, each with so much of its surroundings that what is kept of it saw no edge of the tile."""
+        stride, reach = field_of_view(self.stem)
+        margin = -(-reach // stride) * stride
+        joined: dict[str, Tensor] = {}
+        for rows, columns in product(*(_spans(images.shape[axis - 2], tile[axis], margin) for axis in (0, 1))):
+            part = self._stem_taps(images[..., rows.outer, columns.outer], taps)
+            for tap, features in part.items():
+                scale = (rows.outer.stop - rows.outer.start) // features.shape[-2]
+                if tap not in joined:
+                    size = [side // scale for side in images.shape[-2:]]
+                    joined[tap] = features.new_empty(*features.shape[:2], *size)
+                inside = features[..., rows.within(scale), columns.within(scale)]
+                joined[tap][..., rows.kept(scale), columns.kept(scale)] = inside
+        return joined
 
     def forward_tail(self, features: Tensor) -> CamOutput:
         """Run the trained part on the stem's features ``(batch, channels, h, w)``."""
@@ -182,6 +210,52 @@ class CamNet(nn.Module):
         return torch.cat([torch.zeros_like(values), values], dim=1) if self.outputs == 1 else values
 
 
-def inference_batch_size(device: torch.device, size: Size) -> int:
-    """How many images of a size to run at once: one on a CPU, whose caches hold it; as many as fit easily on a GPU."""
-    return 1 if device.type == "cpu" else max(1, 64 * 224 * 224 // (size[0] * size[1]))
+class _Span(NamedTuple):
+    """One side of a tile in pixels: what is kept of it, and what the network is shown."""
+
+    inner: slice
+    outer: slice
+
+    def kept(self, scale: int) -> slice:
+        """`inner` in cells of `scale` pixels."""
+        return slice(self.inner.start // scale, self.inner.stop // scale)
+
+    def within(self, scale: int) -> slice:
+        """The same, counted from the first cell of `outer`."""
+        first = self.outer.start // scale
+        return slice(self.inner.start // scale - first, self.inner.stop // scale - first)
+
+
+def _spans(side: int, tile: int, margin: int) -> Iterator[_Span]:
+    for start in range(0, side, tile):
+        stop = min(side, start + tile)
+        yield _Span(slice(start, stop), slice(max(0, start - margin), min(side, stop + margin)))
+
+
+def field_of_view(layers: nn.Sequential) -> tuple[int, int]:
+    """``(stride, reach)`` in pixels: an output cell is `stride` wide and sees up to `reach` pixels beyond itself.
+
+    Araujo et al., "Computing Receptive Fields of Convolutional Neural Networks", Distill 2019.
+
+    Args:
+        layers: convolutions and pools; others look at one place only.
+    """
+    stride, seen = 1, 1
+    for layer in layers:
+        if isinstance(layer, nn.Conv2d | nn.MaxPool2d):
+            kernel, step, dilation = (
+                value[0] if isinstance(value, tuple) else value
+                for value in (layer.kernel_size, layer.stride, layer.dilation)
+            )
+            seen += (kernel - 1) * dilation * stride
+            stride *= step
+    return stride, seen // 2
+
+
+def inference_batch_size(device: torch.device, preprocess: Preprocess) -> int:
+    """How many images to run at once: one on a CPU, whose caches hold it; as many as fit easily on a GPU.
+
+    One also where images keep their own sizes, which may differ.
+    """
+    height, width = preprocess.image_size
+    return 1 if device.type == "cpu" or preprocess.tile else max(1, 64 * 224 * 224 // (height * width))

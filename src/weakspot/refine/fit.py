@@ -108,14 +108,15 @@ def _at_most(images: Sequence[ImageInfo], most: int, rng: np.random.Generator) -
 def _projecting_net(source: Source, items: Sequence[Seen], rng: np.random.Generator) -> EvidenceNet:
     """A fresh network whose projections are whitened principal components of a sample of real images."""
     cells: list[list[npt.NDArray[np.float32]]] = [[] for _ in source.network.pyramid]
-    spreads, sizes = [], []
+    spreads, sizes, input_size = [], [], (0, 0)
     for look in source.look(items[:SAMPLE_IMAGES]):
         spreads.append(float(look.pixels.std(axis=(1, 2)).mean()))
         sizes = [(array.shape[1], array.shape[2]) for array in look.features]
+        input_size = (look.pixels.shape[1], look.pixels.shape[2])
         for level, array in zip(cells, look.features, strict=True):
             flat = array.reshape(len(array), -1).T
             level.append(flat[rng.permutation(len(flat))[:SAMPLE_CELLS]])
-    _check_sizes(sizes, source.preprocess.image_size)
+    _check_sizes(sizes, input_size)
     fits = []
     for i, level in enumerate(cells):
         sample = np.concatenate(level).astype(np.float64)
@@ -157,7 +158,7 @@ def _lessons(
         for i, look in enumerate(source.look(items)):
             sizes = [(array.shape[1], array.shape[2]) for array in look.features]
             if bank is None:
-                bank = Bank(scratch, len(items), channels, sizes, source.preprocess.image_size)
+                bank = Bank(scratch, len(items), channels, sizes, (look.pixels.shape[1], look.pixels.shape[2]))
             levels = net.project([torch.from_numpy(array)[None].to(device) for array in look.features])
             pixels = torch.from_numpy(np.ascontiguousarray(look.pixels))[None].to(device)
             bank.write(i, levels, net.centre(pixels))
