@@ -540,3 +540,28 @@ def test_what_an_image_fills_has_its_ratio_and_touches_both_sides(height: int, w
     scale = min(64 / height, 96 / width)
     assert abs(filled[0] - max(1, height * scale)) <= 0.5
     assert abs(filled[1] - max(1, width * scale)) <= 0.5
+
+
+def test_tiles_leave_every_pixel_as_it_is() -> None:
+    preprocess = Preprocess((64, 96), "caffe", "tile")
+    image = np.random.default_rng(0).integers(0, 256, (70, 96, 3), dtype=np.uint8)
+    assert preprocess.input_size((70, 96)) == (96, 96)
+    assert preprocess.tile == (64, 96)
+    rows, columns = preprocess.content((70, 96))
+    assert (rows, columns) == (slice(13, 83), slice(0, 96))
+    resized = preprocess.resize(image)
+    assert resized.shape == (96, 96, 3)
+    assert np.array_equal(resized[rows, columns], image)
+    assert (resized[:13] == image[0]).all()
+    assert (resized[83:] == image[-1]).all()
+    assert Preprocess.from_dict(preprocess.to_dict()) == preprocess
+
+
+def test_tiles_need_images_that_can_be_stacked_and_whole_cells() -> None:
+    preprocess = Preprocess((64, 96), "caffe", "tile")
+    assert preprocess.common_input_size([(70, 96), (96, 90)]) == (96, 96)
+    with pytest.raises(WeakspotError, match=r"images of one size, and there are 70×96 and 100×96; crop them"):
+        preprocess.common_input_size([(70, 96), (100, 96)])
+    with pytest.raises(WeakspotError, match=r"data.image_size=\[64, 100\].*multiples of 32"):
+        Preprocess((64, 100), "caffe", "tile")
+    assert Preprocess((64, 100), "caffe", "keep_ratio").common_input_size([(7, 9), (100, 3)]) == (64, 100)

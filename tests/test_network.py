@@ -15,7 +15,7 @@ from weakspot.data.preprocess import Preprocess
 from weakspot.errors import WeakspotError
 from weakspot.heatmaps import class_map, margin_map
 from weakspot.model.module import ClassifierModule, class_weights
-from weakspot.model.network import CamNet, inference_batch_size
+from weakspot.model.network import CamNet, field_of_view, inference_batch_size
 from weakspot.model.weights import load_weights
 from weakspot.predictions import draw_boxes
 from weakspot.types import ImageMaps
@@ -193,7 +193,35 @@ def test_vgg16_s_taps_are_torchvision_s_activations() -> None:
 
 
 def test_batches_fit_the_device_and_the_image() -> None:
-    assert inference_batch_size(torch.device("cpu"), (224, 224)) == 1
-    assert inference_batch_size(torch.device("cuda"), (224, 224)) == 64
-    assert inference_batch_size(torch.device("cuda"), (448, 896)) == 8
-    assert inference_batch_size(torch.device("cuda"), (4096, 4096)) == 1
+    assert inference_batch_size(torch.device("cpu"), Preprocess((224, 224), "caffe")) == 1
+    assert inference_batch_size(torch.device("cuda"), Preprocess((224, 224), "caffe")) == 64
+    assert inference_batch_size(torch.device("cuda"), Preprocess((448, 896), "caffe")) == 8
+    assert inference_batch_size(torch.device("cuda"), Preprocess((4096, 4096), "caffe")) == 1
+    assert inference_batch_size(torch.device("cuda"), Preprocess((224, 224), "caffe", "tile")) == 1
+
+
+@pytest.mark.parametrize("size", [(160, 320), (352, 96), (96, 96)])
+def test_tiles_are_joined_without_a_seam(size: tuple[int, int]) -> None:
+    torch.manual_seed(0)
+    network = CamNet().eval()
+    images = torch.randn(1, 3, *size)
+    taps = ("conv1_2", "conv3_3", "stem")
+    whole = network.forward_taps(images, taps)
+    network.tile = (96, 128)
+    tiled = network.forward_taps(images, taps)
+    for tap in taps:
+        assert tiled[tap].shape == whole[tap].shape
+        assert torch.allclose(tiled[tap], whole[tap], atol=1e-5), tap
+
+
+def test_the_field_of_view_is_where_an_output_changes_with_its_input() -> None:
+    layers = CamNet().stem[:10].double()  # up to the second pool
+    stride, reach = field_of_view(layers)
+    image = torch.randn(1, 3, 64, 64, dtype=torch.float64, requires_grad=True)
+    layers(image)[0, :, 8, 8].sum().backward()
+    assert image.grad is not None
+    touched = torch.nonzero(image.grad.abs().sum(dim=(0, 1, 2)))
+    first, last = int(touched.min()), int(touched.max())
+    assert stride == 4
+    assert 8 * stride - first <= reach
+    assert last - (9 * stride - 1) <= reach

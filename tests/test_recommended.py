@@ -185,15 +185,26 @@ def test_boxes_follow_the_image_inside_its_border() -> None:
     assert visible(said, size, squash) is said
 
 
+@pytest.mark.parametrize("how", ["data.resize=keep_ratio", "data.resize=tile"])
 def test_a_run_that_keeps_the_ratio_predicts_what_it_measured(
-    fabric: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    how: str, fabric: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    finished = train(fabric, "data.resize=keep_ratio", "data.image_size=[64,64]")
+    finished = train(fabric, how, "data.image_size=[64,64]")
     known = read_predictions(finished.predictions)
-    found = list(Localizer.load(finished.path, device="cpu").predict([p.path for p in known]))
+    images: list[Any] = [p.path for p in known]
+    found = list(Localizer.load(finished.path, device="cpu").predict(images, batch_size=2))
     assert any(p.boxes for p in known)
     assert [[b.xyxy for b in p.boxes] for p in known] == [[b.xyxy for b in p.boxes] for p in found]
+
+
+def test_a_tiled_run_takes_images_of_any_size(fabric: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    finished = train(fabric, "data.resize=tile", "data.image_size=[64,64]", "boxes.threshold=-30")
+    images: list[Any] = [np.zeros((40, 300, 3), np.uint8), np.full((131, 33, 3), 200, np.uint8)]
+    found = list(Localizer.load(finished.path, device="cpu").predict(images))
+    assert [p.size for p in found] == [(40, 300), (131, 33)]
+    assert all(box.x1 <= p.width and box.y1 <= p.height for p in found for box in p.boxes)
 
 
 def test_the_smallest_defect_is_the_one_whose_box_survives_half_a_cell_on_each_side(tmp_path: Path) -> None:
