@@ -139,9 +139,27 @@ def test_a_class_map_can_be_calibrated_too(fabric: Path, tmp_path: Path, monkeyp
     assert content["model"]["backbone"] == "tiny"
 
 
-def test_calibration_needs_held_out_images_and_says_so(fabric: Path, tmp_path: Path) -> None:
-    with pytest.raises(WeakspotError, match=r"boxes.threshold_kind=calibrated.*split.val_size"):
-        train(fabric, "split.val_size=0", f"output={tmp_path / 'x'}")
+def test_without_a_validation_part_scores_are_calibrated_on_images_left_out_in_turn(
+    fabric: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    crossfitted = train(fabric, "split.val_size=0")
+    assert "3 more models are trained" in " ".join(capsys.readouterr().err.split())
+    samples, parts = read_split(crossfitted.split, fabric)
+    good = {s.path.resolve() for s, part in zip(samples, parts, strict=True) if part == "train" and s.is_good}
+    held_out = MapStore.load(crossfitted.calibration)
+    assert len(held_out) == len(good)
+    assert {path.resolve() for path in held_out.paths} == good
+    assert metrics_of(crossfitted)["thresholds"]["min_score"]["n_good"] == len(good)
+    plain = train(fabric, "split.val_size=0", "boxes.threshold_kind=absolute")  # has no such models to take over
+    assert plain.read_identity()["fit"] != crossfitted.read_identity()["fit"]
+    # The model that is kept learnt from every training image, as without calibration.
+    assert np.allclose(MapStore.load(plain.maps).logits, MapStore.load(crossfitted.maps).logits, atol=1e-5)
+
+
+def test_calibration_needs_enough_images(fabric: Path, tmp_path: Path) -> None:
+    with pytest.raises(WeakspotError, match=r"3 training images of every class, and there are 2"):
+        train(fabric, "split.val_size=0", "split.test_size=0.9", f"output={tmp_path / 'x'}")
 
 
 def test_a_view_shows_refined_evidence_under_another_threshold(run: RunFolder) -> None:

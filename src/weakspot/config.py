@@ -218,8 +218,14 @@ def fit_identity(
             _refine_identity(config),
             inputs,
             config.seed,
+            *(["crossfit"] if crossfitted(config) else []),
         ]
     )
+
+
+def crossfitted(config: TrainConfig) -> bool:
+    """Whether box scores are calibrated on training images, each seen by a model that was trained without it."""
+    return config.boxes.threshold_kind == "calibrated" and config.split.val_size == 0
 
 
 def _refine_identity(config: TrainConfig) -> dict[str, Any]:

@@ -67,6 +67,17 @@ class MapStore:
         planes = (None if plane[0] is None else np.stack(plane).astype(np.float16) for plane in (extent, where))
         return cls(paths, sizes, np.stack(logits), np.stack(maps), bias, *planes)
 
+    @classmethod
+    def join(cls, stores: Sequence[MapStore]) -> MapStore:
+        """Several stores of maps of one size behind each other; of several models' biases the first is kept."""
+
+        def together(name: str) -> Any:  # noqa: ANN401 - one of several array types
+            arrays = [getattr(store, name) for store in stores]
+            return None if arrays[0] is None else np.concatenate(arrays)
+
+        joined = {name: together(name) for name in ("sizes", "logits", "maps", "extent", "where")}
+        return cls([path for store in stores for path in store.paths], bias=stores[0].bias, **joined)
+
     def __len__(self) -> int:
         return len(self.paths)
 

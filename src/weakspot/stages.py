@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass
+from copy import deepcopy
+from dataclasses import asdict, dataclass, replace
 from itertools import islice
 from pathlib import Path
 from typing import Any, cast
@@ -14,11 +16,12 @@ import numpy as np
 import pytorch_lightning as pl
 import torch
 from hydra.errors import HydraException
+from sklearn.model_selection import StratifiedKFold
 
 from weakspot import ui
 from weakspot.boxes import BoxRule
 from weakspot.calibrate import Calibration
-from weakspot.config import BoxesConfig, TrainConfig, check_settings, image_size, one_of
+from weakspot.config import BoxesConfig, TrainConfig, check_settings, crossfitted, image_size, one_of
 from weakspot.data.datamodule import DataModule, FeatureDataset, ImageDataset
 from weakspot.data.images import ImageInfo, inspect_images
 from weakspot.data.loading import batched, stack_pixels
@@ -41,7 +44,7 @@ from weakspot.features import (
 from weakspot.maps import MapStore
 from weakspot.model.bundle import BundleMeta, save_bundle
 from weakspot.model.evidence import EvidenceNet
-from weakspot.model.fit import estimate_minutes, fit
+from weakspot.model.fit import FitSummary, estimate_minutes, fit
 from weakspot.model.model import Model
 from weakspot.model.module import ClassifierModule, OptimizerFactory, class_weights
 from weakspot.model.network import FREEZE_POINT, CamNet, inference_batch_size
@@ -49,6 +52,9 @@ from weakspot.model.weights import Weights, load_weights
 from weakspot.refine import Source, fit_evidence
 from weakspot.runs import RunFolder
 from weakspot.types import PARTS, ImageMaps, Part, Sample, Size, Task
+
+CROSSFITS = 3
+"""Parts of the training images that are left out in turn where a threshold is to be set without a validation part."""
 
 
 @dataclass(frozen=True)
@@ -198,10 +204,12 @@ def make_plan(config: TrainConfig) -> Plan:
     make_optimizer(config.model.optimizer)
     pl.seed_everything(config.seed, verbose=False)
     data = index_and_split(config)
-    if rule.threshold_kind == "calibrated" and not calibration_images(data):
+    if crossfitted(config):
+        _check_crossfit(data)
+    elif rule.threshold_kind == "calibrated" and not calibration_images(data):
         raise WeakspotError(
-            "boxes.threshold_kind=calibrated needs Good images that nothing is learnt from; "
-            "set split.val_size=0.15, or boxes.threshold_kind=absolute"
+            f"boxes.threshold_kind=calibrated: split.val_size={config.split.val_size} leaves no Good image to set "
+            "scores on; raise it, or set it to 0 for cross-fitting"
         )
     weights = load_weights(config.model.weights, cast(PreprocessMode | None, config.model.preprocess))
     ui.err.print(f"weights: {weights.origin}", style="dim", highlight=False)
@@ -237,8 +245,35 @@ def build_network(config: TrainConfig, classes: int, weights: Weights) -> CamNet
 
 def fit_and_map(plan: Plan, run: RunFolder) -> None:
     """Compute features, fit, and save the bundle and the maps of the test part and of the held-out Good images."""
-    config, data, network, preprocess = plan.config, plan.data, plan.network, plan.preprocess
-    cache = feature_cache(config)
+    data, cache = plan.data, feature_cache(plan.config)
+    crossfit = [_leave_out(plan, fold) for fold in range(CROSSFITS)] if crossfitted(plan.config) else []
+    model, summary = fit_model(plan, run.path, cache)
+    run.update_identity(train={"images": len(data.where("train")), **asdict(summary)})
+    save_bundle(run.bundle, model, _meta(plan, model))
+    held_out = calibration_images(data)
+    with ui.progress_bar("maps") as progress:
+        images = [*(data.infos[i] for i in data.where("test")), *(data.infos[i] for i in held_out)]
+        store = compute_maps(model, images, plan.preprocess, cache, progress=progress)
+    tests = len(data.where("test"))
+    if crossfit:
+        stores = [
+            _held_out_maps(part, run.checkpoint.parent / f"without-{k}", cache) for k, part in enumerate(crossfit)
+        ]
+        MapStore.join(stores).save(run.calibration)
+    elif held_out:
+        store.part(slice(tests, None)).save(run.calibration)
+    store.part(slice(tests)).save(run.maps)
+
+
+def fit_model(plan: Plan, folder: Path, cache: FeatureCache | None) -> tuple[Model, FitSummary]:
+    """Fit classifier and evidence heads on the training part.
+
+    Args:
+        plan: its network is trained in place.
+        folder: for checkpoints and logs; an interrupted fit goes on from there.
+        cache: of features.
+    """
+    config, data, network = plan.config, plan.data, plan.network
     device = "cuda" if torch.cuda.is_available() and config.trainer.accelerator != "cpu" else "cpu"
     network.to(device)
     parts = _datasets(plan, cache)
@@ -252,19 +287,45 @@ def fit_and_map(plan: Plan, run: RunFolder) -> None:
         on_features=cache is not None,
         schedule=config.trainer.schedule,
     )
-    summary = fit(module, loaders, config.trainer, run.path)
-    run.update_identity(train={"images": len(train_targets), **asdict(summary)})
+    summary = fit(module, loaders, config.trainer, folder)
     network.eval().to(device)  # Lightning leaves it on the CPU
-    model = Model(network, _fit_evidence(plan, run, cache))
-    save_bundle(run.bundle, model, _meta(plan, model))
-    held_out = calibration_images(data)
-    with ui.progress_bar("maps") as progress:
-        images = [*(data.infos[i] for i in data.where("test")), *(data.infos[i] for i in held_out)]
-        store = compute_maps(model, images, preprocess, cache, progress=progress)
-    tests = len(data.where("test"))
-    if held_out:
-        store.part(slice(tests, None)).save(run.calibration)
-    store.part(slice(tests)).save(run.maps)
+    return Model(network, _fit_evidence(plan, folder / "checkpoints", cache)), summary
+
+
+def _check_crossfit(data: Data) -> None:
+    rarest = min(Counter(data.targets[i] for i in data.where("train")).values())
+    if rarest < CROSSFITS:
+        raise WeakspotError(
+            f"boxes.threshold_kind=calibrated: without a validation part it takes {CROSSFITS} training images of every "
+            f"class, and there are {rarest}; set boxes.threshold_kind=absolute"
+        )
+    ui.err.print(
+        f"no validation part: {CROSSFITS} more models are trained, each without a part of the training images, to set "
+        "the smallest score of boxes on (split.val_size=0.15 saves that)"
+    )
+
+
+def _leave_out(plan: Plan, fold: int) -> Plan:
+    """The same plan, its network copied as it is now, with one part of the training images held out."""
+    data = plan.data
+    train = data.where("train")
+    splitter = StratifiedKFold(CROSSFITS, shuffle=True, random_state=plan.config.split.seed)
+    _, left_out = list(splitter.split(train, [data.targets[i] for i in train]))[fold]
+    parts = list(data.parts)
+    for position in left_out:
+        parts[train[position]] = "val"
+    return replace(plan, data=replace(data, parts=parts), network=deepcopy(plan.network))
+
+
+def _held_out_maps(plan: Plan, folder: Path, cache: FeatureCache | None) -> MapStore:
+    """What a model says of the Good images that it was trained without; not repeated where it is on disk already."""
+    kept = folder / "calibration.npz"
+    if not kept.is_file():
+        model, _ = fit_model(plan, folder, cache)
+        images = [plan.data.infos[i] for i in calibration_images(plan.data)]
+        with ui.progress_bar("maps") as progress:
+            compute_maps(model, images, plan.preprocess, cache, progress=progress).save(kept)
+    return MapStore.load(kept)
 
 
 def calibration_images(data: Data) -> list[int]:
@@ -272,7 +333,7 @@ def calibration_images(data: Data) -> list[int]:
     return [i for i in data.where("val") if data.targets[i] == 0]
 
 
-def _fit_evidence(plan: Plan, run: RunFolder, cache: FeatureCache | None) -> EvidenceNet | None:
+def _fit_evidence(plan: Plan, checkpoints: Path, cache: FeatureCache | None) -> EvidenceNet | None:
     config, data = plan.config, plan.data
     if config.refine.method == "none":
         return None
@@ -280,7 +341,7 @@ def _fit_evidence(plan: Plan, run: RunFolder, cache: FeatureCache | None) -> Evi
         [data.infos[i] for i in data.where("train") if (data.targets[i] == 0) == is_good] for is_good in (True, False)
     )
     source = Source(plan.network, plan.preprocess, cache)
-    return fit_evidence(source, good, defect, config.refine, config.seed, run.checkpoint.parent)
+    return fit_evidence(source, good, defect, config.refine, config.seed, checkpoints)
 
 
 def _datasets(plan: Plan, cache: FeatureCache | None) -> dict[Part, FeatureDataset | ImageDataset]:
