@@ -246,3 +246,15 @@ def test_a_run_of_another_version_says_so(run: RunFolder, tmp_path: Path) -> Non
     old.write_text("refine: none\n")
     with pytest.raises(WeakspotError, match="not written by this version of weakspot"):
         read_config(old)
+
+
+def test_shrinking_and_small_defects_are_warned_of(
+    fabric: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    train(fabric, "refine=none", "data.image_size=32", steps=())  # 96×128 becomes 32×32, its map 4×4
+    said = " ".join(capsys.readouterr().err.split())
+    assert "images of 96×128 are made 4.0 times smaller" in said
+    assert "true boxes have a side under 77 px" in said  # 32 / (√2 - 1)
+    train(fabric, "data.image_size=[96,128]")
+    assert "times smaller" not in capsys.readouterr().err

@@ -261,9 +261,9 @@ def resolution(store: MapStore, preprocess: Preprocess, truth: Truth) -> dict[st
     shape = store.maps.shape[2:] if store.extent is None else store.extent.shape[1:]
     cells = []
     for height, width in store.sizes:
-        filled, whole = preprocess.content((int(height), int(width))), preprocess.input_size((int(height), int(width)))
-        shares = [(part.stop - part.start) / side for part, side in zip(filled, whole, strict=True)]
-        cells.append([side / (n * share) for side, n, share in zip((height, width), shape, shares, strict=True)])
+        size = (int(height), int(width))
+        whole, shrinking = preprocess.input_size(size), preprocess.shrinking(size)
+        cells.append([side / n * factor for side, n, factor in zip(whole, shape, shrinking, strict=True)])
     limits = np.array(cells) / (np.sqrt(2) - 1)
     too_small = [
         bool(((box[3] - box[1]) < limits[i, 0]) or ((box[2] - box[0]) < limits[i, 1]))

@@ -230,6 +230,8 @@ def write_results(
         evaluation = evaluate_maps(store, samples, meta.classes, meta.preprocess, meta.boxes)
         write_predictions(target.path, evaluation.predictions)
         write_figures(target.figures, evaluation, samples, meta.boxes)
+    if "localisation" in evaluation.test:
+        _warn_of_small_defects(evaluation.test["localisation"]["resolution"])
     counts = None if parts is None else {f"n_{part}": parts.count(part) for part in ("train", "val", "test")}
     write_json(
         target.metrics,
@@ -262,6 +264,18 @@ def write_results(
         },
     )
     return evaluation
+
+
+def _warn_of_small_defects(resolution: dict[str, Any]) -> None:
+    """Say so where a quarter of the true boxes are too small for the set-up."""
+    smaller = resolution["smaller"]
+    if smaller["value"] > 0.25:
+        ui.err.print(
+            f"warning: {smaller['value']:.0%} of the {smaller['n']} true boxes have a side under "
+            f"{resolution['smallest']:.0f} px, which is as small as this set-up can localise (raise data.image_size, "
+            "set data.resize=tile, or refine=segment)",
+            style="yellow",
+        )
 
 
 def _other_images(run: RunFolder, config: TrainConfig, identity: dict[str, Any]) -> tuple[MapStore, list[Sample]]:

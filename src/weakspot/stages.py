@@ -215,9 +215,26 @@ def make_plan(config: TrainConfig) -> Plan:
     ui.err.print(f"weights: {weights.origin}", style="dim", highlight=False)
     preprocess = Preprocess(image_size(config.data.image_size), weights.preprocess, cast(Resizing, config.data.resize))
     preprocess.common_input_size(image_sizes(data.infos))
+    _warn_of_shrinking(preprocess, image_sizes(data.infos))
     network = build_network(config, len(data.classes), weights)
     network.tile = preprocess.tile
     return Plan(config, data, weights, preprocess, network, rule)
+
+
+SHRUNK = 3.0
+"""Images that lose more than this factor of a side get a warning; a line two pixels thick is gone by then."""
+
+
+def _warn_of_shrinking(preprocess: Preprocess, sizes: Sequence[Size]) -> None:
+    factors = [max(preprocess.shrinking(size)) for size in sizes]
+    factor = float(np.median(factors))
+    if factor > SHRUNK:
+        height, width = sizes[int(np.argsort(factors)[len(factors) // 2])]
+        ui.err.print(
+            f"warning: images of {height}×{width} are made {factor:.1f} times smaller; defects a few pixels wide will "
+            "not be seen (raise data.image_size, or set data.resize=tile)",
+            style="yellow",
+        )
 
 
 def image_sizes(images: Iterable[ImageInfo]) -> list[Size]:

@@ -140,6 +140,11 @@ class Preprocess:
         starts = [(wanted - side) // 2 for wanted, side in zip(whole, filled, strict=True)]
         return slice(starts[0], starts[0] + filled[0]), slice(starts[1], starts[1] + filled[1])
 
+    def shrinking(self, size: Size) -> tuple[float, float]:
+        """How many pixels of an image of ``(height, width)`` `size` become one, down and across."""
+        vertical, horizontal = self.content(size)
+        return size[0] / (vertical.stop - vertical.start), size[1] / (horizontal.stop - horizontal.start)
+
     def __call__(self, image: ImageArray) -> npt.NDArray[np.float32]:
         """Return the network input, float32 of shape ``(3, *input_size)``, for a uint8 RGB image.
 
