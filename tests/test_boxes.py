@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from weakspot.boxes import BoxRule, boxes_array, find_boxes, merge_boxes, scale_min_max, upsample
+from weakspot.boxes import BoxRule, boxes_array, find_boxes, merge_boxes, region_outlines, scale_min_max, upsample
 from weakspot.errors import WeakspotError
 from weakspot.types import Box
 
@@ -423,3 +423,39 @@ def test_only_boxes_that_score_enough_are_merged() -> None:
     scores[1, 0], scores[1, 3], scores[1, 6] = 5, 1, 5
     rule = BoxRule("components", "absolute", 0.5, min_score=2, merge=1.0)
     assert [box.xyxy for box in find_boxes(evidence, (4, 12), rule, score_map=scores)] == [(0, 1, 2, 3), (6, 1, 8, 3)]
+
+
+def test_outlines_run_between_pixels():
+    evidence = np.zeros((6, 8), np.float32)
+    evidence[1:3, 2:5] = 1
+    evidence[4, 7] = 1
+    rule = BoxRule("components", "absolute", 0.5, outlines=True)
+    first, second = find_boxes(evidence, (12, 8), rule)
+    assert [set(polygon) for polygon in first.outlines] == [{(2, 2), (5, 2), (5, 6), (2, 6)}]
+    assert [set(polygon) for polygon in second.outlines] == [{(7, 8), (8, 8), (8, 10), (7, 10)}]
+    (whole,) = find_boxes(evidence, (12, 8), BoxRule("single", "absolute", 0.5, outlines=True))
+    assert len(whole.outlines) == 2
+    (merged,) = find_boxes(evidence, (12, 8), BoxRule("components", "absolute", 0.5, merge=9.0, outlines=True))
+    assert set(merged.outlines) == {*first.outlines, *second.outlines}
+    assert find_boxes(evidence, (12, 8), BoxRule("components", "absolute", 0.5))[0].outlines == ()
+
+
+def test_a_region_inside_anothers_box_keeps_its_own_outline():
+    evidence = np.ones((9, 9), np.float32)
+    evidence[1:8, 1:8] = 0
+    evidence[4, 4] = 2
+    dot, ring = find_boxes(evidence, (9, 9), BoxRule("components", "absolute", 0.5, outlines=True))
+    assert [set(polygon) for polygon in dot.outlines] == [{(4, 4), (5, 4), (5, 5), (4, 5)}]
+    assert [set(polygon) for polygon in ring.outlines] == [{(0, 0), (9, 0), (9, 9), (0, 9)}]
+
+
+@given(hnp.arrays(bool, st.tuples(st.integers(1, 9), st.integers(1, 9))))
+def test_an_outline_s_hull_is_its_region_s_box(mask):
+    boxes = find_boxes(mask.astype(np.float32), mask.shape, BoxRule("components", "absolute", 0.5, max_boxes=99))
+    hulls = []
+    for polygon in region_outlines(mask, (mask.shape[0], mask.shape[1])):
+        (x0, y0), (x1, y1) = np.min(polygon, axis=0), np.max(polygon, axis=0)
+        hulls.append((x0, y0, x1, y1))
+    found = {box.xyxy for box in boxes}
+    assert set(hulls) <= found  # a region inside another's hole has no outline of its own
+    assert len(found) == 0 or hulls

@@ -258,3 +258,18 @@ def test_shrinking_and_small_defects_are_warned_of(
     assert "true boxes have a side under 77 px" in said  # 32 / (√2 - 1)
     train(fabric, "data.image_size=[96,128]")
     assert "times smaller" not in capsys.readouterr().err
+
+
+def test_outlines_reach_the_file_and_come_back(run: RunFolder, tmp_path: Path) -> None:
+    folder = tmp_path / "again"
+    pipeline.evaluate(
+        typed(compose("evaluate", [f"run={run.path}", f"output={folder}", "boxes.outlines=true"]), EvaluateConfig)
+    )
+    found, plain = read_predictions(folder / "predictions.jsonl"), read_predictions(run.predictions)
+    assert any(p.boxes for p in found)
+    for with_outlines, without in zip(found, plain, strict=True):
+        for box, same in zip(with_outlines.boxes, without.boxes, strict=True):
+            assert box.xyxy == same.xyxy
+            assert same.outlines == ()
+            corners = np.array([corner for polygon in box.outlines for corner in polygon])
+            assert (*corners.min(axis=0), *corners.max(axis=0)) == box.xyxy

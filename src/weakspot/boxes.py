@@ -7,7 +7,7 @@ is decided on the evidence's own pixels; only the finished box is carried to the
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from typing import Any, Literal, get_args
 
@@ -47,6 +47,7 @@ class BoxRule:
         min_score: boxes that score less are dropped, in the evidence's units; None keeps every box.
         merge: boxes that are closer to each other than this many times the longer side of the smaller one become one;
             0 for those that touch or overlap, None leaves all as they are. `components` only.
+        outlines: give each box the polygons of the regions in it.
         false_boxes: what a calibrated `min_score` is to keep to: at most this many boxes per 100 Good images.
 
     Raises:
@@ -61,6 +62,7 @@ class BoxRule:
     min_score: float | None = None
     merge: float | None = None
     false_boxes: float = 5.0
+    outlines: bool = False
 
     def __post_init__(self) -> None:
         _check_choice("method", self.method, get_args(Method))
@@ -190,17 +192,57 @@ def find_boxes(
     lowest = -math.inf if rule.min_score is None else rule.min_score
     if rule.method == "single":
         score = float(scores[hot].max())
-        return [_original_box(_hull(hot), hot.shape, size, score, label)] if score >= lowest else []
+        box = _original_box(_hull(hot), hot.shape, size, score, label)
+        if score < lowest:
+            return []
+        return [replace(box, outlines=region_outlines(hot, size))] if rule.outlines else [box]
     corners, pixels, peaks = _regions(hot, scores)
     # Areas in original pixels, compared as whole numbers; a region of less than one such pixel counts as one.
     large = np.maximum(pixels * (size[0] * size[1]), hot.size) >= rule.min_area * hot.size
     keep = large & (peaks >= lowest)
+    regions = corners, keep
     corners, peaks = corners[keep], peaks[keep]
     if rule.merge is not None:
         surest = np.argsort(-peaks, kind="stable")[:MOST_MERGED]
         corners, peaks = merge_boxes(corners[surest], peaks[surest], rule.merge)
     best = np.lexsort((corners[:, 0], corners[:, 1], -peaks))[: rule.max_boxes]
-    return [_original_box(corners[i], hot.shape, size, float(peaks[i]), label) for i in best]
+    boxes = [_original_box(corners[i], hot.shape, size, float(peaks[i]), label) for i in best]
+    if not rule.outlines or not boxes:
+        return boxes
+    parts = _parts(hot, *regions, corners[best])
+    return [replace(box, outlines=region_outlines(part, size)) for box, part in zip(boxes, parts, strict=True)]
+
+
+def region_outlines(mask: BoolArray, size: Size) -> tuple[tuple[tuple[int, int], ...], ...]:
+    """Polygons round the 8-connected regions of a mask; holes are not left out.
+
+    Args:
+        mask: ``(h, w)``.
+        size: ``(height, width)`` of the original image.
+
+    Returns:
+        A polygon a region, of ``(x, y)`` corners between the original image's pixels: that of a single pixel has four.
+    """
+    # Twice as large, a pixel is two wide and its contour runs through both: their outer edges are known then.
+    doubled = np.repeat(np.repeat(mask.astype(np.uint8), 2, axis=0), 2, axis=1)
+    contours, _ = cv2.findContours(doubled, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_SIMPLE)
+    scale = np.array([size[1] / mask.shape[1], size[0] / mask.shape[0]])
+    corners = (np.rint((contour[:, 0] + 1) // 2 * scale).astype(int) for contour in contours)
+    return tuple(tuple((int(x), int(y)) for x, y in polygon) for polygon in corners)
+
+
+def _parts(
+    hot: BoolArray, corners: npt.NDArray[np.int64], keep: BoolArray, boxes: npt.NDArray[np.int64]
+) -> Iterator[BoolArray]:
+    """The regions that belong to each box: a region belongs to the smallest box it lies in."""
+    labels = label_regions(hot)[2]
+    after = (corners[:, None, :2] >= boxes[:, :2]).all(axis=2)
+    before = (corners[:, None, 2:] <= boxes[:, 2:]).all(axis=2)
+    inside = np.logical_and(after, before)
+    areas = np.where(inside, (boxes[:, 2:] - boxes[:, :2]).prod(axis=1), np.iinfo(np.int64).max)
+    owner = np.where(np.logical_and(keep, np.any(inside, axis=1)), areas.argmin(axis=1), -1)
+    for i in range(len(boxes)):
+        yield np.isin(labels, 1 + np.flatnonzero(owner == i))
 
 
 def merge_boxes(

@@ -72,6 +72,7 @@ class BoxesConfig:
     min_score: float | None = None
     merge: float | None = None
     false_boxes: float = 5.0
+    outlines: bool = False
 
 
 @dataclass
@@ -86,6 +87,7 @@ class BoxesChanges:
     min_score: float | None = None
     merge: float | None = None
     false_boxes: float | None = None
+    outlines: bool | None = None
 
 
 @dataclass

@@ -113,7 +113,7 @@ def to_record(prediction: Prediction) -> dict[str, Any]:
         "label": prediction.label,
         "classes": [asdict(confidence) for confidence in prediction.classes],
         "probability": prediction.probability,
-        "boxes": [asdict(box) for box in prediction.boxes],
+        "boxes": [_box_record(box) for box in prediction.boxes],
     }
 
 
@@ -134,8 +134,20 @@ def from_record(record: dict[str, Any]) -> Prediction:
         label=record["label"],
         classes=tuple(ClassConfidence(**confidence) for confidence in record["classes"]),
         probability=float("nan") if probability is None else probability,
-        boxes=tuple(Box(**box) for box in record["boxes"]),
+        boxes=tuple(_box(box) for box in record["boxes"]),
     )
+
+
+def _box_record(box: Box) -> dict[str, Any]:
+    record = asdict(box)
+    if not box.outlines:
+        del record["outlines"]
+    return record
+
+
+def _box(record: dict[str, Any]) -> Box:
+    outlines = tuple(tuple((x, y) for x, y in polygon) for polygon in record.get("outlines", ()))
+    return Box(**{**record, "outlines": outlines})
 
 
 class PredictionSink(Protocol):

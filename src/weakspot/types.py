@@ -66,6 +66,8 @@ class Box:
         x1, y1: first column and row beyond it.
         score: evidence for the box in logit units of the margin map (class minus Good); higher is surer.
         label: name of the class.
+        outlines: polygons of ``(x, y)`` corners round what the box was drawn round, without their holes; empty unless
+            ``boxes.outlines`` asks for them.
 
     Raises:
         ValueError: when the box has no area or starts before pixel 0.
@@ -77,6 +79,7 @@ class Box:
     y1: int
     score: float = 1.0
     label: str = ANOMALY
+    outlines: tuple[tuple[tuple[int, int], ...], ...] = ()
 
     def __post_init__(self) -> None:
         if not (0 <= self.x0 < self.x1 and 0 <= self.y0 < self.y1):
