@@ -1,8 +1,9 @@
 """From the class activation map to the recommended boxes, step by step, on data with masks.
 
 Each step is an ordinary ``weakspot train`` with the overrides named in the table, over the same folds, which share the
-frozen layers' features. Test parts are pooled over the folds; nothing is chosen on them. Finished folds are not run
-again when the script is (``--outputs`` keeps them). About 15 minutes a fold and refined step on two cores.
+frozen layers' features; what the heads were before *where* was trained again is taken from the checkpoints of the run
+that went on. Test parts are pooled over the folds; nothing is chosen on them. Finished folds are not run again when the
+script is (``--outputs`` keeps them). About 20 minutes a fold on two cores.
 
     python benchmarks/ablation.py DATA --weights FILE                  # all five folds
     python benchmarks/ablation.py DATA --weights FILE --fold 0         # one of them
@@ -11,6 +12,7 @@ again when the script is (``--outputs`` keeps them). About 15 minutes a fold and
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,21 +31,28 @@ from common import (
     training_config,
     workplace,
 )
+from safetensors.torch import load_file
 
 from weakspot import pipeline
 from weakspot.boxes import boxes_array, upsample
+from weakspot.config import EvaluateConfig, TrainConfig
+from weakspot.data.images import inspect_images
 from weakspot.evaluation import Truth
 from weakspot.heatmaps import comparable_map
 from weakspot.maps import MapStore
 from weakspot.metrics import classification_metrics, detection_metrics, pixel_metrics
+from weakspot.model.bundle import load_bundle, save_bundle
 from weakspot.predictions import read_predictions
 from weakspot.runs import RunFolder, own_test_part
+from weakspot.stages import compute_maps, feature_cache
 from weakspot.types import GOOD, Prediction, Sample
+
+BEFORE_AGAIN = "refine.again_steps=0"
 
 STEPS: dict[str, tuple[str, ...]] = {
     "class map, the seed's rule": ("experiment=seed_table",),
     "at 320 px, a calibrated box a region": ("experiment=recommended", "refine=none", "boxes.merge=null"),
-    "+ where and extent": ("experiment=recommended", "refine.again_steps=0", "boxes.merge=null"),
+    "+ where and extent": ("experiment=recommended", "boxes.merge=null", BEFORE_AGAIN),
     "+ where again, from its own outlines": ("experiment=recommended", "boxes.merge=null"),
     "+ neighbours merged = recommended": ("experiment=recommended",),
 }
@@ -117,6 +126,24 @@ class Pooled:
         }
 
 
+def before_again(run: RunFolder, config: TrainConfig) -> RunFolder:
+    """A finished refined run as it would be had its last stage been left out, in a folder beside it."""
+    target = RunFolder(run.path.parent / f"{run.path.name}-before-again")
+    if target.metrics.is_file():
+        return target
+    shutil.rmtree(target.path, ignore_errors=True)
+    shutil.copytree(run.path, target.path, ignore=shutil.ignore_patterns(run.metrics.name, "checkpoints"))
+    target.update_identity(fit=f"{run.read_identity()['fit']}-before-again")  # no run may take this model over
+    model, meta = load_bundle(run.path)
+    assert model.evidence is not None  # noqa: S101 - for the type checker
+    model.evidence.load_state_dict(load_file(run.checkpoint.parent / "evidence-extent.safetensors"))
+    save_bundle(target.bundle, model, meta)
+    for path in (target.maps, target.calibration):
+        images = inspect_images(MapStore.load(path).paths)
+        compute_maps(model, images, meta.preprocess, feature_cache(config)).save(path)
+    return pipeline.evaluate(EvaluateConfig(output=str(target.path)))
+
+
 def row(name: str, found: dict[str, Any]) -> list[str]:
     """One line of the table."""
     boxes, pixels = found["localisation"], found["pixel"]
@@ -163,10 +190,12 @@ def main(
             for k in folds:
                 refined = "experiment=recommended" in overrides and "refine=none" not in overrides
                 extra = [*QUICK, *(QUICK_REFINE if refined else ())] if quick else []
-                config = training_config(folder, weights, *overrides, *extra, "split.folds=5", f"split.fold={k}")
+                settings = [key for key in overrides if key != BEFORE_AGAIN]
+                config = training_config(folder, weights, *settings, *extra, "split.folds=5", f"split.fold={k}")
                 config.name = outputs.name
                 say(f"{name}, fold {k}")
-                runs.append(pipeline.train(config))
+                run = pipeline.train(config)
+                runs.append(before_again(run, config) if BEFORE_AGAIN in overrides else run)
             found[name] = Pooled.read(runs).measure()
             say(" | ".join(row(name, found[name])))
     defects, by_defect = defect_rows(found)
