@@ -208,7 +208,11 @@ def test_tiles_are_joined_without_a_seam(size: tuple[int, int]) -> None:
     taps = ("conv1_2", "conv3_3", "stem")
     whole = network.forward_taps(images, taps)
     network.tile = (96, 128)
+    shown: list[torch.Size] = []
+    network.stem[0].register_forward_pre_hook(lambda _, given: shown.append(given[0].shape))
     tiled = network.forward_taps(images, taps)
+    assert len(shown) == -(-size[0] // 96) * -(-size[1] // 128)
+    assert all(shape[2] <= 96 + 2 * 64 and shape[3] <= 128 + 2 * 64 for shape in shown)
     for tap in taps:
         assert tiled[tap].shape == whole[tap].shape
         assert torch.allclose(tiled[tap], whole[tap], atol=1e-5), tap

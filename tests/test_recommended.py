@@ -220,7 +220,9 @@ def test_a_tiled_run_takes_images_of_any_size(fabric: Path, tmp_path: Path, monk
     monkeypatch.chdir(tmp_path)
     finished = train(fabric, "data.resize=tile", "data.image_size=[64,64]", "boxes.threshold=-30")
     images: list[Any] = [np.zeros((40, 300, 3), np.uint8), np.full((131, 33, 3), 200, np.uint8)]
-    found = list(Localizer.load(finished.path, device="cpu").predict(images))
+    localizer = Localizer.load(finished.path, device="cpu")
+    assert localizer.model.network.tile == (64, 64)
+    found = list(localizer.predict(images))
     assert [p.size for p in found] == [(40, 300), (131, 33)]
     assert all(box.x1 <= p.width and box.y1 <= p.height for p in found for box in p.boxes)
 

@@ -17,7 +17,7 @@ from weakspot.data.images import ImageInfo, inspect_images, list_images
 from weakspot.data.preprocess import Preprocess
 from weakspot.errors import WeakspotError
 from weakspot.features import FeatureCache, Seen, look_at
-from weakspot.model.evidence import EvidenceNet, Level, halving, pool_places
+from weakspot.model.evidence import EvidenceNet, Level, Pyramid, halving, pool_places
 from weakspot.model.model import agree
 from weakspot.model.network import FREEZE_POINT, CamNet
 from weakspot.refine import Source, fit_evidence
@@ -299,3 +299,13 @@ def test_two_opinions_meet_in_the_middle_of_their_log_odds(classes: int) -> None
     assert np.allclose(odds[0], (odds[1] + defect.numpy()) / 2, atol=1e-5)
     shares = [p[:, 1:] / p[:, 1:].sum(axis=1, keepdims=True) for p in (found, before)]
     assert np.allclose(*shares, atol=1e-6)
+
+
+def test_a_pyramid_sees_further_than_the_cells_of_its_coarsest_level() -> None:
+    torch.manual_seed(0)
+    pyramid = Pyramid([3], 8, prompted=False)
+    features = torch.randn(1, 3, 32, 32, requires_grad=True)
+    pyramid(pyramid.look([Level(features, torch.zeros(1, 3))]))[0, :, 0, 0].sum().backward()
+    assert features.grad is not None
+    seen = torch.nonzero(features.grad.abs().sum(dim=(0, 1)))
+    assert int(seen.max()) >= 12  # two convolutions, one of them dilated, reach 3 cells; four times as coarse, 12
