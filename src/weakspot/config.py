@@ -31,6 +31,7 @@ class DataConfig:
     root: str | None = None
     subset: str | None = None
     good_class: str = "good"
+    group: str | None = None
     task: str = "binary"
     image_size: Any = 224
     resize: str = "squash"
@@ -46,6 +47,7 @@ class SplitConfig:
     val_size: float = 0.0
     folds: int | None = None
     fold: int | None = None
+    near_duplicates: str = "together"
 
 
 @dataclass

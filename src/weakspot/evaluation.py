@@ -145,6 +145,32 @@ def evaluate_maps(
     return Evaluation(predictions, test, controls, curve)
 
 
+def measure_some(
+    predictions: Sequence[Prediction],
+    samples: Sequence[Sample],
+    sizes: npt.NDArray[np.int64],
+    classes: Sequence[str],
+    kept: Sequence[int],
+) -> dict[str, Any]:
+    """Measure some of the images again: ``classification``, ``localisation`` (None without a mask).
+
+    Args:
+        predictions: of all images.
+        samples: the same images' labels and masks.
+        sizes: their ``(height, width)``, shape ``(n, 2)``.
+        classes: class names, ``good`` first.
+        kept: positions of those to measure; may be none.
+    """
+    some, said = [samples[i] for i in kept], [predictions[i] for i in kept]
+    truth = Truth.read(some, sizes[list(kept)])
+    targets = np.array([target_of(sample, classes) for sample in some], dtype=np.int64)
+    defects = [sample.defect for sample in some]
+    return {
+        "classification": classification_metrics(targets, _probabilities(said, classes), classes, defects),
+        "localisation": truth.localise([boxes_array(p.boxes) for p in said]) if truth.known else None,
+    }
+
+
 def _localisation(
     store: MapStore,
     predictions: Sequence[Prediction],

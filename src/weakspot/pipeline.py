@@ -23,9 +23,10 @@ from weakspot.config import (
     write_config,
 )
 from weakspot.data.loading import ImageSource
-from weakspot.data.splits import read_split, write_split
+from weakspot.data.splits import portable, read_split, write_split
+from weakspot.dataset import read_and_check
 from weakspot.errors import WeakspotError
-from weakspot.evaluation import Evaluation, calibrated_rule, evaluate_maps
+from weakspot.evaluation import Evaluation, calibrated_rule, evaluate_maps, measure_some
 from weakspot.files import write_json
 from weakspot.localizer import Localizer
 from weakspot.maps import MapStore
@@ -33,6 +34,7 @@ from weakspot.model.bundle import BundleMeta, find_bundle, read_meta, rewrite_me
 from weakspot.predictions import prediction_writer, write_predictions
 from weakspot.report.figures import write_figures
 from weakspot.report.overlays import LONGEST_SIDE, UniqueNames, write_overlay
+from weakspot.report.pairs import write_pairs
 from weakspot.runs import (
     RunFolder,
     adopt_fit,
@@ -50,7 +52,6 @@ from weakspot.stages import (
     compute_maps,
     fit_and_map,
     make_plan,
-    read_and_check,
     thresholds,
 )
 from weakspot.types import Part, Prediction, Sample
@@ -89,6 +90,8 @@ def train(config: TrainConfig) -> RunFolder:
             config.data.root = str(data.root.resolve())
             write_config(run.config, config)
             write_split(run.split, data.samples, data.parts, data.root)
+            if data.near_duplicates is not None and data.near_duplicates.pairs:
+                write_pairs(run.figures / "near_duplicates.png", data.samples, data.near_duplicates)
             run.update_identity(
                 run=run_hash,
                 fit=fit_hash,
@@ -96,6 +99,7 @@ def train(config: TrainConfig) -> RunFolder:
                 truth=data.truth_hash,
                 split=data.split_hash,
                 identical_across_parts=data.identical_across_parts,
+                leakage=data.leakage(),
                 seen=sorted(info.sha256 for info, part in zip(data.infos, data.parts, strict=True) if part != "test"),
             )
             with alone(parent_folder(config), fit_hash):
@@ -230,6 +234,12 @@ def write_results(
         evaluation = evaluate_maps(store, samples, meta.classes, meta.preprocess, meta.boxes)
         write_predictions(target.path, evaluation.predictions)
         write_figures(target.figures, evaluation, samples, meta.boxes)
+    leak = identity.get("leakage") if parts is not None else None
+    if leak and leak["held_out_of_trained_parts"]:
+        twins = set(leak["held_out_of_trained_parts"])
+        root = Path(config.data.root or ".")
+        kept = [i for i, sample in enumerate(samples) if portable(sample.path, root) not in twins]
+        evaluation.test["other_parts"] = measure_some(evaluation.predictions, samples, store.sizes, meta.classes, kept)
     if "localisation" in evaluation.test:
         _warn_of_small_defects(evaluation.test["localisation"]["resolution"])
     counts = None if parts is None else {f"n_{part}": parts.count(part) for part in ("train", "val", "test")}
@@ -251,6 +261,7 @@ def write_results(
                 "hash": meta.split_hash,
                 **counts,
                 "identical_across_parts": identity.get("identical_across_parts"),
+                "leakage": _leak_summary(leak),
             }
             if counts is not None
             else {"note": "other images than the run's own; none is byte for byte one that was trained on"},
@@ -264,6 +275,11 @@ def write_results(
         },
     )
     return evaluation
+
+
+def _leak_summary(leak: dict[str, Any] | None) -> dict[str, Any] | None:
+    """What ``run.json`` says of near-duplicates, with a number in place of the paths."""
+    return leak and {**leak, "held_out_of_trained_parts": len(leak["held_out_of_trained_parts"])}
 
 
 def _warn_of_small_defects(resolution: dict[str, Any]) -> None:

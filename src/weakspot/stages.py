@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-from collections import Counter
 from collections.abc import Iterable, Sequence
 from copy import deepcopy
 from dataclasses import asdict, dataclass, replace
@@ -16,20 +14,18 @@ import numpy as np
 import pytorch_lightning as pl
 import torch
 from hydra.errors import HydraException
-from sklearn.model_selection import StratifiedKFold
+from sklearn.model_selection import StratifiedGroupKFold
 
 from weakspot import ui
 from weakspot.boxes import BoxRule
 from weakspot.calibrate import Calibration
 from weakspot.config import BoxesConfig, TrainConfig, check_settings, crossfitted, image_size, one_of
 from weakspot.data.datamodule import DataModule, FeatureDataset, ImageDataset
-from weakspot.data.images import ImageInfo, inspect_images
+from weakspot.data.images import ImageInfo
 from weakspot.data.loading import batched, stack_pixels
 from weakspot.data.preprocess import Preprocess, PreprocessMode, Resizing
-from weakspot.data.readers import class_names, read_samples, target_of
-from weakspot.data.splits import split_hash, split_samples
-from weakspot.data.summary import summarize
 from weakspot.data.views import AS_IS, AUGMENTATIONS
+from weakspot.dataset import Data, index_and_split
 from weakspot.errors import WeakspotError
 from weakspot.features import (
     FeatureCache,
@@ -51,123 +47,15 @@ from weakspot.model.network import FREEZE_POINT, CamNet, inference_batch_size
 from weakspot.model.weights import Weights, load_weights
 from weakspot.refine import Source, fit_evidence
 from weakspot.runs import RunFolder
-from weakspot.types import PARTS, ImageMaps, Part, Sample, Size, Task
+from weakspot.types import PARTS, ImageMaps, Part, Size
 
 CROSSFITS = 3
 """Parts of the training images that are left out in turn where a threshold is to be set without a validation part."""
 
 
-@dataclass(frozen=True)
-class Data:
-    """A data set with its split, ready for training.
-
-    Attributes:
-        samples, infos, parts, targets: aligned lists, one entry an image.
-        classes: class names, ``good`` first.
-        root: folder that paths in ``split.csv`` are relative to.
-        data_hash: over the content and the label of every image (hexadecimal).
-        truth_hash: over every mask, which decides what is measured and never what is learnt.
-        split_hash: over which image is in which part.
-    """
-
-    samples: list[Sample]
-    infos: list[ImageInfo]
-    parts: list[Part]
-    targets: list[int]
-    classes: list[str]
-    root: Path
-    data_hash: str
-    truth_hash: str
-    split_hash: str
-
-    @property
-    def identical_across_parts(self) -> int:
-        """How many images outside the training part are byte for byte the same as one inside it."""
-        seen = {self.infos[i].sha256 for i in self.where("train")}
-        return sum(info.sha256 in seen for info, part in zip(self.infos, self.parts, strict=True) if part != "train")
-
-    def where(self, part: Part) -> list[int]:
-        """Positions of the images of a part."""
-        return [i for i, p in enumerate(self.parts) if p == part]
-
-
 def box_rule(boxes: BoxesConfig) -> BoxRule:
     """The ``boxes`` group of the configuration as a checked rule."""
     return BoxRule(**asdict(boxes))
-
-
-@dataclass(frozen=True)
-class Indexed:
-    """A data set that was read and found sound; fields as in :class:`Data`."""
-
-    samples: list[Sample]
-    infos: list[ImageInfo]
-    root: Path
-    data_hash: str
-    truth_hash: str
-
-
-def read_and_check(config: TrainConfig) -> Indexed:
-    """Read the configured data set; decode and hash every image.
-
-    Raises:
-        WeakspotError: for an unknown layout, a missing folder, a misspelt subset, an empty class, a bad image or mask.
-    """
-    data = config.data
-    with ui.status("reading folders (generating pictures, where they are synthetic)"):
-        samples = read_samples(data.layout, data.root, subset=data.subset, good_class=data.good_class, **data.options)
-    # A layout with a default root (synthetic) is <root>/<subset>/<train|test>/<class>/<file>.
-    root = Path(data.root).expanduser() if data.root else samples[0].path.parents[3]
-    with ui.progress_bar("reading images", len(samples)) as progress:
-        infos = inspect_images([sample.path for sample in samples], progress=progress)
-    problems = summarize(samples, infos).problems
-    if problems:
-        more = f" (and {len(problems) - 1} more problems: 'weakspot check' lists them)" if len(problems) > 1 else ""
-        raise WeakspotError(f"{problems[0]}{more}")
-    digest = hashlib.sha256()
-    for line in sorted(f"{info.sha256} {sample.defect}" for info, sample in zip(infos, samples, strict=True)):
-        digest.update(line.encode())
-    truth = hashlib.sha256()
-    for line in sorted(f"{i.sha256} {_file_hash(s.mask)}" for i, s in zip(infos, samples, strict=True) if s.mask):
-        truth.update(line.encode())
-    return Indexed(samples, infos, root, digest.hexdigest(), truth.hexdigest())
-
-
-def _file_hash(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()
-
-
-def index_and_split(config: TrainConfig) -> Data:
-    """Read and check the data set, and decide which images are held out.
-
-    Raises:
-        WeakspotError: as :func:`read_and_check`, and when the split is impossible.
-    """
-    one_of("data.task", config.data.task, ("binary", "multiclass"))
-    indexed = read_and_check(config)
-    samples = indexed.samples
-    classes = class_names(samples, cast(Task, config.data.task))
-    parts = split_samples(samples, **asdict(config.split))
-    targets = [target_of(sample, classes) for sample in samples]
-    hash_of_split = split_hash(samples, parts, indexed.root)
-    data = Data(
-        samples,
-        indexed.infos,
-        parts,
-        targets,
-        classes,
-        indexed.root,
-        indexed.data_hash,
-        indexed.truth_hash,
-        hash_of_split,
-    )
-    if data.identical_across_parts:
-        ui.err.print(
-            f"warning: {data.identical_across_parts} held-out images are exact copies of training images; the numbers "
-            "will flatter ('weakspot check' counts duplicates)",
-            style="yellow",
-        )
-    return data
 
 
 @dataclass(frozen=True)
@@ -310,11 +198,14 @@ def fit_model(plan: Plan, folder: Path, cache: FeatureCache | None) -> tuple[Mod
 
 
 def _check_crossfit(data: Data) -> None:
-    rarest = min(Counter(data.targets[i] for i in data.where("train")).values())
+    parts: dict[int, set[str]] = {}
+    for i in data.where("train"):
+        parts.setdefault(data.targets[i], set()).add(data.samples[i].group or f"image {i}")
+    rarest = min(len(of_class) for of_class in parts.values())
     if rarest < CROSSFITS:
         raise WeakspotError(
             f"boxes.threshold_kind=calibrated: without a validation part it takes {CROSSFITS} training images of every "
-            f"class, and there are {rarest}; set boxes.threshold_kind=absolute"
+            f"class that do not show the same part, and there are {rarest}; set boxes.threshold_kind=absolute"
         )
     ui.err.print(
         f"no validation part: {CROSSFITS} more models are trained, each without a part of the training images, to set "
@@ -326,8 +217,9 @@ def _leave_out(plan: Plan, fold: int) -> Plan:
     """The same plan, its network copied as it is now, with one part of the training images held out."""
     data = plan.data
     train = data.where("train")
-    splitter = StratifiedKFold(CROSSFITS, shuffle=True, random_state=plan.config.split.seed)
-    _, left_out = list(splitter.split(train, [data.targets[i] for i in train]))[fold]
+    groups = [data.samples[i].group or f"image {i}" for i in train]  # all different, it is StratifiedKFold
+    splitter = StratifiedGroupKFold(CROSSFITS, shuffle=True, random_state=plan.config.split.seed)
+    _, left_out = list(splitter.split(train, [data.targets[i] for i in train], groups))[fold]
     parts = list(data.parts)
     for position in left_out:
         parts[train[position]] = "val"

@@ -191,8 +191,8 @@ def write_split(path: Path, samples: Sequence[Sample], parts: Sequence[Part], ro
     writer = csv.writer(table)  # RFC 4180: line breaks in names survive
     writer.writerow(_COLUMNS)
     for sample, part in zip(samples, parts, strict=True):
-        mask = "" if sample.mask is None else _relative(sample.mask, root)
-        writer.writerow((_relative(sample.path, root), part, sample.defect, mask, sample.group or ""))
+        mask = "" if sample.mask is None else portable(sample.mask, root)
+        writer.writerow((portable(sample.path, root), part, sample.defect, mask, sample.group or ""))
     write_text(path, table.getvalue(), errors="surrogateescape")  # names that are not UTF-8 come back as they were
 
 
@@ -233,11 +233,11 @@ _PARTS: dict[str, Part] = {name: name for name in get_args(Part)}
 
 def split_hash(samples: Sequence[Sample], parts: Sequence[Part], root: Path) -> str:
     """Return a SHA-256 (hexadecimal) of who is in which part, the same wherever `root` is and in any order."""
-    rows = sorted((_relative(s.path, root), part, s.defect) for s, part in zip(samples, parts, strict=True))
+    rows = sorted((portable(s.path, root), part, s.defect) for s, part in zip(samples, parts, strict=True))
     return hashlib.sha256(json.dumps(rows).encode("ascii")).hexdigest()
 
 
-def _relative(path: Path, root: Path) -> str:
+def portable(path: Path, root: Path) -> str:
     """Return the path with forward slashes, relative to `root` when it lies below, absolute otherwise.
 
     Links are not resolved: an image is known by the place where the user put it.

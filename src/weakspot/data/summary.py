@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from weakspot.data.images import ImageInfo, Progress, inspect_images, read_mask
+from weakspot.data.near_duplicates import NearDuplicates, find_near_duplicates
 from weakspot.data.readers import read_samples
 from weakspot.errors import WeakspotError
 from weakspot.files import shown
@@ -128,17 +129,52 @@ def summarize(
     )
 
 
-def summarize_folder(
-    folder: Path, layout: str, good_class: str = GOOD, *, progress: Progress | None = None
-) -> DataSummary:
-    """Read, inspect and summarise one data set; `progress` is called with (done, total) after each image.
+@dataclass(frozen=True)
+class Findings:
+    """A data set on disk, looked through.
+
+    Attributes:
+        summary: what is in it and what is wrong with it.
+        readable: the samples whose image can be read.
+        near_duplicates: photographs of the same part, by position in `readable`.
+    """
+
+    summary: DataSummary
+    readable: list[Sample]
+    near_duplicates: NearDuplicates
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON-ready."""
+        pairs = [
+            {"first": self.readable[a].path, "second": self.readable[b].path, "agreement": score}
+            for a, b, score in self.near_duplicates.pairs
+        ]
+        return {**self.summary.to_dict(), "near_duplicates": {**self.near_duplicates.to_dict(), "pairs": pairs}}
+
+
+def look_through(folder: Path, layout: str, good_class: str = GOOD, *, progress: Progress | None = None) -> Findings:
+    """Read, inspect and summarise one data set.
+
+    Args:
+        folder: of the data set.
+        layout: ``mvtec`` or ``folder``.
+        good_class: what the folder of good images is called.
+        progress: called with (done, total); every image counts three times, as it is read and compared.
 
     Raises:
         WeakspotError: when the folder is not a data set of this layout.
     """
     samples = read_samples(layout, folder, good_class=good_class)
-    infos = inspect_images([sample.path for sample in samples], progress=progress)
-    return summarize(samples, infos)
+    total = 3 * len(samples)
+    infos = inspect_images(
+        [sample.path for sample in samples], progress=progress and (lambda done, _: progress(done, total))
+    )
+    sound = [i for i, info in enumerate(infos) if info.error is None]
+    near = find_near_duplicates(
+        [infos[i] for i in sound],
+        progress=progress and (lambda done, of: progress(len(samples) + done * 2 * len(samples) // of, total)),
+    )
+    return Findings(summarize(samples, infos), [samples[i] for i in sound], near)
 
 
 def _range(values: Sequence[int]) -> tuple[int, int]:

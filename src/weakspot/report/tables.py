@@ -7,7 +7,7 @@ from typing import Any
 
 from rich.table import Table
 
-from weakspot.data.summary import DataSummary
+from weakspot.data.summary import Findings
 from weakspot.types import GOOD
 
 CLASSIFICATION = ("balanced_accuracy", "accuracy", "precision", "recall", "f1", "auroc", "average_precision")
@@ -34,6 +34,12 @@ def metrics_table(metrics: dict[str, Any], title: str) -> Table:
         _row(table, NAMES.get(key, key.replace("_", " ")), test["classification"][key])
     for defect, estimate in test["classification"]["recall_per_defect"].items():
         _row(table, f"recall of {defect}", estimate)
+    others = test.get("other_parts")
+    if others:
+        table.add_section()
+        _row(table, "balanced accuracy on parts not trained on", others["classification"]["balanced_accuracy"])
+        if others["localisation"]:
+            _row(table, "V2 on parts not trained on", others["localisation"]["v2"])
     localisation = test.get("localisation")
     if localisation:
         table.add_section()
@@ -70,8 +76,9 @@ def metrics_table(metrics: dict[str, Any], title: str) -> Table:
     return table
 
 
-def summary_table(summary: DataSummary, title: str) -> Table:
+def summary_table(findings: Findings, title: str) -> Table:
     """What ``weakspot check`` found in one data set."""
+    summary, near = findings.summary, findings.near_duplicates
     table = Table(title=title, title_justify="left", show_header=False)
     table.add_column(style="bold")
     table.add_column()
@@ -97,6 +104,8 @@ def summary_table(summary: DataSummary, title: str) -> Table:
         ("exact duplicates", summary.duplicates),
     ):
         table.add_row(name, str(len(found)), style="yellow" if found else "")
+    found_near = f"{near.repeated} images show one of {near.parts} parts several times" if near.pairs else "0"
+    table.add_row("near-duplicates", found_near, style="yellow" if near.pairs else "")
     return table
 
 
