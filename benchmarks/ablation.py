@@ -13,18 +13,14 @@ script is (``--outputs`` keeps them). About 20 minutes a fold on two cores.
 from __future__ import annotations
 
 import shutil
-from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
-import numpy as np
 import typer
 from common import (
     DataArgument,
     OutputOption,
     WeightsOption,
-    read_metrics,
     report,
     say,
     table,
@@ -34,18 +30,13 @@ from common import (
 from safetensors.torch import load_file
 
 from weakspot import pipeline
-from weakspot.boxes import boxes_array, upsample
 from weakspot.config import EvaluateConfig, TrainConfig
+from weakspot.crossval import Pooled
 from weakspot.data.images import inspect_images
-from weakspot.evaluation import Truth
-from weakspot.heatmaps import comparable_map
 from weakspot.maps import MapStore
-from weakspot.metrics import classification_metrics, detection_metrics, pixel_metrics
 from weakspot.model.bundle import load_bundle, save_bundle
-from weakspot.predictions import read_predictions
-from weakspot.runs import RunFolder, own_test_part
+from weakspot.runs import RunFolder
 from weakspot.stages import compute_maps, feature_cache
-from weakspot.types import GOOD, Prediction, Sample
 
 BEFORE_AGAIN = "refine.again_steps=0"
 
@@ -68,64 +59,6 @@ HEADER = (
 )  # fmt: skip
 
 
-@dataclass(frozen=True)
-class Pooled:
-    """The test parts of several folds together.
-
-    Attributes:
-        samples, predictions, stores: of all folds, stores one a fold.
-        false_boxes: on Good images before the class decision, and how many Good images there are.
-    """
-
-    samples: list[Sample]
-    predictions: list[Prediction]
-    stores: list[MapStore]
-    false_boxes: tuple[float, int]
-
-    @classmethod
-    def read(cls, runs: Sequence[RunFolder]) -> Pooled:
-        """From finished runs."""
-        samples, predictions, stores = list[Sample](), list[Prediction](), list[MapStore]()
-        count, good = 0.0, 0
-        for run in runs:
-            store, fold = own_test_part(run)
-            samples += fold
-            predictions += read_predictions(run.predictions)
-            stores.append(store)
-            n = sum(sample.is_good for sample in fold)
-            before = read_metrics(run)["test"]["localisation"]["before_decision"]
-            count, good = count + before["false_boxes_per_100_good"] * n / 100, good + n
-        return cls(samples, predictions, stores, (count, good))
-
-    def measure(self) -> dict[str, Any]:
-        """Classification, boxes, pixels."""
-        sizes = np.concatenate([store.sizes for store in self.stores])
-        truth = Truth.read(self.samples, sizes)
-        said = [store[i] for store in self.stores for i in range(len(store))]
-        boxes = [boxes_array(prediction.boxes) for prediction in self.predictions]
-        known = truth.measurable
-        probabilities = np.array([[1 - p.probability, p.probability] for p in self.predictions])
-        return {
-            "classification": classification_metrics(
-                np.array([int(not sample.is_good) for sample in self.samples]),
-                probabilities,
-                [GOOD, "anomaly"],
-                [sample.defect for sample in self.samples],
-            ),
-            "localisation": truth.localise(boxes),
-            "detection": detection_metrics(
-                [boxes[i] for i in known],
-                [np.array([box.score for box in self.predictions[i].boxes]) for i in known],
-                [truth.boxes[i].astype(np.float64) for i in known],
-                [(int(sizes[i][0]), int(sizes[i][1])) for i in known],
-            ),
-            "pixel": pixel_metrics(
-                ((upsample(comparable_map(said[i]), (224, 224)), truth.mask(i)) for i in known), longest_side=224
-            ),
-            "false_boxes_per_100_good": 100 * self.false_boxes[0] / max(1, self.false_boxes[1]),
-        }
-
-
 def before_again(run: RunFolder, config: TrainConfig) -> RunFolder:
     """A finished refined run as it would be had its last stage been left out, in a folder beside it."""
     target = RunFolder(run.path.parent / f"{run.path.name}-before-again")
@@ -146,7 +79,8 @@ def before_again(run: RunFolder, config: TrainConfig) -> RunFolder:
 
 def row(name: str, found: dict[str, Any]) -> list[str]:
     """One line of the table."""
-    boxes, pixels = found["localisation"], found["pixel"]
+    boxes = found["localisation"]
+    pixels = boxes["pixel"]
     accuracy = found["classification"]["balanced_accuracy"]
     return [
         name,
@@ -155,10 +89,10 @@ def row(name: str, found: dict[str, Any]) -> list[str]:
         *(f"{boxes[f'box_accuracy_{level}']['value']:.2f}" for level in (30, 50, 70)),
         f"{pixels['pixel_average_precision']:.3f}",
         f"{pixels['aupro']:.3f}",
-        f"{found['detection']['precision_30']['value']:.2f}",
-        f"{found['detection']['ap_30']:.2f}",
+        f"{boxes['detection']['precision_30']['value']:.2f}",
+        f"{boxes['detection']['ap_30']:.2f}",
         f"{boxes['mean_boxes']:.2f}",
-        f"{found['false_boxes_per_100_good']:.1f}",
+        f"{boxes['before_decision']['false_boxes_per_100_good']:.1f}",
     ]
 
 
@@ -196,7 +130,7 @@ def main(
                 say(f"{name}, fold {k}")
                 run = pipeline.train(config)
                 runs.append(before_again(run, config) if BEFORE_AGAIN in overrides else run)
-            found[name] = Pooled.read(runs).measure()
+            found[name] = Pooled.read(runs).measure()["test"]
             say(" | ".join(row(name, found[name])))
     defects, by_defect = defect_rows(found)
     n = next(iter(found.values()))["localisation"]["n"]

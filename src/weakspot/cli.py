@@ -20,6 +20,7 @@ from weakspot.errors import WeakspotError, as_weakspot_error
 if TYPE_CHECKING:
     from omegaconf import DictConfig
 
+    from weakspot.config import TrainConfig
     from weakspot.runs import RunFolder
     from weakspot.sweep import Outcome
 
@@ -74,14 +75,15 @@ def train(context: typer.Context) -> None:
     Example:  weakspot train data.root=mvtec data.subset=hazelnut    (weakspot train --help lists every key)
     """
     from weakspot import hydra_app
-    from weakspot.runs import RunFolder
 
     if set(context.args) & set(hydra_app.HELP_FLAGS):
         return print(hydra_app.help_text("train"))
     done = hydra_app.run("train", _train_task, context.args)
     if done.sweep:
         failures = [asdict(failure) for failure in done.failures]
-        _summarize([RunFolder(folder) for folder in done.folders], done.sweep, failures)
+        from weakspot.crossval import find_runs
+
+        _summarize([run for folder in done.folders for run in find_runs(folder)], done.sweep, failures)
     done.check()
 
 
@@ -217,6 +219,26 @@ def summarize(
 
 
 @app.command()
+def compare(
+    first: Annotated[Path, typer.Argument(help="Folder of a run, or of a cross-validation.")],
+    second: Annotated[Path, typer.Argument(help="Another, tested on the same images.")],
+    output: Annotated[Path | None, typer.Option(help="Write the comparison as JSON here as well.")] = None,
+) -> None:
+    """Is the second better than the first, or is it luck? Image by image, on those that both were tested on.
+
+    Example:  weakspot compare outputs/seed_table/hazelnut/cv5-1a2b3c4d outputs/recommended/hazelnut/cv5-5e6f7a8b
+    """
+    from weakspot.crossval import compare as compared
+    from weakspot.files import write_json
+    from weakspot.report.tables import comparison_table
+
+    found = compared(first, second)
+    ui.out.print(comparison_table(found))
+    if output:
+        write_json(output, asdict(found))
+
+
+@app.command()
 def cache(
     clear: Annotated[bool, typer.Option("--clear", help="Remove every cached feature.")] = False,
     directory: Annotated[Path | None, typer.Option("--dir", help="The cache, if cache.dir was set.")] = None,
@@ -265,9 +287,27 @@ def _train_task(config: DictConfig) -> Outcome:
     from weakspot.sweep import Outcome
 
     settings = typed(config, TrainConfig)
+    if settings.cv is not None:
+        return _cross_validate(settings)
     run = pipeline.train(settings)
     _show(run)
     return Outcome(run.path, run.last_logged(settings.objective))
+
+
+def _cross_validate(settings: TrainConfig) -> Outcome:
+    import json
+
+    from weakspot.crossval import cross_validate, find_runs
+    from weakspot.report.tables import pooled_table
+    from weakspot.sweep import Outcome
+
+    folder = cross_validate(settings)
+    metrics = json.loads((folder / "metrics.json").read_text(encoding="utf-8"))
+    ui.out.print(pooled_table(metrics, f"{settings.data.subset or settings.data.root}, {settings.cv} folds together"))
+    ui.out.print(f"folder: {folder}", soft_wrap=True, highlight=False)
+    scores = [run.last_logged(settings.objective) for run in find_runs(folder)]
+    known = [score for score in scores if score is not None]
+    return Outcome(folder, sum(known) / len(known) if known else None)
 
 
 def _evaluate_task(config: DictConfig) -> Outcome:

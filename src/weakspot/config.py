@@ -139,6 +139,7 @@ class TrainConfig:
     boxes: BoxesConfig = field(default_factory=BoxesConfig)
     trainer: TrainerConfig = field(default_factory=TrainerConfig)
     cache: CacheConfig = field(default_factory=CacheConfig)
+    cv: int | None = None
     objective: str = "val/loss"
     reuse: bool = True
     seed: int = 42

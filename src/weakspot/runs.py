@@ -104,6 +104,18 @@ class RunFolder:
             return {}
         return content if isinstance(content, dict) else {}
 
+    def read_metrics(self) -> dict[str, Any]:
+        """Content of ``metrics.json``.
+
+        Raises:
+            WeakspotError: when it is missing or damaged.
+        """
+        try:
+            content: dict[str, Any] = json.loads(self.metrics.read_text(encoding="utf-8"))
+        except (OSError, ValueError) as error:
+            raise WeakspotError(f"{self.metrics} is missing or damaged; give a finished run folder") from error
+        return content
+
     def last_logged(self, name: str) -> float | None:
         """What the last epoch of training logged under `name`; None where it logged no such thing."""
         history = (self.read_identity().get("train") or {}).get("history") or [{}]

@@ -6,6 +6,7 @@ from weakspot.metrics.detection import detection_metrics
 from weakspot.metrics.intervals import Estimate, bootstrap, proportion
 from weakspot.metrics.localisation import (
     BEST_BOXES,
+    IOU_LEVELS,
     best_iou,
     box_accuracy,
     box_iou,
@@ -19,6 +20,7 @@ from weakspot.metrics.localisation import (
 
 __all__ = [
     "BEST_BOXES",
+    "IOU_LEVELS",
     "Estimate",
     "best_iou",
     "bootstrap",

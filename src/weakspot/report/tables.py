@@ -7,6 +7,7 @@ from typing import Any
 
 from rich.table import Table
 
+from weakspot.crossval import Comparison
 from weakspot.data.summary import Findings
 from weakspot.types import GOOD
 
@@ -73,6 +74,56 @@ def metrics_table(metrics: dict[str, Any], title: str) -> Table:
         table.add_row(f"V2 at the oracle threshold, {oracle:.2f}", _number(localisation["oracle_single_v2"]), "", "")
         for name, control in metrics["controls"].items():
             table.add_row(f"V2 of the {name.replace('_', ' ')}", _number(control["v2"]["value"]), "", "")
+    return table
+
+
+def pooled_table(metrics: dict[str, Any], title: str) -> Table:
+    """Headline numbers of a cross-validation: all folds together, and each by itself."""
+    table = Table(title=title, title_justify="left")
+    for name, justify in (("all folds", "left"), ("value", "right"), ("95 % interval", "right"), ("n", "right")):
+        table.add_column(name, justify=justify)  # type: ignore[arg-type]
+    test = metrics["test"]
+    for key in CLASSIFICATION:
+        _row(table, NAMES.get(key, key.replace("_", " ")), test["classification"][key])
+    localisation = test.get("localisation")
+    if localisation:
+        table.add_section()
+        for key in LOCALISATION:
+            _row(table, NAMES[key], localisation[key])
+        for key, name in PIXEL.items():
+            table.add_row(name, _number(localisation["pixel"][key]), "", "")
+        _row(table, "box precision, IoU ≥ 0.3", localisation["detection"]["precision_30"])
+        for name, control in metrics["controls"].items():
+            table.add_row(f"V2 of the {name.replace('_', ' ')}", _number(control["v2"]["value"]), "", "")
+    table.add_section()
+    for number, fold in enumerate(metrics["folds"], start=1):
+        _row(table, f"balanced accuracy of fold {number}", fold["balanced_accuracy"])
+        if fold["v2"]:
+            _row(table, f"V2 of fold {number}", fold["v2"])
+    table.caption = f"{test['parts']} independent parts; intervals of balanced accuracy and V2 come from drawing parts"
+    return table
+
+
+def comparison_table(found: Comparison) -> Table:
+    """Two set-ups on the same images."""
+    table = Table(title=f"{found.images} images that both were tested on", title_justify="left")
+    for name in ("", "first", "second", "difference", "95 % interval", "p", "n", "parts"):
+        table.add_column(name, justify="right" if name else "left")
+    for key, change in found.differences.items():
+        estimate = change.difference
+        table.add_row(
+            NAMES.get(key, key.replace("_", " ")), _number(change.first), _number(change.second),
+            f"{estimate.value:+.3f}", f"{estimate.low:+.3f} – {estimate.high:+.3f}", f"{change.p_value:.4f}",
+            str(estimate.n), str(change.parts),
+        )  # fmt: skip
+    notes = [
+        f"only the first right: {found.first_right} images, only the second: {found.second_right}",
+        "parts, not images, are drawn and swapped",
+    ]
+    left_out = found.only_first + found.only_second
+    if left_out:
+        notes.append(f"{left_out} images that only one was tested on are left out")
+    table.caption = "; ".join(notes)
     return table
 
 

@@ -1,0 +1,288 @@
+"""Several runs taken together: the folds of a cross-validation pooled, and two set-ups compared on the same images."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from copy import deepcopy
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from weakspot import pipeline, ui
+from weakspot.boxes import boxes_array, upsample
+from weakspot.config import TrainConfig, read_config, short_hash
+from weakspot.errors import WeakspotError
+from weakspot.evaluation import Truth
+from weakspot.files import shown, write_json
+from weakspot.heatmaps import comparable_map, visible
+from weakspot.maps import MapStore
+from weakspot.metrics import (
+    BEST_BOXES,
+    IOU_LEVELS,
+    best_iou,
+    centre_box,
+    classification_metrics,
+    detection_metrics,
+    pixel_metrics,
+    whole_image_box,
+)
+from weakspot.metrics.paired import Difference, cluster_estimate, paired_difference
+from weakspot.model.bundle import read_meta
+from weakspot.predictions import read_predictions, write_predictions
+from weakspot.runs import RunFolder, own_test_part, parent_folder
+from weakspot.types import GOOD, Prediction, Sample
+
+MEMBERS = "folds.json"
+"""Names the runs that a cross-validation consists of."""
+
+PIXEL_SIDE = 160
+"""Longest side at which pixels are compared: all folds' pixels are sorted together."""
+
+
+@dataclass(frozen=True)
+class Pooled:
+    """The test parts of one run or of several, together.
+
+    Attributes:
+        runs: where they come from.
+        samples: labels and masks, no image twice.
+        predictions: what was said of them.
+        stores: maps, one store a run.
+        false_boxes: on Good images before the class decision, and how many Good images there are.
+    """
+
+    runs: list[RunFolder]
+    samples: list[Sample]
+    predictions: list[Prediction]
+    stores: list[MapStore]
+    false_boxes: tuple[float, int]
+
+    @classmethod
+    def read(cls, runs: Sequence[RunFolder]) -> Pooled:
+        """From finished runs.
+
+        Raises:
+            WeakspotError: when one is not finished, or an image was tested in two.
+        """
+        samples, predictions, stores = list[Sample](), list[Prediction](), list[MapStore]()
+        count, good = 0.0, 0
+        for run in runs:
+            metrics = run.read_metrics()
+            store, part = own_test_part(run)
+            samples += part
+            predictions += read_predictions(run.predictions)
+            stores.append(store)
+            n = sum(sample.is_good for sample in part)
+            before = metrics["test"].get("localisation", {}).get("before_decision", {})
+            count, good = count + (before.get("false_boxes_per_100_good") or 0) * n / 100, good + n
+        seen: set[Path] = set()
+        for sample in samples:
+            if sample.path in seen:
+                raise WeakspotError(
+                    f"{shown(sample.path)} was tested in two of these runs; give the folds of one split"
+                )
+            seen.add(sample.path)
+        return cls(list(runs), samples, predictions, stores, (count, good))
+
+    @property
+    def targets(self) -> npt.NDArray[np.int64]:
+        """1 for a defect, 0 for Good, ``(n,)``."""
+        return np.array([int(not sample.is_good) for sample in self.samples])
+
+    @property
+    def right(self) -> npt.NDArray[np.float64]:
+        """1 where the image was called Good or not as it should be, ``(n,)``."""
+        said = np.array([int(prediction.label != GOOD) for prediction in self.predictions])
+        right: npt.NDArray[np.float64] = (said == self.targets).astype(np.float64)
+        return right
+
+    def clusters(self) -> list[int]:
+        """A number for the part each image shows: images of a group share one."""
+        numbers: dict[str, int] = {}
+        keys = (sample.group or f"image {i}" for i, sample in enumerate(self.samples))
+        return [numbers.setdefault(key, len(numbers)) for key in keys]
+
+    def truth(self) -> Truth:
+        """The masks."""
+        return Truth.read(self.samples, np.concatenate([store.sizes for store in self.stores]))
+
+    def v2(self, truth: Truth) -> npt.NDArray[np.float64]:
+        """Share of the IoU levels that each image's three best boxes reach, ``(n,)``; NaN without a true box."""
+        ious = np.array(
+            [
+                best_iou(boxes_array(prediction.boxes[:BEST_BOXES]), boxes.astype(np.float64))
+                for prediction, boxes in zip(self.predictions, truth.boxes, strict=True)
+            ]
+        )
+        return np.where(np.isnan(ious), np.nan, (ious[:, None] >= np.array(IOU_LEVELS)).mean(axis=1))
+
+    def measure(self) -> dict[str, Any]:
+        """``test`` (classification, localisation, detection, pixels) and ``controls``, as in a run's ``metrics.json``.
+
+        Intervals of balanced accuracy and V2 come from drawing parts, where the split knows of any.
+        """
+        truth, targets, clusters = self.truth(), self.targets, np.array(self.clusters())
+        boxes = [boxes_array(prediction.boxes) for prediction in self.predictions]
+        probabilities = np.array([[1 - p.probability, p.probability] for p in self.predictions])
+        classification = classification_metrics(
+            targets, probabilities, [GOOD, "anomaly"], [sample.defect for sample in self.samples]
+        )
+        classification["balanced_accuracy"] = cluster_estimate(self.right, clusters.tolist(), targets).as_dict()
+        test: dict[str, Any] = {"classification": classification, "parts": len(set(clusters))}
+        controls = {}
+        if truth.known:
+            known, v2 = truth.known, self.v2(truth)[truth.known]
+            localisation = truth.localise(boxes)
+            localisation["v2"] = cluster_estimate(v2, clusters[known].tolist(), np.zeros(len(known))).as_dict()
+            test["localisation"] = {**localisation, **self._boxes_and_pixels(truth, boxes)}
+            guesses = {"centre_box": centre_box, "whole_image": whole_image_box}
+            sizes = [(int(h), int(w)) for h, w in truth.sizes]
+            controls = {name: truth.localise([guess(size) for size in sizes]) for name, guess in guesses.items()}
+        return {"test": test, "controls": controls}
+
+    def _boxes_and_pixels(self, truth: Truth, boxes: Sequence[npt.NDArray[np.float64]]) -> dict[str, Any]:
+        known, sizes = truth.measurable, [(int(h), int(w)) for h, w in truth.sizes]
+        said = [
+            visible(store[i], (int(store.sizes[i][0]), int(store.sizes[i][1])), read_meta(run.bundle).preprocess)
+            for run, store in zip(self.runs, self.stores, strict=True)
+            for i in range(len(store))
+        ]
+        return {
+            "detection": detection_metrics(
+                [boxes[i] for i in known],
+                [np.array([box.score for box in self.predictions[i].boxes]) for i in known],
+                [truth.boxes[i].astype(np.float64) for i in known],
+                [sizes[i] for i in known],
+            ),
+            "pixel": pixel_metrics(
+                ((upsample(comparable_map(said[i]), (PIXEL_SIDE, PIXEL_SIDE)), truth.mask(i)) for i in known),
+                longest_side=PIXEL_SIDE,
+            ),
+            "before_decision": {"false_boxes_per_100_good": 100 * self.false_boxes[0] / max(1, self.false_boxes[1])},
+        }
+
+
+def cross_validate(config: TrainConfig) -> Path:
+    """Train and test every fold of a split (``cv``), and measure all of them together.
+
+    Finished folds are not run again, as ever.
+
+    Returns:
+        The folder with the pooled ``metrics.json``, ``predictions.jsonl`` and the list of runs.
+
+    Raises:
+        WeakspotError: for anything the user can mend.
+    """
+    folds = config.cv
+    if folds is None or folds < 2 or config.split.folds is not None:
+        raise WeakspotError(f"cv={folds}: give at least 2 folds, and leave split.folds and split.fold out")
+    if config.output is not None:
+        raise WeakspotError("output= names one folder and cv needs one for every fold; leave it out, or set name=")
+    runs = []
+    for fold in range(folds):
+        single = deepcopy(config)
+        single.cv, single.split.folds, single.split.fold = None, folds, fold
+        ui.err.print(f"fold {fold + 1} of {folds}", style="bold")
+        runs.append(pipeline.train(single))
+    pooled = Pooled.read(runs)
+    folder = parent_folder(config) / f"cv{folds}-{short_hash([run.read_identity()['run'] for run in runs])}"
+    with ui.status("measuring all folds together"):
+        measured = pooled.measure()
+        write_predictions(folder, pooled.predictions)
+    split = runs[0].read_metrics()["split"]
+    write_json(folder / MEMBERS, [str(run.path.resolve()) for run in runs])
+    write_json(
+        folder / "metrics.json",
+        {
+            "name": config.name,
+            "data": runs[0].read_metrics()["data"],
+            "split": {key: split[key] for key in ("seed", "folds", "near_duplicates", "leakage")},
+            "folds": [{"run": str(run.path), **_headline(run.read_metrics())} for run in runs],
+            **measured,
+        },
+    )
+    return folder
+
+
+def _headline(metrics: dict[str, Any]) -> dict[str, Any]:
+    localisation = metrics["test"].get("localisation")
+    return {
+        "balanced_accuracy": metrics["test"]["classification"]["balanced_accuracy"],
+        "v2": localisation and localisation["v2"],
+        "thresholds": metrics["thresholds"],
+    }
+
+
+def find_runs(path: Path) -> list[RunFolder]:
+    """The run in a folder, or the runs that a cross-validation's folder names.
+
+    Raises:
+        WeakspotError: when it is neither, or not finished.
+    """
+    if (path / MEMBERS).is_file():
+        return [RunFolder(Path(run)) for run in json.loads((path / MEMBERS).read_text(encoding="utf-8"))]
+    run = RunFolder(path)
+    if not run.metrics.is_file() or not run.split.is_file():
+        raise WeakspotError(f"{shown(path)} is neither a finished run nor a finished cross-validation")
+    read_config(run.config)
+    return [run]
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Two set-ups on the same images.
+
+    Attributes:
+        images: how many both were tested on.
+        only_first, only_second: how many only one of them was tested on; they are left out.
+        first_right, second_right: how many only the first, or only the second, classified rightly.
+        differences: by name of the measure.
+    """
+
+    images: int
+    only_first: int
+    only_second: int
+    first_right: int
+    second_right: int
+    differences: dict[str, Difference]
+
+
+def compare(first: Path, second: Path) -> Comparison:
+    """Compare two runs, or two cross-validations, image by image.
+
+    Raises:
+        WeakspotError: when they were tested on different images, or are not finished.
+    """
+    a, b = (Pooled.read(find_runs(path)) for path in (first, second))
+    rows = [{sample.path.resolve(): i for i, sample in enumerate(pooled.samples)} for pooled in (a, b)]
+    common = sorted(rows[0].keys() & rows[1].keys())
+    if not common:
+        raise WeakspotError(f"{shown(first)} and {shown(second)} were tested on no image in common")
+    in_a, in_b = (np.array([row[path] for path in common]) for row in rows)
+    right_a, right_b = a.right[in_a], b.right[in_b]
+    clusters = _finest_common(np.array(a.clusters())[in_a], np.array(b.clusters())[in_b])
+    differences = {"balanced_accuracy": paired_difference(right_a, right_b, clusters.tolist(), a.targets[in_a])}
+    truth = a.truth()
+    v2_a, v2_b = a.v2(truth)[in_a], b.v2(b.truth())[in_b]
+    known = ~np.isnan(v2_a)
+    if known.any():
+        differences["v2"] = paired_difference(
+            v2_a[known], v2_b[known], clusters[known].tolist(), np.zeros(int(known.sum()))
+        )
+    return Comparison(
+        images=len(common),
+        only_first=len(rows[0]) - len(common),
+        only_second=len(rows[1]) - len(common),
+        first_right=int(((right_a == 1) & (right_b == 0)).sum()),
+        second_right=int(((right_b == 1) & (right_a == 0)).sum()),
+        differences=differences,
+    )
+
+
+def _finest_common(a: npt.NDArray[np.int64], b: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+    """Of two groupings of the same images the coarser: one of them may not know of parts."""
+    return a if len(set(a.tolist())) <= len(set(b.tolist())) else b

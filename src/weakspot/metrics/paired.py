@@ -1,0 +1,123 @@
+"""Two models on the same images: the difference, how sure it is, and how likely chance alone makes one as large.
+
+Photographs of the same part stand or fall together, so it is parts that are drawn and swapped, not images: the cluster
+bootstrap (Davison and Hinkley, "Bootstrap Methods and their Application", 1997, 3.8) and a permutation test that swaps
+the two models' answers part by part (Fisher, 1935).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from weakspot.metrics.intervals import N_RESAMPLES, Estimate, percentile_estimate
+from weakspot.types import FloatArray
+
+N_SWAPS = 10_000
+
+
+@dataclass(frozen=True)
+class Difference:
+    """Second less first.
+
+    Attributes:
+        first, second: the two values.
+        difference: their difference with its 95 % interval; n counts images.
+        parts: how many independent parts those show.
+        p_value: two-sided; how often swapping answers at random makes the difference as large. NaN where undefined.
+    """
+
+    first: float
+    second: float
+    difference: Estimate
+    parts: int
+    p_value: float
+
+    def as_dict(self) -> dict[str, Any]:
+        """JSON-ready."""
+        return asdict(self)
+
+
+def class_weights(targets: npt.NDArray[np.integer[Any]]) -> npt.NDArray[np.float64]:
+    """Weights ``(n,)`` under which the sum of right answers is balanced accuracy.
+
+    Args:
+        targets: true classes, shape ``(n,)``.
+    """
+    _, of, counts = np.unique(targets, return_inverse=True, return_counts=True)
+    return np.asarray(1.0 / (len(counts) * counts[of]), dtype=np.float64)
+
+
+def paired_difference(
+    first: FloatArray, second: FloatArray, clusters: Sequence[int], strata: npt.NDArray[Any], *, seed: int = 0
+) -> Difference:
+    """Compare two models by a score an image; the mean over strata of the means over images is compared.
+
+    With right answers (0 or 1) and true classes as strata that is balanced accuracy; with the share of IoU levels that
+    an image's boxes reach, and one stratum, it is V2.
+
+    Args:
+        first: scores of the first model, shape ``(n,)``.
+        second: of the second on the same images.
+        clusters: number of the part each image shows.
+        strata: class of each image, shape ``(n,)``.
+        seed: of resamples and swaps.
+
+    Raises:
+        ValueError: when lengths differ.
+    """
+    first, second = (np.asarray(scores, dtype=np.float64) for scores in (first, second))
+    if not first.shape == second.shape == np.shape(clusters) == np.shape(strata):
+        raise ValueError(f"{first.shape}, {second.shape}, {np.shape(clusters)}, {np.shape(strata)} differ in shape")
+    n = len(first)
+    if n == 0:
+        return Difference(math.nan, math.nan, Estimate(math.nan, 0, math.nan, math.nan), 0, math.nan)
+    weights = class_weights(strata)
+    values = [float((weights * scores).sum()) for scores in (first, second)]
+    change = second - first
+    draws = draw_clusters(clusters, N_RESAMPLES, seed)
+    resamples = stratum_means(draws, change, strata)
+    by_cluster = np.bincount(np.unique(clusters, return_inverse=True)[1], weights * change)
+    signs = np.random.default_rng(seed + 1).choice([-1.0, 1.0], size=(N_SWAPS, len(by_cluster)))
+    reached = np.abs(signs @ by_cluster) >= abs(by_cluster.sum()) - 1e-12
+    return Difference(
+        values[0],
+        values[1],
+        percentile_estimate(values[1] - values[0], n, resamples),
+        len(by_cluster),
+        float((1 + reached.sum()) / (1 + N_SWAPS)),
+    )
+
+
+def cluster_estimate(
+    scores: FloatArray, clusters: Sequence[int], strata: npt.NDArray[Any], *, seed: int = 0
+) -> Estimate:
+    """Mean over strata of the mean score, with an interval from drawing parts; arguments as for two models."""
+    scores = np.asarray(scores, dtype=np.float64)
+    if len(scores) == 0:
+        return Estimate(math.nan, 0, math.nan, math.nan)
+    resamples = stratum_means(draw_clusters(clusters, N_RESAMPLES, seed), scores, strata)
+    return percentile_estimate(float((class_weights(strata) * scores).sum()), len(scores), resamples)
+
+
+def draw_clusters(clusters: Sequence[int], resamples: int, seed: int) -> npt.NDArray[np.intp]:
+    """How often each image is in each resample when parts are drawn with replacement: ``(resamples, n)``."""
+    _, of = np.unique(clusters, return_inverse=True)
+    parts = int(of.max()) + 1
+    drawn = np.random.default_rng(seed).multinomial(parts, np.full(parts, 1 / parts), size=resamples)
+    return np.asarray(drawn[:, of], dtype=np.intp)
+
+
+def stratum_means(times: npt.NDArray[np.intp], scores: FloatArray, strata: npt.NDArray[Any]) -> FloatArray:
+    """Mean over strata of the mean score in each resample ``(r, n)``; NaN where a stratum was not drawn."""
+    means = []
+    for stratum in np.unique(strata):
+        inside = strata == stratum
+        with np.errstate(invalid="ignore"):
+            means.append(times[:, inside] @ scores[inside] / times[:, inside].sum(axis=1))
+    return np.asarray(np.mean(means, axis=0))

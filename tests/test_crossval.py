@@ -1,0 +1,192 @@
+"""Folds pooled, and two set-ups compared on the same images."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy.stats import binomtest
+from sklearn.metrics import balanced_accuracy_score
+from typer.testing import CliRunner
+
+from weakspot.cli import app
+from weakspot.config import TrainConfig, typed
+from weakspot.crossval import MEMBERS, Pooled, compare, cross_validate, find_runs
+from weakspot.errors import WeakspotError
+from weakspot.hydra_app import compose
+from weakspot.metrics.paired import class_weights, cluster_estimate, draw_clusters, paired_difference, stratum_means
+from weakspot.predictions import read_predictions
+
+TINY = (
+    "data.subset=fabric", "model.backbone=tiny", "model.weights=none", "data.image_size=[64,96]",
+    "trainer.max_epochs=2", "trainer.stop_at_accuracy=null", "trainer.accelerator=cpu",
+)  # fmt: skip
+
+
+# --- paired numbers -----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.filterwarnings("ignore:y_pred contains classes")
+@given(st.lists(st.tuples(st.integers(0, 2), st.booleans()), min_size=1, max_size=30))
+def test_weights_of_classes_give_balanced_accuracy(cases: list[tuple[int, bool]]) -> None:
+    targets = np.array([target for target, _ in cases])
+    right = np.array([float(r) for _, r in cases])
+    said = np.where(right == 1, targets, 3)
+    expected = balanced_accuracy_score(targets, said)
+    assert (class_weights(targets) * right).sum() == pytest.approx(expected)
+
+
+def test_a_difference_by_hand() -> None:
+    first, second = np.array([1.0, 0, 0, 0]), np.array([1.0, 1, 1, 0])
+    found = paired_difference(first, second, [0, 1, 2, 3], np.array([0, 0, 1, 1]))
+    assert (found.first, found.second, found.difference.value) == (0.25, 0.75, 0.5)
+    assert (found.difference.n, found.parts) == (4, 4)
+    # Only two parts differ: of four ways to swap them two give ±0.5.
+    assert found.p_value == pytest.approx(0.5, abs=0.02)
+
+
+def test_without_a_difference_chance_explains_everything() -> None:
+    same = np.array([1.0, 0, 1])
+    found = paired_difference(same, same, [0, 1, 2], np.zeros(3))
+    assert (found.difference.value, found.difference.low, found.difference.high, found.p_value) == (0, 0, 0, 1)
+    empty = paired_difference(np.zeros(0), np.zeros(0), [], np.zeros(0))
+    assert np.isnan(empty.difference.value)
+    with pytest.raises(ValueError, match="differ in shape"):
+        paired_difference(same, same[:2], [0, 1, 2], np.zeros(3))
+
+
+def test_the_p_value_of_single_images_is_mcnemars() -> None:
+    """With one image a part and one stratum, swapping is the exact sign test on the discordant pairs."""
+    first = np.r_[np.ones(12), np.zeros(3), np.ones(20)]
+    second = np.r_[np.zeros(12), np.ones(3), np.ones(20)]
+    found = paired_difference(first, second, list(range(35)), np.zeros(35))
+    assert found.p_value == pytest.approx(binomtest(3, 15).pvalue, abs=0.01)
+
+
+def test_photographs_of_one_part_count_as_one() -> None:
+    """Six photographs of each of eight parts: the interval is as wide as that of eight images, not of 48."""
+    per_part = np.array([1, 1, 1, 0, 0, 1, 0, 1], dtype=float)
+    clusters = np.repeat(np.arange(8), 6)
+    grouped = cluster_estimate(np.repeat(per_part, 6), clusters.tolist(), np.zeros(48))
+    alone = cluster_estimate(per_part, list(range(8)), np.zeros(8))
+    assert (grouped.value, grouped.low, grouped.high) == (alone.value, alone.low, alone.high)
+    as_images = cluster_estimate(np.repeat(per_part, 6), list(range(48)), np.zeros(48))
+    assert as_images.high - as_images.low < 0.6 * (grouped.high - grouped.low)
+
+
+@given(st.integers(0, 1000))
+@settings(max_examples=20)
+def test_draws_keep_parts_whole_and_their_number(seed: int) -> None:
+    clusters = [4, 4, 9, 1, 1, 1]
+    times = draw_clusters(clusters, 50, seed)
+    assert times.shape == (50, 6)
+    assert (times[:, 0] == times[:, 1]).all()
+    assert (times[:, 3] == times[:, 5]).all()
+    assert (times[:, [0, 2, 3]].sum(axis=1) == 3).all()
+
+
+def test_a_resample_without_a_class_is_undefined() -> None:
+    times = np.array([[1, 1, 0], [0, 0, 3]])
+    means = stratum_means(times, np.array([1.0, 0.0, 1.0]), np.array([0, 0, 1]))
+    assert np.isnan(means).all()
+    assert stratum_means(np.array([[1, 1, 1]]), np.array([1.0, 0.0, 1.0]), np.array([0, 0, 1])).tolist() == [0.75]
+
+
+# --- runs ---------------------------------------------------------------------------------------------------------
+
+
+def config(fabric: Path, *overrides: str) -> TrainConfig:
+    return typed(compose("train", [f"data.root={fabric}", *TINY, *overrides]), TrainConfig)
+
+
+@pytest.fixture
+def folds(fabric: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, tiny: None) -> Path:
+    monkeypatch.chdir(tmp_path)
+    return cross_validate(config(fabric, "cv=2"))
+
+
+def test_every_image_is_tested_once_and_numbers_are_pooled(folds: Path, fabric: Path) -> None:
+    metrics = json.loads((folds / "metrics.json").read_text())
+    predictions = read_predictions(folds / "predictions.jsonl")
+    pictures = [path for path in (fabric / "fabric").rglob("*.png") if "ground_truth" not in path.parts]
+    assert sorted(p.path for p in predictions) == sorted(pictures)
+    truth = ["good" if p.target == "good" else "anomaly" for p in predictions]
+    classification = metrics["test"]["classification"]
+    expected = balanced_accuracy_score(truth, [p.label for p in predictions])
+    assert classification["balanced_accuracy"]["value"] == pytest.approx(expected)
+    assert classification["balanced_accuracy"]["n"] == len(pictures)
+    runs = find_runs(folds)
+    assert len(runs) == len(metrics["folds"]) == 2
+    pixels = [run.read_metrics()["test"]["localisation"]["n"] for run in runs]
+    assert metrics["test"]["localisation"]["n"] == sum(pixels)
+    assert metrics["test"]["parts"] == len(pictures)
+    assert set(metrics["controls"]) == {"centre_box", "whole_image"}
+
+
+def test_comparing_with_itself_and_with_another(folds: Path, fabric: Path, tmp_path: Path) -> None:
+    itself = compare(folds, folds)
+    assert (itself.first_right, itself.second_right, itself.only_first) == (0, 0, 0)
+    assert itself.differences["v2"].p_value == 1
+    other = cross_validate(config(fabric, "cv=2", "boxes.threshold=0.2", "model.optimizer.lr=0.01"))
+    a, b = (Pooled.read(find_runs(folder)) for folder in (folds, other))
+    found = compare(folds, other)
+    assert found.first_right == int(((a.right == 1) & (b.right == 0)).sum())
+    assert found.second_right == int(((b.right == 1) & (a.right == 0)).sum())
+    result = CliRunner().invoke(app, ["compare", str(folds), str(other), "--output", str(tmp_path / "c.json")])
+    assert result.exit_code == 0, result.output
+    written = json.loads((tmp_path / "c.json").read_text())
+    assert written["differences"]["balanced_accuracy"]["difference"]["n"] == found.images
+    # A single run against all folds: on what both were tested on.
+    (fold, _) = find_runs(folds)
+    assert compare(folds, fold.path).images == len(Pooled.read([fold]).samples)
+    assert compare(folds, fold.path).only_first > 0
+
+
+def test_folds_of_different_splits_are_not_pooled(folds: Path) -> None:
+    run = find_runs(folds)[0]
+    with pytest.raises(WeakspotError, match="was tested in two of these runs"):
+        Pooled.read([run, run])
+
+
+def test_what_cannot_be_cross_validated_or_compared(
+    folds: Path, fabric: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for overrides, message in (
+        (["cv=1"], "cv=1: give at least 2 folds"),
+        (["cv=3", "split.folds=3", "split.fold=0"], "leave split.folds and split.fold out"),
+        (["cv=2", f"output={tmp_path / 'x'}"], "output= names one folder"),
+    ):
+        with pytest.raises(WeakspotError, match=message):
+            cross_validate(config(fabric, *overrides))
+    with pytest.raises(WeakspotError, match="neither a finished run nor"):
+        compare(folds, tmp_path)
+    first, second = find_runs(folds)
+    with pytest.raises(WeakspotError, match="no image in common"):
+        compare(first.path, second.path)
+    (second.path / "metrics.json").unlink()
+    with pytest.raises(WeakspotError, match=r"metrics\.json is missing or damaged"):
+        compare(folds, folds)
+    monkeypatch.undo()
+
+
+def test_the_command_cross_validates_also_in_a_sweep(
+    fabric: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    tiny: None,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    arguments = [f"data.root={fabric}", *TINY, "cv=2", "trainer.max_epochs=1"]
+    result = CliRunner().invoke(app, ["train", *arguments])
+    assert result.exit_code == 0, result.output
+    assert "2 folds together" in result.output
+    (folder,) = Path("outputs/default/fabric").glob("cv2-*")
+    assert json.loads((folder / MEMBERS).read_text())
+    swept = CliRunner().invoke(app, ["train", "-m", *arguments, "boxes.threshold=0.5,0.7"])
+    assert swept.exit_code == 0, swept.output
+    (summary,) = Path("outputs/sweeps").glob("*/summary.csv")
+    assert len(summary.read_text().splitlines()) == 1 + 4  # two folds at two thresholds
