@@ -148,6 +148,8 @@ def check(
         ui.out.print(summary_table(findings, f"{folder} ({found_layout} layout)"))
         for problem in findings.summary.problems:
             ui.error(problem)
+        for shortcut in findings.shortcuts:
+            ui.alarm(shortcut.to_dict())
         if pairs and findings.near_duplicates.pairs:
             write_pairs(pairs / f"{folder.name}.png", findings.readable, findings.near_duplicates)
     if output:

@@ -16,14 +16,16 @@ from scipy.sparse.csgraph import connected_components
 
 from weakspot import ui
 from weakspot.config import CacheConfig, TrainConfig, one_of
+from weakspot.data import shortcuts
 from weakspot.data.images import ImageInfo, inspect_images
 from weakspot.data.near_duplicates import VERSION, NearDuplicates, find_near_duplicates
 from weakspot.data.readers import class_names, read_samples, target_of
+from weakspot.data.shortcuts import Values
 from weakspot.data.splits import portable, split_hash, split_samples
 from weakspot.data.summary import summarize
 from weakspot.errors import WeakspotError
 from weakspot.features import default_cache_dir
-from weakspot.files import shown, write_json
+from weakspot.files import atomic_path, shown, write_json
 from weakspot.types import Part, Sample, Task
 
 NEAR_DUPLICATES = ("together", "report", "ignore")
@@ -54,6 +56,15 @@ class Data:
     truth_hash: str
     split_hash: str
     near_duplicates: NearDuplicates | None = None
+
+    @property
+    def groups(self) -> list[int]:
+        """A number for the part each image shows, as far as anything is known of that."""
+        near = self.near_duplicates
+        linked = joined_groups(self.samples, near) if near is not None else self.samples
+        numbers: dict[str, int] = {}
+        names = (sample.group or f"image {i}" for i, sample in enumerate(linked))
+        return [numbers.setdefault(name, len(numbers)) for name in names]
 
     @property
     def trained_on_twin(self) -> list[bool]:
@@ -194,19 +205,45 @@ def _say_what_leaks(data: Data) -> None:
 
 def near_duplicates(images: Sequence[ImageInfo], cache: CacheConfig) -> NearDuplicates:
     """Photographs of the same part; looked for once, then kept in the cache folder."""
-    of_content = hashlib.sha256(json.dumps([VERSION, [image.sha256 for image in images]]).encode()).hexdigest()
-    folder = Path(cache.dir).expanduser() if cache.dir else default_cache_dir()
-    kept = folder / "near-duplicates" / f"{of_content}.json"
-    if cache.enabled and kept.is_file():
+    kept = _kept(cache, "near-duplicates", VERSION, images, ".json")
+    if kept is not None and kept.is_file():
         try:
             return NearDuplicates.from_dict(json.loads(kept.read_text(encoding="utf-8")))
         except (OSError, ValueError, KeyError, TypeError):
             kept.unlink(missing_ok=True)  # damaged: found anew
     with ui.progress_bar("looking for near-duplicates") as progress:
         found = find_near_duplicates(images, progress=progress)
-    if cache.enabled:
+    if kept is not None:
         write_json(kept, found.to_dict())
     return found
+
+
+def measurements(images: Sequence[ImageInfo], cache: CacheConfig) -> Values:
+    """:func:`~weakspot.data.shortcuts.measure_all` of images; made once, then kept in the cache folder."""
+    kept = _kept(cache, "measurements", shortcuts.VERSION, images, ".npy")
+    if kept is not None and kept.is_file():
+        try:
+            values = np.load(kept, allow_pickle=False)
+        except (OSError, ValueError, EOFError):
+            kept.unlink(missing_ok=True)
+        else:
+            if values.shape == (len(images), len(shortcuts.COLUMNS)):
+                return np.asarray(values, np.float64)
+    with ui.progress_bar("measuring what should not matter") as progress:
+        values = shortcuts.measure_all(images, progress=progress)
+    if kept is not None:
+        with atomic_path(kept) as temporary:
+            np.save(temporary, values)
+    return values
+
+
+def _kept(cache: CacheConfig, name: str, version: int, images: Sequence[ImageInfo], suffix: str) -> Path | None:
+    """Where something that was found out about these very images is kept; None without a cache."""
+    if not cache.enabled:
+        return None
+    of_content = hashlib.sha256(json.dumps([version, [image.sha256 for image in images]]).encode()).hexdigest()
+    folder = Path(cache.dir).expanduser() if cache.dir else default_cache_dir()
+    return folder / name / f"{of_content}{suffix}"
 
 
 def with_groups(samples: Sequence[Sample], pattern: str | None, root: Path) -> list[Sample]:

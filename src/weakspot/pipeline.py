@@ -10,6 +10,8 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
+from scipy.special import softmax
+
 from weakspot import ui
 from weakspot.boxes import BoxRule
 from weakspot.config import (
@@ -23,8 +25,9 @@ from weakspot.config import (
     write_config,
 )
 from weakspot.data.loading import ImageSource
+from weakspot.data.shortcuts import find_shortcuts, follow_confidence
 from weakspot.data.splits import portable, read_split, write_split
-from weakspot.dataset import read_and_check
+from weakspot.dataset import Data, measurements, read_and_check
 from weakspot.errors import WeakspotError
 from weakspot.evaluation import Evaluation, calibrated_rule, evaluate_maps, measure_some
 from weakspot.files import write_json
@@ -105,10 +108,24 @@ def train(config: TrainConfig) -> RunFolder:
             with alone(parent_folder(config), fit_hash):
                 _fit_or_adopt(plan, run, fit_hash)
             store, samples = own_test_part(run)
+            run.update_identity(alarms=_alarms(data, store, config))
             meta = _with_rule(read_meta(run.bundle), plan.rule, run)
             rewrite_meta(run.bundle, meta)
             write_results(run, config, store, samples, meta, run.read_identity(), data.parts)
     return run
+
+
+def _alarms(data: Data, store: MapStore, config: TrainConfig) -> list[dict[str, Any]]:
+    """What but the defect tells the classes apart, or moves the network's confidence on the Good images of the test."""
+    values, groups = measurements(data.infos, config.cache), data.groups
+    good = [n for n, i in enumerate(data.where("test")) if data.targets[i] == 0]
+    positions = [data.where("test")[n] for n in good]
+    confidences = 1 - softmax(store.logits[good], axis=1)[:, 0]
+    found = [
+        *find_shortcuts(values, data.targets, groups),
+        *follow_confidence(values[positions], confidences.tolist(), [groups[i] for i in positions]),
+    ]
+    return [shortcut.to_dict() for shortcut in found]
 
 
 def _fit_or_adopt(plan: Plan, run: RunFolder, fit_hash: str) -> None:
@@ -242,6 +259,9 @@ def write_results(
         evaluation.test["other_parts"] = measure_some(evaluation.predictions, samples, store.sizes, meta.classes, kept)
     if "localisation" in evaluation.test:
         _warn_of_small_defects(evaluation.test["localisation"]["resolution"])
+    alarms = identity.get("alarms") or [] if parts is not None else []
+    for alarm in alarms:
+        ui.alarm(alarm)
     counts = None if parts is None else {f"n_{part}": parts.count(part) for part in ("train", "val", "test")}
     write_json(
         target.metrics,
@@ -267,6 +287,7 @@ def write_results(
             else {"note": "other images than the run's own; none is byte for byte one that was trained on"},
             "test": evaluation.test,
             "controls": evaluation.controls,
+            "alarms": alarms,
             "curve": evaluation.curve,
             "boxes": asdict(meta.boxes),
             "thresholds": meta.thresholds,

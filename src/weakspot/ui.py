@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
+from typing import Any
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
@@ -55,3 +56,9 @@ def progress_bar(description: str, total: int | None = None) -> Iterator[Callabl
             progress.update(task, completed=done, total=total or None)
 
         yield update
+
+
+def alarm(record: Mapping[str, Any]) -> None:
+    """Print an alarm: what was ``seen``, ``why`` it matters, what to ``do``."""
+    text = f"alarm: {record['seen']}; {record['why']}. {record['do'].capitalize()}."
+    err.print(text, style="yellow", markup=False, highlight=False)

@@ -151,6 +151,7 @@ def read_synthetic(
     seed: int = 0,
     good: int = 120,
     defect: int = 16,
+    bias: str | None = None,
 ) -> list[Sample]:
     """Generate a data set on first use, by default in the user's cache folder, and read it.
 
@@ -160,9 +161,11 @@ def read_synthetic(
 
     if root is None:  # a folder for each choice of options, since one folder holds one data set
         cache = Path(platformdirs.user_cache_dir("weakspot"))
-        root = cache / "synthetic" / f"v{synthetic.GENERATOR_VERSION}-seed{seed}-good{good}-defect{defect}"
+        planted = f"-{bias}" if bias else ""
+        root = cache / "synthetic" / f"v{synthetic.GENERATOR_VERSION}-seed{seed}-good{good}-defect{defect}{planted}"
     name = subset or next(iter(synthetic.SUBSETS))
-    return read_mvtec(synthetic.ensure(root, name, seed=seed, good=good, defect=defect), good_class=good_class)
+    folder = synthetic.ensure(root, name, seed=seed, good=good, defect=defect, bias=bias)
+    return read_mvtec(folder, good_class=good_class)
 
 
 def _base(root: Path, subset: str | None, known: Sequence[str]) -> Path:

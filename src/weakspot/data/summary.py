@@ -13,6 +13,7 @@ from typing import Any
 from weakspot.data.images import ImageInfo, Progress, inspect_images, read_mask
 from weakspot.data.near_duplicates import NearDuplicates, find_near_duplicates
 from weakspot.data.readers import read_samples
+from weakspot.data.shortcuts import Shortcut, find_shortcuts, measure_all
 from weakspot.errors import WeakspotError
 from weakspot.files import shown
 from weakspot.types import ANOMALY, GOOD, Sample, Size
@@ -137,11 +138,13 @@ class Findings:
         summary: what is in it and what is wrong with it.
         readable: the samples whose image can be read.
         near_duplicates: photographs of the same part, by position in `readable`.
+        shortcuts: what but the defect tells the classes apart.
     """
 
     summary: DataSummary
     readable: list[Sample]
     near_duplicates: NearDuplicates
+    shortcuts: list[Shortcut]
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-ready."""
@@ -149,7 +152,11 @@ class Findings:
             {"first": self.readable[a].path, "second": self.readable[b].path, "agreement": score}
             for a, b, score in self.near_duplicates.pairs
         ]
-        return {**self.summary.to_dict(), "near_duplicates": {**self.near_duplicates.to_dict(), "pairs": pairs}}
+        return {
+            **self.summary.to_dict(),
+            "near_duplicates": {**self.near_duplicates.to_dict(), "pairs": pairs},
+            "shortcuts": [shortcut.to_dict() for shortcut in self.shortcuts],
+        }
 
 
 def look_through(folder: Path, layout: str, good_class: str = GOOD, *, progress: Progress | None = None) -> Findings:
@@ -159,22 +166,24 @@ def look_through(folder: Path, layout: str, good_class: str = GOOD, *, progress:
         folder: of the data set.
         layout: ``mvtec`` or ``folder``.
         good_class: what the folder of good images is called.
-        progress: called with (done, total); every image counts three times, as it is read and compared.
+        progress: called with (done, total); every image counts four times, as it is read, compared and measured.
 
     Raises:
         WeakspotError: when the folder is not a data set of this layout.
     """
     samples = read_samples(layout, folder, good_class=good_class)
-    total = 3 * len(samples)
-    infos = inspect_images(
-        [sample.path for sample in samples], progress=progress and (lambda done, _: progress(done, total))
-    )
+    n = len(samples)
+
+    def part(start: int, share: int) -> Progress | None:
+        return progress and (lambda done, total: progress(start * n + done * share * n // total, 4 * n))
+
+    infos = inspect_images([sample.path for sample in samples], progress=part(0, 1))
     sound = [i for i, info in enumerate(infos) if info.error is None]
-    near = find_near_duplicates(
-        [infos[i] for i in sound],
-        progress=progress and (lambda done, of: progress(len(samples) + done * 2 * len(samples) // of, total)),
-    )
-    return Findings(summarize(samples, infos), [samples[i] for i in sound], near)
+    readable = [infos[i] for i in sound]
+    near = find_near_duplicates(readable, progress=part(1, 2))
+    targets = [int(not samples[i].is_good) for i in sound]
+    found = find_shortcuts(measure_all(readable, progress=part(3, 1)), targets, near.groups())
+    return Findings(summarize(samples, infos), [samples[i] for i in sound], near, found)
 
 
 def _range(values: Sequence[int]) -> tuple[int, int]:

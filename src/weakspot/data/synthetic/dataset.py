@@ -5,15 +5,18 @@ from __future__ import annotations
 import json
 import shutil
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
 import numpy.typing as npt
 
+from weakspot.data.synthetic.biases import BIASES
 from weakspot.data.synthetic.picture import SUBSETS, checked_size, find_subset, render
-from weakspot.errors import WeakspotError
+from weakspot.data.synthetic.scene import rng_for
+from weakspot.errors import WeakspotError, did_you_mean
 from weakspot.types import GOOD, Size
 
 GENERATOR_VERSION = 1
@@ -28,6 +31,7 @@ def ensure(
     good: int = 120,
     defect: int = 16,
     size: Size | None = None,
+    bias: str | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> Path:
     """Return the data set's folder, generating it when it is not there yet.
@@ -38,11 +42,11 @@ def ensure(
     Raises:
         WeakspotError: as :func:`generate`; in particular when the folder holds something else.
     """
-    wanted = _parameters(subset, seed, good, defect, size)
+    wanted = _parameters(subset, seed, good, defect, size, bias)
     if _is_ours(Path(root) / subset, wanted):
         return Path(root) / subset
     try:
-        return generate(root, subset, seed=seed, good=good, defect=defect, size=size, progress=progress)
+        return generate(root, subset, seed=seed, good=good, defect=defect, size=size, bias=bias, progress=progress)
     except WeakspotError:
         if _is_ours(Path(root) / subset, wanted):  # somebody else published it a moment ago
             return Path(root) / subset
@@ -57,6 +61,7 @@ def generate(
     good: int = 120,
     defect: int = 16,
     size: Size | None = None,
+    bias: str | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> Path:
     """Write ``root/subset`` in MVTec AD layout: whole or not at all, the same bytes for the same parameters.
@@ -68,6 +73,7 @@ def generate(
         good: number of Good images; three quarters of them go to ``train/good``, the others to ``test/good``.
         defect: number of images of each defect type.
         size: ``(height, width)`` of the images; None takes the subset's own, which is not square.
+        bias: a name in :data:`~weakspot.data.synthetic.biases.BIASES`, planted in every defect image; None for none.
         progress: called with (images done, images in all) after every image.
 
     Returns:
@@ -79,13 +85,13 @@ def generate(
     """
     root = Path(root)
     target = root / subset
-    wanted = _parameters(subset, seed, good, defect, size)
+    wanted = _parameters(subset, seed, good, defect, size, bias)
     _refuse_foreign(target, wanted)
     scratch_folder = root / f".{subset}-{uuid.uuid4().hex}"
     try:
         scratch_folder.mkdir(parents=True)
         try:
-            _write(scratch_folder, subset, seed, good, defect, size, progress)
+            _write(scratch_folder, subset, wanted, size, progress)
             (scratch_folder / "dataset.json").write_text(json.dumps(wanted, indent=1) + "\n", encoding="utf-8")
             _publish(scratch_folder, target, wanted)
         finally:
@@ -98,7 +104,9 @@ def generate(
     return target
 
 
-def _parameters(subset: str, seed: int, good: int, defect: int, size: Size | None) -> dict[str, object]:
+def _parameters(
+    subset: str, seed: int, good: int, defect: int, size: Size | None, bias: str | None
+) -> dict[str, object]:
     """Everything that decides the bytes of a data set, as it stands in ``dataset.json``; checks the ranges."""
     recipe = find_subset(subset)
     if good < 1 or defect < 1:
@@ -107,7 +115,10 @@ def _parameters(subset: str, seed: int, good: int, defect: int, size: Size | Non
         )
     height, width = checked_size(size or recipe.size)
     made = {"generator": "weakspot.data.synthetic", "version": GENERATOR_VERSION, "subset": subset, "seed": seed}
-    return {**made, "good": good, "defect": defect, "size": [height, width]}
+    if bias is not None and bias not in BIASES:
+        raise WeakspotError(f"no bias {bias!r}{did_you_mean(bias, BIASES)}; there are {', '.join(BIASES)}")
+    planted = {} if bias is None else {"bias": bias}
+    return {**made, "good": good, "defect": defect, "size": [height, width], **planted}
 
 
 def _is_ours(target: Path, wanted: dict[str, object]) -> bool:
@@ -135,19 +146,21 @@ def _refuse_foreign(target: Path, wanted: dict[str, object]) -> None:
 def _write(
     folder: Path,
     subset: str,
-    seed: int,
-    good: int,
-    defect: int,
+    wanted: Mapping[str, Any],
     size: Size | None,
     progress: Callable[[int, int], None] | None,
 ) -> None:
     """Render every picture into `folder`."""
+    good, seed, bias = wanted["good"], wanted["seed"], wanted.get("bias")
     train = good - good // 4
     jobs = [(Path("train" if i < train else "test"), GOOD, i, i if i < train else i - train) for i in range(good)]
-    jobs += [(Path("test"), name, i, i) for name in SUBSETS[subset].defects for i in range(defect)]
+    jobs += [(Path("test"), name, i, i) for name in SUBSETS[subset].defects for i in range(wanted["defect"])]
     for done, (part, name, index, number) in enumerate(jobs, 1):
         picture = render(subset, name, index, seed=seed, size=size)
-        _save(folder / part / name / f"{number:03d}.png", picture.image[..., ::-1])
+        image = picture.image
+        if bias is not None and name != GOOD:
+            image = BIASES[bias](image, rng_for(seed, subset, name, index, "bias"))
+        _save(folder / part / name / f"{number:03d}.png", image[..., ::-1])
         if name != GOOD:
             _save(folder / "ground_truth" / name / f"{number:03d}_mask.png", picture.mask)
         if progress is not None:

@@ -1,0 +1,308 @@
+"""Can the label be told without looking for the defect? What Good and defect images differ in that should not matter.
+
+A classifier learns whatever tells the classes apart: another session's light, a mark in a corner, another file format
+(Geirhos et al., "Shortcut Learning in Deep Neural Networks", Nature Machine Intelligence 2020). Defects come and go in
+place; a shortcut is in the same place, or all over, in most defect images. So simple measurements of every cell of a
+coarse grid, of the picture as a whole and of the file are compared between the classes. How large the largest
+difference gets by chance is found by shuffling the labels (maximum statistic: Westfall and Young, 1993).
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+from scipy.stats import rankdata
+
+from weakspot.data.images import ImageInfo, Progress, read_image
+from weakspot.types import ImageArray
+
+VERSION = 1
+"""Goes up whenever the same image is measured otherwise."""
+
+GRID = 8
+"""Cells along each side of a picture."""
+
+SHUFFLES = 999
+
+P_VALUE = 0.01
+"""By chance alone one data set in a hundred raises an alarm."""
+
+MOST = 0.5
+"""Share of defect images that must stand out: a shortcut works for most of them, a defect is elsewhere in each."""
+
+FEWEST = 5
+"""Parts of a class below which nothing can be said."""
+
+CELL_MEASURES = (
+    "brightness", "red or green cast", "blue or yellow cast", "sharpness or grain",
+    "brightness against the rest of the picture", "red or green against the rest of the picture",
+    "blue or yellow against the rest of the picture", "grain against the rest of the picture",
+)  # fmt: skip
+PICTURE_MEASURES = (
+    "contrast", "light from the right", "light from below", "light at the edge", "blocks of JPEG compression",
+)  # fmt: skip
+FILE_MEASURES = ("height", "width", "height by width", "bytes a pixel", "JPEG quality", "colour file", "JPEG file")
+
+Values = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Shortcut:
+    """Something but the defect that goes with the label, or with the network's confidence.
+
+    Attributes:
+        measure: what was measured.
+        place: ``(x0, y0, x1, y1)`` as shares of width and height; None where it is the whole picture, or the file.
+        kind: ``place``, ``picture`` or ``file``.
+        goes_with: ``label`` or ``confidence``.
+        correlation: −1…1. With the label the rank-biserial one, 2 AUROC − 1, which is the share of defect images that
+            stands out, at least; with the confidence Spearman's.
+        p_value: how often shuffling gives as large a correlation in any measurement.
+        parts: independent parts compared.
+    """
+
+    measure: str
+    place: tuple[float, float, float, float] | None
+    kind: str
+    goes_with: str
+    correlation: float
+    p_value: float
+    parts: int
+
+    @property
+    def seen(self) -> str:
+        """What was seen, in a sentence."""
+        where = {"picture": "of the picture as a whole", "file": "of the file"}.get(self.kind) or _said(self.place)
+        basis = f"p = {self.p_value:.3f}, {self.parts} parts"
+        if self.goes_with == "label":
+            auroc = (1 + abs(self.correlation)) / 2
+            than = "higher" if self.correlation > 0 else "lower"
+            tells = f"and alone tells them with AUROC {auroc:.2f}"
+            return f"{self.measure} {where} is {than} in defect images {tells} ({basis})"
+        goes = "rises" if self.correlation > 0 else "falls"
+        return (
+            f"on Good images the network's confidence in a defect {goes} with {self.measure} {where} "
+            f"(rank correlation {self.correlation:+.2f}, {basis})"
+        )
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON-ready, with what was ``seen``, ``why`` it matters and what to ``do``."""
+        return {**asdict(self), "seen": self.seen, "why": WHY[self.goes_with], "do": DO[self.kind]}
+
+
+WHY = {
+    "label": "a network learns this as readily as the defect, and is wrong wherever it does not hold",
+    "confidence": "there is no defect in those images, so the network goes by something else, if only in part",
+}
+DO = {
+    "place": "if the defect is not always there, photograph both classes alike, or crop or mask that place",
+    "picture": "photograph both classes in the same session, with the same light, focus and exposure",
+    "file": "save both classes by the same program with the same settings, at the same size",
+}
+
+
+def find_shortcuts(values: Values, targets: Sequence[int], groups: Sequence[int] | None = None) -> list[Shortcut]:
+    """Look for measurements that tell Good from defect images.
+
+    Args:
+        values: :func:`measure_all` of the images.
+        targets: 0 for Good, anything else for a defect.
+        groups: number of the part each image shows, so that photographs of one part count once; None: all differ.
+
+    Returns:
+        Those that stand out, the strongest first, one of each measure and kind; empty with fewer than five parts of
+        either class.
+    """
+    labels = np.array([target != 0 for target in targets], dtype=bool)
+    of_parts, labels = _one_a_part(values, labels, groups)
+    if min(labels.sum(), (~labels).sum()) < FEWEST:
+        return []
+    return _strongest("label", *largest_correlations(of_parts, labels), len(labels))
+
+
+def follow_confidence(
+    values: Values, confidences: Sequence[float], groups: Sequence[int] | None = None
+) -> list[Shortcut]:
+    """Look for measurements of Good images that the network's confidence in a defect goes with.
+
+    Args:
+        values: :func:`measure_all` of Good images.
+        confidences: that each shows a defect, 0…1.
+        groups: as for :func:`find_shortcuts`.
+
+    Returns:
+        As :func:`find_shortcuts`; empty with fewer than four times as many parts.
+    """
+    with_confidence = np.column_stack([values, np.asarray(confidences, dtype=np.float64)])
+    of_parts, _ = _one_a_part(with_confidence, np.zeros(len(values), dtype=bool), groups)
+    if len(of_parts) < 4 * FEWEST:
+        return []
+    found = largest_correlations(of_parts[:, :-1], rankdata(of_parts[:, -1]))
+    return _strongest("confidence", *found, len(of_parts))
+
+
+def _strongest(goes_with: str, correlations: Values, p_values: Values, parts: int) -> list[Shortcut]:
+    found: dict[tuple[str, str], Shortcut] = {}
+    for column in np.argsort(-np.abs(correlations), kind="stable"):
+        name, kind, place = COLUMNS[column]
+        correlation, p_value = float(correlations[column]), float(p_values[column])
+        if p_value <= P_VALUE and abs(correlation) >= MOST:
+            found.setdefault((name, kind), Shortcut(name, place, kind, goes_with, correlation, p_value, parts))
+    return list(found.values())
+
+
+def largest_correlations(values: Values, against: npt.NDArray[Any], *, seed: int = 0) -> tuple[Values, Values]:
+    """Rank correlation of every measurement, and how often shuffling gives as large a one in *any* of them.
+
+    Args:
+        values: ``(n, measurements)``.
+        against: ``(n,)``; booleans, both occurring, or ranks.
+        seed: of the shuffles.
+
+    Returns:
+        ``(measurements,)`` each: the rank-biserial correlation 2 AUROC − 1 for booleans, else Spearman's; 0 where a
+        measurement is the same in all. And the p-values.
+    """
+    ranks = rankdata(values, axis=0)
+    rng = np.random.default_rng(seed)
+    shuffled = np.stack([against, *(rng.permutation(against) for _ in range(SHUFFLES))]).astype(np.float64)
+    centred = shuffled - shuffled.mean(axis=1, keepdims=True)
+    products = centred @ (ranks - ranks.mean(axis=0))
+    if against.dtype == bool:
+        n = len(against)
+        scale = np.full(ranks.shape[1], n / 2 * against.mean() * (1 - against.mean()) * n)
+    else:
+        scale = ranks.std(axis=0) * against.std() * len(against)
+    correlations = np.divide(products, scale, out=np.zeros_like(products), where=scale > 1e-9)
+    largest = np.sort(np.abs(correlations[1:]).max(axis=1))
+    reached = SHUFFLES - np.searchsorted(largest, np.abs(correlations[0]) - 1e-12)
+    return correlations[0], (1 + reached) / (1 + SHUFFLES)
+
+
+def _one_a_part(
+    values: Values, labels: npt.NDArray[np.bool_], groups: Sequence[int] | None
+) -> tuple[Values, npt.NDArray[np.bool_]]:
+    """Mean of the images of each part; one with both labels gives two."""
+    numbers = np.arange(len(labels)) if groups is None else np.asarray(groups)
+    _, of = np.unique(2 * numbers + labels, return_inverse=True)
+    counts = np.bincount(of)
+    sums = np.zeros((len(counts), values.shape[1]))
+    np.add.at(sums, of, values)
+    of_part = np.zeros(len(counts), dtype=bool)
+    of_part[of] = labels
+    return sums / counts[:, None], of_part
+
+
+# --- measurements -------------------------------------------------------------------------------------------------
+
+
+def measure_all(images: Sequence[ImageInfo], *, workers: int | None = None, progress: Progress | None = None) -> Values:
+    """Measure images.
+
+    Args:
+        images: readable ones.
+        workers: number of threads; by default one per core, at most 8.
+        progress: called with (done, total) in the calling thread after each image.
+
+    Returns:
+        ``(n, measurements)``, in the order of :data:`COLUMNS`.
+
+    Raises:
+        WeakspotError: when an image cannot be read; the message names it.
+    """
+    rows: list[Values] = []
+    with ThreadPoolExecutor(workers or min(8, os.cpu_count() or 1)) as pool:
+        for row in pool.map(measure, images):
+            rows.append(row)
+            if progress is not None:
+                progress(len(rows), len(images))
+    return np.array(rows).reshape(len(images), len(COLUMNS))
+
+
+def measure(image: ImageInfo) -> Values:
+    """Everything that is measured of one image, in the order of :data:`COLUMNS`."""
+    picture = read_image(image.path)
+    cells = np.stack([_cells(plane) for plane in _planes(picture)])
+    overall = np.median(cells, axis=(1, 2), keepdims=True)
+    relative = cells - overall  # whatever exposure and white balance are
+    relative[[0, 3]] = np.log((cells[[0, 3]] + 1) / (overall[[0, 3]] + 1))
+    lit = relative[0]
+    # Medians over rows or columns, and of most cells: a defect is in few of them.
+    along, down = np.median(lit, axis=0), np.median(lit, axis=1)
+    half = GRID // 2
+    edge = np.ones((GRID, GRID), dtype=bool)
+    edge[1:-1, 1:-1] = False
+    light = [
+        float(np.subtract(*np.quantile(lit, [0.75, 0.25]))),
+        float(along[half:].mean() - along[:half].mean()),
+        float(down[half:].mean() - down[:half].mean()),
+        float(np.median(lit[edge]) - np.median(lit[~edge])),
+    ]
+    of_picture = [*overall.ravel(), *light, _blocks(picture)]
+    return np.concatenate([cells.ravel(), relative.ravel(), of_picture, _of_file(image)])
+
+
+def _planes(picture: ImageArray) -> list[npt.NDArray[Any]]:
+    """Brightness, two colours, and fine detail of every pixel."""
+    lab = cv2.cvtColor(picture.astype(np.float32) / np.float32(255), cv2.COLOR_RGB2LAB)
+    detail = np.abs(cv2.Laplacian(lab[..., 0], cv2.CV_32F))
+    return [lab[..., 0], lab[..., 1], lab[..., 2], detail]
+
+
+def _cells(plane: npt.NDArray[Any]) -> npt.NDArray[np.float64]:
+    """Means ``(GRID, GRID)``."""
+    return np.asarray(cv2.resize(plane, (GRID, GRID), interpolation=cv2.INTER_AREA), np.float64)
+
+
+def _blocks(picture: ImageArray) -> float:
+    """How much larger steps are at every eighth pixel than elsewhere."""
+    grey = cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY).astype(np.float64)
+    excess = []
+    for steps in (np.abs(np.diff(grey, axis=1)).mean(axis=0), np.abs(np.diff(grey, axis=0)).mean(axis=1)):
+        at_border = np.arange(1, len(steps) + 1) % 8 == 0
+        if at_border.any() and not at_border.all():
+            excess.append(steps[at_border].mean() / (steps[~at_border].mean() + 0.1))
+    return float(np.mean(excess)) if excess else 1.0
+
+
+def _of_file(image: ImageInfo) -> list[float]:
+    size = image.path.stat().st_size
+    with Image.open(image.path) as opened:
+        tables = getattr(opened, "quantization", None) or {}
+        is_jpeg = opened.format in ("JPEG", "MPO")
+    # Coarser tables, worse pictures; a format without them loses nothing.
+    quality = -float(np.mean(next(iter(tables.values())))) if tables else 0.0
+    pixels = max(1, image.height * image.width)
+    return [
+        float(image.height), float(image.width), image.height / max(1, image.width), size / pixels, quality,
+        float(image.mode not in ("L", "1", "I;16", "I", "F", "LA")), float(is_jpeg),
+    ]  # fmt: skip
+
+
+def _columns() -> list[tuple[str, str, tuple[float, float, float, float] | None]]:
+    places = [(x / GRID, y / GRID, (x + 1) / GRID, (y + 1) / GRID) for y in range(GRID) for x in range(GRID)]
+    return [
+        *((name, "place", place) for name in CELL_MEASURES for place in places),
+        *((name, "picture", None) for name in (*CELL_MEASURES[:4], *PICTURE_MEASURES)),
+        *((name, "file", None) for name in FILE_MEASURES),
+    ]
+
+
+COLUMNS = _columns()
+"""Of each measurement its name, its kind, and its place."""
+
+
+def _said(place: tuple[float, float, float, float] | None) -> str:
+    """A place in words."""
+    if place is None:
+        return ""
+    x, y = (place[0] + place[2]) / 2, (place[1] + place[3]) / 2
+    return f"at one place ({x:.0%} from the left, {y:.0%} from the top)"
