@@ -233,9 +233,9 @@ def test_folder_needs_a_root(tmp_path: Path) -> None:
 
 
 def test_synthetic_generates_in_the_cache_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    asked: list[tuple[Path, str, dict[str, int]]] = []
+    asked: list[tuple[Path, str, dict[str, int | None]]] = []
 
-    def ensure(root: Path, subset: str, **options: int) -> Path:
+    def ensure(root: Path, subset: str, **options: int | None) -> Path:
         asked.append((root, subset, options))
         return touch(root / subset, "train/good/1.png", "test/cut/1.png")
 
@@ -246,10 +246,10 @@ def test_synthetic_generates_in_the_cache_folder(tmp_path: Path, monkeypatch: py
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     assert [s.defect for s in read_samples("synthetic", None, seed=3, good=8, defect=2)] == [GOOD, "cut"]
     read_samples("synthetic", tmp_path / "own", subset="gear")
-    options = {"seed": 3, "good": 8, "defect": 2}
+    options = {"seed": 3, "good": 8, "defect": 2, "bias": None}
     assert asked == [
         (tmp_path / "cache/weakspot/synthetic/v7-seed3-good8-defect2", "fabric", options),
-        (tmp_path / "own", "gear", {"seed": 0, "good": 120, "defect": 16}),
+        (tmp_path / "own", "gear", {"seed": 0, "good": 120, "defect": 16, "bias": None}),
     ]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -9,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from scipy.stats import spearmanr
 
 from weakspot.boxes import BoxRule, boxes_array, upsample
 from weakspot.calibrate import Calibration, calibrate
@@ -33,7 +35,10 @@ from weakspot.metrics import (
     size_class,
     whole_image_box,
 )
+from weakspot.metrics.intervals import N_RESAMPLES, Estimate, percentile_estimate
+from weakspot.metrics.paired import draw_clusters
 from weakspot.predictions import draw_boxes, make_prediction
+from weakspot.trust import level
 from weakspot.types import BoolArray, Box, ImageMaps, Prediction, Sample, Size
 
 SWEEP_STEPS = 39
@@ -199,6 +204,7 @@ def _localisation(
         "false_boxes_per_100_good": _per_100([len(boxes[i]) for i in good]),
         "before_decision": before_decision(store, good, preprocess, rule),
         "resolution": resolution(store, preprocess, truth),
+        "trust": trust_metrics(predictions, truth),
         **max_box_accuracy(ious, thresholds),
         "detection": detection_metrics(
             [boxes[i] for i in measurable],
@@ -213,6 +219,48 @@ def _localisation(
         **{f"box_accuracy_{int(100 * level)}": (ious >= level).mean(axis=1).tolist() for level in (0.3, 0.5, 0.7)},
     }
     return metrics, curve
+
+
+def trust_metrics(predictions: Sequence[Prediction], truth: Truth) -> dict[str, Any]:
+    """Whether boxes that are trusted more fit better, on the images with a mask.
+
+    Returns:
+        ``rank_correlation`` of trust and IoU over boxes (Spearman's; an estimate whose interval comes from drawing
+        parts, NaN for fewer than three boxes or where all are trusted alike), ``levels`` ``{colour: {"n", "mean_iou",
+        "iou_50"}}``, and ``boxes``, ``[trust, IoU]`` of each.
+    """
+    rows = [
+        (box.trust, best_iou(boxes_array([box]), truth.boxes[i].astype(np.float64)), truth.samples[i].group or f"{i}")
+        for i in truth.known
+        for box in predictions[i].boxes
+    ]
+    values = np.array([row[:2] for row in rows], dtype=np.float64).reshape(-1, 2)
+    levels = {}
+    for name in ("green", "amber", "red"):
+        ious = values[[level(trust) == name for trust in values[:, 0]], 1]
+        share = proportion(int((ious >= 0.5).sum()), len(ious)).as_dict()
+        levels[name] = {"n": len(ious), "mean_iou": float(ious.mean()) if len(ious) else math.nan, "iou_50": share}
+    return {
+        "rank_correlation": _rank_correlation(values, [row[2] for row in rows]).as_dict(),
+        "levels": levels,
+        "boxes": values.tolist(),
+    }
+
+
+def _rank_correlation(values: npt.NDArray[np.float64], parts: Sequence[str]) -> Estimate:
+    """Spearman's, ``(n, 2)``; NaN where a column does not vary."""
+    n = len(values)
+    if n < 3 or not np.ptp(values, axis=0).all():
+        return Estimate(math.nan, n, math.nan, math.nan)
+    numbers = {part: number for number, part in enumerate(dict.fromkeys(parts))}
+    draws = draw_clusters([numbers[part] for part in parts], N_RESAMPLES, seed=0)
+    resamples = []
+    for times in draws:
+        drawn = np.repeat(values, times, axis=0)
+        varies = len(drawn) > 2 and np.ptp(drawn, axis=0).all()
+        resamples.append(float(spearmanr(drawn[:, 0], drawn[:, 1]).statistic) if varies else math.nan)
+    value = float(spearmanr(values[:, 0], values[:, 1]).statistic)
+    return percentile_estimate(value, n, np.array(resamples))
 
 
 def _sweep(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import math
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict
@@ -17,12 +18,13 @@ from weakspot.boxes import BoxRule, find_boxes, upsample
 from weakspot.data.preprocess import Preprocess
 from weakspot.errors import WeakspotError
 from weakspot.files import atomic_path, jsonable
-from weakspot.heatmaps import class_map, margin_map, visible
+from weakspot.heatmaps import Maps, class_map, margin_map, visible
+from weakspot.trust import level, with_trust
 from weakspot.types import Box, ClassConfidence, ImageMaps, Prediction, Size
 
 CSV_COLUMNS = (
     "path", "status", "message", "height", "width", "target", "label", "probability",
-    "x0", "y0", "x1", "y1", "score", "box_label",
+    "x0", "y0", "x1", "y1", "score", "box_label", "trust", "doubt",
 )  # fmt: skip
 
 
@@ -56,6 +58,15 @@ def make_prediction(
     probabilities = softmax(said.logits.astype(np.float64))
     decided = int(probabilities.argmax())
     boxes = draw_boxes(said, decided, size, preprocess.input_size(size), rule, classes[decided])
+    if boxes:
+        boxes = with_trust(
+            boxes,
+            *_evidence(said, decided, size, preprocess.input_size(size), rule),
+            margin_map(said.maps, decided),
+            size,
+            rule,
+            in_logits=said.extent is not None,
+        )
     order = np.argsort(-probabilities, kind="stable")
     return Prediction(
         path=name,
@@ -82,14 +93,18 @@ def draw_boxes(said: ImageMaps, index: int, size: Size, input_size: Size, rule: 
     """
     if index == 0:
         return []
+    evidence, scores = _evidence(said, index, size, input_size, rule)
+    return find_boxes(evidence, size, rule, score_map=scores, label=label)
+
+
+def _evidence(said: ImageMaps, index: int, size: Size, input_size: Size, rule: BoxRule) -> tuple[Maps, Maps]:
+    """What boxes go round, and what they are scored by."""
     if said.extent is not None and said.where is not None:
         grid = evidence_grid(size)
-        evidence, scores = upsample(said.extent, grid), upsample(said.where, grid)
-    else:
-        scores = upsample(margin_map(said.maps, index), input_size)
-        relative = rule.threshold_kind == "relative"
-        evidence = upsample(class_map(said.maps, index), input_size) if relative else scores
-    return find_boxes(evidence, size, rule, score_map=scores, label=label)
+        return upsample(said.extent, grid), upsample(said.where, grid)
+    scores = upsample(margin_map(said.maps, index), input_size)
+    relative = rule.threshold_kind == "relative"
+    return upsample(class_map(said.maps, index), input_size) if relative else scores, scores
 
 
 def evidence_grid(size: Size) -> Size:
@@ -142,12 +157,14 @@ def _box_record(box: Box) -> dict[str, Any]:
     record = asdict(box)
     if not box.outlines:
         del record["outlines"]
-    return record
+    return {**record, "level": level(box.trust)}
 
 
 def _box(record: dict[str, Any]) -> Box:
     outlines = tuple(tuple((x, y) for x, y in polygon) for polygon in record.get("outlines", ()))
-    return Box(**{**record, "outlines": outlines})
+    known = {key: value for key, value in record.items() if key != "level"}
+    trust = math.nan if known.get("trust") is None else known["trust"]
+    return Box(**{**known, "trust": trust, "outlines": outlines})
 
 
 class PredictionSink(Protocol):
@@ -212,5 +229,7 @@ def read_predictions(path: Path) -> list[Prediction]:
 
 def _csv_rows(record: dict[str, Any]) -> list[list[Any]]:
     head = [record[name] for name in CSV_COLUMNS[:8]]
-    boxes = [[box[name] for name in ("x0", "y0", "x1", "y1", "score", "label")] for box in record["boxes"]]
-    return [head + box for box in boxes or [[None] * 6]]
+    boxes = [
+        [box[name] for name in ("x0", "y0", "x1", "y1", "score", "label", "trust", "doubt")] for box in record["boxes"]
+    ]
+    return [head + box for box in boxes or [[None] * 8]]

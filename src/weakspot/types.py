@@ -10,6 +10,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, Literal, NamedTuple
@@ -68,6 +69,8 @@ class Box:
         label: name of the class.
         outlines: polygons of ``(x, y)`` corners round what the box was drawn round, without their holes; empty unless
             ``boxes.outlines`` asks for them.
+        trust: 0…1, see :mod:`weakspot.trust`; NaN where nothing is known.
+        doubt: why the trust is not higher; empty for one that is trusted.
 
     Raises:
         ValueError: when the box has no area or starts before pixel 0.
@@ -80,6 +83,8 @@ class Box:
     score: float = 1.0
     label: str = ANOMALY
     outlines: tuple[tuple[tuple[int, int], ...], ...] = ()
+    trust: float = field(default=math.nan, compare=False)
+    doubt: str = field(default="", compare=False)
 
     def __post_init__(self) -> None:
         if not (0 <= self.x0 < self.x1 and 0 <= self.y0 < self.y1):

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import matplotlib as mpl
+import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
@@ -18,6 +19,7 @@ from weakspot.files import atomic_path
 from weakspot.heatmaps import shown_map
 from weakspot.metrics import best_iou, mask_boxes
 from weakspot.report.overlays import blend, draw
+from weakspot.trust import AMBER, GREEN
 from weakspot.types import GOOD, BoolArray, Prediction, Sample
 
 GALLERY_SIZE = 12
@@ -39,6 +41,8 @@ def write_figures(folder: Path, evaluation: Evaluation, samples: Sequence[Sample
     }
     if evaluation.curve:
         figures["threshold"] = threshold_figure(evaluation, rule)
+    if evaluation.test.get("localisation", {}).get("trust", {}).get("boxes"):
+        figures["trust"] = trust_figure(evaluation.test["localisation"]["trust"])
     paths = []
     for name, figure in figures.items():
         path = folder / f"{name}.png"
@@ -46,6 +50,24 @@ def write_figures(folder: Path, evaluation: Evaluation, samples: Sequence[Sample
             FigureCanvasAgg(figure).print_figure(temporary, dpi=110, bbox_inches="tight", format="png")
         paths.append(path)
     return paths
+
+
+def trust_figure(trust: dict[str, Any]) -> Figure:
+    """Every box's IoU against its trust, and the mean IoU of each tenth of the boxes."""
+    values = np.array(trust["boxes"], dtype=float)
+    values = values[np.argsort(values[:, 0], kind="stable")]
+    figure = Figure(figsize=(5, 3.6))
+    axes = figure.add_subplot()
+    axes.scatter(values[:, 0], values[:, 1], s=10, color="0.6", label="a box")
+    tenths = [tenth.mean(axis=0) for tenth in np.array_split(values, min(10, len(values)))]
+    axes.plot(*np.array(tenths).T, marker="o", color="#0072b2", label="mean of a tenth of them")
+    for limit in (AMBER, GREEN):
+        axes.axvline(limit, color="0.7", linestyle=":", linewidth=1)
+    found = trust["rank_correlation"]
+    axes.set(xlabel="trust", ylabel="IoU with the nearest true box", xlim=(0, 1.02), ylim=(-0.02, 1.02))
+    axes.set_title(f"{found['n']} boxes, rank correlation {found['value']:.2f}", fontsize=9)
+    axes.legend(fontsize=8, frameon=False)
+    return figure
 
 
 def confusion_figure(matrix: dict[str, Any]) -> Figure:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from functools import cache
 from itertools import chain, count
 from pathlib import Path
@@ -61,7 +62,8 @@ def draw(
         corners = [round(v * s) for v, s in zip(box.xyxy, (width / size[1], height / size[0]) * 2, strict=True)]
         cv2.rectangle(canvas, corners[:2], (corners[2] - 1, corners[3] - 1), BOX_COLOUR, thickness)
         if scores:
-            _caption(canvas, f"{box.label} {box.score:.1f}", (corners[0], corners[1]), thickness)
+            trust = "" if math.isnan(box.trust) else f", trust {box.trust:.0%}"
+            _caption(canvas, f"{box.label} {box.score:.1f}{trust}", (corners[0], corners[1]), thickness)
     return canvas
 
 

@@ -64,6 +64,10 @@ def metrics_table(metrics: dict[str, Any], title: str) -> Table:
             _number(before["false_boxes_per_100_good"]), "", str(before["good_images_with_a_box"]["n"]),
         )  # fmt: skip
         _row(table, "Good images with a box, before the class decision", before["good_images_with_a_box"])
+        trust = localisation["trust"]
+        _row(table, "trust and IoU, rank correlation over boxes", trust["rank_correlation"])
+        for colour, found in trust["levels"].items():
+            _row(table, f"{colour} boxes with IoU ≥ 0.5", found["iou_50"])
         smallest = localisation["resolution"]
         _row(table, f"true boxes with a side under {smallest['smallest']:.0f} px, too small here", smallest["smaller"])
         table.add_section()

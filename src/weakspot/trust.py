@@ -1,0 +1,107 @@
+"""How far a box can be trusted, from what one forward pass says; no mask is needed and none was used.
+
+Two opinions count, and the lower one is the box's trust:
+
+* *stability*: would a somewhat lower or higher threshold have drawn the same box? The mean IoU with the nearest boxes
+  at four other thresholds; the idea of maximally stable regions (Matas et al., "Robust Wide Baseline Stereo", BMVC
+  2002).
+* *agreement*: does the class activation map, which learnt from image labels alone, see the defect there too? Its
+  highest value inside the box, as a share of its range in the image.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Literal
+
+import numpy as np
+
+from weakspot.boxes import BoxRule, boxes_array, find_boxes, scale_min_max
+from weakspot.metrics.localisation import box_iou
+from weakspot.types import Box, FloatArray, Size
+
+Level = Literal["green", "amber", "red"]
+
+GREEN, AMBER = 0.75, 0.5
+"""From here on a box is green, or amber; below it is red."""
+
+LOGIT_STEPS = (-3.0, -1.5, 1.5, 3.0)
+"""Other thresholds to try, in logit units: the odds of a defect 20 and 4 times lower and higher."""
+
+RANGE_STEPS = (-0.2, -0.1, 0.1, 0.2)
+"""The same for a map that knows no odds, as shares of its range."""
+
+REASONS = {
+    "stability": "its edges move with the threshold",
+    "agreement": "the class activation map sees the defect elsewhere",
+}
+
+
+def level(trust: float) -> Level | None:
+    """The colour of a trust value 0…1; None for NaN."""
+    if math.isnan(trust):
+        return None
+    return "green" if trust >= GREEN else "amber" if trust >= AMBER else "red"
+
+
+def with_trust(
+    boxes: Sequence[Box],
+    evidence: FloatArray,
+    scores: FloatArray,
+    class_map: FloatArray,
+    size: Size,
+    rule: BoxRule,
+    *,
+    in_logits: bool,
+) -> list[Box]:
+    """The same boxes, each with its ``trust`` and, where that is not green, the ``doubt``.
+
+    Args:
+        boxes: of one image.
+        evidence: what they were drawn round, ``(h, w)``.
+        scores: what they were scored by, ``(h, w)``.
+        class_map: of the class that was decided, ``(h', w')``, any range; finite.
+        size: ``(height, width)`` of the image.
+        rule: what they were drawn with.
+        in_logits: whether the evidence is in logit units; else thresholds move by shares of its range.
+    """
+    if not boxes:
+        return []
+    others = [
+        boxes_array(find_boxes(evidence, size, other, score_map=scores))
+        for other in _other_rules(rule, evidence, in_logits=in_logits)
+    ]
+    seen = scale_min_max(class_map)
+    result = []
+    for box in boxes:
+        own = boxes_array([box])
+        opinions = {
+            "stability": float(np.mean([box_iou(own, other).max(initial=0.0) for other in others])),
+            "agreement": 0.0 if seen is None else _highest_inside(seen, box, size),
+        }
+        weakest = min(opinions, key=lambda name: opinions[name])
+        trust = opinions[weakest]
+        result.append(replace(box, trust=trust, doubt="" if trust >= GREEN else REASONS[weakest]))
+    return result
+
+
+def _other_rules(rule: BoxRule, evidence: FloatArray, *, in_logits: bool) -> list[BoxRule]:
+    """The same rule at other thresholds; every box counts there, whatever its score."""
+    open_rule = replace(rule, min_score=None, outlines=False)
+    if rule.threshold_kind == "relative":
+        moved = [min(1.0, max(1e-3, rule.threshold + step)) for step in RANGE_STEPS]
+    elif in_logits:
+        moved = [rule.threshold + step for step in LOGIT_STEPS]
+    else:
+        moved = [rule.threshold + step * float(np.ptp(evidence)) for step in RANGE_STEPS]
+    return [replace(open_rule, threshold=threshold) for threshold in moved]
+
+
+def _highest_inside(scaled: FloatArray, box: Box, size: Size) -> float:
+    """Highest value in the cells that a box touches."""
+    rows, columns = scaled.shape
+    top, left = box.y0 * rows // size[0], box.x0 * columns // size[1]
+    bottom, right = -(-box.y1 * rows // size[0]), -(-box.x1 * columns // size[1])
+    return float(scaled[top:bottom, left:right].max())

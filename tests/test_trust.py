@@ -1,0 +1,145 @@
+"""How far a box can be trusted."""
+
+from __future__ import annotations
+
+import csv
+import json
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+
+from weakspot.boxes import BoxRule, find_boxes
+from weakspot.evaluation import Truth, trust_metrics
+from weakspot.predictions import read_predictions, write_predictions
+from weakspot.trust import REASONS, level, with_trust
+from weakspot.types import Box, Prediction, Sample
+
+LOGITS = BoxRule(method="components", threshold_kind="absolute", threshold=0.0)
+SIZE = (20, 20)
+
+
+def steep(low: float = -9, high: float = 9) -> np.ndarray:
+    """A square with sharp edges."""
+    evidence = np.full(SIZE, low)
+    evidence[5:10, 6:12] = high
+    return evidence
+
+
+def gentle() -> np.ndarray:
+    """A cone: every threshold draws another box."""
+    y, x = np.mgrid[:20, :20] - 9.5
+    return 4 - np.hypot(x, y)
+
+
+def trusted(
+    evidence: np.ndarray, class_map: np.ndarray, rule: BoxRule = LOGITS, *, in_logits: bool = True
+) -> list[Box]:
+    boxes = find_boxes(evidence, SIZE, rule)
+    return with_trust(boxes, evidence, evidence, class_map, SIZE, rule, in_logits=in_logits)
+
+
+def test_sharp_edges_and_a_class_map_that_agrees() -> None:
+    (box,) = trusted(steep(), steep())
+    assert (box.trust, box.doubt, level(box.trust)) == (1.0, "", "green")
+
+
+def test_edges_that_move_with_the_threshold() -> None:
+    (box,) = trusted(gentle(), gentle())
+    sides = {t: find_boxes(gentle(), SIZE, BoxRule("components", "absolute", t))[0].area for t in (-3, -1.5, 0, 1.5, 3)}
+    expected = np.mean([min(area, sides[0]) / max(area, sides[0]) for t, area in sides.items() if t])
+    assert box.trust == pytest.approx(expected)
+    assert box.doubt == REASONS["stability"]
+
+
+def test_a_class_map_that_looks_elsewhere_or_nowhere() -> None:
+    elsewhere = np.zeros((4, 4))
+    elsewhere[3, 3], elsewhere[1, 1] = 10, 2
+    (box,) = trusted(steep(), elsewhere)
+    assert box.trust == pytest.approx(0.2)
+    assert (box.doubt, level(box.trust)) == (REASONS["agreement"], "red")
+    (flat,) = trusted(steep(), np.ones((4, 4)))
+    assert (flat.trust, level(flat.trust)) == (0.0, "red")
+    assert with_trust([], steep(), steep(), elsewhere, SIZE, LOGITS, in_logits=True) == []
+
+
+def test_a_relative_threshold_and_a_map_without_odds() -> None:
+    relative = BoxRule(threshold=0.7)
+    (box,) = trusted(steep(), steep(), relative, in_logits=False)
+    assert box.trust == 1
+    unrefined = BoxRule("components", "absolute", 50.0)
+    (box,) = trusted(steep(0, 100), steep(), unrefined, in_logits=False)
+    assert box.trust == 1
+    (faint,) = trusted(steep(0, 60), steep(), unrefined, in_logits=False)
+    assert faint.trust == pytest.approx(0.75)  # 12 more, and it is gone
+
+
+def test_dropped_boxes_lend_no_trust_and_scores_do_not_matter() -> None:
+    """The smallest score decides which boxes are drawn, not how steady they are."""
+    strict = BoxRule("components", "absolute", 0.0, min_score=8.5)
+    (box,) = trusted(steep(), steep(), strict)
+    assert box.trust == 1
+
+
+@given(arrays(np.float64, (9, 7), elements=st.floats(-12, 12)), arrays(np.float64, (3, 3), elements=st.floats(-5, 5)))
+@settings(max_examples=60)
+def test_trust_is_a_share_and_nothing_else_changes(evidence: np.ndarray, class_map: np.ndarray) -> None:
+    boxes = find_boxes(evidence, (31, 17), LOGITS)
+    result = with_trust(boxes, evidence, evidence, class_map, (31, 17), LOGITS, in_logits=True)
+    assert result == boxes  # trust does not count in comparisons
+    assert all(0 <= box.trust <= 1 for box in result)
+    assert all(bool(box.doubt) == (level(box.trust) != "green") for box in result)
+
+
+@pytest.mark.parametrize(
+    ("trust", "colour"), [(1, "green"), (0.75, "green"), (0.7499, "amber"), (0.5, "amber"), (0.49, "red"), (0, "red")]
+)
+def test_colours(trust: float, colour: str) -> None:
+    assert level(trust) == colour
+    assert level(math.nan) is None
+
+
+def test_trust_is_written_and_read(tmp_path: Path) -> None:
+    boxes = (Box(1, 2, 3, 4, 2.5, "cut", trust=0.6, doubt="why"), Box(0, 0, 1, 1))
+    write_predictions(tmp_path, [Prediction(Path("a.png"), height=9, width=9, label="cut", boxes=boxes)])
+    record = json.loads((tmp_path / "predictions.jsonl").read_text())
+    written = [(box["trust"], box["level"], box["doubt"]) for box in record["boxes"]]
+    assert written == [(0.6, "amber", "why"), (None, None, "")]
+    (read,) = read_predictions(tmp_path / "predictions.jsonl")
+    assert (read.boxes[0].trust, read.boxes[0].doubt) == (0.6, "why")
+    assert math.isnan(read.boxes[1].trust)
+    with (tmp_path / "predictions.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [(row["trust"], row["doubt"]) for row in rows] == [("0.6", "why"), ("", "")]
+
+
+def truth_of(n: int) -> Truth:
+    true = np.array([[0, 0, 10, 10]])
+    samples = [Sample(Path(f"{i}.png"), "cut", group=f"part {i // 2}") for i in range(n)]
+    return Truth(samples, np.full((n, 2), 20), [true] * n, [0.25] * n)
+
+
+def test_trust_is_held_against_the_masks() -> None:
+    boxes = [
+        Box(0, 0, 10, 10, trust=0.9), Box(0, 0, 10, 6, trust=0.6), Box(0, 0, 10, 2, trust=0.3),
+        Box(15, 15, 20, 20, trust=0.1),
+    ]  # fmt: skip
+    predictions = [Prediction(Path(f"{i}.png"), boxes=(box,)) for i, box in enumerate(boxes)]
+    found = trust_metrics(predictions, truth_of(4))
+    assert found["rank_correlation"]["value"] == pytest.approx(1)
+    green = found["levels"]["green"]
+    assert (green["n"], green["mean_iou"], green["iou_50"]["value"]) == (1, 1.0, 1.0)
+    assert (found["levels"]["amber"]["mean_iou"], found["levels"]["red"]["mean_iou"]) == (0.6, 0.1)
+    assert found["boxes"][1] == [0.6, 0.6]
+
+
+def test_without_boxes_or_variation_there_is_no_correlation() -> None:
+    none = trust_metrics([Prediction(Path("0.png"))], truth_of(1))
+    assert math.isnan(none["rank_correlation"]["value"])
+    assert none["levels"]["red"]["n"] == 0
+    same = [Prediction(Path(f"{i}.png"), boxes=(Box(0, 0, 10, 10, trust=0.5),)) for i in range(4)]
+    assert math.isnan(trust_metrics(same, truth_of(4))["rank_correlation"]["value"])
