@@ -18,6 +18,7 @@ from weakspot.boxes import BoxRule
 from weakspot.config import EvaluateConfig, TrainConfig, read_config, typed
 from weakspot.data.preprocess import Preprocess
 from weakspot.data.splits import read_split
+from weakspot.decision import Decision
 from weakspot.errors import WeakspotError
 from weakspot.evaluation import Truth, resolution
 from weakspot.heatmaps import combined_map, visible
@@ -158,7 +159,9 @@ def test_without_a_validation_part_scores_are_calibrated_on_images_left_out_in_t
 
 
 def test_calibration_needs_enough_images(fabric: Path, tmp_path: Path) -> None:
-    with pytest.raises(WeakspotError, match=r"3 training images of every class, and there are 2"):
+    with pytest.raises(
+        WeakspotError, match=r"3 training images of every class that do not show the same part, and there are 2"
+    ):
         train(fabric, "split.val_size=0", "split.test_size=0.9", f"output={tmp_path / 'x'}")
 
 
@@ -195,7 +198,7 @@ def test_boxes_follow_the_image_inside_its_border() -> None:
     plane[0:8, 0:20] = 9  # in the border: nothing
     said = ImageMaps(np.array([0.0, 3.0], np.float32), np.zeros((2, 4, 6), np.float32), plane, plane)
     rule = BoxRule("components", "absolute", 0.0)
-    prediction = make_prediction(Path("a.png"), size, said, ["good", "anomaly"], preprocess, rule)
+    prediction = make_prediction(Path("a.png"), size, said, ["good", "anomaly"], preprocess, rule, Decision())
     assert [box.xyxy for box in prediction.boxes] == [(24, 32, 48, 64)]
     assert prediction.said is not None
     assert prediction.said.maps.shape == (2, 64, 48)

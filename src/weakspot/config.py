@@ -93,6 +93,24 @@ class BoxesChanges:
 
 
 @dataclass
+class DecisionConfig:
+    """What to call an image; see :class:`weakspot.decision.Wish`."""
+
+    miss: float = 1.0
+    false_alarm: float = 1.0
+    recall: float | None = None
+
+
+@dataclass
+class DecisionChanges:
+    """As :class:`DecisionConfig`; null leaves the run's own value."""
+
+    miss: float | None = None
+    false_alarm: float | None = None
+    recall: float | None = None
+
+
+@dataclass
 class TrainerConfig:
     """How long and on what to train."""
 
@@ -137,6 +155,7 @@ class TrainConfig:
     heatmap: str = "cam"
     refine: RefineConfig = field(default_factory=RefineConfig)
     boxes: BoxesConfig = field(default_factory=BoxesConfig)
+    decision: DecisionConfig = field(default_factory=DecisionConfig)
     trainer: TrainerConfig = field(default_factory=TrainerConfig)
     cache: CacheConfig = field(default_factory=CacheConfig)
     cv: int | None = None
@@ -153,6 +172,7 @@ class EvaluateConfig:
 
     run: str | None = None
     boxes: BoxesChanges = field(default_factory=BoxesChanges)
+    decision: DecisionChanges = field(default_factory=DecisionChanges)
     data: DataConfig | None = None
     output: str | None = None
 
@@ -285,7 +305,7 @@ def check_settings(config: TrainConfig) -> None:
 
 def run_identity(config: TrainConfig, fit: str, truth_hash: str) -> str:
     """Eight hexadecimal digits that identify a whole run: the fit, the box rule, weakspot's version."""
-    return short_hash([__version__, fit, truth_hash, config.heatmap, asdict(config.boxes)])
+    return short_hash([__version__, fit, truth_hash, config.heatmap, asdict(config.boxes), asdict(config.decision)])
 
 
 def short_hash(parts: list[Any]) -> str:

@@ -16,7 +16,7 @@ from weakspot import pipeline, ui
 from weakspot.boxes import boxes_array, upsample
 from weakspot.config import TrainConfig, read_config, short_hash
 from weakspot.errors import WeakspotError
-from weakspot.evaluation import Truth
+from weakspot.evaluation import Truth, calibration_metrics, trust_metrics
 from weakspot.files import shown, write_json
 from weakspot.heatmaps import comparable_map, visible
 from weakspot.maps import MapStore
@@ -129,10 +129,19 @@ class Pooled:
         boxes = [boxes_array(prediction.boxes) for prediction in self.predictions]
         probabilities = np.array([[1 - p.probability, p.probability] for p in self.predictions])
         classification = classification_metrics(
-            targets, probabilities, [GOOD, "anomaly"], [sample.defect for sample in self.samples]
+            targets,
+            probabilities,
+            [GOOD, "anomaly"],
+            [sample.defect for sample in self.samples],
+            predicted=np.where(self.right == 1, targets, 1 - targets),
         )
         classification["balanced_accuracy"] = cluster_estimate(self.right, clusters.tolist(), targets).as_dict()
-        test: dict[str, Any] = {"classification": classification, "parts": len(set(clusters))}
+        calibration = calibration_metrics(probabilities, targets)
+        test: dict[str, Any] = {
+            "classification": classification,
+            "calibration": calibration,
+            "parts": len(set(clusters)),
+        }
         controls = {}
         if truth.known:
             known, v2 = truth.known, self.v2(truth)[truth.known]
@@ -162,6 +171,7 @@ class Pooled:
                 ((upsample(comparable_map(said[i]), (PIXEL_SIDE, PIXEL_SIDE)), truth.mask(i)) for i in known),
                 longest_side=PIXEL_SIDE,
             ),
+            "trust": trust_metrics(self.predictions, truth),
             "before_decision": {"false_boxes_per_100_good": 100 * self.false_boxes[0] / max(1, self.false_boxes[1])},
         }
 

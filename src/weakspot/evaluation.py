@@ -17,6 +17,7 @@ from weakspot.calibrate import Calibration, calibrate
 from weakspot.data.images import read_mask
 from weakspot.data.preprocess import Preprocess
 from weakspot.data.readers import target_of
+from weakspot.decision import Decision, expected_calibration_error, reliability
 from weakspot.heatmaps import Maps, comparable_map, shown_map, visible
 from weakspot.maps import MapStore
 from weakspot.metrics import (
@@ -116,7 +117,12 @@ class Truth:
 
 
 def evaluate_maps(
-    store: MapStore, samples: Sequence[Sample], classes: Sequence[str], preprocess: Preprocess, rule: BoxRule
+    store: MapStore,
+    samples: Sequence[Sample],
+    classes: Sequence[str],
+    preprocess: Preprocess,
+    rule: BoxRule,
+    decision: Decision,
 ) -> Evaluation:
     """Decide, draw boxes and measure.
 
@@ -126,6 +132,7 @@ def evaluate_maps(
         classes: class names, ``good`` first.
         preprocess: what brought the images to the network's input.
         rule: from evidence to boxes.
+        decision: from logits to the class.
 
     Raises:
         WeakspotError: when a defect type is not one of `classes`, or a mask is unusable.
@@ -133,13 +140,17 @@ def evaluate_maps(
     targets = [target_of(sample, classes) for sample in samples]
     truth = Truth.read(samples, store.sizes)
     predictions = [
-        make_prediction(path, _size(store, i), store[i], classes, preprocess, rule, target=classes[targets[i]])
+        make_prediction(
+            path, _size(store, i), store[i], classes, preprocess, rule, decision, target=classes[targets[i]]
+        )
         for i, path in enumerate(store.paths)
     ]
     defects = [sample.defect for sample in samples]
     probabilities = _probabilities(predictions, classes)
+    said = np.array([classes.index(prediction.label) for prediction in predictions], dtype=np.int64)
     test: dict[str, Any] = {
-        "classification": classification_metrics(np.array(targets), probabilities, classes, defects)
+        "classification": classification_metrics(np.array(targets), probabilities, classes, defects, predicted=said),
+        "calibration": calibration_metrics(probabilities, np.array(targets)),
     }
     controls: dict[str, Any] = {}
     curve = None
@@ -148,6 +159,25 @@ def evaluate_maps(
         test["localisation"] = localisation
         controls = _controls(store, truth)
     return Evaluation(predictions, test, controls, curve)
+
+
+def calibration_metrics(probabilities: npt.NDArray[np.float64], targets: npt.NDArray[np.int64]) -> dict[str, Any]:
+    """Whether probabilities mean what they say: ``ece``, ``brier`` (of not-Good), ``n``, and the ``reliability`` bins.
+
+    Args:
+        probabilities: ``(n, classes)``.
+        targets: ``(n,)``.
+    """
+    n = len(targets)
+    confidence = probabilities.max(axis=1, initial=0)
+    right = probabilities.argmax(axis=1) == targets if n else np.zeros(0)
+    brier = float(np.mean((1 - probabilities[:, 0] - (targets != 0)) ** 2)) if n else math.nan
+    return {
+        "ece": expected_calibration_error(confidence, right),
+        "brier": brier,
+        "n": n,
+        "reliability": reliability(confidence, right),
+    }
 
 
 def measure_some(
@@ -171,7 +201,13 @@ def measure_some(
     targets = np.array([target_of(sample, classes) for sample in some], dtype=np.int64)
     defects = [sample.defect for sample in some]
     return {
-        "classification": classification_metrics(targets, _probabilities(said, classes), classes, defects),
+        "classification": classification_metrics(
+            targets,
+            _probabilities(said, classes),
+            classes,
+            defects,
+            predicted=np.array([classes.index(prediction.label) for prediction in said], dtype=np.int64),
+        ),
         "localisation": truth.localise([boxes_array(p.boxes) for p in said]) if truth.known else None,
     }
 

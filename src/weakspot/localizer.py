@@ -107,6 +107,7 @@ class Localizer:
                 self.meta.classes,
                 self.meta.preprocess,
                 self.rule,
+                self.meta.decision,
             )
             for item in batch
         ]

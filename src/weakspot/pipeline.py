@@ -28,13 +28,14 @@ from weakspot.data.loading import ImageSource
 from weakspot.data.shortcuts import find_shortcuts, follow_confidence
 from weakspot.data.splits import portable, read_split, write_split
 from weakspot.dataset import Data, measurements, read_and_check
+from weakspot.decision import Wish, fit_decision, read_validation
 from weakspot.errors import WeakspotError
 from weakspot.evaluation import Evaluation, calibrated_rule, evaluate_maps, measure_some
 from weakspot.files import write_json
 from weakspot.localizer import Localizer
 from weakspot.maps import MapStore
 from weakspot.model.bundle import BundleMeta, find_bundle, read_meta, rewrite_meta
-from weakspot.predictions import prediction_writer, write_predictions
+from weakspot.predictions import ReviewQueue, prediction_writer, write_predictions
 from weakspot.report.figures import write_figures
 from weakspot.report.overlays import LONGEST_SIDE, UniqueNames, write_overlay
 from weakspot.report.pairs import write_pairs
@@ -109,7 +110,7 @@ def train(config: TrainConfig) -> RunFolder:
                 _fit_or_adopt(plan, run, fit_hash)
             store, samples = own_test_part(run)
             run.update_identity(alarms=_alarms(data, store, config))
-            meta = _with_rule(read_meta(run.bundle), plan.rule, run)
+            meta = _with_thresholds(read_meta(run.bundle), plan.rule, Wish(**asdict(config.decision)), run)
             rewrite_meta(run.bundle, meta)
             write_results(run, config, store, samples, meta, run.read_identity(), data.parts)
     return run
@@ -162,7 +163,9 @@ def evaluate(config: EvaluateConfig) -> RunFolder:
     settings, meta, identity = read_config(run.config), read_meta(find_bundle(run.path)), run.read_identity()
     changes = {key: value for key, value in asdict(config.boxes).items() if value is not None}
     settings.boxes = replace(settings.boxes, **changes)
-    rule = box_rule(settings.boxes)
+    chosen = {key: value for key, value in asdict(config.decision).items() if value is not None}
+    settings.decision = replace(settings.decision, **chosen)
+    rule, wish = box_rule(settings.boxes), Wish(**asdict(settings.decision))
     folder = Path(config.output) if config.output else run.path / "evaluations" / _short_name(config, settings)
     target, in_place = RunFolder(folder), folder.resolve() == run.path.resolve()
     if in_place and config.data is not None:
@@ -185,7 +188,7 @@ def evaluate(config: EvaluateConfig) -> RunFolder:
             settings.data = replace(config.data, image_size=own.image_size, resize=own.resize, task=own.task)
             store, samples = _other_images(run, settings, identity)
         write_config(target.config, settings)
-        meta = _with_rule(meta, rule, run)
+        meta = _with_thresholds(meta, rule, wish, run)
         if in_place:
             rewrite_meta(find_bundle(run.path), meta)
             run.update_identity(run=run_identity(settings, identity["fit"], identity["truth"]))
@@ -204,6 +207,8 @@ def predict(
 ) -> Iterator[Prediction]:
     """Predict images and write ``predictions.jsonl``, ``predictions.csv`` and ``overlays/`` as they come.
 
+    At the end ``review.csv`` names those most worth a human look.
+
     Args:
         localizer: a loaded model.
         images: files, or whatever :meth:`Localizer.predict` takes.
@@ -216,15 +221,17 @@ def predict(
     """
     if RunFolder(output).identity.is_file():
         raise WeakspotError(f"{output} is a run folder; its predictions are its test part's, choose another folder")
-    names = UniqueNames()
+    names, review = UniqueNames(), ReviewQueue(localizer.meta.decision)
     with prediction_writer(output) as write:
         for prediction, loaded in localizer.stream(
             images, batch_size=batch_size, keep_longest=LONGEST_SIDE if overlays else None
         ):
             write(prediction)
+            review.add(prediction)
             if loaded.image is not None:
                 write_overlay(output / "overlays" / names(prediction.path), loaded.image, prediction)
             yield prediction
+    review.write(output / "review.csv")
 
 
 def write_results(
@@ -248,8 +255,12 @@ def write_results(
         parts: part of every image of the run's data set; None where other images are measured.
     """
     with ui.status("measuring"):
-        evaluation = evaluate_maps(store, samples, meta.classes, meta.preprocess, meta.boxes)
+        evaluation = evaluate_maps(store, samples, meta.classes, meta.preprocess, meta.boxes, meta.decision)
         write_predictions(target.path, evaluation.predictions)
+        review = ReviewQueue(meta.decision)
+        for prediction in evaluation.predictions:
+            review.add(prediction)
+        review.write(target.path / "review.csv")
         write_figures(target.figures, evaluation, samples, meta.boxes)
     leak = identity.get("leakage") if parts is not None else None
     if leak and leak["held_out_of_trained_parts"]:
@@ -333,13 +344,16 @@ def _other_images(run: RunFolder, config: TrainConfig, identity: dict[str, Any])
     return store, indexed.samples
 
 
-def _with_rule(meta: BundleMeta, rule: BoxRule, run: RunFolder) -> BundleMeta:
-    """The bundle's description with a box rule, calibrated on the run's held-out Good images where it asks for that."""
+def _with_thresholds(meta: BundleMeta, rule: BoxRule, wish: Wish, run: RunFolder) -> BundleMeta:
+    """The bundle's description with everything that decides, fitted on the run's held-out images."""
     calibration = None
     if rule.threshold_kind == "calibrated":
         rule, calibration = calibrated_rule(rule, MapStore.load(run.calibration), meta.preprocess)
-    return replace(meta, boxes=rule, thresholds=thresholds(rule, len(meta.classes), calibration))
+    validation = read_validation(run.validation, len(meta.classes))
+    fitted = fit_decision(*validation, wish)
+    return replace(meta, boxes=rule, decision=fitted.decision, thresholds=thresholds(rule, fitted, calibration))
 
 
 def _short_name(config: EvaluateConfig, settings: TrainConfig) -> str:
-    return short_hash([asdict(settings.boxes), None if config.data is None else asdict(config.data)])
+    data = None if config.data is None else asdict(config.data)
+    return short_hash([asdict(settings.boxes), asdict(settings.decision), data])

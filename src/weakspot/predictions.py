@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import heapq
 import json
 import math
 from collections.abc import Iterable, Iterator, Sequence
@@ -12,15 +13,15 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
-from scipy.special import softmax
 
 from weakspot.boxes import BoxRule, find_boxes, upsample
 from weakspot.data.preprocess import Preprocess
+from weakspot.decision import Decision
 from weakspot.errors import WeakspotError
 from weakspot.files import atomic_path, jsonable
 from weakspot.heatmaps import Maps, class_map, margin_map, visible
-from weakspot.trust import level, with_trust
-from weakspot.types import Box, ClassConfidence, ImageMaps, Prediction, Size
+from weakspot.trust import GREEN, level, with_trust
+from weakspot.types import GOOD, Box, ClassConfidence, ImageMaps, Prediction, Size
 
 CSV_COLUMNS = (
     "path", "status", "message", "height", "width", "target", "label", "probability",
@@ -39,6 +40,7 @@ def make_prediction(
     classes: Sequence[str],
     preprocess: Preprocess,
     rule: BoxRule,
+    decision: Decision,
     *,
     target: str | None = None,
 ) -> Prediction:
@@ -52,11 +54,12 @@ def make_prediction(
         preprocess: what brought the image to the network's input; class maps are up-sampled to that size before the
             threshold.
         rule: from evidence to boxes.
+        decision: from logits to the class.
         target: true class where known.
     """
     said = visible(said, size, preprocess)
-    probabilities = softmax(said.logits.astype(np.float64))
-    decided = int(probabilities.argmax())
+    probabilities = decision.probabilities(said.logits)
+    decided = decision.decide(probabilities)
     boxes = draw_boxes(said, decided, size, preprocess.input_size(size), rule, classes[decided])
     if boxes:
         boxes = with_trust(
@@ -114,6 +117,71 @@ def evidence_grid(size: Size) -> Size:
 
 
 # --- files --------------------------------------------------------------------------------------------------------
+
+
+REVIEW_COLUMNS = ("path", "label", "probability", "why")
+
+SURE = 0.9
+"""An image whose class is less probable than this is worth a look."""
+
+
+def doubts(prediction: Prediction, decision: Decision) -> tuple[float, str] | None:
+    """How much a person's look at a prediction is worth, and why; None for one that needs none.
+
+    Args:
+        prediction: of one image.
+        decision: that made it.
+
+    Returns:
+        Urgency 0…1 and the reason: how close the class was (1 at the threshold), a defect without a box, or a box that
+        is not trusted. Where several hold, the most urgent.
+    """
+    if prediction.status != "ok":
+        return None
+    found = []
+    threshold = 0.5 if decision.threshold is None else decision.threshold
+    probability = prediction.probability
+    side = 1 - threshold if probability >= threshold else threshold
+    margin = abs(probability - threshold) / side if side else 1.0
+    if margin < 2 * SURE - 1:
+        found.append((1 - margin, f"its class is a close call (probability of a defect {probability:.2f})"))
+    if prediction.label != GOOD and not prediction.boxes:
+        found.append((0.9, "called defective, and no box: evidence below threshold"))
+    if prediction.boxes and not math.isnan(best := max(box.trust for box in prediction.boxes)) and best < GREEN:
+        doubt = next(box.doubt for box in prediction.boxes if box.trust == best)
+        found.append((1 - best, f"no box is trusted more than {best:.0%}: {doubt}"))
+    return max(found, default=None)
+
+
+class ReviewQueue:
+    """The images most worth a human look, of any number, in constant memory."""
+
+    def __init__(self, decision: Decision, most: int = 50) -> None:
+        self._decision, self._most, self._count = decision, most, 0
+        self._kept: list[tuple[float, int, list[str]]] = []
+
+    def add(self, prediction: Prediction) -> None:
+        """Look at one more prediction."""
+        doubt = doubts(prediction, self._decision)
+        if doubt is None:
+            return
+        self._count -= 1  # of equally urgent ones the first come first
+        row = [prediction.path.as_posix(), prediction.label, f"{prediction.probability:.4f}", doubt[1]]
+        heapq.heappush(self._kept, (doubt[0], self._count, row))
+        if len(self._kept) > self._most:
+            heapq.heappop(self._kept)
+
+    def rows(self) -> list[list[str]]:
+        """As in :data:`REVIEW_COLUMNS`, the most urgent first."""
+        return [row for _, _, row in sorted(self._kept, reverse=True)]
+
+    def write(self, path: Path) -> None:
+        """Write ``review.csv``, whole or not at all."""
+        with (
+            atomic_path(path) as temporary,
+            temporary.open("w", encoding="utf-8", errors="backslashreplace", newline="") as file,
+        ):
+            csv.writer(file).writerows([REVIEW_COLUMNS, *self.rows()])
 
 
 def to_record(prediction: Prediction) -> dict[str, Any]:

@@ -72,6 +72,11 @@ class RunFolder:
         return self.path / "calibration.npz"
 
     @property
+    def validation(self) -> Path:
+        """Logits and classes of the validation part, that probabilities are calibrated on; there where one is."""
+        return self.path / "validation.json"
+
+    @property
     def metrics(self) -> Path:
         """Every number of the run."""
         return self.path / "metrics.json"
@@ -188,7 +193,7 @@ def adopt_fit(run: RunFolder, donor: RunFolder) -> None:
     if run.path.resolve() == donor.path.resolve():
         return
     run.bundle.mkdir(exist_ok=True)
-    maps = [path for path in (donor.maps, donor.calibration) if path.is_file()]
+    maps = [path for path in (donor.maps, donor.calibration, donor.validation) if path.is_file()]
     for source in [*donor.bundle.glob("*.safetensors"), *maps]:
         with atomic_path(run.path / source.relative_to(donor.path)) as temporary:
             try:

@@ -26,6 +26,7 @@ from weakspot.data.loading import batched, stack_pixels
 from weakspot.data.preprocess import Preprocess, PreprocessMode, Resizing
 from weakspot.data.views import AS_IS, AUGMENTATIONS
 from weakspot.dataset import Data, index_and_split
+from weakspot.decision import Fitted, Wish
 from weakspot.errors import WeakspotError
 from weakspot.features import (
     FeatureCache,
@@ -37,6 +38,7 @@ from weakspot.features import (
     feature_keys,
     look_at,
 )
+from weakspot.files import write_json
 from weakspot.maps import MapStore
 from weakspot.model.bundle import BundleMeta, save_bundle
 from weakspot.model.evidence import EvidenceNet
@@ -87,6 +89,7 @@ def make_plan(config: TrainConfig) -> Plan:
     """
     rule = box_rule(config.boxes)
     check_settings(config)
+    Wish(**asdict(config.decision))
     if config.trainer.accelerator == "gpu" and not torch.cuda.is_available():
         raise WeakspotError("trainer.accelerator=gpu: torch sees no GPU here; use trainer.accelerator=cpu")
     make_optimizer(config.model.optimizer)
@@ -157,16 +160,20 @@ def fit_and_map(plan: Plan, run: RunFolder) -> None:
     save_bundle(run.bundle, model, _meta(plan, model))
     held_out = calibration_images(data)
     with ui.progress_bar("maps") as progress:
-        images = [*(data.infos[i] for i in data.where("test")), *(data.infos[i] for i in held_out)]
+        val_defects = [i for i in data.where("val") if data.targets[i] != 0]
+        images = [data.infos[i] for i in (*data.where("test"), *held_out, *val_defects)]
         store = compute_maps(model, images, plan.preprocess, cache, progress=progress)
-    tests = len(data.where("test"))
+    tests, good = len(data.where("test")), len(held_out)
+    if held_out or val_defects:
+        targets = [data.targets[i] for i in (*held_out, *val_defects)]
+        write_json(run.validation, {"logits": store.logits[tests:], "targets": targets})
     if crossfit:
         stores = [
             _held_out_maps(part, run.checkpoint.parent / f"without-{k}", cache) for k, part in enumerate(crossfit)
         ]
         MapStore.join(stores).save(run.calibration)
     elif held_out:
-        store.part(slice(tests, None)).save(run.calibration)
+        store.part(slice(tests, tests + good)).save(run.calibration)
     store.part(slice(tests)).save(run.maps)
 
 
@@ -356,7 +363,7 @@ def _meta(plan: Plan, model: Model) -> BundleMeta:
         backbone=plan.config.model.backbone,
         outputs=plan.config.model.outputs,
         boxes=plan.rule,
-        thresholds=thresholds(plan.rule, len(data.classes)),
+        thresholds={},  # set when the rest of the run is there
         weights={"origin": plan.weights.origin, "sha256": plan.weights.sha256},
         split_hash=data.split_hash,
         data_hash=data.data_hash,
@@ -379,11 +386,10 @@ def make_optimizer(setting: dict[str, Any]) -> OptimizerFactory:
     return factory
 
 
-def thresholds(rule: BoxRule, classes: int, calibration: Calibration | None = None) -> dict[str, dict[str, Any]]:
+def thresholds(rule: BoxRule, fitted: Fitted, calibration: Calibration | None = None) -> dict[str, dict[str, Any]]:
     """Every number that decides something, with where it comes from."""
-    decision: dict[str, Any] = {"value": 0.5 if classes == 2 else None, "origin": "fixed: the most probable class"}
     return {
-        "decision": decision,
+        "decision": {"value": fitted.decision.threshold, **asdict(fitted)},
         "boxes": {"value": rule.threshold, "kind": rule.threshold_kind, "origin": "configuration"},
         **({"min_score": calibration.to_dict()} if calibration else {}),
     }

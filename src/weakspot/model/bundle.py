@@ -16,6 +16,7 @@ from safetensors.torch import save as save_tensors
 
 from weakspot.boxes import BoxRule
 from weakspot.data.preprocess import Preprocess
+from weakspot.decision import Decision
 from weakspot.errors import WeakspotError
 from weakspot.files import atomic_path, write_json
 from weakspot.model.evidence import EvidenceNet
@@ -36,6 +37,7 @@ class BundleMeta:
         preprocess: what has to be done to an image before the network sees it.
         backbone, outputs: arguments of :class:`CamNet`.
         boxes: the rule that turns maps into boxes.
+        decision: how logits become a class.
         thresholds: ``{name: {"value", "origin"}}``; every number that decides something, and how it was chosen.
         weights: ``{"origin", "sha256"}`` of the pre-trained weights.
         split_hash, data_hash: which data it was trained on.
@@ -53,6 +55,7 @@ class BundleMeta:
     split_hash: str
     data_hash: str
     evidence: dict[str, Any] | None = None
+    decision: Decision = field(default_factory=Decision)
     versions: dict[str, str] = field(default_factory=lambda: library_versions())
 
     def to_dict(self) -> dict[str, Any]:
@@ -71,7 +74,8 @@ class BundleMeta:
             raise WeakspotError(f"its format is not {FORMAT}; train again with this version of weakspot")
         try:
             boxes, preprocess = BoxRule(**values.pop("boxes")), Preprocess.from_dict(values.pop("preprocess"))
-            return cls(**values, boxes=boxes, preprocess=preprocess)
+            decision = Decision(**values.pop("decision", {}))
+            return cls(**values, boxes=boxes, preprocess=preprocess, decision=decision)
         except (KeyError, TypeError) as error:
             raise WeakspotError(f"a key is missing or unknown ({error})") from error
 

@@ -37,6 +37,7 @@ def write_figures(folder: Path, evaluation: Evaluation, samples: Sequence[Sample
     shown = choose(evaluation.predictions, samples, GALLERY_SIZE)
     figures = {
         "confusion_matrix": confusion_figure(evaluation.test["classification"]["confusion_matrix"]),
+        "reliability": reliability_figure(evaluation.test["calibration"]),
         "gallery": gallery_figure([evaluation.predictions[i] for i in shown], [samples[i] for i in shown]),
     }
     if evaluation.curve:
@@ -50,6 +51,19 @@ def write_figures(folder: Path, evaluation: Evaluation, samples: Sequence[Sample
             FigureCanvasAgg(figure).print_figure(temporary, dpi=110, bbox_inches="tight", format="png")
         paths.append(path)
     return paths
+
+
+def reliability_figure(calibration: dict[str, Any]) -> Figure:
+    """Accuracy against confidence; on the diagonal a confidence of 80 % is right in 80 of 100 images."""
+    figure = Figure(figsize=(3.6, 3.6))
+    axes = figure.add_subplot()
+    axes.plot([0, 1], [0, 1], color="0.7", linestyle=":")
+    if calibration["reliability"]:
+        said, was, _ = np.array(calibration["reliability"], dtype=float).T
+        axes.plot(said, was, marker="o", color="#0072b2")
+    axes.set(xlabel="confidence", ylabel="share that is right", xlim=(0, 1.02), ylim=(0, 1.02))
+    axes.set_title(f"{calibration['n']} images, calibration error {calibration['ece']:.3f}", fontsize=9)
+    return figure
 
 
 def trust_figure(trust: dict[str, Any]) -> Figure:

@@ -35,6 +35,8 @@ def metrics_table(metrics: dict[str, Any], title: str) -> Table:
         _row(table, NAMES.get(key, key.replace("_", " ")), test["classification"][key])
     for defect, estimate in test["classification"]["recall_per_defect"].items():
         _row(table, f"recall of {defect}", estimate)
+    calibration = test["calibration"]
+    table.add_row("expected calibration error", _number(calibration["ece"]), "", str(calibration["n"]))
     others = test.get("other_parts")
     if others:
         table.add_section()

@@ -45,7 +45,7 @@ class RunView:
 
     @classmethod
     def _make(cls, samples: list[Sample], store: MapStore, meta: BundleMeta) -> RunView:
-        evaluation = evaluate_maps(store, samples, meta.classes, meta.preprocess, meta.boxes)
+        evaluation = evaluate_maps(store, samples, meta.classes, meta.preprocess, meta.boxes, meta.decision)
         return cls(samples, store, meta, evaluation)
 
     def with_rule(self, **changes: object) -> RunView:

@@ -1,0 +1,235 @@
+"""From logits to probabilities that mean something, and from those to a class. NumPy only, as exported models use it.
+
+What is fitted here is fitted on the validation part.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from scipy.optimize import minimize_scalar
+from scipy.special import log_softmax, softmax
+from scipy.stats import beta
+
+from weakspot.errors import WeakspotError
+from weakspot.types import FloatArray
+
+FEWEST = 5
+"""Validation images of each kind, Good and not, below which nothing is fitted."""
+
+COLDEST, HOTTEST = 0.05, 20.0
+BINS = 10
+
+
+@dataclass(frozen=True)
+class Decision:
+    """How logits become a class.
+
+    Attributes:
+        temperature: logits are divided by it before the softmax (Guo et al., "On Calibration of Modern Neural
+            Networks", ICML 2017); above 1 the network was too sure of itself.
+        threshold: an image is not Good from this probability of not-Good on; None takes the most probable class.
+
+    Raises:
+        WeakspotError: for numbers out of range.
+    """
+
+    temperature: float = 1.0
+    threshold: float | None = None
+
+    def __post_init__(self) -> None:
+        if not (math.isfinite(self.temperature) and self.temperature > 0):
+            raise WeakspotError(f"temperature {self.temperature} is not above 0")
+        if self.threshold is not None and not 0 <= self.threshold <= 1:
+            raise WeakspotError(f"decision threshold {self.threshold} is not a probability")
+
+    def probabilities(self, logits: FloatArray) -> npt.NDArray[np.float64]:
+        """Class probabilities ``(…, classes)`` from logits of that shape."""
+        return np.asarray(softmax(np.asarray(logits, dtype=np.float64) / self.temperature, axis=-1))
+
+    def decide(self, probabilities: FloatArray) -> int:
+        """The class of one image from its probabilities ``(classes,)``; 0 is Good."""
+        if self.threshold is None:
+            return int(np.argmax(probabilities))
+        return 1 + int(np.argmax(probabilities[1:])) if 1 - probabilities[0] >= self.threshold else 0
+
+
+@dataclass(frozen=True)
+class Wish:
+    """What a decision should achieve; the ``decision`` group of the configuration.
+
+    Attributes:
+        miss: what a defect that is called Good costs.
+        false_alarm: what a Good part that is called defective costs, in the same money.
+        recall: instead of costs, the share of defect images to find; None goes by the costs.
+
+    Raises:
+        WeakspotError: naming the key.
+    """
+
+    miss: float = 1.0
+    false_alarm: float = 1.0
+    recall: float | None = None
+
+    def __post_init__(self) -> None:
+        for key in ("miss", "false_alarm"):
+            value = getattr(self, key)
+            if not (math.isfinite(value) and value > 0):
+                raise WeakspotError(f"decision.{key}={value} is not a cost above 0")
+        if self.recall is not None and not 0 < self.recall < 1:
+            raise WeakspotError(f"decision.recall={self.recall} is outside (0, 1); give a share such as 0.99")
+        if self.recall is not None and self.miss != self.false_alarm:
+            raise WeakspotError("decision.recall goes by the share to find; leave decision.miss and false_alarm out")
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """A decision and what it rests on.
+
+    Attributes:
+        decision: what to do.
+        origin: where its numbers come from, in a sentence.
+        n_good, n_defect: validation images.
+    """
+
+    decision: Decision
+    origin: str
+    n_good: int
+    n_defect: int
+
+
+def fit_decision(logits: FloatArray, targets: Sequence[int], wish: Wish) -> Fitted:
+    """Fit temperature and threshold on validation images.
+
+    Args:
+        logits: ``(n, classes)``, Good first.
+        targets: true classes.
+        wish: costs or wanted recall.
+
+    Raises:
+        WeakspotError: when a recall is wanted and there are too few validation images.
+    """
+    truth = np.array(targets, dtype=np.int64)
+    n_defect = int((truth != 0).sum())
+    n_good = len(truth) - n_defect
+    enough = min(n_good, n_defect) >= FEWEST
+    temperature = fit_temperature(logits, truth) if enough else 1.0
+    calibrated = Decision(temperature)
+    on = f"{n_good} Good and {n_defect} defect validation images"
+    basis = f"temperature {temperature:.2f} fitted on {on}" if enough else f"no temperature: {on} are too few"
+    if wish.recall is not None:
+        if not enough:
+            raise WeakspotError(f"decision.recall={wish.recall}: {on} are too few; set split.val_size=0.2")
+        scores = 1 - calibrated.probabilities(logits)[truth != 0, 0]
+        threshold, promised = recall_threshold(scores, wish.recall)
+        origin = f"finds {wish.recall:.0%} of defects with {promised:.0%} confidence; {basis}"
+        return Fitted(Decision(temperature, threshold), origin, n_good, n_defect)
+    if wish.miss == wish.false_alarm:
+        return Fitted(calibrated, f"the most probable class; {basis}", n_good, n_defect)
+    threshold = wish.false_alarm / (wish.false_alarm + wish.miss)
+    origin = f"a miss costs {wish.miss:g}, a false alarm {wish.false_alarm:g} (Elkan, IJCAI 2001); {basis}"
+    return Fitted(Decision(temperature, threshold), origin, n_good, n_defect)
+
+
+def read_validation(path: Path, classes: int) -> tuple[npt.NDArray[np.float64], list[int]]:
+    """Logits ``(n, classes)`` and true classes that a run kept of its validation part; none where it had none.
+
+    Raises:
+        WeakspotError: when the file is damaged.
+    """
+    if not path.is_file():
+        return np.zeros((0, classes)), []
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        logits, targets = np.array(content["logits"], np.float64), [int(t) for t in content["targets"]]
+        if logits.shape != (len(targets), classes) or not all(0 <= target < classes for target in targets):
+            raise ValueError("logits and targets do not fit")
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise WeakspotError(f"{path} is damaged ({error}); train again") from error
+    return logits, targets
+
+
+def fit_temperature(logits: FloatArray, targets: npt.NDArray[np.int64]) -> float:
+    """The temperature under which validation labels are likeliest.
+
+    Targets are smoothed as in Platt's "Probabilistic Outputs for Support Vector Machines" (1999): where every image is
+    right, the plain likelihood knows no end of certainty.
+
+    Args:
+        logits: ``(n, classes)``.
+        targets: ``(n,)``.
+
+    Returns:
+        In :data:`COLDEST` … :data:`HOTTEST`.
+    """
+    logits = np.asarray(logits, dtype=np.float64)
+    classes = logits.shape[1]
+    counts = np.bincount(targets, minlength=classes)
+    wanted = np.empty_like(logits)
+    for k in range(classes):
+        sure = (counts[k] + 1) / (counts[k] + 2)
+        wanted[targets == k] = (1 - sure) / (classes - 1)
+        wanted[targets == k, k] = sure
+
+    def unlikely(log_temperature: float) -> float:
+        return float(-(wanted * log_softmax(logits / math.exp(log_temperature), axis=1)).sum())
+
+    bounds = (math.log(COLDEST), math.log(HOTTEST))
+    return float(math.exp(minimize_scalar(unlikely, bounds=bounds, method="bounded").x))
+
+
+def recall_threshold(scores: FloatArray, recall: float, confidence: float = 0.8) -> tuple[float, float]:
+    """The highest threshold that finds a share of defects with some confidence.
+
+    Args:
+        scores: probabilities of not-Good of validation defects, at least one.
+        recall: wanted share.
+        confidence: wanted one-sided confidence (Clopper–Pearson).
+
+    Returns:
+        Threshold, and the confidence reached; below `confidence` where there are too few images to promise it, the
+        threshold being the lowest score then.
+    """
+    ranked = np.sort(np.asarray(scores, dtype=np.float64))
+    n = len(ranked)
+    missed = 0
+    while missed + 1 < n and _surely(n - missed - 1, n, recall) >= confidence:
+        missed += 1
+    # Equal scores are found together.
+    return float(ranked[missed]), _surely(int((ranked >= ranked[missed]).sum()), n, recall)
+
+
+def _surely(found: int, n: int, recall: float) -> float:
+    """How surely the true recall is at least `recall` when `found` of `n` were found."""
+    return float(beta.sf(recall, found, n - found + 1))
+
+
+def expected_calibration_error(confidences: FloatArray, right: npt.NDArray[Any], bins: int = BINS) -> float:
+    """Mean distance of confidence from accuracy, over bins of equally many images (Nixon et al., CVPR-W 2019).
+
+    Args:
+        confidences: of the said class, 0…1, shape ``(n,)``.
+        right: whether it was right, shape ``(n,)``.
+        bins: how many.
+
+    Returns:
+        0…1; NaN for no image.
+    """
+    rows = reliability(confidences, right, bins)
+    n = sum(count for _, _, count in rows)
+    return sum(abs(said - was) * count for said, was, count in rows) / n if n else math.nan
+
+
+def reliability(confidences: FloatArray, right: npt.NDArray[Any], bins: int = BINS) -> list[tuple[float, float, int]]:
+    """Mean confidence, accuracy and number of images of each bin, in increasing confidence; arguments as above."""
+    confidences, right = np.asarray(confidences, dtype=np.float64), np.asarray(right, dtype=np.float64)
+    order = np.argsort(confidences, kind="stable")
+    parts = np.array_split(order, min(bins, max(1, len(order))))
+    return [(float(confidences[p].mean()), float(right[p].mean()), len(p)) for p in parts if len(p)]

@@ -1,0 +1,220 @@
+"""Probabilities that mean something, decisions by cost or recall, and what to look at."""
+
+from __future__ import annotations
+
+import csv
+import json
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy.special import expit
+from scipy.stats import binom
+
+from weakspot import pipeline
+from weakspot.config import EvaluateConfig, TrainConfig, typed
+from weakspot.decision import (
+    Decision,
+    Wish,
+    expected_calibration_error,
+    fit_decision,
+    fit_temperature,
+    read_validation,
+    recall_threshold,
+    reliability,
+)
+from weakspot.errors import WeakspotError
+from weakspot.hydra_app import compose
+from weakspot.localizer import Localizer
+from weakspot.predictions import ReviewQueue, doubts, read_predictions
+from weakspot.types import Box, Prediction
+
+TINY = (
+    "data.subset=fabric", "model.backbone=tiny", "model.weights=none", "data.image_size=[64,96]",
+    "trainer.max_epochs=2", "trainer.stop_at_accuracy=null", "trainer.accelerator=cpu",
+)  # fmt: skip
+
+
+def two_classes(margin: np.ndarray) -> np.ndarray:
+    return np.stack([np.zeros_like(margin), margin], axis=1)
+
+
+# --- temperature --------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("factor", [0.3, 1.0, 4.0])
+def test_the_temperature_that_made_logits_too_large_is_found(factor: float) -> None:
+    rng = np.random.default_rng(0)
+    honest = rng.normal(0, 2.5, 4000)
+    targets = (rng.random(4000) < expit(honest)).astype(int)
+    assert fit_temperature(two_classes(honest * factor), targets) == pytest.approx(factor, rel=0.1)
+
+
+def test_perfect_answers_do_not_make_it_certain() -> None:
+    margin = np.r_[np.full(20, -3.0), np.full(20, 3.0)]
+    targets = (margin > 0).astype(int)
+    temperature = fit_temperature(two_classes(margin), targets)
+    # Platt's targets: with 20 of 20 right, 21 in 22 is as sure as one may be.
+    assert Decision(temperature).probabilities(two_classes(margin))[-1, 1] == pytest.approx(21 / 22, abs=0.002)
+
+
+@given(st.lists(st.floats(-20, 20), min_size=2, max_size=4), st.floats(0.05, 20))
+def test_a_temperature_never_changes_the_most_probable_class(logits: list[float], temperature: float) -> None:
+    array = np.array(logits)
+    probabilities = Decision(temperature).probabilities(array)
+    assert probabilities.sum() == pytest.approx(1)
+    assert probabilities[array.argmax()] == pytest.approx(probabilities.max())
+
+
+# --- thresholds ---------------------------------------------------------------------------------------------------
+
+
+def test_decide() -> None:
+    assert Decision().decide(np.array([0.4, 0.35, 0.25])) == 0
+    assert Decision(threshold=0.5).decide(np.array([0.4, 0.35, 0.25])) == 1
+    assert Decision(threshold=0.5).decide(np.array([0.4, 0.25, 0.35])) == 2
+    assert Decision(threshold=0.6).decide(np.array([0.4, 0.6])) == 1  # at the threshold
+    assert Decision(threshold=0.61).decide(np.array([0.4, 0.6])) == 0
+
+
+def test_the_threshold_of_costs_is_the_cheapest() -> None:
+    rng = np.random.default_rng(1)
+    margin = rng.normal(0, 2, 30_000)
+    targets = (rng.random(30_000) < expit(margin)).astype(int)
+    fitted = fit_decision(two_classes(margin), targets.tolist(), Wish(miss=9, false_alarm=1))
+    assert fitted.decision.threshold == pytest.approx(0.1)
+    p = fitted.decision.probabilities(two_classes(margin))[:, 1]
+
+    def cost(threshold: float) -> float:
+        return float(9 * ((p < threshold) & (targets == 1)).sum() + ((p >= threshold) & (targets == 0)).sum())
+
+    assert cost(0.1) <= 1.01 * min(cost(t) for t in np.linspace(0.02, 0.9, 45))
+
+
+def test_a_threshold_for_recall_by_hand() -> None:
+    scores = np.arange(1, 101) / 100
+    threshold, promised = recall_threshold(scores, 0.9)
+    missed = round(threshold * 100) - 1
+    # The most that may be missed so that a recall below 0.9 would have missed more in 80 of 100 cases.
+    assert binom.cdf(missed, 100, 0.1) <= 0.2 < binom.cdf(missed + 1, 100, 0.1)
+    assert promised == pytest.approx(1 - binom.cdf(missed, 100, 0.1))
+    few, promised = recall_threshold(np.array([0.3, 0.8]), 0.95)
+    assert (few, promised < 0.2) == (0.3, True)
+
+
+@given(st.integers(0, 2**32 - 1))
+@settings(max_examples=10, deadline=None)
+def test_the_promised_recall_is_kept_as_often_as_promised(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    kept = [1 - recall_threshold(rng.random(60), 0.9)[0] >= 0.9 for _ in range(200)]
+    assert np.mean(kept) >= 0.7  # 0.8 less four standard errors
+
+
+def test_what_a_fit_says_of_itself() -> None:
+    logits, targets = two_classes(np.r_[-np.ones(6), np.ones(6)]), [0] * 6 + [1] * 6
+    assert "the most probable class; temperature" in fit_decision(logits, targets, Wish()).origin
+    few = fit_decision(logits[:8], targets[:8], Wish())
+    assert (few.decision, few.n_good, few.n_defect) == (Decision(), 6, 2)
+    assert "no temperature: 6 Good and 2 defect validation images are too few" in few.origin
+    with pytest.raises(WeakspotError, match=r"decision\.recall=0\.9: .* are too few; set split\.val_size"):
+        fit_decision(logits[:8], targets[:8], Wish(recall=0.9))
+
+
+@pytest.mark.parametrize(
+    ("wish", "message"),
+    [
+        ({"miss": 0.0}, r"decision\.miss=0\.0 is not a cost above 0"),
+        ({"false_alarm": -1.0}, r"decision\.false_alarm=-1\.0"),
+        ({"recall": 1.0}, r"decision\.recall=1\.0 is outside"),
+        ({"recall": 0.9, "miss": 3.0}, r"leave decision\.miss and false_alarm out"),
+    ],
+)
+def test_impossible_wishes(wish: dict[str, float], message: str) -> None:
+    with pytest.raises(WeakspotError, match=message):
+        Wish(**wish)
+
+
+@pytest.mark.parametrize("values", [{"temperature": 0.0}, {"temperature": math.nan}, {"threshold": 1.2}])
+def test_impossible_decisions(values: dict[str, float]) -> None:
+    with pytest.raises(WeakspotError):
+        Decision(**values)
+
+
+# --- calibration error --------------------------------------------------------------------------------------------
+
+
+def test_calibration_error_by_hand() -> None:
+    confidences, right = np.array([0.6, 0.6, 0.9, 0.9]), np.array([1, 0, 1, 1])
+    assert reliability(confidences, right, bins=2) == [(0.6, 0.5, 2), (0.9, 1.0, 2)]
+    assert expected_calibration_error(confidences, right, bins=2) == pytest.approx(0.1)
+    assert math.isnan(expected_calibration_error(np.zeros(0), np.zeros(0)))
+    assert expected_calibration_error(np.array([0.7]), np.array([True])) == pytest.approx(0.3)
+
+
+# --- review -------------------------------------------------------------------------------------------------------
+
+
+def said(name: str, probability: float, *trusts: float) -> Prediction:
+    boxes = tuple(Box(0, 0, 1, 1, trust=trust, doubt="edges") for trust in trusts)
+    label = "anomaly" if probability >= 0.5 else "good"
+    return Prediction(Path(name), label=label, probability=probability, boxes=boxes)
+
+
+def test_what_is_worth_a_look() -> None:
+    assert doubts(said("a", 0.99, 0.9), Decision()) is None
+    assert doubts(said("a", 0.01), Decision()) is None
+    urgency, why = doubts(said("a", 0.5, 0.9), Decision()) or (0, "")
+    assert (urgency, "close call" in why) == (1, True)
+    assert (doubts(said("a", 0.99), Decision()) or (0, ""))[1].startswith("called defective, and no box")
+    urgency, why = doubts(said("a", 0.99, 0.2, 0.6), Decision()) or (0, "")
+    assert (urgency, "trusted more than 60%: edges" in why) == (pytest.approx(0.4), True)
+    assert doubts(Prediction(Path("x"), status="error"), Decision()) is None
+
+
+def test_the_queue_keeps_the_most_urgent(tmp_path: Path) -> None:
+    queue = ReviewQueue(Decision(), most=2)
+    for name, probability in (("far", 0.2), ("near", 0.49), ("sure", 0.001), ("at", 0.5), ("at too", 0.5)):
+        queue.add(said(name, probability, *([0.9] if probability >= 0.5 else [])))
+    assert [row[0] for row in queue.rows()] == ["at", "at too"]
+    queue.write(tmp_path / "review.csv")
+    with (tmp_path / "review.csv").open(newline="") as file:
+        assert [row["path"] for row in csv.DictReader(file)] == ["at", "at too"]
+
+
+# --- in a run -----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.usefixtures("tiny")
+def test_a_run_calibrates_on_its_validation_part_and_evaluate_can_wish_again(
+    fabric: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    settings_ = compose("train", [f"data.root={fabric}", *TINY, "split.val_size=0.4", "split.test_size=0.3"])
+    run = pipeline.train(typed(settings_, TrainConfig))
+    metrics = run.read_metrics()
+    decision = metrics["thresholds"]["decision"]
+    kept = json.loads(run.validation.read_text())
+    assert decision["n_good"] + decision["n_defect"] == len(kept["targets"]) == metrics["split"]["n_val"]
+    expected = fit_temperature(np.array(kept["logits"]), np.array(kept["targets"]))
+    assert decision["decision"]["temperature"] == pytest.approx(expected)
+    predictions = read_predictions(run.predictions)
+    again = list(Localizer.load(run.path).predict([p.path for p in predictions]))
+    assert [p.probability for p in again] == pytest.approx([p.probability for p in predictions], abs=1e-3)
+    assert (run.path / "review.csv").is_file()
+    assert (run.figures / "reliability.png").is_file()
+
+    careful = typed(compose("evaluate", [f"run={run.path}", "decision.miss=1000"]), EvaluateConfig)
+    folder = pipeline.evaluate(careful)
+    found = folder.read_metrics()
+    assert found["thresholds"]["decision"]["value"] == pytest.approx(1 / 1001)
+    assert "a miss costs 1000" in found["thresholds"]["decision"]["origin"]
+    recall = {key: value["test"]["classification"]["recall"]["value"] for key, value in (("a", metrics), ("b", found))}
+    assert recall["b"] >= recall["a"]
+    calls = [p.label == "anomaly" for p in read_predictions(folder.predictions)]
+    assert calls == [p.probability >= 1 / 1001 for p in predictions]
+    run.validation.write_text("{}")
+    with pytest.raises(WeakspotError, match=r"validation\.json is damaged"):
+        read_validation(run.validation, 2)
