@@ -10,7 +10,7 @@ from torch import nn
 
 from weakspot.data import synthetic
 from weakspot.model import network
-from weakspot.model.network import FREEZE_POINT, Backbone
+from weakspot.model.backbones import FREEZE_POINT, Backbone
 
 SHARED = Path(__file__).resolve().parents[2] / "shared"
 REAL_WEIGHTS = SHARED / "weights" / "vgg16_features.safetensors"

@@ -17,9 +17,10 @@ from weakspot.data.images import ImageInfo, inspect_images, list_images
 from weakspot.data.preprocess import Preprocess
 from weakspot.errors import WeakspotError
 from weakspot.features import FeatureCache, Seen, look_at
+from weakspot.model.backbones import FREEZE_POINT
 from weakspot.model.evidence import EvidenceNet, Level, Pyramid, halving, pool_places
 from weakspot.model.model import agree
-from weakspot.model.network import FREEZE_POINT, CamNet
+from weakspot.model.network import CamNet
 from weakspot.refine import Source, fit_evidence
 from weakspot.refine.bank import Bank, Window
 from weakspot.refine.heads import HeadTrainer, Lessons, pseudo_mask

@@ -31,7 +31,8 @@ from weakspot.data.preprocess import Preprocess
 from weakspot.data.views import AS_IS, apply_view
 from weakspot.errors import WeakspotError
 from weakspot.files import atomic_path
-from weakspot.model.network import FREEZE_POINT, CamNet, inference_batch_size
+from weakspot.model.backbones import FREEZE_POINT
+from weakspot.model.network import CamNet, inference_batch_size
 from weakspot.model.weights import hash_state
 from weakspot.types import BoolArray
 

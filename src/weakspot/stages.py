@@ -40,12 +40,13 @@ from weakspot.features import (
 )
 from weakspot.files import write_json
 from weakspot.maps import MapStore
+from weakspot.model.backbones import FREEZE_POINT
 from weakspot.model.bundle import BundleMeta, save_bundle
 from weakspot.model.evidence import EvidenceNet
 from weakspot.model.fit import FitSummary, estimate_minutes, fit
 from weakspot.model.model import Model
 from weakspot.model.module import ClassifierModule, OptimizerFactory, class_weights
-from weakspot.model.network import FREEZE_POINT, CamNet, inference_batch_size
+from weakspot.model.network import CamNet, inference_batch_size
 from weakspot.model.weights import Weights, load_weights
 from weakspot.refine import Source, fit_evidence
 from weakspot.runs import RunFolder
@@ -102,12 +103,18 @@ def make_plan(config: TrainConfig) -> Plan:
             f"boxes.threshold_kind=calibrated: split.val_size={config.split.val_size} leaves no Good image to set "
             "scores on; raise it, or set it to 0 for cross-fitting"
         )
-    weights = load_weights(config.model.weights, cast(PreprocessMode | None, config.model.preprocess))
+    weights = load_weights(
+        config.model.weights, cast(PreprocessMode | None, config.model.preprocess), config.model.backbone
+    )
     ui.err.print(f"weights: {weights.origin}", style="dim", highlight=False)
     preprocess = Preprocess(image_size(config.data.image_size), weights.preprocess, cast(Resizing, config.data.resize))
     preprocess.common_input_size(image_sizes(data.infos))
     _warn_of_shrinking(preprocess, image_sizes(data.infos))
     network = build_network(config, len(data.classes), weights)
+    if preprocess.tile is not None and not network.tileable:
+        raise WeakspotError(
+            f"data.resize=tile needs model.backbone=vgg16, as {config.model.backbone} has no plain stem"
+        )
     network.tile = preprocess.tile
     return Plan(config, data, weights, preprocess, network, rule)
 

@@ -9,8 +9,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from weakspot.model.backbones import FREEZE_POINT
 from weakspot.model.evidence import EvidenceNet, pool_places
-from weakspot.model.network import FREEZE_POINT, CamNet
+from weakspot.model.network import CamNet
 from weakspot.types import ImageMaps
 
 

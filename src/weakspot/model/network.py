@@ -8,22 +8,18 @@ dense layer are linear, so the mean of that map plus the bias *is* the logit: th
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Collection, Iterator
 from itertools import product
 from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
-from torchvision.models import vgg
 
 from weakspot.data.preprocess import Preprocess
 from weakspot.errors import WeakspotError, did_you_mean
+from weakspot.model.backbones import BACKBONES, FREEZE_POINT
 from weakspot.types import Size
-
-FREEZE_POINT = "stem"
-"""The tap at the freeze point: what the trained tail is fed with."""
 
 
 class CamOutput(NamedTuple):
@@ -36,54 +32,6 @@ class CamOutput(NamedTuple):
 
     logits: Tensor
     maps: Tensor
-
-
-@dataclass(frozen=True)
-class Backbone:
-    """A convolutional network cut in two at the freeze point.
-
-    Attributes:
-        stem: the frozen part; ``(batch, 3, H, W)`` to features.
-        tail: the trained part, ending in a ReLU with no pooling after it.
-        channels: channels of the tail's output.
-        smallest: smallest image side (pixels) that leaves at least one map cell.
-        taps: finer features inside the stem by name: how many of its layers come before each. The next layer must not
-            work in place.
-        pyramid: taps that the evidence network looks at, fine to coarse; the last may be :data:`FREEZE_POINT`.
-    """
-
-    stem: nn.Sequential
-    tail: nn.Sequential
-    channels: int
-    smallest: int
-    taps: Mapping[str, int] = field(default_factory=dict)
-    pyramid: tuple[str, ...] = (FREEZE_POINT,)
-
-
-def vgg16() -> Backbone:
-    """VGG16 (Simonyan & Zisserman, 2015), frozen up to conv4_3 and its pool; without the pool after conv5_3.
-
-    Layer names follow ``torchvision.models.vgg16().features``: stem 0…23, tail 24…29. Taps are after the ReLU.
-    """
-    layers = vgg.make_layers(vgg.cfgs["D"], batch_norm=False)
-    for layer in layers:
-        if isinstance(layer, nn.Conv2d):  # torchvision's own initialisation for VGG
-            nn.init.kaiming_normal_(layer.weight, mode="fan_out", nonlinearity="relu")
-            if layer.bias is not None:
-                nn.init.zeros_(layer.bias)
-    taps = {"conv1_2": 4, "conv2_2": 9, "conv3_3": 16, "conv4_3": 23}
-    return Backbone(
-        stem=layers[:24],
-        tail=layers[24:30],
-        channels=512,
-        smallest=16,
-        taps=taps,
-        pyramid=("conv3_3", "conv4_3", FREEZE_POINT),
-    )
-
-
-BACKBONES: dict[str, Callable[[], Backbone]] = {"vgg16": vgg16}
-"""Backbones by their name in ``model.backbone``. A new one is one function here and one yaml."""
 
 
 class CamNet(nn.Module):
@@ -120,17 +68,30 @@ class CamNet(nn.Module):
         self.head = nn.Linear(parts.channels, 1 if outputs == 1 else classes)
         self.classes, self.outputs, self.smallest = classes, outputs, parts.smallest
         self.taps = {**parts.taps, FREEZE_POINT: len(parts.stem)}
-        self.pyramid = parts.pyramid
+        self.pyramid, self.layer_names, self.tileable = parts.pyramid, parts.layer_names, parts.tileable
         self.tile: Size | None = None
         self.stem.requires_grad_(False)
 
     def load_pretrained(self, state: dict[str, Tensor]) -> None:
-        """Load convolutions under the names they have in the uncut backbone (``0.weight`` … for VGG16).
+        """Load layers under the names they have in the uncut backbone (``0.weight`` … for VGG16).
 
         Raises:
             RuntimeError: when a name or shape does not fit.
         """
-        nn.Sequential(*self.stem, *self.tail).load_state_dict(state)
+        layers = [*self.stem, *self.tail]
+        names = self.layer_names or [str(number) for number in range(len(layers))]
+        unknown = [key for key in state if not any(key.startswith(f"{name}.") for name in names)]
+        if unknown:
+            raise RuntimeError(f"unexpected {unknown[0]}")
+        for name, layer in zip(names, layers, strict=True):
+            prefix = f"{name}."
+            layer.load_state_dict({key.removeprefix(prefix): state[key] for key in state if key.startswith(prefix)})
+
+    def train(self, mode: bool = True) -> CamNet:
+        """As any module, but for the frozen part: its batch normalisation keeps the statistics it came with."""
+        super().train(mode)
+        self.stem.eval()
+        return self
 
     @property
     def bias(self) -> Tensor:

@@ -18,10 +18,11 @@ from pathlib import Path
 
 import torch
 from torch import Tensor
-from torchvision.models import VGG16_Weights
+from torchvision.models import VGG16_Weights, get_model_weights
 
 from weakspot.data.preprocess import PreprocessMode
 from weakspot.errors import WeakspotError
+from weakspot.model.backbones import BACKBONES
 
 log = logging.getLogger(__name__)
 
@@ -56,7 +57,7 @@ class Weights:
     sha256: str
 
 
-def load_weights(source: str, preprocess: PreprocessMode | None = None) -> Weights:
+def load_weights(source: str, preprocess: PreprocessMode | None = None, backbone: str = "vgg16") -> Weights:
     """Find pre-trained weights.
 
     Args:
@@ -64,6 +65,8 @@ def load_weights(source: str, preprocess: PreprocessMode | None = None) -> Weigh
             ``imagenet`` (the first two), ``none`` (random weights), or the path of a ``.pth``/``.pt`` state dict
             (read with ``weights_only=True``) or ``.safetensors`` file.
         preprocess: what a file's weights expect; needed where the file's metadata does not say.
+        backbone: whose; for others than ``vgg16`` torchvision's cache and download are the ways, and tensors keep the
+            names they have in torchvision's whole network.
 
     Raises:
         WeakspotError: when nothing is found (naming the ways out), or a file is missing, damaged, of another
@@ -72,7 +75,9 @@ def load_weights(source: str, preprocess: PreprocessMode | None = None) -> Weigh
     if source == "none":
         return Weights({}, preprocess or "torchvision", "none (random)", "random")
     if source not in ("auto", "imagenet"):
-        return _from_file(Path(source).expanduser(), preprocess)
+        return _from_file(Path(source).expanduser(), preprocess, _keeping(backbone))
+    if backbone != "vgg16":
+        return _of_torchvision(backbone)
     ways: list[Callable[[], Weights | None]] = [_from_torchvision_cache, _from_torchvision_download]
     if source == "auto":
         ways.append(_from_offline_extra)
@@ -100,15 +105,19 @@ def hash_state(state: StateDict) -> str:
     return digest.hexdigest()
 
 
-def _make(state: StateDict, preprocess: PreprocessMode, origin: str) -> Weights:
-    state = features_only(state)
+def _make(
+    state: StateDict, preprocess: PreprocessMode, origin: str, keep: Callable[[StateDict], StateDict] = features_only
+) -> Weights:
+    state = keep(state)
     return Weights(state, preprocess, origin, hash_state(state))
 
 
 # --- a file -------------------------------------------------------------------------------------------------------
 
 
-def _from_file(path: Path, preprocess: PreprocessMode | None) -> Weights:
+def _from_file(
+    path: Path, preprocess: PreprocessMode | None, keep: Callable[[StateDict], StateDict] = features_only
+) -> Weights:
     if not path.is_file():
         raise WeakspotError(f"model.weights={path}: no such file; use auto, imagenet, none or the path of a file")
     stated: PreprocessMode | None = None
@@ -129,7 +138,7 @@ def _from_file(path: Path, preprocess: PreprocessMode | None) -> Weights:
             f"model.weights={path} does not say which preprocessing it expects; "
             "set model.preprocess=torchvision or model.preprocess=caffe"
         )
-    return _make(state, mode, str(path))
+    return _make(state, mode, str(path), keep)
 
 
 def _read_safetensors(path: Path) -> tuple[StateDict, PreprocessMode | None]:
@@ -175,6 +184,32 @@ def _from_torchvision_download() -> Weights | None:
         log.info("torchvision's weights cannot be downloaded (%s)", _first_line(error))
         return None
     return _make(dict(state), "torchvision", f"torchvision {VGG16_Weights.IMAGENET1K_V1}, downloaded")
+
+
+def _keeping(backbone: str) -> Callable[[StateDict], StateDict]:
+    """What of a backbone's state is worth loading: its convolutions, not its classifier."""
+    names = BACKBONES[backbone]().layer_names if backbone in BACKBONES else ()
+    if not names:
+        return features_only
+    prefixes = tuple(f"{name}." for name in names)
+    return lambda state: {name: tensor for name, tensor in state.items() if name.startswith(prefixes)}
+
+
+def _of_torchvision(backbone: str) -> Weights:
+    """Torchvision's ImageNet weights of another backbone, from its cache or its download."""
+    try:
+        entry = get_model_weights(backbone).DEFAULT
+        path = Path(torch.hub.get_dir()) / "checkpoints" / Path(entry.url).name
+        if not path.is_file():
+            request = urllib.request.Request(entry.url, method="HEAD")  # noqa: S310 - torchvision's own https address
+            urllib.request.urlopen(request, timeout=CONNECT_TIMEOUT_S).close()  # noqa: S310
+        state = entry.get_state_dict(progress=True, check_hash=True)
+    except (OSError, ValueError, RuntimeError) as error:
+        raise WeakspotError(
+            f"model.backbone={backbone}: torchvision's weights are neither in its cache nor to be downloaded "
+            f"({_first_line(error)}); go online once, or give a file, model.weights=/path/to/{backbone}.pth"
+        ) from error
+    return _make(dict(state), "torchvision", f"torchvision {entry}", _keeping(backbone))
 
 
 # --- the offline extra --------------------------------------------------------------------------------------------
