@@ -241,6 +241,30 @@ def compare(
 
 
 @app.command()
+def audit(
+    run: Annotated[Path, typer.Argument(help="Run folder.")],
+    device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
+) -> None:
+    """Does the network go by what is inside its boxes? Erases them and asks again, with other places as the control.
+
+    Example:  weakspot audit outputs/recommended/hazelnut/20260101-120000-1a2b3c4d
+    """
+    from weakspot.audit import audit as audited
+    from weakspot.runs import RunFolder
+
+    found = audited(RunFolder(run), device)
+    fall = found.erased
+    ui.out.print(
+        f"{found.images} pictures ({found.skipped} left out): erasing the boxes lowers the log-odds of a defect by "
+        f"{fall.second:.2f}, erasing as much elsewhere by {fall.first:.2f}; difference {fall.difference.value:.2f} "
+        f"({fall.difference.low:.2f} – {fall.difference.high:.2f}), p = {fall.p_value:.4f}",
+        soft_wrap=True, highlight=False,
+    )  # fmt: skip
+    if found.alarm:
+        ui.alarm(found.alarm)
+
+
+@app.command()
 def cache(
     clear: Annotated[bool, typer.Option("--clear", help="Remove every cached feature.")] = False,
     directory: Annotated[Path | None, typer.Option("--dir", help="The cache, if cache.dir was set.")] = None,

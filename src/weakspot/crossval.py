@@ -15,15 +15,13 @@ import numpy.typing as npt
 from weakspot import pipeline, ui
 from weakspot.boxes import boxes_array, upsample
 from weakspot.config import TrainConfig, read_config, short_hash
+from weakspot.data.splits import part_numbers
 from weakspot.errors import WeakspotError
-from weakspot.evaluation import Truth, calibration_metrics, trust_metrics
+from weakspot.evaluation import Truth, calibration_metrics, levels_reached, trust_metrics
 from weakspot.files import shown, write_json
 from weakspot.heatmaps import comparable_map, visible
 from weakspot.maps import MapStore
 from weakspot.metrics import (
-    BEST_BOXES,
-    IOU_LEVELS,
-    best_iou,
     centre_box,
     classification_metrics,
     detection_metrics,
@@ -101,10 +99,8 @@ class Pooled:
         return right
 
     def clusters(self) -> list[int]:
-        """A number for the part each image shows: images of a group share one."""
-        numbers: dict[str, int] = {}
-        keys = (sample.group or f"image {i}" for i, sample in enumerate(self.samples))
-        return [numbers.setdefault(key, len(numbers)) for key in keys]
+        """A number for the part each image shows."""
+        return part_numbers(self.samples)
 
     def truth(self) -> Truth:
         """The masks."""
@@ -112,13 +108,12 @@ class Pooled:
 
     def v2(self, truth: Truth) -> npt.NDArray[np.float64]:
         """Share of the IoU levels that each image's three best boxes reach, ``(n,)``; NaN without a true box."""
-        ious = np.array(
+        return np.array(
             [
-                best_iou(boxes_array(prediction.boxes[:BEST_BOXES]), boxes.astype(np.float64))
+                levels_reached(boxes_array(prediction.boxes), boxes)
                 for prediction, boxes in zip(self.predictions, truth.boxes, strict=True)
             ]
         )
-        return np.where(np.isnan(ious), np.nan, (ious[:, None] >= np.array(IOU_LEVELS)).mean(axis=1))
 
     def measure(self) -> dict[str, Any]:
         """``test`` (classification, localisation, detection, pixels) and ``controls``, as in a run's ``metrics.json``.

@@ -21,7 +21,7 @@ from weakspot.data.images import ImageInfo, inspect_images
 from weakspot.data.near_duplicates import VERSION, NearDuplicates, find_near_duplicates
 from weakspot.data.readers import class_names, read_samples, target_of
 from weakspot.data.shortcuts import Values
-from weakspot.data.splits import portable, split_hash, split_samples
+from weakspot.data.splits import part_numbers, portable, split_hash, split_samples
 from weakspot.data.summary import summarize
 from weakspot.errors import WeakspotError
 from weakspot.features import default_cache_dir
@@ -61,10 +61,7 @@ class Data:
     def groups(self) -> list[int]:
         """A number for the part each image shows, as far as anything is known of that."""
         near = self.near_duplicates
-        linked = joined_groups(self.samples, near) if near is not None else self.samples
-        numbers: dict[str, int] = {}
-        names = (sample.group or f"image {i}" for i, sample in enumerate(linked))
-        return [numbers.setdefault(name, len(numbers)) for name in names]
+        return part_numbers(self.samples if near is None else joined_groups(self.samples, near))
 
     @property
     def trained_on_twin(self) -> list[bool]:

@@ -17,11 +17,13 @@ from weakspot.calibrate import Calibration, calibrate
 from weakspot.data.images import read_mask
 from weakspot.data.preprocess import Preprocess
 from weakspot.data.readers import target_of
+from weakspot.data.splits import part_numbers
 from weakspot.decision import Decision, expected_calibration_error, reliability
 from weakspot.heatmaps import Maps, comparable_map, shown_map, visible
 from weakspot.maps import MapStore
 from weakspot.metrics import (
     BEST_BOXES,
+    IOU_LEVELS,
     best_iou,
     centre_box,
     classification_metrics,
@@ -37,7 +39,7 @@ from weakspot.metrics import (
     whole_image_box,
 )
 from weakspot.metrics.intervals import N_RESAMPLES, Estimate, percentile_estimate
-from weakspot.metrics.paired import draw_clusters
+from weakspot.metrics.paired import cluster_estimate, draw_clusters
 from weakspot.predictions import draw_boxes, make_prediction
 from weakspot.trust import level
 from weakspot.types import BoolArray, Box, ImageMaps, Prediction, Sample, Size
@@ -152,6 +154,11 @@ def evaluate_maps(
         "classification": classification_metrics(np.array(targets), probabilities, classes, defects, predicted=said),
         "calibration": calibration_metrics(probabilities, np.array(targets)),
     }
+    clusters = part_numbers(samples)
+    if len(set(clusters)) < len(samples):
+        right = (said == np.array(targets)).astype(np.float64)
+        estimate = cluster_estimate(right, clusters, np.array(targets))
+        test["classification"]["balanced_accuracy"] |= {"low": estimate.low, "high": estimate.high}
     controls: dict[str, Any] = {}
     curve = None
     if truth.known:
@@ -178,6 +185,12 @@ def calibration_metrics(probabilities: npt.NDArray[np.float64], targets: npt.NDA
         "n": n,
         "reliability": reliability(confidence, right),
     }
+
+
+def levels_reached(boxes: npt.NDArray[np.float64], truth: npt.NDArray[np.int64]) -> float:
+    """Share of the IoU levels that an image's three best boxes reach; NaN without a true box."""
+    iou = best_iou(boxes[:BEST_BOXES], truth.astype(np.float64))
+    return float(np.mean(iou >= np.array(IOU_LEVELS))) if not math.isnan(iou) else math.nan
 
 
 def measure_some(
@@ -222,6 +235,11 @@ def _localisation(
 ) -> tuple[dict[str, Any], dict[str, list[float]]]:
     boxes = [boxes_array(p.boxes) for p in predictions]
     metrics = truth.localise(boxes)
+    clusters = np.array(part_numbers(truth.samples))[truth.known]
+    if len(set(clusters.tolist())) < len(clusters):
+        v2 = np.array([levels_reached(boxes[i], truth.boxes[i]) for i in truth.known])
+        estimate = cluster_estimate(v2, clusters.tolist(), np.zeros(len(v2)))
+        metrics["v2"] |= {"low": estimate.low, "high": estimate.high}
     decided = [classes.index(p.label) for p in predictions]
 
     def evidence(kind: Callable[[ImageMaps], Maps], i: int) -> Maps:
@@ -265,8 +283,9 @@ def trust_metrics(predictions: Sequence[Prediction], truth: Truth) -> dict[str, 
         parts, NaN for fewer than three boxes or where all are trusted alike), ``levels`` ``{colour: {"n", "mean_iou",
         "iou_50"}}``, and ``boxes``, ``[trust, IoU]`` of each.
     """
+    parts = part_numbers(truth.samples)
     rows = [
-        (box.trust, best_iou(boxes_array([box]), truth.boxes[i].astype(np.float64)), truth.samples[i].group or f"{i}")
+        (box.trust, best_iou(boxes_array([box]), truth.boxes[i].astype(np.float64)), parts[i])
         for i in truth.known
         for box in predictions[i].boxes
     ]
@@ -277,19 +296,18 @@ def trust_metrics(predictions: Sequence[Prediction], truth: Truth) -> dict[str, 
         share = proportion(int((ious >= 0.5).sum()), len(ious)).as_dict()
         levels[name] = {"n": len(ious), "mean_iou": float(ious.mean()) if len(ious) else math.nan, "iou_50": share}
     return {
-        "rank_correlation": _rank_correlation(values, [row[2] for row in rows]).as_dict(),
+        "rank_correlation": _rank_correlation(values, [int(row[2]) for row in rows]).as_dict(),
         "levels": levels,
         "boxes": values.tolist(),
     }
 
 
-def _rank_correlation(values: npt.NDArray[np.float64], parts: Sequence[str]) -> Estimate:
+def _rank_correlation(values: npt.NDArray[np.float64], parts: Sequence[int]) -> Estimate:
     """Spearman's, ``(n, 2)``; NaN where a column does not vary."""
     n = len(values)
     if n < 3 or not np.ptp(values, axis=0).all():
         return Estimate(math.nan, n, math.nan, math.nan)
-    numbers = {part: number for number, part in enumerate(dict.fromkeys(parts))}
-    draws = draw_clusters([numbers[part] for part in parts], N_RESAMPLES, seed=0)
+    draws = draw_clusters(parts, N_RESAMPLES, seed=0)
     resamples = []
     for times in draws:
         drawn = np.repeat(values, times, axis=0)

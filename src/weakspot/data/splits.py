@@ -137,6 +137,13 @@ def _group_numbers(samples: Sequence[Sample]) -> Indices | None:
     return np.array([numbers.setdefault(key, len(numbers)) for key in keys])
 
 
+def part_numbers(samples: Sequence[Sample]) -> list[int]:
+    """A number for the part each image shows: images of a group share one, others have their own."""
+    numbers: dict[str, int] = {}
+    keys = (sample.group or f"image {i}" for i, sample in enumerate(samples))
+    return [numbers.setdefault(key, len(numbers)) for key in keys]
+
+
 def _check_settings(test_size: float, val_size: float, seed: int, folds: int | None, fold: int | None) -> None:
     if folds is None and not (isinstance(test_size, float) and 0 < test_size < 1):
         raise WeakspotError(f"split.test_size={test_size}: give a fraction between 0 and 1, such as 0.2")
