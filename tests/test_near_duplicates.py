@@ -142,6 +142,40 @@ def test_few_images_flat_images_and_copies(tmp_path: Path) -> None:
     assert found.groups() == [0, 0, 1]
 
 
+def test_pictures_that_all_look_the_same_are_not_taken_for_one_part(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """One object, always in the same place: its edges agree in every pair, and nothing tells one part from the next."""
+    structure = cv2.GaussianBlur(noise(0, 96, 96), (0, 0), 1.5) * 300 + 128
+    for k in range(24):
+        folder = tmp_path / "metal" / ("train/good" if k < 16 else "test/dent")
+        folder.mkdir(parents=True, exist_ok=True)
+        grain = np.random.default_rng(k).normal(0, 3, (96, 96))
+        Image.fromarray(np.clip(structure + grain, 0, 255).astype(np.uint8)).save(folder / f"{k}.png")
+    paths = list_images(tmp_path / "metal")
+    found = find_near_duplicates(inspect_images(paths))
+    assert not found.tells_parts
+    data = index_and_split(config(tmp_path))
+    assert data.near_duplicates is None
+    assert "look alike down to their detail" in " ".join(capsys.readouterr().err.split())
+
+
+def test_parts_that_share_their_shape_are_told_apart_by_their_surface(tmp_path: Path) -> None:
+    """Half of the detail is the same in all pictures; photographs of the same part agree in the other half too."""
+    shape = cv2.GaussianBlur(noise(0, 96, 96), (0, 0), 1.5) * 300
+    for k in range(30):
+        surface = cv2.GaussianBlur(noise(k + 1, 96, 96), (0, 0), 1.5) * 300
+        for j in range(1 + (k < 5)):
+            grain = np.random.default_rng(100 * k + j).normal(0, 3, (96, 96))
+            picture = np.clip((shape + surface) * (1 - 0.2 * j) + 128 + grain, 0, 255).astype(np.uint8)
+            Image.fromarray(picture).save(tmp_path / f"{k:02d}_{j}.png")
+    paths = list_images(tmp_path)
+    found = find_near_duplicates(inspect_images(paths))
+    assert 0.3 < found.usual < 0.7
+    pairs = {(paths[a].name[:2], paths[b].name[:2]) for a, b, _ in found.pairs}
+    assert pairs == {(f"{k:02d}", f"{k:02d}") for k in range(5)}
+
+
 def test_groups_links_and_counts() -> None:
     found = NearDuplicates([(0, 1, 0.9), (1, 2, 0.8), (0, 2, 0.6), (4, 5, 0.7)], 0.5, 0.1, 6)
     assert found.groups() == [0, 0, 0, 1, 2, 2]

@@ -155,6 +155,13 @@ def index_and_split(config: TrainConfig) -> Data:
     indexed = read_and_check(config)
     samples = with_groups(indexed.samples, config.data.group, indexed.root)
     near = None if policy == "ignore" else near_duplicates(indexed.infos, config.cache)
+    if near is not None and not near.tells_parts:
+        ui.err.print(
+            f"warning: {near.repeated} of {near.images} images look alike down to their detail, so near-duplicates "
+            "cannot be told from different parts (data.group=<regex> names the parts)",
+            style="yellow",
+        )
+        near = None
     if near is not None and policy == "together":
         samples = joined_groups(samples, near)
     classes = class_names(samples, cast(Task, config.data.task))

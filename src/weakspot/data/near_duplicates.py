@@ -10,6 +10,7 @@ because one screw resembles another, and a fixed background every other picture 
 from __future__ import annotations
 
 import os
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
@@ -39,10 +40,13 @@ BY_LOT = 1000
 OUTSIDE = 4.0
 """A near-duplicate agrees more than different parts do by this many standard deviations (of Fisher's z)."""
 
-LEAST, MOST = 0.5, 0.85
+LEAST, MOST = 0.5, 0.98
 """Whatever the other pairs do: less agreement is never a near-duplicate, more always is."""
 
-VERSION = 1
+TOO_LARGE = 0.5
+"""A group of more than this share of all images is no part: then all of them look the same to this search."""
+
+VERSION = 2
 """Goes up whenever the same images give other pairs."""
 
 _GLANCE = 32
@@ -73,6 +77,11 @@ class NearDuplicates:
     def parts(self) -> int:
         """How many groups those form."""
         return len(set(self.groups())) - (self.images - self.repeated)
+
+    @property
+    def tells_parts(self) -> bool:
+        """False where most images were taken for the same part: they are too much alike to be told apart like this."""
+        return self.images < 4 or max(Counter(self.groups()).values()) <= TOO_LARGE * self.images
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-ready."""

@@ -175,7 +175,7 @@ def _check_enough(samples: Sequence[Sample], needed: int) -> None:
 
 def _check_parts(samples: Sequence[Sample], parts: Sequence[Part], wanted: Sequence[str]) -> None:
     grouped = any(sample.group is not None for sample in samples)
-    note = " (images of a group stay together)" if grouped else ""
+    note = " (images of a group stay together; split.near_duplicates=report splits near-duplicates)" if grouped else ""
     for name in wanted:
         inside = [sample for sample, part in zip(samples, parts, strict=True) if part == name]
         if len({sample.is_good for sample in inside}) < 2:

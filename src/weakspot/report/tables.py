@@ -161,7 +161,13 @@ def summary_table(findings: Findings, title: str) -> Table:
         ("exact duplicates", summary.duplicates),
     ):
         table.add_row(name, str(len(found)), style="yellow" if found else "")
-    found_near = f"{near.repeated} images show one of {near.parts} parts several times" if near.pairs else "0"
+    found_near = (
+        "too much alike to tell"
+        if not near.tells_parts
+        else f"{near.repeated} images show one of {near.parts} parts several times"
+        if near.pairs
+        else "0"
+    )
     table.add_row("near-duplicates", found_near, style="yellow" if near.pairs else "")
     return table
 
