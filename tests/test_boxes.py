@@ -257,8 +257,18 @@ def test_nan_and_infinity_are_refused(bad, rule):
     broken[0, 0] = bad
     with pytest.raises(WeakspotError, match="evidence holds NaN"):
         find_boxes(broken, (30, 40), rule)
-    with pytest.raises(WeakspotError, match="score map holds NaN"):
-        find_boxes(map_, (30, 40), rule, score_map=broken)
+    if bad != -np.inf:
+        with pytest.raises(WeakspotError, match="score map holds NaN"):
+            find_boxes(map_, (30, 40), rule, score_map=broken)
+
+
+@pytest.mark.parametrize("rule", [BoxRule(), SINGLE, COMPONENTS])
+def test_where_the_score_is_minus_infinity_there_is_never_a_box(rule):
+    map_ = hot_map((3, 4), (1, 1))
+    never = np.full((3, 4), -np.inf)
+    assert find_boxes(map_, (30, 40), rule, score_map=never) == []
+    never[1, 1] = -7.0
+    assert [box.score for box in find_boxes(map_, (30, 40), rule, score_map=never)] == [-7.0]
 
 
 def test_shapes_that_do_not_fit_are_refused():

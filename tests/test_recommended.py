@@ -25,7 +25,7 @@ from weakspot.heatmaps import combined_map, visible
 from weakspot.hydra_app import compose
 from weakspot.localizer import Localizer
 from weakspot.maps import MapStore
-from weakspot.predictions import make_prediction, read_predictions
+from weakspot.predictions import make_prediction, place_scores, read_predictions
 from weakspot.report.view import RunView
 from weakspot.runs import RunFolder
 from weakspot.types import ImageMaps, Sample
@@ -188,6 +188,14 @@ def test_combined_evidence_is_the_probability_that_all_agree() -> None:
     sigmoid = 1 / (1 + np.exp(-np.stack([extent, where])))
     not_good = softmax(logits)[1:].sum()
     assert np.allclose(np.exp(combined_map(extent, where, logits)), sigmoid.prod(axis=0) * not_good)
+
+
+def test_a_place_is_no_surer_than_its_picture_and_must_rival_the_surest() -> None:
+    where = np.array([[5.0, 2.1, 1.9], [4.0, -8.0, 2.0]], np.float32)
+    scores = place_scores(where, np.array([0.0, 3.0], np.float32))
+    np.testing.assert_array_equal(scores, np.array([[3.0, 2.1, -np.inf], [3.0, -np.inf, 2.0]], np.float32))
+    of_image = np.log(np.exp(0.5) + np.exp(1.0)) - 2.0  # two kinds of defects against Good
+    assert place_scores(where, np.array([2.0, 0.5, 1.0], np.float32)).max() == pytest.approx(of_image)
 
 
 def test_boxes_follow_the_image_inside_its_border() -> None:

@@ -169,7 +169,8 @@ def find_boxes(
         evidence: shape ``(h, w)``, any resolution and range; higher means more like a defect.
         size: ``(height, width)`` of the original image in pixels.
         rule: threshold and method.
-        score_map: shape ``(h, w)``, what the boxes are scored by; `evidence` itself where None.
+        score_map: shape ``(h, w)``, what the boxes are scored by, minus infinity where nothing may be drawn;
+            `evidence` itself where None.
         label: class name written on every box.
 
     Returns:
@@ -182,7 +183,7 @@ def find_boxes(
         ValueError: when shapes do not fit.
     """
     evidence = _finite(evidence, "evidence")
-    scores = evidence if score_map is None else _finite(score_map, "score map")
+    scores = evidence if score_map is None else _finite(score_map, "score map", or_never=True)
     if scores.shape != evidence.shape:
         raise ValueError(f"score map {scores.shape} and evidence {evidence.shape} differ in shape")
     size = _checked_size(size)
@@ -192,14 +193,14 @@ def find_boxes(
     lowest = -math.inf if rule.min_score is None else rule.min_score
     if rule.method == "single":
         score = float(scores[hot].max())
-        box = _original_box(_hull(hot), hot.shape, size, score, label)
-        if score < lowest:
+        if score < lowest or score == -math.inf:
             return []
+        box = _original_box(_hull(hot), hot.shape, size, score, label)
         return [replace(box, outlines=region_outlines(hot, size))] if rule.outlines else [box]
     corners, pixels, peaks = _regions(hot, scores)
     # Areas in original pixels, compared as whole numbers; a region of less than one such pixel counts as one.
     large = np.maximum(pixels * (size[0] * size[1]), hot.size) >= rule.min_area * hot.size
-    keep = large & (peaks >= lowest)
+    keep = large & (peaks >= lowest) & (peaks > -np.inf)
     regions = corners, keep
     corners, peaks = corners[keep], peaks[keep]
     if rule.merge is not None:
@@ -341,9 +342,11 @@ def _two_dimensional(map_: FloatArray, name: str) -> FloatArray:
     return array
 
 
-def _finite(map_: FloatArray, name: str) -> FloatArray:
+def _finite(map_: FloatArray, name: str, *, or_never: bool = False) -> FloatArray:
+    """The map, found to be finite; minus infinity may stand for "never"."""
     array = _two_dimensional(map_, name)
-    if not np.isfinite(array).all():
+    sound = np.isfinite(array) | (np.isneginf(array) if or_never else False)
+    if not np.all(sound):
         raise WeakspotError(f"the {name} holds NaN or infinity, so no box can be drawn; check weights and training log")
     return array
 

@@ -13,6 +13,8 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
+import numpy.typing as npt
+from scipy.special import logsumexp
 
 from weakspot.boxes import BoxRule, find_boxes, upsample
 from weakspot.data.preprocess import Preprocess
@@ -90,9 +92,9 @@ def draw_boxes(said: ImageMaps, index: int, size: Size, input_size: Size, rule: 
 
     Arguments as in :func:`make_prediction`, with `said` after :func:`~weakspot.heatmaps.visible`.
 
-    With refinement, boxes go round the extent and are scored by where. Without, a relative threshold looks at the
-    class's own map (the seed's rule), an absolute one at its margin over Good; scores are of the margin then, so that
-    they can be compared between images.
+    With refinement, boxes go round the extent and are scored by :func:`place_scores`. Without, a relative threshold
+    looks at the class's own map (the seed's rule), an absolute one at its margin over Good; scores are of the margin
+    then, so that they can be compared between images.
     """
     if index == 0:
         return []
@@ -104,10 +106,26 @@ def _evidence(said: ImageMaps, index: int, size: Size, input_size: Size, rule: B
     """What boxes go round, and what they are scored by."""
     if said.extent is not None and said.where is not None:
         grid = evidence_grid(size)
-        return upsample(said.extent, grid), upsample(said.where, grid)
+        return upsample(said.extent, grid), place_scores(upsample(said.where, grid), said.logits)
     scores = upsample(margin_map(said.maps, index), input_size)
     relative = rule.threshold_kind == "relative"
     return upsample(class_map(said.maps, index), input_size) if relative else scores, scores
+
+
+def place_scores(where: Maps, logits: npt.NDArray[np.float32]) -> Maps:
+    """What refined boxes are scored by: a place is no surer than the picture it is in.
+
+    Args:
+        where: log-odds that a defect is here, ``(h, w)``.
+        logits: of the classes, Good first.
+
+    Returns:
+        The lower of a place's log-odds and the image's; minus infinity, so that no box is drawn, where a place cannot
+        rival the surest (:data:`RIVALS`).
+    """
+    of_image = np.float32(logsumexp(logits[1:]) - logits[0])
+    scores: Maps = np.where(where >= where.max() - RIVALS, np.minimum(where, of_image), -np.inf).astype(np.float32)
+    return scores
 
 
 def evidence_grid(size: Size) -> Size:
@@ -118,6 +136,9 @@ def evidence_grid(size: Size) -> Size:
 
 # --- files --------------------------------------------------------------------------------------------------------
 
+
+RIVALS = 3.0
+"""Places whose odds of a defect are more than e³ = 20 times lower than those of the picture's surest get no box."""
 
 REVIEW_COLUMNS = ("path", "label", "probability", "why")
 

@@ -65,7 +65,8 @@ class Box:
     Attributes:
         x0, y0: first column and row inside the box.
         x1, y1: first column and row beyond it.
-        score: evidence for the box in logit units of the margin map (class minus Good); higher is surer.
+        score: evidence for the box in log-odds, higher is surer: the highest margin (class minus Good) inside it, or,
+            with refinement, the lower of its place's and its picture's log-odds of a defect.
         label: name of the class.
         outlines: polygons of ``(x, y)`` corners round what the box was drawn round, without their holes; empty unless
             ``boxes.outlines`` asks for them.

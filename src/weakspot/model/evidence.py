@@ -33,7 +33,7 @@ class Evidence(NamedTuple):
 
     Attributes:
         extent: ``(batch, 2h, 2w)``: does this pixel belong to a defect? Boxes are drawn round it.
-        where: ``(batch, h, w)``, at the finest level's resolution: is a defect here at all? Boxes are scored by it.
+        where: ``(batch, h, w)``, at the finest level's resolution: is a defect here at all?
     """
 
     extent: Tensor
