@@ -29,7 +29,8 @@ from weakspot.decision import (
 from weakspot.errors import WeakspotError
 from weakspot.hydra_app import compose
 from weakspot.localizer import Localizer
-from weakspot.predictions import ReviewQueue, doubts, read_predictions
+from weakspot.predictions import read_predictions
+from weakspot.review import ReviewQueue, doubts
 from weakspot.types import Box, Prediction
 
 TINY = (

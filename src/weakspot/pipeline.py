@@ -35,10 +35,11 @@ from weakspot.files import write_json
 from weakspot.localizer import Localizer
 from weakspot.maps import MapStore
 from weakspot.model.bundle import BundleMeta, find_bundle, read_meta, rewrite_meta
-from weakspot.predictions import ReviewQueue, prediction_writer, write_predictions
+from weakspot.predictions import prediction_writer, write_predictions
 from weakspot.report.figures import write_figures
 from weakspot.report.overlays import LONGEST_SIDE, UniqueNames, write_overlay
 from weakspot.report.pairs import write_pairs
+from weakspot.review import ReviewQueue
 from weakspot.runs import (
     RunFolder,
     adopt_fit,
