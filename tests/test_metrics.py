@@ -11,7 +11,7 @@ import torch
 import torchvision
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from scipy.stats import beta
+from scipy.stats import beta, binomtest
 from sklearn import metrics as sk
 
 from weakspot.errors import WeakspotError
@@ -245,6 +245,15 @@ def test_three_classes():
     assert result["recall_per_defect"]["cut"]["value"] == 0.5
     assert result["confusion_matrix"]["counts"] == [[2, 0, 1], [1, 1, 0], [0, 1, 2]]
     assert [row["n"] for row in result["per_class"].values()] == [3, 2, 3]
+
+
+def test_a_perfect_balanced_accuracy_is_as_sure_as_its_recalls():
+    targets = np.array([0] * 24 + [1] * 16)
+    probabilities = np.stack([1.0 - targets, targets], axis=1).astype(float)
+    found = classification_metrics(targets, probabilities, ["good", "bad"], ["x"] * 40)["balanced_accuracy"]
+    exact = [binomtest(n, n).proportion_ci(0.95, method="exact").low for n in (24, 16)]
+    assert (found["value"], found["high"]) == (1.0, 1.0)
+    assert found["low"] == pytest.approx(np.mean(exact))
 
 
 def test_class_without_images_is_left_out_of_means_over_many():

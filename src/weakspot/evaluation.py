@@ -158,7 +158,8 @@ def evaluate_maps(
     if len(set(clusters)) < len(samples):
         right = (said == np.array(targets)).astype(np.float64)
         estimate = cluster_estimate(right, clusters, np.array(targets))
-        test["classification"]["balanced_accuracy"] |= {"low": estimate.low, "high": estimate.high}
+        if estimate.low < estimate.high:
+            test["classification"]["balanced_accuracy"] |= {"low": estimate.low, "high": estimate.high}
     controls: dict[str, Any] = {}
     curve = None
     if truth.known:

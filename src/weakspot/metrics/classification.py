@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -34,7 +35,8 @@ def classification_metrics(
     """Measure a classifier on n images; class 0 is Good.
 
     Accuracy, recall per defect and, for two classes, precision and recall are proportions with Clopper–Pearson
-    intervals. The others have bootstrap intervals over images, stratified by class.
+    intervals. The others have bootstrap intervals over images, stratified by class; a balanced accuracy that no
+    resample can change has the mean of its recalls' exact bounds, which is wider than 95 %.
 
     Args:
         targets: true classes 0…K-1, shape ``(n,)``; n may be 0.
@@ -149,7 +151,17 @@ def _confusion_estimates(counts: IntArray, per_class: list[dict[str, Any]]) -> d
             "recall": proportion(right, counts[1].sum()),
             "f1": percentile_estimate(per_class[1]["f1"], n, class_scores(resamples)["f1"][:, 1]),
         }
-    estimates = {"balanced_accuracy": averaged("recall"), **others}
+    balanced = averaged("recall")
+    if balanced.low == balanced.high:  # no resample can change it: what so few images of each class can rule out
+        exact = [
+            proportion(right, true) for right, true in zip(np.diag(counts), counts.sum(axis=1), strict=True) if true
+        ]
+        balanced = replace(
+            balanced,
+            low=float(np.mean([recall.low for recall in exact])),
+            high=float(np.mean([recall.high for recall in exact])),
+        )
+    estimates = {"balanced_accuracy": balanced, **others}
     return {name: estimate.as_dict() for name, estimate in estimates.items()}
 
 
