@@ -112,6 +112,9 @@ def main(
     weights: WeightsOption = "auto",
     fold: Annotated[list[int] | None, typer.Option(help="Of five; repeatable, default all.")] = None,
     outputs: Annotated[Path, typer.Option(help="Where runs are kept.")] = Path("outputs/ablation"),
+    near_duplicates: Annotated[
+        str, typer.Option(help="together: each part on one side of the split; report: a random split.")
+    ] = "together",
     quick: Annotated[bool, typer.Option(help="Only try whether everything works.")] = False,
     output: OutputOption = None,
 ) -> None:
@@ -125,7 +128,8 @@ def main(
                 refined = "experiment=recommended" in overrides and "refine=none" not in overrides
                 extra = [*QUICK, *(QUICK_REFINE if refined else ())] if quick else []
                 settings = [key for key in overrides if key != BEFORE_AGAIN]
-                config = training_config(folder, weights, *settings, *extra, "split.folds=5", f"split.fold={k}")
+                split = ("split.folds=5", f"split.fold={k}", f"split.near_duplicates={near_duplicates}")
+                config = training_config(folder, weights, *settings, *extra, *split)
                 config.name = outputs.name
                 say(f"{name}, fold {k}")
                 run = pipeline.train(config)
