@@ -241,6 +241,19 @@ def compare(
 
 
 @app.command()
+def report(
+    run: Annotated[Path, typer.Argument(help="Run folder, or an evaluation below one.")],
+) -> None:
+    """Write a run's report.html again: verdict, confusion matrix, pictures, thresholds, in one file to open or mail.
+
+    Example:  weakspot report outputs/recommended/hazelnut/20260101-120000-1a2b3c4d
+    """
+    from weakspot.report.run_report import read_evaluated, write_report
+
+    ui.out.print(f"open this: {write_report(read_evaluated(run))}", soft_wrap=True, highlight=False)
+
+
+@app.command()
 def audit(
     run: Annotated[Path, typer.Argument(help="Run folder.")],
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
@@ -368,5 +381,6 @@ def _show(run: RunFolder) -> None:
     metrics: dict[str, Any] = json.loads(run.metrics.read_text(encoding="utf-8"))
     data = metrics["data"]
     ui.out.print(metrics_table(metrics, f"{data['subset'] or data['root']}"))
-    ui.out.print(f"look at the boxes: {run.figures / 'gallery.png'}", soft_wrap=True, highlight=False)
-    ui.out.print(f"run folder:        {run.path}", soft_wrap=True, highlight=False)
+    ui.out.print(f"open this first: {run.report}", soft_wrap=True, highlight=False)
+    ui.out.print(f"the boxes:       {run.figures / 'gallery.png'}", soft_wrap=True, highlight=False)
+    ui.out.print(f"run folder:      {run.path}", soft_wrap=True, highlight=False)

@@ -39,6 +39,7 @@ from weakspot.predictions import prediction_writer, write_predictions
 from weakspot.report.figures import write_figures
 from weakspot.report.overlays import LONGEST_SIDE, UniqueNames, write_overlay
 from weakspot.report.pairs import write_pairs
+from weakspot.report.run_report import Evaluated, write_report
 from weakspot.review import ReviewQueue
 from weakspot.runs import (
     RunFolder,
@@ -244,7 +245,7 @@ def write_results(
     identity: dict[str, Any],
     parts: Sequence[Part] | None,
 ) -> Evaluation:
-    """Evaluate saved maps and write predictions, metrics and figures into `target`.
+    """Evaluate saved maps and write predictions, metrics, figures and the report into `target`.
 
     Args:
         target: folder to write to.
@@ -307,6 +308,8 @@ def write_results(
             "model": {"weights": meta.weights, "backbone": meta.backbone, "versions": meta.versions},
         },
     )
+    metrics = target.read_metrics()
+    write_report(Evaluated(target, config, meta, metrics, store, samples, evaluation.predictions))
     return evaluation
 
 
