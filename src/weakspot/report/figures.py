@@ -26,7 +26,7 @@ GALLERY_SIZE = 12
 
 
 def write_figures(folder: Path, evaluation: Evaluation, samples: Sequence[Sample], rule: BoxRule) -> list[Path]:
-    """Write every figure that the data allow as PNG; returns their paths.
+    """Write every figure that the data allow as PNG, and as SVG where it is a drawing; returns their paths.
 
     Args:
         folder: where they go.
@@ -44,13 +44,19 @@ def write_figures(folder: Path, evaluation: Evaluation, samples: Sequence[Sample
         figures["threshold"] = threshold_figure(evaluation, rule)
     if evaluation.test.get("localisation", {}).get("trust", {}).get("boxes"):
         figures["trust"] = trust_figure(evaluation.test["localisation"]["trust"])
-    paths = []
-    for name, figure in figures.items():
-        path = folder / f"{name}.png"
-        with atomic_path(path) as temporary:
-            FigureCanvasAgg(figure).print_figure(temporary, dpi=110, bbox_inches="tight", format="png")
-        paths.append(path)
-    return paths
+    return [path for name, figure in figures.items() for path in _write(folder / name, figure, drawn=name != "gallery")]
+
+
+def _write(path: Path, figure: Figure, *, drawn: bool) -> list[Path]:
+    """A figure as PNG and, where it is drawn rather than made of pictures, as SVG for papers."""
+    written = [path.with_suffix(suffix) for suffix in ((".png", ".svg") if drawn else (".png",))]
+    for file in written:
+        options: dict[str, Any] = {"pil_kwargs": {"compress_level": 2}} if file.suffix == ".png" else {}
+        with atomic_path(file) as temporary:
+            FigureCanvasAgg(figure).print_figure(
+                temporary, dpi=110, bbox_inches="tight", format=file.suffix[1:], **options
+            )
+    return written
 
 
 def reliability_figure(calibration: dict[str, Any]) -> Figure:
