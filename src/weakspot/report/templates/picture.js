@@ -82,7 +82,9 @@ class Picture {
   async show(view) {
     this.view = view;
     this.boxes(this.drawn || []);
-    this.canvas.hidden = view.colours === "off" || !this.map;
+    // On a scale of its own, the map of a Good part called Good would glow like a defect's.
+    const glows = view.scale === "own" && this.record.outcome === "good";
+    this.canvas.hidden = view.colours === "off" || !this.map || glows;
     if (this.canvas.hidden) return;
     const data = await greys(this.map);
     const scale = view.scale === "own" ? this.map.slice(1) : view.common;
@@ -117,7 +119,7 @@ function rectangle([x0, y0, x1, y1], kind) {
 
 /** A percentage, or a dash. */
 function percent(value, digits = 0) {
-  return value === null || value === undefined ? "–" : `${(100 * value).toFixed(digits)} %`;
+  return value === null || value === undefined ? "–" : `${(100 * value).toFixed(digits)}\u00a0%`;
 }
 
 function fixed(value, digits = 2) {

@@ -262,6 +262,7 @@ function start() {
   byId("dialog").addEventListener("close", closed);
   document.addEventListener("keydown", keys);
   new IntersectionObserver((entries) => { if (entries.some((entry) => entry.isIntersecting)) more(); }, { rootMargin: "600px" }).observe(byId("more"));
+  for (const cell of document.querySelectorAll("[data-used]")) cell.textContent = measured(data.lab.curve[data.lab.inUse], cell.dataset.used);
   labCharts();
   rankingCharts(data.curves);
   boxCharts(data.curves);
