@@ -271,7 +271,7 @@ def write_results(
         evaluation.test["other_parts"] = measure_some(evaluation.predictions, samples, store.sizes, meta.classes, kept)
     if "localisation" in evaluation.test:
         _warn_of_small_defects(evaluation.test["localisation"]["resolution"])
-    alarms = identity.get("alarms") or [] if parts is not None else []
+    alarms = [*(identity.get("alarms") or [] if parts is not None else []), *evaluation.alarms]
     for alarm in alarms:
         ui.alarm(alarm)
     counts = None if parts is None else {f"n_{part}": parts.count(part) for part in ("train", "val", "test")}
