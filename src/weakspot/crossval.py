@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from weakspot import pipeline, ui
 from weakspot.boxes import boxes_array, upsample
-from weakspot.config import TrainConfig, read_config, short_hash
+from weakspot.config import TrainConfig, short_hash
 from weakspot.controls import box_controls, shuffled_labels
 from weakspot.data.splits import part_numbers
 from weakspot.errors import WeakspotError
@@ -30,7 +30,7 @@ from weakspot.metrics import (
 from weakspot.metrics.paired import Difference, cluster_estimate, paired_difference
 from weakspot.model.bundle import read_meta
 from weakspot.predictions import read_predictions, write_predictions
-from weakspot.runs import RunFolder, own_test_part, parent_folder
+from weakspot.runs import RunFolder, finished_run, own_test_part, parent_folder
 from weakspot.truth import Truth, levels_reached
 from weakspot.types import GOOD, Prediction, Sample
 
@@ -233,11 +233,7 @@ def find_runs(path: Path) -> list[RunFolder]:
     """
     if (path / MEMBERS).is_file():
         return [RunFolder(Path(run)) for run in json.loads((path / MEMBERS).read_text(encoding="utf-8"))]
-    run = RunFolder(path)
-    if not run.metrics.is_file() or not run.split.is_file():
-        raise WeakspotError(f"{shown(path)} is neither a finished run nor a finished cross-validation")
-    read_config(run.config)
-    return [run]
+    return [finished_run(path)]
 
 
 @dataclass(frozen=True)

@@ -13,6 +13,7 @@ from typing import Any
 from scipy.special import softmax
 
 from weakspot import ui
+from weakspot.audit import erase_and_ask
 from weakspot.boxes import BoxRule
 from weakspot.config import (
     EvaluateConfig,
@@ -108,12 +109,12 @@ def train(config: TrainConfig) -> RunFolder:
                 seen=sorted(info.sha256 for info, part in zip(data.infos, data.parts, strict=True) if part != "test"),
             )
             with alone(parent_folder(config), fit_hash):
-                _fit_or_adopt(plan, run, fit_hash)
+                fitted = _fit_or_adopt(plan, run, fit_hash)
             store, samples = own_test_part(run)
             run.update_identity(alarms=_alarms(data, store, config))
             meta = _with_thresholds(read_meta(run.bundle), plan.rule, Wish(**asdict(config.decision)), run)
             rewrite_meta(run.bundle, meta)
-            write_results(run, config, store, samples, meta, run.read_identity(), data.parts)
+            write_results(run, config, store, samples, meta, run.read_identity(), data.parts, ask_again=fitted)
     return run
 
 
@@ -130,17 +131,22 @@ def _alarms(data: Data, store: MapStore, config: TrainConfig) -> list[dict[str, 
     return [shortcut.to_dict() for shortcut in found]
 
 
-def _fit_or_adopt(plan: Plan, run: RunFolder, fit_hash: str) -> None:
-    """Give the run a model and maps: those of a finished run with the same data, split and settings, or new ones."""
+def _fit_or_adopt(plan: Plan, run: RunFolder, fit_hash: str) -> bool:
+    """Give the run a model and maps: those of a finished run with the same data, split and settings, or new ones.
+
+    Returns:
+        Whether they are new.
+    """
     donor = find_fit(fit_hash, run) if plan.config.reuse else None
     if donor:
         log.info("model and maps taken over from %s", donor.path)
         ui.err.print(f"same data, split and settings as {donor.path}: its model is taken over", style="dim")
         adopt_fit(run, donor)
-        return
+        return False
     if run.metrics.is_file():  # reuse=false in the folder of a finished run: from the start
         shutil.rmtree(run.checkpoint.parent, ignore_errors=True)
     fit_and_map(plan, run)
+    return True
 
 
 def evaluate(config: EvaluateConfig) -> RunFolder:
@@ -243,6 +249,8 @@ def write_results(
     meta: BundleMeta,
     identity: dict[str, Any],
     parts: Sequence[Part] | None,
+    *,
+    ask_again: bool = False,
 ) -> Evaluation:
     """Evaluate saved maps and write predictions, metrics and figures into `target`.
 
@@ -254,6 +262,7 @@ def write_results(
         meta: classes, preprocessing, box rule and thresholds.
         identity: content of the run's ``run.json``.
         parts: part of every image of the run's data set; None where other images are measured.
+        ask_again: also erase boxes and run the network again (:mod:`weakspot.audit`); `target` holds the model then.
     """
     with ui.status("measuring"):
         evaluation = evaluate_maps(store, samples, meta.classes, meta.preprocess, meta.boxes, meta.decision)
@@ -272,6 +281,10 @@ def write_results(
     if "localisation" in evaluation.test:
         _warn_of_small_defects(evaluation.test["localisation"]["resolution"])
     alarms = [*(identity.get("alarms") or [] if parts is not None else []), *evaluation.alarms]
+    erased = erase_and_ask(target, samples, evaluation.predictions) if ask_again else None
+    if erased is not None:
+        evaluation.controls["erased"] = erased.to_dict()
+        alarms += [erased.alarm] if erased.alarm else []
     for alarm in alarms:
         ui.alarm(alarm)
     counts = None if parts is None else {f"n_{part}": parts.count(part) for part in ("train", "val", "test")}

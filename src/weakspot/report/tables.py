@@ -175,11 +175,13 @@ def _controls(table: Table, controls: dict[str, Any]) -> None:
     for name, control in controls.items():
         if "v2" in control:
             table.add_row(f"V2 of the {name.replace('_', ' ')}", _number(control["v2"]["value"]), "", "")
-    shuffled, border = controls.get("shuffled_labels"), controls.get("border")
+    shuffled, border, erased = (controls.get(name) for name in ("shuffled_labels", "border", "erased"))
     if shuffled:
         _row(table, "balanced accuracy with shuffled labels", shuffled["balanced_accuracy"])
     if border:
         _row(table, f"evidence near the border, {border['area']:.0%} of the area", border["share"])
+    if erased:
+        _row(table, "log-odds lost by erasing boxes, less those by erasing elsewhere", erased["erased"]["difference"])
 
 
 def _listing(counts: dict[str, int]) -> str:
