@@ -28,7 +28,7 @@ from weakspot.config import (
 from weakspot.data.loading import ImageSource
 from weakspot.data.shortcuts import find_shortcuts, follow_confidence
 from weakspot.data.splits import portable, read_split, write_split
-from weakspot.dataset import Data, measurements, read_and_check
+from weakspot.dataset import Data, measurements, read_and_check, twins_of_trained
 from weakspot.decision import Wish, fit_decision, read_validation
 from weakspot.errors import WeakspotError
 from weakspot.evaluation import Evaluation, calibrated_rule, evaluate_maps, measure_some
@@ -193,7 +193,8 @@ def evaluate(config: EvaluateConfig) -> RunFolder:
             # Size and classes are the model's, not the data's.
             own = settings.data
             settings.data = replace(config.data, image_size=own.image_size, resize=own.resize, task=own.task)
-            store, samples = _other_images(run, settings, identity)
+            store, samples, leak = _other_images(run, settings, identity)
+            identity = {**identity, "leakage": leak, "alarms": None}
         write_config(target.config, settings)
         meta = _with_thresholds(meta, rule, wish, run)
         if in_place:
@@ -272,7 +273,7 @@ def write_results(
             review.add(prediction)
         review.write(target.path / "review.csv")
         write_figures(target.figures, evaluation, samples, meta.boxes)
-    leak = identity.get("leakage") if parts is not None else None
+    leak = identity.get("leakage")
     if leak and leak["held_out_of_trained_parts"]:
         twins = set(leak["held_out_of_trained_parts"])
         root = Path(config.data.root or ".")
@@ -280,7 +281,7 @@ def write_results(
         evaluation.test["other_parts"] = measure_some(evaluation.predictions, samples, store.sizes, meta.classes, kept)
     if "localisation" in evaluation.test:
         _warn_of_small_defects(evaluation.test["localisation"]["resolution"])
-    alarms = [*(identity.get("alarms") or [] if parts is not None else []), *evaluation.alarms]
+    alarms = [*(identity.get("alarms") or []), *evaluation.alarms]
     erased = erase_and_ask(target, samples, evaluation.predictions) if ask_again else None
     if erased is not None:
         evaluation.controls["erased"] = erased.to_dict()
@@ -309,7 +310,10 @@ def write_results(
                 "leakage": _leak_summary(leak),
             }
             if counts is not None
-            else {"note": "other images than the run's own; none is byte for byte one that was trained on"},
+            else {
+                "note": "other images than the run's own; none is byte for byte one that was trained on",
+                "leakage": _leak_summary(leak),
+            },
             "test": evaluation.test,
             "controls": evaluation.controls,
             "alarms": alarms,
@@ -340,8 +344,10 @@ def _warn_of_small_defects(resolution: dict[str, Any]) -> None:
         )
 
 
-def _other_images(run: RunFolder, config: TrainConfig, identity: dict[str, Any]) -> tuple[MapStore, list[Sample]]:
-    """Maps of another labelled data set."""
+def _other_images(
+    run: RunFolder, config: TrainConfig, identity: dict[str, Any]
+) -> tuple[MapStore, list[Sample], dict[str, Any] | None]:
+    """Maps of another labelled data set, and what is known of near-duplicates among the training images."""
     indexed = read_and_check(config)
     if "seen" not in identity:
         raise WeakspotError(f"{run.identity} does not say which images were trained on; train again")
@@ -352,10 +358,13 @@ def _other_images(run: RunFolder, config: TrainConfig, identity: dict[str, Any])
             f"{len(seen)} of these images were trained on, {seen[0]} for one; leave them out, "
             "or leave data out to measure the run's own held-out part"
         )
+    leak = None
+    if config.split.near_duplicates != "ignore":
+        leak = twins_of_trained(run, indexed, config.cache)
     localizer = Localizer.load(run.path)
     with ui.progress_bar("maps") as progress:
         store = compute_maps(localizer.model, indexed.infos, localizer.meta.preprocess, None, progress=progress)
-    return store, indexed.samples
+    return store, indexed.samples, leak
 
 
 def _with_thresholds(meta: BundleMeta, rule: BoxRule, wish: Wish, run: RunFolder) -> BundleMeta:
