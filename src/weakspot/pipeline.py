@@ -55,6 +55,7 @@ from weakspot.stages import (
     Plan,
     box_rule,
     compute_maps,
+    crossfitted,
     fit_and_map,
     make_plan,
     thresholds,
@@ -82,7 +83,14 @@ def train(config: TrainConfig) -> RunFolder:
     """
     plan = make_plan(config)
     data = plan.data
-    fit_hash = fit_identity(config, plan.preprocess, data.data_hash, data.split_hash, plan.weights.sha256)
+    fit_hash = fit_identity(
+        config,
+        plan.preprocess,
+        data.data_hash,
+        data.split_hash,
+        plan.weights.sha256,
+        crossfit=crossfitted(config, data),
+    )
     run_hash = run_identity(config, fit_hash, data.truth_hash)
     with alone(parent_folder(config), run_hash):
         finished = find_finished(config, run_hash) if config.reuse and config.output is None else None
