@@ -12,6 +12,8 @@ import pytest
 
 from weakspot import pipeline
 from weakspot.config import EvaluateConfig, TrainConfig, typed
+from weakspot.data.splits import write_split
+from weakspot.dataset import index_and_split
 from weakspot.errors import WeakspotError
 from weakspot.hydra_app import compose
 from weakspot.predictions import read_predictions
@@ -50,32 +52,41 @@ def part_of(run: RunFolder) -> dict[str, str]:
 
 
 def test_labels_from_file_names_and_from_a_table_are_the_same(fabric: Path, here: Path) -> None:
-    first = pipeline.train(settings(f"data.root={fabric}", "data.subset=fabric", "output=first", "split.val_size=0.2"))
+    first = index_and_split(settings(f"data.root={fabric}", "data.subset=fabric", "split.val_size=0.2"))
     names, rows = Path("names"), ["path,label,part,mask"]
-    names.mkdir()
-    with first.split.open(newline="") as file:
-        for number, row in enumerate(csv.DictReader(file)):
-            name = f"{row['defect']}_{number:03d}.png"
-            shutil.copy(fabric / row["path"], names / name)
-            mask = f"{number}.png" if row["mask"] else ""
-            if mask:
-                shutil.copy(fabric / row["mask"], names / mask)
-            rows.append(f"{name},{row['defect']},{row['part']},{mask}")
+    for number, (sample, part) in enumerate(zip(first.samples, first.parts, strict=True)):
+        name, mask = Path("pictures", f"{sample.defect}_{number:03d}.png"), f"masks/{number}.png" if sample.mask else ""
+        for source, target in ((sample.path, name), (sample.mask, Path(mask))):
+            if source:
+                (names / target).parent.mkdir(parents=True, exist_ok=True)
+                shutil.copy(source, names / target)
+        rows.append(f"{name},{sample.defect},{part},{mask}")
     (names / "manifest.csv").write_text("\n".join(rows))
-    second = pipeline.train(settings("data=manifest", "data.root=names", "output=second"))
-    one, two = (metrics_of(run) for run in (first, second))
-    assert one["test"] == two["test"]  # the same images in the same parts and in the same order
-    assert one["data"]["classes"] == two["data"]["classes"] == types(fabric)
-    for mask in names.glob("[0-9]*.png"):
-        mask.unlink()
-    third = pipeline.train(settings("data=filename", "data.root=names", "output=third", "split.file=second/split.csv"))
-    assert part_of(third) == part_of(second)
-    assert metrics_of(third)["test"]["classification"] == one["test"]["classification"]
-    assert third.read_identity()["fit"] == second.read_identity()["fit"]
+    second = index_and_split(settings("data=manifest", "data.root=names"))
+    assert first.classes == second.classes == types(fabric)
+    assert (second.parts, second.targets) == (first.parts, first.targets)
+    assert (second.data_hash, second.truth_hash) == (first.data_hash, first.truth_hash)
+    write_split(Path("split.csv"), second.samples, second.parts, second.root)
+    by_name = ("data=filename", "data.root=names", "data.subset=pictures")
+    third = index_and_split(settings(*by_name, "split.file=split.csv", "split.val_size=0.4"))
+    assert (third.split_hash, third.data_hash, third.targets) == (second.split_hash, first.data_hash, first.targets)
     with pytest.raises(WeakspotError, match="cannot cut data whose parts are given"):
-        pipeline.train(settings("data=manifest", "data.root=names", "split.folds=2", "split.fold=0"))
-    with pytest.raises(WeakspotError, match=r"first/split\.csv line 2: .* is no image of this data set"):
-        pipeline.train(settings("data=filename", "data.root=names", "split.file=first/split.csv"))
+        index_and_split(settings("data=manifest", "data.root=names", "split.folds=2", "split.fold=0"))
+    write_split(Path("other.csv"), first.samples, first.parts, first.root)
+    with pytest.raises(WeakspotError, match=r"other\.csv line 2: .* is no image of this data set"):
+        index_and_split(settings(*by_name, "split.file=other.csv"))
+
+
+def test_a_type_without_a_training_image_gets_a_warning(
+    fabric: Path, here: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data = index_and_split(settings(f"data.root={fabric}", "data.subset=fabric"))
+    hole = [i for i, sample in enumerate(data.samples) if sample.defect == "hole"]
+    parts = ["test" if i in hole else part for i, part in enumerate(data.parts)]
+    write_split(Path("split.csv"), data.samples, parts, data.root)
+    assert "warning" not in capsys.readouterr().err
+    index_and_split(settings(f"data.root={fabric}", "data.subset=fabric", "split.file=split.csv"))
+    assert "no training image is of class 'hole'" in " ".join(capsys.readouterr().err.split())
 
 
 def test_other_labelled_images_from_a_table(fabric: Path, here: Path) -> None:
