@@ -270,7 +270,8 @@ def write_results(
         for prediction in evaluation.predictions:
             review.add(prediction)
         review.write(target.path / "review.csv")
-        write_figures(target.figures, evaluation, samples, meta.boxes)
+        history = (identity.get("train") or {}).get("history") or [] if parts is not None else []
+        write_figures(target.figures, evaluation, samples, meta.boxes, history)
     leak = identity.get("leakage") if parts is not None else None
     if leak and leak["held_out_of_trained_parts"]:
         twins = set(leak["held_out_of_trained_parts"])

@@ -6,6 +6,7 @@ import math
 from typing import Any
 
 from rich.table import Table
+from rich.text import Text
 
 from weakspot.crossval import Comparison
 from weakspot.data.summary import Findings
@@ -17,6 +18,7 @@ PIXEL = {"pixel_auroc": "pixel AUROC", "pixel_average_precision": "pixel average
 NAMES = {
     "auroc": "AUROC",
     "f1": "F1",
+    "good_or_not": "balanced accuracy, Good or not",
     "v2": "V2 (their mean)",
     "mean_iou": "mean IoU",
     "box_accuracy_30": "box accuracy, IoU ≥ 0.3",
@@ -33,8 +35,14 @@ def metrics_table(metrics: dict[str, Any], title: str) -> Table:
     test = metrics["test"]
     for key in CLASSIFICATION:
         _row(table, NAMES.get(key, key.replace("_", " ")), test["classification"][key])
+    if "good_or_not" in test:
+        _row(table, NAMES["good_or_not"], test["good_or_not"]["balanced_accuracy"])
+    for k, estimate in test["classification"]["top_k_error"].items():
+        if k != "1":
+            _row(table, f"top-{k} error", estimate)
+    recall_of = "not called Good:" if "good_or_not" in test else "recall of"
     for defect, estimate in test["classification"]["recall_per_defect"].items():
-        _row(table, f"recall of {defect}", estimate)
+        _row(table, f"{recall_of} {defect}", estimate)
     calibration = test["calibration"]
     table.add_row("expected calibration error", _number(calibration["ece"]), "", str(calibration["n"]))
     others = test.get("other_parts")
@@ -83,6 +91,26 @@ def metrics_table(metrics: dict[str, Any], title: str) -> Table:
     return table
 
 
+def class_table(classification: dict[str, Any]) -> Table:
+    """Precision, recall and F1 of every class, and what its images were called.
+
+    Args:
+        classification: ``test.classification`` of a ``metrics.json``.
+    """
+    table = Table(title="class by class; on the right, how often its images were called what", title_justify="left")
+    matrix = classification["confusion_matrix"]
+    for name in ("class", "precision", "recall", "95 % interval", "F1", "n", *matrix["labels"]):
+        table.add_column(Text(name), justify="left" if name == "class" else "right")
+    for (name, found), counts in zip(classification["per_class"].items(), matrix["counts"], strict=True):
+        low, high = found["recall_low"], found["recall_high"]
+        table.add_row(
+            Text(name), _number(found["precision"]), _number(found["recall"]),
+            "" if _missing(low) else f"{low:.3f} – {high:.3f}", _number(found["f1"]), str(found["n"]),
+            *(str(count) if count else "·" for count in counts),
+        )  # fmt: skip
+    return table
+
+
 def pooled_table(metrics: dict[str, Any], title: str) -> Table:
     """Headline numbers of a cross-validation: all folds together, and each by itself."""
     table = Table(title=title, title_justify="left")
@@ -91,6 +119,8 @@ def pooled_table(metrics: dict[str, Any], title: str) -> Table:
     test = metrics["test"]
     for key in CLASSIFICATION:
         _row(table, NAMES.get(key, key.replace("_", " ")), test["classification"][key])
+    if "good_or_not" in test:
+        _row(table, NAMES["good_or_not"], test["good_or_not"]["balanced_accuracy"])
     localisation = test.get("localisation")
     if localisation:
         table.add_section()
@@ -125,6 +155,7 @@ def comparison_table(found: Comparison) -> Table:
     notes = [
         f"only the first right: {found.first_right} images, only the second: {found.second_right}",
         "parts, not images, are drawn and swapped",
+        f"classes: {', '.join(found.classes)}",
     ]
     left_out = found.only_first + found.only_second
     if left_out:
