@@ -29,7 +29,7 @@ from weakspot.localizer import Localizer
 from weakspot.maps import MapStore
 from weakspot.predictions import make_prediction, read_predictions
 from weakspot.report.figures import training_figure
-from weakspot.report.tables import class_table, comparison_table, pooled_table
+from weakspot.report.tables import class_tables, comparison_table, pooled_table
 from weakspot.review import doubts
 from weakspot.runs import RunFolder
 from weakspot.types import ImageMaps, Prediction
@@ -222,7 +222,7 @@ def test_folds_are_pooled_class_by_class_and_compared(folds: Path, fabric: Path)
     collapsed = balanced_accuracy_score([t == "good" for t in truth], [s == "good" for s in said])
     assert itself.differences["good_or_not"].first == pytest.approx(collapsed)
     text = Console(width=200, record=True)
-    text.print(comparison_table(itself), class_table(classification), pooled_table(content, "all"))
+    text.print(comparison_table(itself), *class_tables(classification), pooled_table(content, "all"))
     shown = text.export_text()
     assert "balanced accuracy, Good or not" in shown
     assert f"classes: {', '.join(names)}" in " ".join(shown.split())

@@ -34,8 +34,8 @@ MVTEC_AD = (
 _WHERE_FROM = (
     "MVTec AD is at https://www.mvtec.com/company/research/datasets/mvtec-ad (CC BY-NC-SA 4.0, non-commercial use only)"
 )
-NAME_THEN_NUMBER = r"^(.*?)[-_. ]*\d*\.[^.]*$"
-"""``crack_012.png`` is labelled crack."""
+NAME_THEN_NUMBER = r"^(.*?)[-_. \d]*\.[^.]*$"
+"""``crack_012.png`` and ``crack-20260101_3.png`` are labelled crack."""
 
 _GOOD_WORDS = ("good", "ok", "okay", "normal", "pass", "passed", "io", "defect_free", "no_defect", "nondefective")
 
@@ -159,7 +159,7 @@ def read_filename(
         subset: a folder in it.
         good_class: label of the images without a defect.
         pattern: regular expression that is searched for in the file name; what its first pair of brackets matches is
-            the label, or all of the match where there are none. By default the name without the number at its end.
+            the label, or all of the match where there are none. By default the name without the numbers at its end.
     """
     if root is None:
         raise WeakspotError("data.root is not set: give the folder with the images, data.root=…")

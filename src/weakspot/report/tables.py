@@ -91,24 +91,30 @@ def metrics_table(metrics: dict[str, Any], title: str) -> Table:
     return table
 
 
-def class_table(classification: dict[str, Any]) -> Table:
-    """Precision, recall and F1 of every class, and what its images were called.
+def class_tables(classification: dict[str, Any]) -> list[Table]:
+    """Precision, recall and F1 of every class, and the confusion matrix with the classes' numbers for columns.
 
     Args:
         classification: ``test.classification`` of a ``metrics.json``.
     """
-    table = Table(title="class by class; on the right, how often its images were called what", title_justify="left")
-    matrix = classification["confusion_matrix"]
-    for name in ("class", "precision", "recall", "95 % interval", "F1", "n", *matrix["labels"]):
-        table.add_column(Text(name), justify="left" if name == "class" else "right")
-    for (name, found), counts in zip(classification["per_class"].items(), matrix["counts"], strict=True):
-        low, high = found["recall_low"], found["recall_high"]
-        table.add_row(
-            Text(name), _number(found["precision"]), _number(found["recall"]),
-            "" if _missing(low) else f"{low:.3f} – {high:.3f}", _number(found["f1"]), str(found["n"]),
-            *(str(count) if count else "·" for count in counts),
+    rows, matrix = classification["per_class"], classification["confusion_matrix"]
+    scores = Table(title="class by class", title_justify="left")
+    confusion = Table(title="true class in rows, predicted in columns", title_justify="left")
+    for table, columns in (
+        (scores, ("precision", "recall", "95 % interval", "F1", "n")),
+        (confusion, range(len(rows))),
+    ):
+        table.add_column("class", overflow="fold")
+        for column in columns:
+            table.add_column(str(column), justify="right", no_wrap=True)
+    for number, (name, found) in enumerate(rows.items()):
+        scores.add_row(
+            Text(f"{number} {name}"), _number(found["precision"]), _number(found["recall"]),
+            _interval(found["recall_low"], found["recall_high"]), _number(found["f1"]), str(found["n"]),
         )  # fmt: skip
-    return table
+        counts = (str(count) if count else "·" for count in matrix["counts"][number])
+        confusion.add_row(Text(f"{number} {name}"), *counts)
+    return [scores, confusion]
 
 
 def pooled_table(metrics: dict[str, Any], title: str) -> Table:
@@ -208,9 +214,11 @@ def _listing(counts: dict[str, int]) -> str:
 
 
 def _row(table: Table, name: str, estimate: dict[str, Any]) -> None:
-    low, high = estimate["low"], estimate["high"]
-    interval = "" if _missing(low) or _missing(high) else f"{low:.3f} – {high:.3f}"
-    table.add_row(name, _number(estimate["value"]), interval, str(estimate["n"]))
+    table.add_row(name, _number(estimate["value"]), _interval(estimate["low"], estimate["high"]), str(estimate["n"]))
+
+
+def _interval(low: float | None, high: float | None) -> str:
+    return "" if low is None or high is None or _missing(low) or _missing(high) else f"{low:.3f} – {high:.3f}"
 
 
 def _number(value: float | None) -> str:
