@@ -25,6 +25,7 @@ from weakspot.metrics import (
     best_iou,
     classification_metrics,
     detection_metrics,
+    good_or_not,
     max_box_accuracy,
     pixel_metrics,
     pointing_hit,
@@ -89,20 +90,11 @@ def evaluate_maps(
         )
         for i, path in enumerate(store.paths)
     ]
-    defects = [sample.defect for sample in samples]
-    probabilities = _probabilities(predictions, classes)
+    probabilities = class_probabilities(predictions, classes)
     said = np.array([classes.index(prediction.label) for prediction in predictions], dtype=np.int64)
-    test: dict[str, Any] = {
-        "classification": classification_metrics(np.array(targets), probabilities, classes, defects, predicted=said),
-        "calibration": calibration_metrics(probabilities, np.array(targets)),
-    }
-    clusters = part_numbers(samples)
-    if len(set(clusters)) < len(samples):
-        right = (said == np.array(targets)).astype(np.float64)
-        estimate = cluster_estimate(right, clusters, np.array(targets))
-        if estimate.low < estimate.high:
-            test["classification"]["balanced_accuracy"] |= {"low": estimate.low, "high": estimate.high}
-    controls, alarms = {}, []
+    test = class_metrics(probabilities, np.array(targets), said, classes, samples)
+    controls: dict[str, Any] = {}
+    alarms: list[dict[str, str]] = []
     for name, (control, raised) in {
         "shuffled_labels": shuffled_labels(np.array(targets), said, samples),
         "border": border_evidence(predictions),
@@ -116,6 +108,38 @@ def evaluate_maps(
         boxes, raised = box_controls(truth, predictions)
         controls, alarms = boxes | controls, [*alarms, *raised]
     return Evaluation(predictions, test, controls, alarms, curve)
+
+
+def class_metrics(
+    probabilities: npt.NDArray[np.float64],
+    targets: npt.NDArray[np.int64],
+    said: npt.NDArray[np.int64],
+    classes: Sequence[str],
+    samples: Sequence[Sample],
+) -> dict[str, Any]:
+    """``classification``, ``calibration`` and, for more than two classes, ``good_or_not`` (all defects for one class).
+
+    Intervals of balanced accuracy come from drawing parts, where the split knows of any.
+
+    Args:
+        probabilities: ``(n, classes)``.
+        targets: true classes ``(n,)``.
+        said: decided classes ``(n,)``.
+        classes: class names, ``good`` first.
+        samples: the images.
+    """
+    defects, clusters = [sample.defect for sample in samples], part_numbers(samples)
+    found = {"classification": classification_metrics(targets, probabilities, classes, defects, predicted=said)}
+    right = {"classification": said == targets, "good_or_not": (said != 0) == (targets != 0)}
+    strata = {"classification": targets, "good_or_not": targets != 0}
+    if len(classes) > 2:
+        found["good_or_not"] = good_or_not(targets, probabilities, defects, said)
+    if len(set(clusters)) < len(samples):
+        for name, metrics in found.items():
+            estimate = cluster_estimate(right[name].astype(np.float64), clusters, strata[name])
+            if estimate.low < estimate.high:
+                metrics["balanced_accuracy"] |= {"low": estimate.low, "high": estimate.high}
+    return {**found, "calibration": calibration_metrics(probabilities, targets)}
 
 
 def calibration_metrics(probabilities: npt.NDArray[np.float64], targets: npt.NDArray[np.int64]) -> dict[str, Any]:
@@ -160,7 +184,7 @@ def measure_some(
     return {
         "classification": classification_metrics(
             targets,
-            _probabilities(said, classes),
+            class_probabilities(said, classes),
             classes,
             defects,
             predicted=np.array([classes.index(prediction.label) for prediction in said], dtype=np.int64),
@@ -283,7 +307,8 @@ def _sweep(
     return thresholds, ious
 
 
-def _probabilities(predictions: Sequence[Prediction], classes: Sequence[str]) -> npt.NDArray[np.float64]:
+def class_probabilities(predictions: Sequence[Prediction], classes: Sequence[str]) -> npt.NDArray[np.float64]:
+    """``(n, classes)``, in the order of `classes`."""
     rows = [{c.name: c.confidence for c in p.classes} for p in predictions]
     return np.array([[row[name] for name in classes] for row in rows], dtype=np.float64).reshape(-1, len(classes))
 

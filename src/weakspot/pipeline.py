@@ -56,6 +56,7 @@ from weakspot.stages import (
     Plan,
     box_rule,
     compute_maps,
+    crossfitted,
     fit_and_map,
     make_plan,
     thresholds,
@@ -83,7 +84,14 @@ def train(config: TrainConfig) -> RunFolder:
     """
     plan = make_plan(config)
     data = plan.data
-    fit_hash = fit_identity(config, plan.preprocess, data.data_hash, data.split_hash, plan.weights.sha256)
+    fit_hash = fit_identity(
+        config,
+        plan.preprocess,
+        data.data_hash,
+        data.split_hash,
+        plan.weights.sha256,
+        crossfit=crossfitted(config, data),
+    )
     run_hash = run_identity(config, fit_hash, data.truth_hash)
     with alone(parent_folder(config), run_hash):
         finished = find_finished(config, run_hash) if config.reuse and config.output is None else None
@@ -272,7 +280,8 @@ def write_results(
         for prediction in evaluation.predictions:
             review.add(prediction)
         review.write(target.path / "review.csv")
-        write_figures(target.figures, evaluation, samples, meta.boxes)
+        history = (identity.get("train") or {}).get("history") or [] if parts is not None else []
+        write_figures(target.figures, evaluation, samples, meta.boxes, history)
     leak = identity.get("leakage")
     if leak and leak["held_out_of_trained_parts"]:
         twins = set(leak["held_out_of_trained_parts"])
