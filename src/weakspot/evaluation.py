@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -46,6 +47,7 @@ from weakspot.types import BoolArray, Box, ImageMaps, Prediction, Sample, Size
 
 SWEEP_STEPS = 39
 PIXEL_BUDGET = 40_000_000
+NO_BOXES: npt.NDArray[np.int64] = np.zeros((0, 4), dtype=np.int64)
 
 
 @dataclass(frozen=True)
@@ -82,16 +84,23 @@ class Truth:
     shares: list[float]
 
     @classmethod
-    def read(cls, samples: Sequence[Sample], sizes: npt.NDArray[np.int64]) -> Truth:
+    def read(
+        cls,
+        samples: Sequence[Sample],
+        sizes: npt.NDArray[np.int64],
+        drawn: Mapping[Path, npt.NDArray[np.int64]] | None = None,
+    ) -> Truth:
         """Read every mask, checking it against its image's size.
+
+        True boxes are those of the masks' connected regions, or, where given, the ones in `drawn` by path.
 
         Raises:
             WeakspotError: when a mask cannot be read or is of another size; the message names it.
         """
         truth = cls(samples, sizes, [], [])
-        for i in range(len(samples)):
+        for i, sample in enumerate(samples):
             mask = truth.mask(i)
-            truth.boxes.append(mask_boxes(mask))
+            truth.boxes.append(mask_boxes(mask) if drawn is None else drawn.get(sample.path, NO_BOXES))
             truth.shares.append(float(mask.mean()))
         return truth
 
@@ -125,6 +134,7 @@ def evaluate_maps(
     preprocess: Preprocess,
     rule: BoxRule,
     decision: Decision,
+    drawn: Mapping[Path, npt.NDArray[np.int64]] | None = None,
 ) -> Evaluation:
     """Decide, draw boxes and measure.
 
@@ -135,12 +145,13 @@ def evaluate_maps(
         preprocess: what brought the images to the network's input.
         rule: from evidence to boxes.
         decision: from logits to the class.
+        drawn: true boxes that a person drew, by path, as in :meth:`Truth.read`.
 
     Raises:
         WeakspotError: when a defect type is not one of `classes`, or a mask is unusable.
     """
     targets = [target_of(sample, classes) for sample in samples]
-    truth = Truth.read(samples, store.sizes)
+    truth = Truth.read(samples, store.sizes, drawn)
     predictions = [
         make_prediction(
             path, _size(store, i), store[i], classes, preprocess, rule, decision, target=classes[targets[i]]
@@ -200,6 +211,7 @@ def measure_some(
     sizes: npt.NDArray[np.int64],
     classes: Sequence[str],
     kept: Sequence[int],
+    drawn: Mapping[Path, npt.NDArray[np.int64]] | None = None,
 ) -> dict[str, Any]:
     """Measure some of the images again: ``classification``, ``localisation`` (None without a mask).
 
@@ -209,9 +221,10 @@ def measure_some(
         sizes: their ``(height, width)``, shape ``(n, 2)``.
         classes: class names, ``good`` first.
         kept: positions of those to measure; may be none.
+        drawn: as in :meth:`Truth.read`.
     """
     some, said = [samples[i] for i in kept], [predictions[i] for i in kept]
-    truth = Truth.read(some, sizes[list(kept)])
+    truth = Truth.read(some, sizes[list(kept)], drawn)
     targets = np.array([target_of(sample, classes) for sample in some], dtype=np.int64)
     defects = [sample.defect for sample in some]
     return {

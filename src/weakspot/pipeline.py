@@ -24,6 +24,7 @@ from weakspot.config import (
     short_hash,
     write_config,
 )
+from weakspot.data.annotations import Corrected, correct
 from weakspot.data.loading import ImageSource
 from weakspot.data.shortcuts import find_shortcuts, follow_confidence
 from weakspot.data.splits import portable, read_split, write_split
@@ -171,6 +172,8 @@ def evaluate(config: EvaluateConfig) -> RunFolder:
     target, in_place = RunFolder(folder), folder.resolve() == run.path.resolve()
     if in_place and config.data is not None:
         raise WeakspotError(f"output={folder} is the run itself; its own numbers are never replaced by other images'")
+    if in_place and config.truth is not None:
+        raise WeakspotError(f"output={folder} is the run itself; its own numbers are never replaced by another truth's")
     if target.identity.is_file() and not in_place:
         raise WeakspotError(f"output={folder} is another run; choose another folder")
     # A log is what even a failed evaluation leaves; that one may be tried again.
@@ -188,13 +191,20 @@ def evaluate(config: EvaluateConfig) -> RunFolder:
             own = settings.data
             settings.data = replace(config.data, image_size=own.image_size, resize=own.resize, task=own.task)
             store, samples = _other_images(run, settings, identity)
+        corrected = None
+        if config.truth is not None:
+            corrected = correct(samples, store.sizes, Path(config.truth), target.path / "truth")
+            samples = corrected.samples
+            for line in corrected.remarks:
+                log.info("%s", line)
+                ui.err.print(line, style="yellow", markup=False, highlight=False)
         write_config(target.config, settings)
         meta = _with_thresholds(meta, rule, wish, run)
         if in_place:
             rewrite_meta(find_bundle(run.path), meta)
             run.update_identity(run=run_identity(settings, identity["fit"], identity["truth"]))
             identity = run.read_identity()
-        write_results(target, settings, store, samples, meta, identity, parts)
+        write_results(target, settings, store, samples, meta, identity, parts, corrected)
     return target
 
 
@@ -243,6 +253,7 @@ def write_results(
     meta: BundleMeta,
     identity: dict[str, Any],
     parts: Sequence[Part] | None,
+    truth: Corrected | None = None,
 ) -> Evaluation:
     """Evaluate saved maps and write predictions, metrics and figures into `target`.
 
@@ -254,9 +265,11 @@ def write_results(
         meta: classes, preprocessing, box rule and thresholds.
         identity: content of the run's ``run.json``.
         parts: part of every image of the run's data set; None where other images are measured.
+        truth: what a person marked; None takes the masks that the data has.
     """
+    drawn = None if truth is None else truth.boxes
     with ui.status("measuring"):
-        evaluation = evaluate_maps(store, samples, meta.classes, meta.preprocess, meta.boxes, meta.decision)
+        evaluation = evaluate_maps(store, samples, meta.classes, meta.preprocess, meta.boxes, meta.decision, drawn)
         write_predictions(target.path, evaluation.predictions)
         review = ReviewQueue(meta.decision)
         for prediction in evaluation.predictions:
@@ -268,7 +281,9 @@ def write_results(
         twins = set(leak["held_out_of_trained_parts"])
         root = Path(config.data.root or ".")
         kept = [i for i, sample in enumerate(samples) if portable(sample.path, root) not in twins]
-        evaluation.test["other_parts"] = measure_some(evaluation.predictions, samples, store.sizes, meta.classes, kept)
+        evaluation.test["other_parts"] = measure_some(
+            evaluation.predictions, samples, store.sizes, meta.classes, kept, drawn
+        )
     if "localisation" in evaluation.test:
         _warn_of_small_defects(evaluation.test["localisation"]["resolution"])
     alarms = identity.get("alarms") or [] if parts is not None else []
@@ -286,6 +301,7 @@ def write_results(
                 **{key: getattr(config.data, key) for key in ("layout", "root", "subset", "task")},
                 "hash": meta.data_hash if parts is not None else None,
                 "classes": meta.classes,
+                "truth": None if truth is None else truth.described,
                 "n_test_per_defect": dict(sorted(Counter(sample.defect for sample in samples).items())),
             },
             "split": {
@@ -357,4 +373,5 @@ def _with_thresholds(meta: BundleMeta, rule: BoxRule, wish: Wish, run: RunFolder
 
 def _short_name(config: EvaluateConfig, settings: TrainConfig) -> str:
     data = None if config.data is None else asdict(config.data)
-    return short_hash([asdict(settings.boxes), asdict(settings.decision), data])
+    truth = [] if config.truth is None else [Path(config.truth).read_text(encoding="utf-8")]
+    return short_hash([asdict(settings.boxes), asdict(settings.decision), data, *truth])
