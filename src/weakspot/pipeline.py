@@ -1,11 +1,11 @@
-"""What the commands do, as plain functions: train, evaluate, predict."""
+"""What the commands do, as plain functions: train and evaluate; predict lies in :mod:`weakspot.predicting`."""
 
 from __future__ import annotations
 
 import logging
 import shutil
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -25,7 +25,6 @@ from weakspot.config import (
     write_config,
 )
 from weakspot.data.annotations import Corrected, correct
-from weakspot.data.loading import ImageSource
 from weakspot.data.shortcuts import find_shortcuts, follow_confidence
 from weakspot.data.splits import portable, read_split, write_split
 from weakspot.dataset import Data, measurements, read_and_check
@@ -36,9 +35,9 @@ from weakspot.files import write_json
 from weakspot.localizer import Localizer
 from weakspot.maps import MapStore
 from weakspot.model.bundle import BundleMeta, find_bundle, read_meta, rewrite_meta
-from weakspot.predictions import prediction_writer, write_predictions
+from weakspot.predicting import predict
+from weakspot.predictions import write_predictions
 from weakspot.report.figures import write_figures
-from weakspot.report.overlays import LONGEST_SIDE, UniqueNames, write_overlay
 from weakspot.report.pairs import write_pairs
 from weakspot.review import ReviewQueue
 from weakspot.runs import (
@@ -60,7 +59,9 @@ from weakspot.stages import (
     make_plan,
     thresholds,
 )
-from weakspot.types import Part, Prediction, Sample
+from weakspot.types import Part, Sample
+
+__all__ = ["evaluate", "predict", "train", "write_results"]
 
 log = logging.getLogger(__name__)
 
@@ -206,43 +207,6 @@ def evaluate(config: EvaluateConfig) -> RunFolder:
             identity = run.read_identity()
         write_results(target, settings, store, samples, meta, identity, parts, corrected)
     return target
-
-
-def predict(
-    localizer: Localizer,
-    images: Iterable[ImageSource],
-    output: Path,
-    *,
-    overlays: bool = True,
-    batch_size: int | None = None,
-) -> Iterator[Prediction]:
-    """Predict images and write ``predictions.jsonl``, ``predictions.csv`` and ``overlays/`` as they come.
-
-    At the end ``review.csv`` names those most worth a human look.
-
-    Args:
-        localizer: a loaded model.
-        images: files, or whatever :meth:`Localizer.predict` takes.
-        output: folder for the results; made if missing.
-        overlays: write a picture with map and boxes for every image.
-        batch_size: images in one forward pass; None for what suits the device.
-
-    Yields:
-        Every prediction after it was written; the files get their names when the iterator is exhausted.
-    """
-    if RunFolder(output).identity.is_file():
-        raise WeakspotError(f"{output} is a run folder; its predictions are its test part's, choose another folder")
-    names, review = UniqueNames(), ReviewQueue(localizer.meta.decision)
-    with prediction_writer(output) as write:
-        for prediction, loaded in localizer.stream(
-            images, batch_size=batch_size, keep_longest=LONGEST_SIDE if overlays else None
-        ):
-            write(prediction)
-            review.add(prediction)
-            if loaded.image is not None:
-                write_overlay(output / "overlays" / names(prediction.path), loaded.image, prediction)
-            yield prediction
-    review.write(output / "review.csv")
 
 
 def write_results(
