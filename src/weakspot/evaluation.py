@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -68,6 +69,7 @@ def evaluate_maps(
     preprocess: Preprocess,
     rule: BoxRule,
     decision: Decision,
+    drawn: Mapping[Path, npt.NDArray[np.int64]] | None = None,
 ) -> Evaluation:
     """Decide, draw boxes and measure.
 
@@ -78,12 +80,13 @@ def evaluate_maps(
         preprocess: what brought the images to the network's input.
         rule: from evidence to boxes.
         decision: from logits to the class.
+        drawn: true boxes that a person drew, by path, as in :meth:`Truth.read`.
 
     Raises:
         WeakspotError: when a defect type is not one of `classes`, or a mask is unusable.
     """
     targets = [target_of(sample, classes) for sample in samples]
-    truth = Truth.read(samples, store.sizes)
+    truth = Truth.read(samples, store.sizes, drawn)
     predictions = [
         make_prediction(
             path, _size(store, i), store[i], classes, preprocess, rule, decision, target=classes[targets[i]]
@@ -167,6 +170,7 @@ def measure_some(
     sizes: npt.NDArray[np.int64],
     classes: Sequence[str],
     kept: Sequence[int],
+    drawn: Mapping[Path, npt.NDArray[np.int64]] | None = None,
 ) -> dict[str, Any]:
     """Measure some of the images again: ``classification``, ``localisation`` (None without a mask).
 
@@ -176,9 +180,10 @@ def measure_some(
         sizes: their ``(height, width)``, shape ``(n, 2)``.
         classes: class names, ``good`` first.
         kept: positions of those to measure; may be none.
+        drawn: as in :meth:`Truth.read`.
     """
     some, said = [samples[i] for i in kept], [predictions[i] for i in kept]
-    truth = Truth.read(some, sizes[list(kept)])
+    truth = Truth.read(some, sizes[list(kept)], drawn)
     targets = np.array([target_of(sample, classes) for sample in some], dtype=np.int64)
     defects = [sample.defect for sample in some]
     return {

@@ -23,7 +23,7 @@ from weakspot.data.splits import read_split
 from weakspot.errors import WeakspotError
 from weakspot.files import atomic_path, shown, write_json
 from weakspot.maps import MapStore
-from weakspot.model.bundle import META_FILE
+from weakspot.model.meta import META_FILE
 from weakspot.types import Sample
 
 OUTPUTS = Path("outputs")
