@@ -10,12 +10,13 @@ from typing import Any
 import numpy as np
 
 from weakspot.boxes import BoxRule, boxes_array
-from weakspot.evaluation import Truth, threshold_steps, undecided_boxes
+from weakspot.evaluation import threshold_steps, undecided_boxes
 from weakspot.heatmaps import visible
 from weakspot.maps import MapStore
 from weakspot.metrics import BEST_BOXES, IOU_LEVELS, best_iou, box_iou
 from weakspot.model.bundle import BundleMeta
 from weakspot.predictions import SteppedKey, draw_boxes_at
+from weakspot.truth import Truth
 from weakspot.types import GOOD, Box, Prediction
 
 SCORE_STEPS = 39

@@ -9,12 +9,12 @@ from typing import Any
 from urllib.parse import quote
 
 from weakspot import ui
-from weakspot.evaluation import Truth
 from weakspot.heatmaps import Maps, comparable_map, shown_map, visible
 from weakspot.maps import MapStore
 from weakspot.model.bundle import BundleMeta
 from weakspot.report.pictures import Album, outlines, thumbnail_side, thumbnails
 from weakspot.trust import level
+from weakspot.truth import Truth
 from weakspot.types import GOOD, Box, Prediction, Sample
 
 MISTAKES = ("missed", "false alarm", "wrong type")

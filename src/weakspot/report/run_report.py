@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 from sklearn.metrics import precision_recall_curve, roc_curve
 
 from weakspot import __version__, ui
@@ -20,7 +21,6 @@ from weakspot.data.preprocess import fit_within
 from weakspot.data.splits import portable
 from weakspot.decision import Decision
 from weakspot.errors import WeakspotError
-from weakspot.evaluation import Truth
 from weakspot.files import shown, write_text
 from weakspot.maps import MapStore
 from weakspot.metrics import size_class
@@ -33,6 +33,7 @@ from weakspot.report.records import MISTAKES, add_thumbnails, box_record, image_
 from weakspot.report.verdict import FITS, Case, advice, failures, headline, threshold_advice
 from weakspot.review import doubts
 from weakspot.runs import RunFolder, own_test_part
+from weakspot.truth import Truth
 from weakspot.types import GOOD, FloatArray, Prediction, Sample
 
 CURVE_POINTS = 200
@@ -48,6 +49,7 @@ class Evaluated:
         meta: of the model, with the rule and decision in use.
         metrics: content of ``metrics.json``.
         store, samples, predictions: the images, in one order.
+        drawn: true boxes that a person drew, by path; None takes the masks.
     """
 
     folder: RunFolder
@@ -57,6 +59,7 @@ class Evaluated:
     store: MapStore
     samples: Sequence[Sample]
     predictions: Sequence[Prediction]
+    drawn: Mapping[Path, npt.NDArray[np.int64]] | None = None
 
 
 def read_evaluated(path: Path) -> Evaluated:
@@ -68,10 +71,10 @@ def read_evaluated(path: Path) -> Evaluated:
     folder = RunFolder(path)
     metrics = folder.read_metrics()
     run = folder if folder.maps.is_file() else RunFolder(path.resolve().parent.parent)
-    if not run.maps.is_file() or "hash" not in metrics.get("split", {}):
+    if not run.maps.is_file() or "hash" not in metrics.get("split", {}) or metrics["data"].get("truth"):
         raise WeakspotError(
             f"{shown(path)} is neither a finished run nor an evaluation of its own test part; "
-            "'weakspot evaluate' writes the report of other images"
+            "'weakspot evaluate' writes the report of other images, or of another truth"
         )
     store, samples = own_test_part(run)
     meta = read_meta(find_bundle(run.path))
@@ -94,7 +97,7 @@ def write_report(evaluated: Evaluated) -> Path:
         Path of the page.
     """
     page = evaluated.folder.report
-    truth = Truth.read(evaluated.samples, evaluated.store.sizes)
+    truth = Truth.read(evaluated.samples, evaluated.store.sizes, evaluated.drawn)
     with ui.status("boxes at every threshold"):
         lab = make_lab(evaluated.store, evaluated.predictions, truth, evaluated.meta)
     records = _records(evaluated, truth, lab, page)
@@ -165,7 +168,9 @@ def _content(evaluated: Evaluated, truth: Truth, lab: Lab, records: list[dict[st
         "version": __version__,
         "run": folder.path,
         "controls": ", ".join(
-            f"{name.replace('_', ' ')} {control['v2']['value']:.3f}" for name, control in metrics["controls"].items()
+            f"{name.replace('_', ' ')} {control['v2']['value']:.3f}"
+            for name, control in metrics["controls"].items()
+            if "v2" in control
         ),
         "frozen": _frozen(evaluated.meta),
         "command": _command(evaluated),

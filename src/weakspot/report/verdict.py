@@ -110,7 +110,7 @@ def _boxes(found: Mapping[str, Any], controls: Mapping[str, Any]) -> str:
         f"Boxes: {word}. A box fits (IoU ≥ 0.5) on {count} of {fits['n']} defective pictures "
         f"({_percent(count, fits['n'])})."
     )
-    best = max(((c["v2"]["value"] or 0.0, name) for name, c in controls.items()), default=None)
+    best = max(((c["v2"]["value"] or 0.0, name) for name, c in controls.items() if "v2" in c), default=None)
     if best is not None and v2["low"] is not None and v2["low"] <= best[0]:
         text += f" That is not proven to be better than a {best[1].replace('_', ' ').removesuffix(' box')} box."
     return text
