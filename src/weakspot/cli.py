@@ -335,12 +335,14 @@ def _cross_validate(settings: TrainConfig) -> Outcome:
     import json
 
     from weakspot.crossval import cross_validate, find_runs
-    from weakspot.report.tables import pooled_table
+    from weakspot.report.tables import class_tables, pooled_table
     from weakspot.sweep import Outcome
 
     folder = cross_validate(settings)
     metrics = json.loads((folder / "metrics.json").read_text(encoding="utf-8"))
     ui.out.print(pooled_table(metrics, f"{settings.data.subset or settings.data.root}, {settings.cv} folds together"))
+    if len(metrics["data"]["classes"]) > 2:
+        ui.out.print(*class_tables(metrics["test"]["classification"]))
     ui.out.print(f"folder: {folder}", soft_wrap=True, highlight=False)
     scores = [run.last_logged(settings.objective) for run in find_runs(folder)]
     known = [score for score in scores if score is not None]
@@ -374,10 +376,12 @@ def _show(run: RunFolder) -> None:
     """Print a finished run's table and where to look."""
     import json
 
-    from weakspot.report.tables import metrics_table
+    from weakspot.report.tables import class_tables, metrics_table
 
     metrics: dict[str, Any] = json.loads(run.metrics.read_text(encoding="utf-8"))
     data = metrics["data"]
     ui.out.print(metrics_table(metrics, f"{data['subset'] or data['root']}"))
+    if len(data["classes"]) > 2:
+        ui.out.print(*class_tables(metrics["test"]["classification"]))
     ui.out.print(f"look at the boxes: {run.figures / 'gallery.png'}", soft_wrap=True, highlight=False)
     ui.out.print(f"run folder:        {run.path}", soft_wrap=True, highlight=False)

@@ -13,6 +13,7 @@ from typing import Any
 from scipy.special import softmax
 
 from weakspot import ui
+from weakspot.audit import erase_and_ask
 from weakspot.boxes import BoxRule
 from weakspot.config import (
     EvaluateConfig,
@@ -27,7 +28,7 @@ from weakspot.config import (
 from weakspot.data.annotations import Corrected, correct
 from weakspot.data.shortcuts import find_shortcuts, follow_confidence
 from weakspot.data.splits import portable, read_split, write_split
-from weakspot.dataset import Data, measurements, read_and_check
+from weakspot.dataset import Data, measurements, read_and_check, twins_of_trained
 from weakspot.decision import Wish, fit_decision, read_validation
 from weakspot.errors import WeakspotError
 from weakspot.evaluation import Evaluation, calibrated_rule, evaluate_maps, measure_some
@@ -55,6 +56,7 @@ from weakspot.stages import (
     Plan,
     box_rule,
     compute_maps,
+    crossfitted,
     fit_and_map,
     make_plan,
     thresholds,
@@ -84,7 +86,14 @@ def train(config: TrainConfig) -> RunFolder:
     """
     plan = make_plan(config)
     data = plan.data
-    fit_hash = fit_identity(config, plan.preprocess, data.data_hash, data.split_hash, plan.weights.sha256)
+    fit_hash = fit_identity(
+        config,
+        plan.preprocess,
+        data.data_hash,
+        data.split_hash,
+        plan.weights.sha256,
+        crossfit=crossfitted(config, data),
+    )
     run_hash = run_identity(config, fit_hash, data.truth_hash)
     with alone(parent_folder(config), run_hash):
         finished = find_finished(config, run_hash) if config.reuse and config.output is None else None
@@ -110,12 +119,12 @@ def train(config: TrainConfig) -> RunFolder:
                 seen=sorted(info.sha256 for info, part in zip(data.infos, data.parts, strict=True) if part != "test"),
             )
             with alone(parent_folder(config), fit_hash):
-                _fit_or_adopt(plan, run, fit_hash)
+                fitted = _fit_or_adopt(plan, run, fit_hash)
             store, samples = own_test_part(run)
             run.update_identity(alarms=_alarms(data, store, config))
             meta = _with_thresholds(read_meta(run.bundle), plan.rule, Wish(**asdict(config.decision)), run)
             rewrite_meta(run.bundle, meta)
-            write_results(run, config, store, samples, meta, run.read_identity(), data.parts)
+            write_results(run, config, store, samples, meta, run.read_identity(), data.parts, ask_again=fitted)
     return run
 
 
@@ -132,17 +141,22 @@ def _alarms(data: Data, store: MapStore, config: TrainConfig) -> list[dict[str, 
     return [shortcut.to_dict() for shortcut in found]
 
 
-def _fit_or_adopt(plan: Plan, run: RunFolder, fit_hash: str) -> None:
-    """Give the run a model and maps: those of a finished run with the same data, split and settings, or new ones."""
+def _fit_or_adopt(plan: Plan, run: RunFolder, fit_hash: str) -> bool:
+    """Give the run a model and maps: those of a finished run with the same data, split and settings, or new ones.
+
+    Returns:
+        Whether they are new.
+    """
     donor = find_fit(fit_hash, run) if plan.config.reuse else None
     if donor:
         log.info("model and maps taken over from %s", donor.path)
         ui.err.print(f"same data, split and settings as {donor.path}: its model is taken over", style="dim")
         adopt_fit(run, donor)
-        return
+        return False
     if run.metrics.is_file():  # reuse=false in the folder of a finished run: from the start
         shutil.rmtree(run.checkpoint.parent, ignore_errors=True)
     fit_and_map(plan, run)
+    return True
 
 
 def evaluate(config: EvaluateConfig) -> RunFolder:
@@ -191,7 +205,8 @@ def evaluate(config: EvaluateConfig) -> RunFolder:
             # Size and classes are the model's, not the data's.
             own = settings.data
             settings.data = replace(config.data, image_size=own.image_size, resize=own.resize, task=own.task)
-            store, samples = _other_images(run, settings, identity)
+            store, samples, leak = _other_images(run, settings, identity)
+            identity = {**identity, "leakage": leak, "alarms": None}
         corrected = None
         if config.truth is not None:
             corrected = correct(samples, store.sizes, Path(config.truth), target.path / "truth")
@@ -205,7 +220,7 @@ def evaluate(config: EvaluateConfig) -> RunFolder:
             rewrite_meta(find_bundle(run.path), meta)
             run.update_identity(run=run_identity(settings, identity["fit"], identity["truth"]))
             identity = run.read_identity()
-        write_results(target, settings, store, samples, meta, identity, parts, corrected)
+        write_results(target, settings, store, samples, meta, identity, parts, truth=corrected)
     return target
 
 
@@ -217,6 +232,8 @@ def write_results(
     meta: BundleMeta,
     identity: dict[str, Any],
     parts: Sequence[Part] | None,
+    *,
+    ask_again: bool = False,
     truth: Corrected | None = None,
 ) -> Evaluation:
     """Evaluate saved maps and write predictions, metrics and figures into `target`.
@@ -229,6 +246,7 @@ def write_results(
         meta: classes, preprocessing, box rule and thresholds.
         identity: content of the run's ``run.json``.
         parts: part of every image of the run's data set; None where other images are measured.
+        ask_again: also erase boxes and run the network again (:mod:`weakspot.audit`); `target` holds the model then.
         truth: what a person marked; None takes the masks that the data has.
     """
     drawn = None if truth is None else truth.boxes
@@ -239,8 +257,9 @@ def write_results(
         for prediction in evaluation.predictions:
             review.add(prediction)
         review.write(target.path / "review.csv")
-        write_figures(target.figures, evaluation, samples, meta.boxes)
-    leak = identity.get("leakage") if parts is not None else None
+        history = (identity.get("train") or {}).get("history") or [] if parts is not None else []
+        write_figures(target.figures, evaluation, samples, meta.boxes, history)
+    leak = identity.get("leakage")
     if leak and leak["held_out_of_trained_parts"]:
         twins = set(leak["held_out_of_trained_parts"])
         root = Path(config.data.root or ".")
@@ -250,7 +269,11 @@ def write_results(
         )
     if "localisation" in evaluation.test:
         _warn_of_small_defects(evaluation.test["localisation"]["resolution"])
-    alarms = identity.get("alarms") or [] if parts is not None else []
+    alarms = [*(identity.get("alarms") or []), *evaluation.alarms]
+    erased = erase_and_ask(target, samples, evaluation.predictions) if ask_again else None
+    if erased is not None:
+        evaluation.controls["erased"] = erased.to_dict()
+        alarms += [erased.alarm] if erased.alarm else []
     for alarm in alarms:
         ui.alarm(alarm)
     counts = None if parts is None else {f"n_{part}": parts.count(part) for part in ("train", "val", "test")}
@@ -276,7 +299,10 @@ def write_results(
                 "leakage": _leak_summary(leak),
             }
             if counts is not None
-            else {"note": "other images than the run's own; none is byte for byte one that was trained on"},
+            else {
+                "note": "other images than the run's own; none is byte for byte one that was trained on",
+                "leakage": _leak_summary(leak),
+            },
             "test": evaluation.test,
             "controls": evaluation.controls,
             "alarms": alarms,
@@ -307,8 +333,10 @@ def _warn_of_small_defects(resolution: dict[str, Any]) -> None:
         )
 
 
-def _other_images(run: RunFolder, config: TrainConfig, identity: dict[str, Any]) -> tuple[MapStore, list[Sample]]:
-    """Maps of another labelled data set."""
+def _other_images(
+    run: RunFolder, config: TrainConfig, identity: dict[str, Any]
+) -> tuple[MapStore, list[Sample], dict[str, Any] | None]:
+    """Maps of another labelled data set, and what is known of near-duplicates among the training images."""
     indexed = read_and_check(config)
     if "seen" not in identity:
         raise WeakspotError(f"{run.identity} does not say which images were trained on; train again")
@@ -319,10 +347,13 @@ def _other_images(run: RunFolder, config: TrainConfig, identity: dict[str, Any])
             f"{len(seen)} of these images were trained on, {seen[0]} for one; leave them out, "
             "or leave data out to measure the run's own held-out part"
         )
+    leak = None
+    if config.split.near_duplicates != "ignore":
+        leak = twins_of_trained(run, indexed, config.cache)
     localizer = Localizer.load(run.path)
     with ui.progress_bar("maps") as progress:
         store = compute_maps(localizer.model, indexed.infos, localizer.meta.preprocess, None, progress=progress)
-    return store, indexed.samples
+    return store, indexed.samples, leak
 
 
 def _with_thresholds(meta: BundleMeta, rule: BoxRule, wish: Wish, run: RunFolder) -> BundleMeta:

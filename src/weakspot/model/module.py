@@ -9,12 +9,22 @@ import torch
 from pytorch_lightning.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
 from torch.nn import functional
-from torchmetrics.classification import MulticlassAccuracy
+from torchmetrics.classification import MulticlassAccuracy, MulticlassConfusionMatrix
 
 from weakspot.errors import WeakspotError
 from weakspot.model.network import CamNet
 
 OptimizerFactory = Callable[[Iterable[nn.Parameter]], torch.optim.Optimizer]
+
+
+class BalancedAccuracy(MulticlassConfusionMatrix):
+    """Mean recall of the classes that occur; torchmetrics' macro accuracy counts one that is only predicted as well."""
+
+    def compute(self) -> Tensor:
+        """A scalar in 0…1; NaN before anything was seen."""
+        counts = super().compute()
+        true = counts.sum(dim=1)
+        return (counts.diagonal() / true)[true > 0].mean()
 
 
 class ClassifierModule(pl.LightningModule):
@@ -29,7 +39,8 @@ class ClassifierModule(pl.LightningModule):
             Hutter, "SGDR", ICLR 2017), so that the last epochs settle instead of jumping about.
 
     A batch is ``(inputs, targets)``: float32 ``(n, 3, H, W)`` or ``(n, channels, h, w)``, and int64 ``(n,)``.
-    Logged each epoch: ``train/loss``, ``train/accuracy``, ``val/loss``, ``val/balanced_accuracy``.
+    Logged each epoch: ``train/loss``, ``train/accuracy``, ``train/balanced_accuracy``, ``val/loss``,
+    ``val/balanced_accuracy``; those of the training part are taken while the weights change.
     """
 
     class_weights: Tensor
@@ -49,7 +60,8 @@ class ClassifierModule(pl.LightningModule):
         self.on_features, self.schedule = on_features, schedule
         self.register_buffer("class_weights", torch.tensor(class_weights, dtype=torch.float32), persistent=False)
         self.train_accuracy = MulticlassAccuracy(num_classes=network.classes, average="micro")
-        self.val_accuracy = MulticlassAccuracy(num_classes=network.classes, average="macro")
+        self.train_balanced = BalancedAccuracy(num_classes=network.classes)
+        self.val_balanced = BalancedAccuracy(num_classes=network.classes)
 
     def forward(self, inputs: Tensor) -> Tensor:
         """Logits ``(n, classes)`` of a batch of images or features."""
@@ -63,8 +75,10 @@ class ClassifierModule(pl.LightningModule):
         logits = self(inputs)
         loss = functional.cross_entropy(logits, targets, weight=self.class_weights)
         self.train_accuracy(logits, targets)
+        self.train_balanced.update(logits, targets)
         self.log("train/loss", loss, on_step=False, on_epoch=True, prog_bar=True, batch_size=len(targets))
         self.log("train/accuracy", self.train_accuracy, on_step=False, on_epoch=True, prog_bar=True)
+        self.log("train/balanced_accuracy", self.train_balanced, on_step=False, on_epoch=True)
         return loss
 
     def validation_step(self, batch: tuple[Tensor, Tensor], batch_index: int) -> None:
@@ -72,9 +86,9 @@ class ClassifierModule(pl.LightningModule):
         inputs, targets = batch
         logits = self(inputs)
         loss = functional.cross_entropy(logits, targets, weight=self.class_weights)
-        self.val_accuracy(logits, targets)
+        self.val_balanced.update(logits, targets)
         self.log("val/loss", loss, prog_bar=True, batch_size=len(targets))
-        self.log("val/balanced_accuracy", self.val_accuracy, prog_bar=True)
+        self.log("val/balanced_accuracy", self.val_balanced, prog_bar=True)
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
         """The optimiser over whatever is not frozen, and its schedule."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +25,13 @@ from weakspot.types import GOOD, BoolArray, Prediction, Sample
 GALLERY_SIZE = 12
 
 
-def write_figures(folder: Path, evaluation: Evaluation, samples: Sequence[Sample], rule: BoxRule) -> list[Path]:
+def write_figures(
+    folder: Path,
+    evaluation: Evaluation,
+    samples: Sequence[Sample],
+    rule: BoxRule,
+    history: Sequence[Mapping[str, float]] = (),
+) -> list[Path]:
     """Write every figure that the data allow as PNG; returns their paths.
 
     Args:
@@ -33,6 +39,7 @@ def write_figures(folder: Path, evaluation: Evaluation, samples: Sequence[Sample
         evaluation: predictions and metrics.
         samples: the predicted images' labels and masks, in the same order.
         rule: for the threshold in use.
+        history: what was logged in each epoch of training; none where it was not trained here.
     """
     shown = choose(evaluation.predictions, samples, GALLERY_SIZE)
     figures = {
@@ -44,6 +51,8 @@ def write_figures(folder: Path, evaluation: Evaluation, samples: Sequence[Sample
         figures["threshold"] = threshold_figure(evaluation, rule)
     if evaluation.test.get("localisation", {}).get("trust", {}).get("boxes"):
         figures["trust"] = trust_figure(evaluation.test["localisation"]["trust"])
+    if history:
+        figures["training"] = training_figure(history)
     paths = []
     for name, figure in figures.items():
         path = folder / f"{name}.png"
@@ -51,6 +60,28 @@ def write_figures(folder: Path, evaluation: Evaluation, samples: Sequence[Sample
             FigureCanvasAgg(figure).print_figure(temporary, dpi=110, bbox_inches="tight", format="png")
         paths.append(path)
     return paths
+
+
+def training_figure(history: Sequence[Mapping[str, float]]) -> Figure:
+    """Loss and balanced accuracy of every epoch, of the training part and, where there is one, the validation part.
+
+    Args:
+        history: an entry an epoch, with ``epoch`` and what was logged (``train/loss``, ``val/balanced_accuracy``, …).
+    """
+    figure = Figure(figsize=(8, 3.4))
+    epochs = [int(entry["epoch"]) for entry in history]
+    for axes, measure in zip(figure.subplots(1, 2), ("loss", "balanced_accuracy"), strict=True):
+        for part, colour, name in (("train", "#0072b2", "training part"), ("val", "#d55e00", "validation part")):
+            values = [entry.get(f"{part}/{measure}") for entry in history]
+            if any(value is not None for value in values):
+                axes.plot(epochs, [np.nan if v is None else v for v in values], marker="o", color=colour, label=name)
+        axes.set(xlabel="epoch", ylabel=measure.replace("_", " "))
+        axes.xaxis.get_major_locator().set_params(integer=True)
+        axes.set_ylim(bottom=0, top=None if measure == "loss" else 1.02)
+        if axes.lines:
+            axes.legend(fontsize=8, frameon=False)
+    figure.tight_layout()
+    return figure
 
 
 def reliability_figure(calibration: dict[str, Any]) -> Figure:
