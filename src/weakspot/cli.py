@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from weakspot import __version__, cli_export, ui
+from weakspot import __version__, cli_export, cli_serve, ui
 from weakspot.errors import WeakspotError, as_weakspot_error
 
 if TYPE_CHECKING:
@@ -32,6 +32,7 @@ app = typer.Typer(
     rich_markup_mode="rich",
 )
 app.add_typer(cli_export.app, name="export")
+app.command()(cli_serve.serve)
 HYDRA_VERB = {"allow_extra_args": True, "ignore_unknown_options": True, "help_option_names": []}
 
 
