@@ -15,17 +15,18 @@ from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
 from weakspot import ui
-from weakspot.config import CacheConfig, TrainConfig, one_of
+from weakspot.config import CacheConfig, TrainConfig, one_of, read_config
 from weakspot.data import shortcuts
 from weakspot.data.images import ImageInfo, inspect_images
 from weakspot.data.near_duplicates import VERSION, NearDuplicates, find_near_duplicates
 from weakspot.data.readers import class_names, read_samples, target_of
 from weakspot.data.shortcuts import Values
-from weakspot.data.splits import part_numbers, portable, split_hash, split_samples, with_parts
+from weakspot.data.splits import part_numbers, portable, read_split, split_hash, split_samples, with_parts
 from weakspot.data.summary import summarize
 from weakspot.errors import WeakspotError
 from weakspot.features import default_cache_dir
 from weakspot.files import atomic_path, shown, write_json
+from weakspot.runs import RunFolder
 from weakspot.types import Part, Sample, Task
 
 NEAR_DUPLICATES = ("together", "report", "ignore")
@@ -82,14 +83,7 @@ class Data:
             for sample, twin in zip(self.samples, self.trained_on_twin, strict=True)
             if twin
         ]
-        return {
-            "images": found.images,
-            "repeated": found.repeated,
-            "parts": found.parts,
-            "limit": found.limit,
-            "usual": found.usual,
-            "held_out_of_trained_parts": twins,
-        }
+        return _leak_record(found, twins)
 
     @property
     def identical_across_parts(self) -> int:
@@ -100,6 +94,17 @@ class Data:
     def where(self, part: Part) -> list[int]:
         """Positions of the images of a part."""
         return [i for i, p in enumerate(self.parts) if p == part]
+
+
+def _leak_record(found: NearDuplicates, twins: list[str]) -> dict[str, Any]:
+    return {
+        "images": found.images,
+        "repeated": found.repeated,
+        "parts": found.parts,
+        "limit": found.limit,
+        "usual": found.usual,
+        "held_out_of_trained_parts": twins,
+    }
 
 
 @dataclass(frozen=True)
@@ -227,6 +232,43 @@ def near_duplicates(images: Sequence[ImageInfo], cache: CacheConfig) -> NearDupl
     if kept is not None:
         write_json(kept, found.to_dict())
     return found
+
+
+def twins_of_trained(run: RunFolder, other: Indexed, cache: CacheConfig) -> dict[str, Any] | None:
+    """Look among other images for photographs of parts that a run was trained on; says so where there are any.
+
+    Returns:
+        As :meth:`Data.leakage`; None where the training images are gone, or look too much alike to tell parts.
+    """
+    root = Path(read_config(run.config).data.root or ".")
+    samples, parts = read_split(run.split, root)
+    trained = [sample.path for sample, part in zip(samples, parts, strict=True) if part != "test"]
+    if not all(path.is_file() for path in trained):
+        ui.err.print(
+            f"warning: images that the run was trained on are no longer in {shown(root)}; whether these show the same "
+            "parts was not looked at",
+            style="yellow",
+        )
+        return None
+    with ui.progress_bar("reading the training images", len(trained)) as progress:
+        infos = [*other.infos, *inspect_images(trained, progress=progress)]
+    found = near_duplicates(infos, cache)
+    if not found.tells_parts:
+        return None
+    groups, n = found.groups(), len(other.infos)
+    known = set(groups[n:])
+    twins = [
+        portable(sample.path, other.root)
+        for sample, group in zip(other.samples, groups, strict=False)
+        if group in known
+    ]
+    if twins:
+        ui.err.print(
+            f"warning: {len(twins)} of {n} images show a part that the run was trained on (another exposure, another "
+            f"frame), {twins[0]} for one; the numbers will flatter",
+            style="yellow",
+        )
+    return _leak_record(found, twins)
 
 
 def measurements(images: Sequence[ImageInfo], cache: CacheConfig) -> Values:

@@ -13,6 +13,7 @@ from typing import Any
 from scipy.special import softmax
 
 from weakspot import ui
+from weakspot.audit import erase_and_ask
 from weakspot.boxes import BoxRule
 from weakspot.config import (
     EvaluateConfig,
@@ -27,7 +28,7 @@ from weakspot.config import (
 from weakspot.data.loading import ImageSource
 from weakspot.data.shortcuts import find_shortcuts, follow_confidence
 from weakspot.data.splits import portable, read_split, write_split
-from weakspot.dataset import Data, measurements, read_and_check
+from weakspot.dataset import Data, measurements, read_and_check, twins_of_trained
 from weakspot.decision import Wish, fit_decision, read_validation
 from weakspot.errors import WeakspotError
 from weakspot.evaluation import Evaluation, calibrated_rule, evaluate_maps, measure_some
@@ -116,12 +117,12 @@ def train(config: TrainConfig) -> RunFolder:
                 seen=sorted(info.sha256 for info, part in zip(data.infos, data.parts, strict=True) if part != "test"),
             )
             with alone(parent_folder(config), fit_hash):
-                _fit_or_adopt(plan, run, fit_hash)
+                fitted = _fit_or_adopt(plan, run, fit_hash)
             store, samples = own_test_part(run)
             run.update_identity(alarms=_alarms(data, store, config))
             meta = _with_thresholds(read_meta(run.bundle), plan.rule, Wish(**asdict(config.decision)), run)
             rewrite_meta(run.bundle, meta)
-            write_results(run, config, store, samples, meta, run.read_identity(), data.parts)
+            write_results(run, config, store, samples, meta, run.read_identity(), data.parts, ask_again=fitted)
     return run
 
 
@@ -138,17 +139,22 @@ def _alarms(data: Data, store: MapStore, config: TrainConfig) -> list[dict[str, 
     return [shortcut.to_dict() for shortcut in found]
 
 
-def _fit_or_adopt(plan: Plan, run: RunFolder, fit_hash: str) -> None:
-    """Give the run a model and maps: those of a finished run with the same data, split and settings, or new ones."""
+def _fit_or_adopt(plan: Plan, run: RunFolder, fit_hash: str) -> bool:
+    """Give the run a model and maps: those of a finished run with the same data, split and settings, or new ones.
+
+    Returns:
+        Whether they are new.
+    """
     donor = find_fit(fit_hash, run) if plan.config.reuse else None
     if donor:
         log.info("model and maps taken over from %s", donor.path)
         ui.err.print(f"same data, split and settings as {donor.path}: its model is taken over", style="dim")
         adopt_fit(run, donor)
-        return
+        return False
     if run.metrics.is_file():  # reuse=false in the folder of a finished run: from the start
         shutil.rmtree(run.checkpoint.parent, ignore_errors=True)
     fit_and_map(plan, run)
+    return True
 
 
 def evaluate(config: EvaluateConfig) -> RunFolder:
@@ -195,7 +201,8 @@ def evaluate(config: EvaluateConfig) -> RunFolder:
             # Size and classes are the model's, not the data's.
             own = settings.data
             settings.data = replace(config.data, image_size=own.image_size, resize=own.resize, task=own.task)
-            store, samples = _other_images(run, settings, identity)
+            store, samples, leak = _other_images(run, settings, identity)
+            identity = {**identity, "leakage": leak, "alarms": None}
         write_config(target.config, settings)
         meta = _with_thresholds(meta, rule, wish, run)
         if in_place:
@@ -251,6 +258,8 @@ def write_results(
     meta: BundleMeta,
     identity: dict[str, Any],
     parts: Sequence[Part] | None,
+    *,
+    ask_again: bool = False,
 ) -> Evaluation:
     """Evaluate saved maps and write predictions, metrics and figures into `target`.
 
@@ -262,6 +271,7 @@ def write_results(
         meta: classes, preprocessing, box rule and thresholds.
         identity: content of the run's ``run.json``.
         parts: part of every image of the run's data set; None where other images are measured.
+        ask_again: also erase boxes and run the network again (:mod:`weakspot.audit`); `target` holds the model then.
     """
     with ui.status("measuring"):
         evaluation = evaluate_maps(store, samples, meta.classes, meta.preprocess, meta.boxes, meta.decision)
@@ -272,7 +282,7 @@ def write_results(
         review.write(target.path / "review.csv")
         history = (identity.get("train") or {}).get("history") or [] if parts is not None else []
         write_figures(target.figures, evaluation, samples, meta.boxes, history)
-    leak = identity.get("leakage") if parts is not None else None
+    leak = identity.get("leakage")
     if leak and leak["held_out_of_trained_parts"]:
         twins = set(leak["held_out_of_trained_parts"])
         root = Path(config.data.root or ".")
@@ -280,7 +290,11 @@ def write_results(
         evaluation.test["other_parts"] = measure_some(evaluation.predictions, samples, store.sizes, meta.classes, kept)
     if "localisation" in evaluation.test:
         _warn_of_small_defects(evaluation.test["localisation"]["resolution"])
-    alarms = identity.get("alarms") or [] if parts is not None else []
+    alarms = [*(identity.get("alarms") or []), *evaluation.alarms]
+    erased = erase_and_ask(target, samples, evaluation.predictions) if ask_again else None
+    if erased is not None:
+        evaluation.controls["erased"] = erased.to_dict()
+        alarms += [erased.alarm] if erased.alarm else []
     for alarm in alarms:
         ui.alarm(alarm)
     counts = None if parts is None else {f"n_{part}": parts.count(part) for part in ("train", "val", "test")}
@@ -305,7 +319,10 @@ def write_results(
                 "leakage": _leak_summary(leak),
             }
             if counts is not None
-            else {"note": "other images than the run's own; none is byte for byte one that was trained on"},
+            else {
+                "note": "other images than the run's own; none is byte for byte one that was trained on",
+                "leakage": _leak_summary(leak),
+            },
             "test": evaluation.test,
             "controls": evaluation.controls,
             "alarms": alarms,
@@ -336,8 +353,10 @@ def _warn_of_small_defects(resolution: dict[str, Any]) -> None:
         )
 
 
-def _other_images(run: RunFolder, config: TrainConfig, identity: dict[str, Any]) -> tuple[MapStore, list[Sample]]:
-    """Maps of another labelled data set."""
+def _other_images(
+    run: RunFolder, config: TrainConfig, identity: dict[str, Any]
+) -> tuple[MapStore, list[Sample], dict[str, Any] | None]:
+    """Maps of another labelled data set, and what is known of near-duplicates among the training images."""
     indexed = read_and_check(config)
     if "seen" not in identity:
         raise WeakspotError(f"{run.identity} does not say which images were trained on; train again")
@@ -348,10 +367,13 @@ def _other_images(run: RunFolder, config: TrainConfig, identity: dict[str, Any])
             f"{len(seen)} of these images were trained on, {seen[0]} for one; leave them out, "
             "or leave data out to measure the run's own held-out part"
         )
+    leak = None
+    if config.split.near_duplicates != "ignore":
+        leak = twins_of_trained(run, indexed, config.cache)
     localizer = Localizer.load(run.path)
     with ui.progress_bar("maps") as progress:
         store = compute_maps(localizer.model, indexed.infos, localizer.meta.preprocess, None, progress=progress)
-    return store, indexed.samples
+    return store, indexed.samples, leak
 
 
 def _with_thresholds(meta: BundleMeta, rule: BoxRule, wish: Wish, run: RunFolder) -> BundleMeta:
