@@ -93,7 +93,7 @@ def audit(run: RunFolder, device: str = "auto") -> Audit:
     ]
     if not called:
         raise WeakspotError(f"{run.path}: no test image was called defective, so there is no box to erase")
-    good = _good_training_images(run)
+    good = good_training_images(run)
     drops: list[tuple[float, float]] = []
     groups: list[str] = []
     chosen = [called[i] for i in rng.permutation(len(called))[:MOST]]
@@ -113,7 +113,12 @@ def audit(run: RunFolder, device: str = "auto") -> Audit:
     return result
 
 
-def _good_training_images(run: RunFolder) -> list[Sample]:
+def good_training_images(run: RunFolder) -> list[Sample]:
+    """Good images that a run was trained on.
+
+    Raises:
+        WeakspotError: when the run's configuration or split is missing.
+    """
     samples, parts = read_split(run.split, Path(read_config(run.config).data.root or "."))
     return [sample for sample, part in zip(samples, parts, strict=True) if part == "train" and sample.is_good]
 
