@@ -18,6 +18,7 @@ from weakspot.data.preprocess import fit_within
 from weakspot.explain import Compared, Explanation
 from weakspot.files import atomic_path
 from weakspot.heatmaps.layers import Layers
+from weakspot.heatmaps.methods import METHODS
 from weakspot.heatmaps.scaling import Maps, scale_after_relu
 from weakspot.report.overlays import BOX_COLOUR, blend
 from weakspot.types import Box, ImageArray
@@ -54,12 +55,13 @@ def write_explanation(path: Path, explanation: Explanation) -> None:
     image, over = _shrunk(explanation.image, explanation.over)
     scale = image.shape[0] / explanation.image.shape[0]
     change = explanation.change
-    figure = Figure(figsize=(13, 5.2), layout="constrained")
-    grid = figure.add_gridspec(2, 4, height_ratios=(3, 1.35))
+    figure = Figure(figsize=(13, 5), layout="constrained")
+    grid = figure.add_gridspec(2, 4, height_ratios=(3.7, 1.3))
     axes = [figure.add_subplot(grid[0, column]) for column in range(4)]
     _show(axes[0], _with_boxes(image, [region.box for region in explanation.regions], scale), "evidence by region")
-    _show(axes[1], blend(image, np.maximum(over, 0)), f"{explanation.method} of {_short(explanation.target)}")
-    _show(axes[2], jet_overlay(image, over), "the same in jet, 0.4")
+    shown = _drawn(explanation.method, over)
+    _show(axes[1], blend(image, shown), f"{explanation.method} of {_short(explanation.target)}")
+    _show(axes[2], jet_overlay(image, shown), "the same in jet, 0.4")
     if change is None:
         _show(axes[3], image, _no_change(explanation))
     else:
@@ -109,7 +111,8 @@ def _no_change(explanation: Explanation) -> str:
 def write_sheet(path: Path, image: ImageArray, found: Sequence[Compared], title: str) -> None:
     """Write all methods side by side as one figure (PNG), each with its time and its faithfulness."""
     rows = math.ceil((len(found) + 1) / COLUMNS)
-    figure = Figure(figsize=(3.6 * COLUMNS, 3.2 * rows), layout="constrained")
+    height, width = image.shape[:2]
+    figure = Figure(figsize=(3.6 * COLUMNS, (3.6 * height / width + 0.4) * rows), layout="constrained")
     figure.suptitle(title, fontsize=10)
     panels = [figure.add_subplot(rows, COLUMNS, number + 1) for number in range(rows * COLUMNS)]
     for panel in panels:
@@ -122,7 +125,7 @@ def write_sheet(path: Path, image: ImageArray, found: Sequence[Compared], title:
             continue
         small, over = _shrunk(image, each.over)
         caption = f"{each.method}: {_time(each.seconds)}, ROAD {each.road:+.3f}"
-        _show(panel, blend(small, np.maximum(over, 0)), caption)
+        _show(panel, blend(small, _drawn(each.method, over)), caption)
     _write(path, figure)
 
 
@@ -160,6 +163,12 @@ def _shrunk(image: ImageArray, over: Maps) -> tuple[ImageArray, Maps]:
     small = fit_within(image, LONGEST)
     resized = cv2.resize(over, (small.shape[1], small.shape[0]), interpolation=cv2.INTER_AREA)
     return small, np.asarray(resized, dtype=np.float32)
+
+
+def _drawn(method: str, over: Maps) -> Maps:
+    """What is drawn of a map: nothing negative, and of single pixels no more than their highest hundredth."""
+    positive = np.maximum(over, 0)
+    return np.minimum(positive, np.quantile(positive, 0.99)) if METHODS[method].pixelwise else positive
 
 
 def _with_boxes(image: ImageArray, boxes: Sequence[Box], scale: float) -> ImageArray:
