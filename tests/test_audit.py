@@ -69,7 +69,13 @@ def test_without_room_there_is_no_other_place() -> None:
 
 @pytest.mark.parametrize(
     ("value", "p_value", "images", "alarmed"),
-    [(5.0, 0.001, 30, False), (5.0, 0.2, 30, True), (-5.0, 0.001, 30, True), (float("nan"), float("nan"), 0, True)],
+    [
+        (5.0, 0.001, 30, False),
+        (5.0, 0.2, 30, True),
+        (-5.0, 0.001, 30, True),
+        (-5.0, 0.001, 9, False),
+        (float("nan"), float("nan"), 0, False),
+    ],
 )
 def test_when_it_alarms(value: float, p_value: float, images: int, *, alarmed: bool) -> None:
     found = Audit(Difference(0.0, value, Estimate(value, images, 0, 9), images, p_value), images, 0)
@@ -90,6 +96,7 @@ def test_a_run_is_audited(fabric: Path, tmp_path: Path, monkeypatch: pytest.Monk
     assert written["images"] > 0
     assert written["images"] + written["skipped"] == sum(run.read_metrics()["data"]["n_test_per_defect"].values())
     assert audit(RunFolder(run.path)).erased.p_value == written["erased"]["p_value"]  # the same draws every time
+    assert run.read_metrics()["controls"]["erased"] == written  # training asked already
     good_only = run.predictions.read_text().replace('"label": "anomaly"', '"label": "good"')
     run.predictions.write_text(good_only)
     with pytest.raises(WeakspotError, match="no test image was called defective"):

@@ -20,7 +20,7 @@ from weakspot.data.preprocess import Preprocess
 from weakspot.data.splits import read_split
 from weakspot.decision import Decision
 from weakspot.errors import WeakspotError
-from weakspot.evaluation import Truth, resolution
+from weakspot.evaluation import resolution
 from weakspot.heatmaps import combined_map, visible
 from weakspot.hydra_app import compose
 from weakspot.localizer import Localizer
@@ -28,6 +28,7 @@ from weakspot.maps import MapStore
 from weakspot.predictions import make_prediction, place_scores, read_predictions
 from weakspot.report.view import RunView
 from weakspot.runs import RunFolder
+from weakspot.truth import Truth
 from weakspot.types import ImageMaps, Sample
 
 pytestmark = pytest.mark.usefixtures("tiny")

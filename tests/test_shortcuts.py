@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
+from itertools import product
 from pathlib import Path
 
 import numpy as np
 import pytest
+from _pytest.mark import ParameterSet
 from conftest import REAL_DATA, needs_data
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -117,8 +120,15 @@ def test_tiny_and_flat_pictures_are_measured(tmp_path: Path) -> None:
 # --- planted ------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("subset", ["brushed_metal", "fabric", "gear"])
-@pytest.mark.parametrize("bias", sorted(BIASES))
+def planted() -> Iterator[ParameterSet]:
+    """Every bias in every set. vignette, gamma and tilt were made, and run once, after the measures were settled."""
+    for bias, subset in product(sorted(BIASES), ["brushed_metal", "fabric", "gear"]):
+        missed = (bias, subset) == ("gamma", "brushed_metal")
+        reason = "the exposure of clean brushed metal varies more than this tone curve changes it"
+        yield pytest.param(bias, subset, marks=[pytest.mark.xfail(reason=reason, strict=True)] if missed else [])
+
+
+@pytest.mark.parametrize(("bias", "subset"), planted())
 def test_planted_shortcuts_raise_the_alarm(tmp_path: Path, subset: str, bias: str) -> None:
     folder = synthetic.generate(tmp_path, subset, seed=11, good=40, defect=6, size=(112, 128), bias=bias)
     found = find_shortcuts(*measured(folder))

@@ -19,7 +19,6 @@ from scipy.special import logit
 
 from weakspot import ui
 from weakspot.config import read_config
-from weakspot.crossval import find_runs
 from weakspot.data.images import read_image
 from weakspot.data.splits import read_split
 from weakspot.errors import WeakspotError
@@ -27,11 +26,14 @@ from weakspot.files import write_json
 from weakspot.localizer import Localizer
 from weakspot.metrics.paired import Difference, paired_difference
 from weakspot.predictions import read_predictions
-from weakspot.runs import RunFolder, own_test_part
+from weakspot.runs import RunFolder, finished_run, own_test_part
 from weakspot.types import GOOD, Box, ImageArray, Prediction, Sample
 
-MOST = 60
+MOST = 40
 """Images that are painted over, drawn by lot."""
+
+FEWEST = 10
+"""Images below which no alarm is raised."""
 
 P_VALUE = 0.05
 _TRIES = 200
@@ -55,7 +57,9 @@ class Audit:
     @property
     def alarm(self) -> dict[str, str] | None:
         """``seen``, ``why`` and ``do`` where the boxes matter no more than other places; else None."""
-        if self.images and self.erased.p_value <= P_VALUE and self.erased.difference.value > 0:
+        if self.images < FEWEST:
+            return None
+        if self.erased.p_value <= P_VALUE and self.erased.difference.value > 0:
             return None
         return {
             "seen": (
@@ -82,18 +86,34 @@ def audit(run: RunFolder, device: str = "auto") -> Audit:
     Raises:
         WeakspotError: when the run is not finished, its images have moved, or nothing was called defective.
     """
-    (run,) = find_runs(run.path)
-    localizer = Localizer.load(run.path, device)
+    run = finished_run(run.path)
     _, samples = own_test_part(run)
-    rng = np.random.default_rng(0)
-    called = [
-        (sample, prediction)
-        for sample, prediction in zip(samples, read_predictions(run.predictions), strict=True)
-        if prediction.label != GOOD
-    ]
-    if not called:
+    result = erase_and_ask(run, samples, read_predictions(run.predictions), device)
+    if result is None:
         raise WeakspotError(f"{run.path}: no test image was called defective, so there is no box to erase")
-    good = good_training_images(run)
+    write_json(run.path / "audit.json", result.to_dict())
+    return result
+
+
+def erase_and_ask(
+    run: RunFolder, samples: Sequence[Sample], predictions: Sequence[Prediction], device: str = "auto"
+) -> Audit | None:
+    """The work of :func:`audit`.
+
+    Args:
+        run: has a bundle, a configuration and a split.
+        samples: of its test part.
+        predictions: of the same images.
+        device: as for :meth:`Localizer.load`.
+
+    Returns:
+        None where nothing was called defective.
+    """
+    called = [pair for pair in zip(samples, predictions, strict=True) if pair[1].label != GOOD]
+    if not called:
+        return None
+    rng = np.random.default_rng(0)
+    localizer, good = Localizer.load(run.path, device), good_training_images(run)
     drops: list[tuple[float, float]] = []
     groups: list[str] = []
     chosen = [called[i] for i in rng.permutation(len(called))[:MOST]]
@@ -108,9 +128,7 @@ def audit(run: RunFolder, device: str = "auto") -> Audit:
     numbers = {group: number for number, group in enumerate(dict.fromkeys(groups))}
     control, boxes = np.array(drops, np.float64).reshape(-1, 2).T
     difference = paired_difference(control, boxes, [numbers[group] for group in groups], np.zeros(len(drops)))
-    result = Audit(difference, len(drops), len(chosen) - len(drops))
-    write_json(run.path / "audit.json", result.to_dict())
-    return result
+    return Audit(difference, len(drops), len(chosen) - len(drops))
 
 
 def good_training_images(run: RunFolder) -> list[Sample]:

@@ -14,24 +14,24 @@ import numpy.typing as npt
 
 from weakspot import pipeline, ui
 from weakspot.boxes import boxes_array, upsample
-from weakspot.config import TrainConfig, read_config, short_hash
+from weakspot.config import TrainConfig, short_hash
+from weakspot.controls import box_controls, shuffled_labels
 from weakspot.data.splits import part_numbers
 from weakspot.errors import WeakspotError
-from weakspot.evaluation import Truth, calibration_metrics, levels_reached, trust_metrics
+from weakspot.evaluation import calibration_metrics, trust_metrics
 from weakspot.files import shown, write_json
 from weakspot.heatmaps import comparable_map, visible
 from weakspot.maps import MapStore
 from weakspot.metrics import (
-    centre_box,
     classification_metrics,
     detection_metrics,
     pixel_metrics,
-    whole_image_box,
 )
 from weakspot.metrics.paired import Difference, cluster_estimate, paired_difference
 from weakspot.model.bundle import read_meta
 from weakspot.predictions import read_predictions, write_predictions
-from weakspot.runs import RunFolder, own_test_part, parent_folder
+from weakspot.runs import RunFolder, finished_run, own_test_part, parent_folder
+from weakspot.truth import Truth, levels_reached
 from weakspot.types import GOOD, Prediction, Sample
 
 MEMBERS = "folds.json"
@@ -116,19 +116,20 @@ class Pooled:
         )
 
     def measure(self) -> dict[str, Any]:
-        """``test`` (classification, localisation, detection, pixels) and ``controls``, as in a run's ``metrics.json``.
+        """As in a run's ``metrics.json``: ``test``, ``controls`` and ``alarms``.
 
         Intervals of balanced accuracy and V2 come from drawing parts, where the split knows of any.
         """
         truth, targets, clusters = self.truth(), self.targets, np.array(self.clusters())
         boxes = [boxes_array(prediction.boxes) for prediction in self.predictions]
         probabilities = np.array([[1 - p.probability, p.probability] for p in self.predictions])
+        said = np.where(self.right == 1, targets, 1 - targets)
         classification = classification_metrics(
             targets,
             probabilities,
             [GOOD, "anomaly"],
             [sample.defect for sample in self.samples],
-            predicted=np.where(self.right == 1, targets, 1 - targets),
+            predicted=said,
         )
         classification["balanced_accuracy"] = cluster_estimate(self.right, clusters.tolist(), targets).as_dict()
         calibration = calibration_metrics(probabilities, targets)
@@ -137,16 +138,16 @@ class Pooled:
             "calibration": calibration,
             "parts": len(set(clusters)),
         }
-        controls = {}
+        shuffled, alarms = shuffled_labels(targets, said, self.samples)
+        controls: dict[str, Any] = {"shuffled_labels": shuffled} if shuffled else {}
         if truth.known:
             known, v2 = truth.known, self.v2(truth)[truth.known]
             localisation = truth.localise(boxes)
             localisation["v2"] = cluster_estimate(v2, clusters[known].tolist(), np.zeros(len(known))).as_dict()
             test["localisation"] = {**localisation, **self._boxes_and_pixels(truth, boxes)}
-            guesses = {"centre_box": centre_box, "whole_image": whole_image_box}
-            sizes = [(int(h), int(w)) for h, w in truth.sizes]
-            controls = {name: truth.localise([guess(size) for size in sizes]) for name, guess in guesses.items()}
-        return {"test": test, "controls": controls}
+            boxes_of_others, raised = box_controls(truth, self.predictions)
+            controls, alarms = boxes_of_others | controls, [*alarms, *raised]
+        return {"test": test, "controls": controls, "alarms": alarms}
 
     def _boxes_and_pixels(self, truth: Truth, boxes: Sequence[npt.NDArray[np.float64]]) -> dict[str, Any]:
         known, sizes = truth.measurable, [(int(h), int(w)) for h, w in truth.sizes]
@@ -198,6 +199,8 @@ def cross_validate(config: TrainConfig) -> Path:
     with ui.status("measuring all folds together"):
         measured = pooled.measure()
         write_predictions(folder, pooled.predictions)
+    for alarm in measured["alarms"]:
+        ui.alarm(alarm)
     split = runs[0].read_metrics()["split"]
     write_json(folder / MEMBERS, [str(run.path.resolve()) for run in runs])
     write_json(
@@ -230,11 +233,7 @@ def find_runs(path: Path) -> list[RunFolder]:
     """
     if (path / MEMBERS).is_file():
         return [RunFolder(Path(run)) for run in json.loads((path / MEMBERS).read_text(encoding="utf-8"))]
-    run = RunFolder(path)
-    if not run.metrics.is_file() or not run.split.is_file():
-        raise WeakspotError(f"{shown(path)} is neither a finished run nor a finished cross-validation")
-    read_config(run.config)
-    return [run]
+    return [finished_run(path)]
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
 from typing import Any
 
 import numpy as np
@@ -14,7 +13,7 @@ from scipy.stats import spearmanr
 
 from weakspot.boxes import BoxRule, boxes_array, upsample
 from weakspot.calibrate import Calibration, calibrate
-from weakspot.data.images import read_mask
+from weakspot.controls import border_evidence, box_controls, shuffled_labels
 from weakspot.data.preprocess import Preprocess
 from weakspot.data.readers import target_of
 from weakspot.data.splits import part_numbers
@@ -23,26 +22,20 @@ from weakspot.heatmaps import Maps, comparable_map, shown_map, visible
 from weakspot.maps import MapStore
 from weakspot.metrics import (
     BEST_BOXES,
-    IOU_LEVELS,
     best_iou,
-    centre_box,
     classification_metrics,
     detection_metrics,
-    localisation_metrics,
-    mask_boxes,
     max_box_accuracy,
     pixel_metrics,
     pointing_hit,
     proportion,
-    random_box,
-    size_class,
-    whole_image_box,
 )
 from weakspot.metrics.intervals import N_RESAMPLES, Estimate, percentile_estimate
 from weakspot.metrics.paired import cluster_estimate, draw_clusters
 from weakspot.predictions import draw_boxes, make_prediction
 from weakspot.trust import level
-from weakspot.types import BoolArray, Box, ImageMaps, Prediction, Sample, Size
+from weakspot.truth import Truth, levels_reached
+from weakspot.types import Box, ImageMaps, Prediction, Sample, Size
 
 SWEEP_STEPS = 39
 PIXEL_BUDGET = 40_000_000
@@ -55,67 +48,16 @@ class Evaluation:
     Attributes:
         predictions: one an image, in the store's order.
         test: ``classification`` and, where masks exist, ``localisation``; for ``metrics.json``.
-        controls: what the whole image and a centre box would have scored.
+        controls: what guesses would have scored; see :mod:`weakspot.controls`.
+        alarms: ``seen``, ``why`` and ``do`` of each control that did about as well.
         curve: ``thresholds`` and box accuracy at each, for the threshold figure; None without masks.
     """
 
     predictions: list[Prediction]
     test: dict[str, Any]
     controls: dict[str, Any]
+    alarms: list[dict[str, str]]
     curve: dict[str, list[float]] | None
-
-
-@dataclass(frozen=True)
-class Truth:
-    """What the masks say, by position of the image; masks are read again when needed rather than all held in memory.
-
-    Attributes:
-        samples, sizes: the images and their ``(height, width)``.
-        boxes: int ``(n, 4)`` true boxes of each image, one a connected region; empty for Good and where there is no
-            mask or an empty one.
-        shares: of each image that its defect covers, 0…1.
-    """
-
-    samples: Sequence[Sample]
-    sizes: npt.NDArray[np.int64]
-    boxes: list[npt.NDArray[np.int64]]
-    shares: list[float]
-
-    @classmethod
-    def read(cls, samples: Sequence[Sample], sizes: npt.NDArray[np.int64]) -> Truth:
-        """Read every mask, checking it against its image's size.
-
-        Raises:
-            WeakspotError: when a mask cannot be read or is of another size; the message names it.
-        """
-        truth = cls(samples, sizes, [], [])
-        for i in range(len(samples)):
-            mask = truth.mask(i)
-            truth.boxes.append(mask_boxes(mask))
-            truth.shares.append(float(mask.mean()))
-        return truth
-
-    def localise(self, boxes: Sequence[npt.NDArray[np.float64]]) -> dict[str, Any]:
-        """:func:`~weakspot.metrics.localisation_metrics` of an array of boxes an image."""
-        defects, classes = [sample.defect for sample in self.samples], [size_class(share) for share in self.shares]
-        return localisation_metrics(boxes, self.boxes, defects, classes)
-
-    @property
-    def known(self) -> list[int]:
-        """Positions of the defect images with a mask that shows something."""
-        return [i for i, boxes in enumerate(self.boxes) if len(boxes)]
-
-    @property
-    def measurable(self) -> list[int]:
-        """Positions of the images whose every pixel is known: the above and the Good ones."""
-        return [i for i, sample in enumerate(self.samples) if sample.is_good or len(self.boxes[i])]
-
-    def mask(self, index: int) -> BoolArray:
-        """The mask at the original image's size; all False for Good images and where there is none."""
-        sample, (height, width) = self.samples[index], (int(side) for side in self.sizes[index])
-        if sample.is_good or sample.mask is None:
-            return np.zeros((height, width), dtype=bool)
-        return read_mask(sample.mask, (height, width))
 
 
 def evaluate_maps(
@@ -160,13 +102,20 @@ def evaluate_maps(
         estimate = cluster_estimate(right, clusters, np.array(targets))
         if estimate.low < estimate.high:
             test["classification"]["balanced_accuracy"] |= {"low": estimate.low, "high": estimate.high}
-    controls: dict[str, Any] = {}
+    controls, alarms = {}, []
+    for name, (control, raised) in {
+        "shuffled_labels": shuffled_labels(np.array(targets), said, samples),
+        "border": border_evidence(predictions),
+    }.items():
+        controls |= {name: control} if control else {}
+        alarms += raised
     curve = None
     if truth.known:
         localisation, curve = _localisation(store, predictions, truth, classes, preprocess, rule)
         test["localisation"] = localisation
-        controls = _controls(store, truth)
-    return Evaluation(predictions, test, controls, curve)
+        boxes, raised = box_controls(truth, predictions)
+        controls, alarms = boxes | controls, [*alarms, *raised]
+    return Evaluation(predictions, test, controls, alarms, curve)
 
 
 def calibration_metrics(probabilities: npt.NDArray[np.float64], targets: npt.NDArray[np.int64]) -> dict[str, Any]:
@@ -186,12 +135,6 @@ def calibration_metrics(probabilities: npt.NDArray[np.float64], targets: npt.NDA
         "n": n,
         "reliability": reliability(confidence, right),
     }
-
-
-def levels_reached(boxes: npt.NDArray[np.float64], truth: npt.NDArray[np.int64]) -> float:
-    """Share of the IoU levels that an image's three best boxes reach; NaN without a true box."""
-    iou = best_iou(boxes[:BEST_BOXES], truth.astype(np.float64))
-    return float(np.mean(iou >= np.array(IOU_LEVELS))) if not math.isnan(iou) else math.nan
 
 
 def measure_some(
@@ -338,15 +281,6 @@ def _sweep(
             boxes = _draw(said[n], decided[i], _size(store, i), preprocess, at_threshold)
             ious[t, n] = best_iou(boxes_array(boxes)[:BEST_BOXES], truth.boxes[i])
     return thresholds, ious
-
-
-def _controls(store: MapStore, truth: Truth) -> dict[str, Any]:
-    """What boxes that look at nothing would score, drawn on every image with a mask."""
-    rng = np.random.default_rng(0)
-    guesses: dict[str, Callable[[Size], npt.NDArray[np.float64]]]
-    guesses = {"whole_image": whole_image_box, "centre_box": centre_box, "random_box": partial(random_box, rng=rng)}
-    images = range(len(truth.samples))
-    return {name: truth.localise([guess(_size(store, i)) for i in images]) for name, guess in guesses.items()}
 
 
 def _probabilities(predictions: Sequence[Prediction], classes: Sequence[str]) -> npt.NDArray[np.float64]:

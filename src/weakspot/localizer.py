@@ -13,11 +13,12 @@ from PIL import Image
 from weakspot.boxes import BoxRule
 from weakspot.data.loading import ImageSource, Loaded, batched, load_images, pictures_in, stack_pixels
 from weakspot.errors import WeakspotError
+from weakspot.heatmaps.classes import ClassMaps
 from weakspot.model.bundle import BundleMeta, load_bundle
 from weakspot.model.model import Model
 from weakspot.model.network import inference_batch_size
 from weakspot.predictions import make_prediction
-from weakspot.types import Prediction
+from weakspot.types import ImageMaps, Prediction
 
 
 class Localizer:
@@ -48,6 +49,7 @@ class Localizer:
             raise WeakspotError(f"device {device} cannot be used ({reason}); try cpu") from error
         self.meta = meta
         self.rule: BoxRule = meta.boxes
+        self._by_method = ClassMaps(model.network, meta.heatmap)
 
     @classmethod
     def load(cls, path: str | Path, device: str = "auto") -> Localizer:
@@ -96,7 +98,7 @@ class Localizer:
 
     def _predict_batch(self, batch: list[Loaded]) -> list[Prediction]:
         arrays = [item.pixels for item in batch if item.pixels is not None]
-        said = iter(self.model(torch.from_numpy(stack_pixels(arrays)).to(self.device)) if arrays else [])
+        said = iter(self._answer(torch.from_numpy(stack_pixels(arrays)).to(self.device)) if arrays else [])
         return [
             Prediction(item.name, status="error", message=item.error)
             if item.pixels is None
@@ -111,6 +113,9 @@ class Localizer:
             )
             for item in batch
         ]
+
+    def _answer(self, pixels: torch.Tensor) -> list[ImageMaps]:
+        return self._by_method(self.model(pixels), pixels)
 
     def with_rule(self, **changes: object) -> Localizer:
         """The same model (not copied) with another box rule, for instance ``with_rule(threshold=0.5)``."""

@@ -13,6 +13,7 @@ from typing import Any
 from scipy.special import softmax
 
 from weakspot import ui
+from weakspot.audit import erase_and_ask
 from weakspot.boxes import BoxRule
 from weakspot.config import (
     EvaluateConfig,
@@ -24,6 +25,7 @@ from weakspot.config import (
     short_hash,
     write_config,
 )
+from weakspot.data.images import ImageInfo, inspect_images
 from weakspot.data.loading import ImageSource
 from weakspot.data.shortcuts import find_shortcuts, follow_confidence
 from weakspot.data.splits import portable, read_split, write_split
@@ -32,6 +34,7 @@ from weakspot.decision import Wish, fit_decision, read_validation
 from weakspot.errors import WeakspotError
 from weakspot.evaluation import Evaluation, calibrated_rule, evaluate_maps, measure_some
 from weakspot.files import write_json
+from weakspot.heatmaps.classes import check_heatmap
 from weakspot.localizer import Localizer
 from weakspot.maps import MapStore
 from weakspot.model.bundle import BundleMeta, find_bundle, read_meta, rewrite_meta
@@ -108,12 +111,12 @@ def train(config: TrainConfig) -> RunFolder:
                 seen=sorted(info.sha256 for info, part in zip(data.infos, data.parts, strict=True) if part != "test"),
             )
             with alone(parent_folder(config), fit_hash):
-                _fit_or_adopt(plan, run, fit_hash)
+                fitted = _fit_or_adopt(plan, run, fit_hash)
             store, samples = own_test_part(run)
             run.update_identity(alarms=_alarms(data, store, config))
             meta = _with_thresholds(read_meta(run.bundle), plan.rule, Wish(**asdict(config.decision)), run)
             rewrite_meta(run.bundle, meta)
-            write_results(run, config, store, samples, meta, run.read_identity(), data.parts)
+            write_results(run, config, store, samples, meta, run.read_identity(), data.parts, ask_again=fitted)
     return run
 
 
@@ -130,17 +133,22 @@ def _alarms(data: Data, store: MapStore, config: TrainConfig) -> list[dict[str, 
     return [shortcut.to_dict() for shortcut in found]
 
 
-def _fit_or_adopt(plan: Plan, run: RunFolder, fit_hash: str) -> None:
-    """Give the run a model and maps: those of a finished run with the same data, split and settings, or new ones."""
+def _fit_or_adopt(plan: Plan, run: RunFolder, fit_hash: str) -> bool:
+    """Give the run a model and maps: those of a finished run with the same data, split and settings, or new ones.
+
+    Returns:
+        Whether they are new.
+    """
     donor = find_fit(fit_hash, run) if plan.config.reuse else None
     if donor:
         log.info("model and maps taken over from %s", donor.path)
         ui.err.print(f"same data, split and settings as {donor.path}: its model is taken over", style="dim")
         adopt_fit(run, donor)
-        return
+        return False
     if run.metrics.is_file():  # reuse=false in the folder of a finished run: from the start
         shutil.rmtree(run.checkpoint.parent, ignore_errors=True)
     fit_and_map(plan, run)
+    return True
 
 
 def evaluate(config: EvaluateConfig) -> RunFolder:
@@ -167,10 +175,16 @@ def evaluate(config: EvaluateConfig) -> RunFolder:
     chosen = {key: value for key, value in asdict(config.decision).items() if value is not None}
     settings.decision = replace(settings.decision, **chosen)
     rule, wish = box_rule(settings.boxes), Wish(**asdict(settings.decision))
+    other_maps = config.heatmap not in (None, settings.heatmap)
+    if config.heatmap is not None and other_maps:
+        _check_other_maps(config, rule, settings)
+        settings.heatmap, meta = config.heatmap, replace(meta, heatmap=config.heatmap)
     folder = Path(config.output) if config.output else run.path / "evaluations" / _short_name(config, settings)
     target, in_place = RunFolder(folder), folder.resolve() == run.path.resolve()
     if in_place and config.data is not None:
         raise WeakspotError(f"output={folder} is the run itself; its own numbers are never replaced by other images'")
+    if in_place and other_maps:
+        raise WeakspotError(f"output={folder} is the run itself, whose maps stay; give heatmap another output, or none")
     if target.identity.is_file() and not in_place:
         raise WeakspotError(f"output={folder} is another run; choose another folder")
     # A log is what even a failed evaluation leaves; that one may be tried again.
@@ -183,6 +197,8 @@ def evaluate(config: EvaluateConfig) -> RunFolder:
         if config.data is None:
             store, samples = own_test_part(run)
             parts = read_split(run.split, Path(settings.data.root or "."))[1]
+            if other_maps:
+                store = _maps_of(run, inspect_images([sample.path for sample in samples]), settings.heatmap)
         else:
             # Size and classes are the model's, not the data's.
             own = settings.data
@@ -243,6 +259,8 @@ def write_results(
     meta: BundleMeta,
     identity: dict[str, Any],
     parts: Sequence[Part] | None,
+    *,
+    ask_again: bool = False,
 ) -> Evaluation:
     """Evaluate saved maps and write predictions, metrics and figures into `target`.
 
@@ -254,6 +272,7 @@ def write_results(
         meta: classes, preprocessing, box rule and thresholds.
         identity: content of the run's ``run.json``.
         parts: part of every image of the run's data set; None where other images are measured.
+        ask_again: also erase boxes and run the network again (:mod:`weakspot.audit`); `target` holds the model then.
     """
     with ui.status("measuring"):
         evaluation = evaluate_maps(store, samples, meta.classes, meta.preprocess, meta.boxes, meta.decision)
@@ -271,7 +290,11 @@ def write_results(
         evaluation.test["other_parts"] = measure_some(evaluation.predictions, samples, store.sizes, meta.classes, kept)
     if "localisation" in evaluation.test:
         _warn_of_small_defects(evaluation.test["localisation"]["resolution"])
-    alarms = identity.get("alarms") or [] if parts is not None else []
+    alarms = [*(identity.get("alarms") or [] if parts is not None else []), *evaluation.alarms]
+    erased = erase_and_ask(target, samples, evaluation.predictions) if ask_again else None
+    if erased is not None:
+        evaluation.controls["erased"] = erased.to_dict()
+        alarms += [erased.alarm] if erased.alarm else []
     for alarm in alarms:
         ui.alarm(alarm)
     counts = None if parts is None else {f"n_{part}": parts.count(part) for part in ("train", "val", "test")}
@@ -301,6 +324,7 @@ def write_results(
             "controls": evaluation.controls,
             "alarms": alarms,
             "curve": evaluation.curve,
+            "heatmap": config.heatmap,
             "boxes": asdict(meta.boxes),
             "thresholds": meta.thresholds,
             "train": identity.get("train"),
@@ -339,10 +363,24 @@ def _other_images(run: RunFolder, config: TrainConfig, identity: dict[str, Any])
             f"{len(seen)} of these images were trained on, {seen[0]} for one; leave them out, "
             "or leave data out to measure the run's own held-out part"
         )
+    return _maps_of(run, indexed.infos, config.heatmap), indexed.samples
+
+
+def _maps_of(run: RunFolder, images: Sequence[ImageInfo], heatmap: str) -> MapStore:
+    """Maps by a run's model."""
     localizer = Localizer.load(run.path)
     with ui.progress_bar("maps") as progress:
-        store = compute_maps(localizer.model, indexed.infos, localizer.meta.preprocess, None, progress=progress)
-    return store, indexed.samples
+        return compute_maps(localizer.model, images, localizer.meta.preprocess, None, heatmap, progress=progress)
+
+
+def _check_other_maps(config: EvaluateConfig, rule: BoxRule, settings: TrainConfig) -> None:
+    """Refuse maps by another method than the run's where that cannot be done."""
+    check_heatmap(str(config.heatmap), settings.refine.method, settings.data.resize)
+    if rule.threshold_kind == "calibrated":
+        raise WeakspotError(
+            f"heatmap={config.heatmap}: boxes.threshold_kind=calibrated was set on maps by {settings.heatmap}; train "
+            f"with heatmap={config.heatmap}, or set boxes.threshold_kind=relative"
+        )
 
 
 def _with_thresholds(meta: BundleMeta, rule: BoxRule, wish: Wish, run: RunFolder) -> BundleMeta:
@@ -357,4 +395,5 @@ def _with_thresholds(meta: BundleMeta, rule: BoxRule, wish: Wish, run: RunFolder
 
 def _short_name(config: EvaluateConfig, settings: TrainConfig) -> str:
     data = None if config.data is None else asdict(config.data)
-    return short_hash([asdict(settings.boxes), asdict(settings.decision), data])
+    other = [] if config.heatmap is None else [config.heatmap]
+    return short_hash([asdict(settings.boxes), asdict(settings.decision), data, *other])

@@ -21,7 +21,7 @@ from weakspot import ui
 from weakspot.config import TrainConfig, read_config
 from weakspot.data.splits import read_split
 from weakspot.errors import WeakspotError
-from weakspot.files import atomic_path, write_json
+from weakspot.files import atomic_path, shown, write_json
 from weakspot.maps import MapStore
 from weakspot.model.bundle import META_FILE
 from weakspot.types import Sample
@@ -228,6 +228,19 @@ def alone(folder: Path, identity: str) -> Iterator[None]:
         yield
     finally:
         lock.release()
+
+
+def finished_run(path: Path) -> RunFolder:
+    """The run in a folder.
+
+    Raises:
+        WeakspotError: when there is none, or it is not finished.
+    """
+    run = RunFolder(path)
+    if not run.metrics.is_file() or not run.split.is_file():
+        raise WeakspotError(f"{shown(path)} is neither a finished run nor a finished cross-validation")
+    read_config(run.config)
+    return run
 
 
 def own_test_part(run: RunFolder) -> tuple[MapStore, list[Sample]]:

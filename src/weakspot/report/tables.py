@@ -78,8 +78,7 @@ def metrics_table(metrics: dict[str, Any], title: str) -> Table:
             f"V2 at the threshold in use, {threshold['value']:g}", _number(localisation["v2"]["value"]), "", ""
         )
         table.add_row(f"V2 at the oracle threshold, {oracle:.2f}", _number(localisation["oracle_single_v2"]), "", "")
-        for name, control in metrics["controls"].items():
-            table.add_row(f"V2 of the {name.replace('_', ' ')}", _number(control["v2"]["value"]), "", "")
+        _controls(table, metrics["controls"])
     return table
 
 
@@ -99,8 +98,7 @@ def pooled_table(metrics: dict[str, Any], title: str) -> Table:
         for key, name in PIXEL.items():
             table.add_row(name, _number(localisation["pixel"][key]), "", "")
         _row(table, "box precision, IoU ≥ 0.3", localisation["detection"]["precision_30"])
-        for name, control in metrics["controls"].items():
-            table.add_row(f"V2 of the {name.replace('_', ' ')}", _number(control["v2"]["value"]), "", "")
+        _controls(table, metrics["controls"])
     table.add_section()
     for number, fold in enumerate(metrics["folds"], start=1):
         _row(table, f"balanced accuracy of fold {number}", fold["balanced_accuracy"])
@@ -170,6 +168,20 @@ def summary_table(findings: Findings, title: str) -> Table:
     )
     table.add_row("near-duplicates", found_near, style="yellow" if near.pairs else "")
     return table
+
+
+def _controls(table: Table, controls: dict[str, Any]) -> None:
+    """What guesses would have scored."""
+    for name, control in controls.items():
+        if "v2" in control:
+            table.add_row(f"V2 of the {name.replace('_', ' ')}", _number(control["v2"]["value"]), "", "")
+    shuffled, border, erased = (controls.get(name) for name in ("shuffled_labels", "border", "erased"))
+    if shuffled:
+        _row(table, "balanced accuracy with shuffled labels", shuffled["balanced_accuracy"])
+    if border:
+        _row(table, f"evidence near the border, {border['area']:.0%} of the area", border["share"])
+    if erased:
+        _row(table, "log-odds lost by erasing boxes, less those by erasing elsewhere", erased["erased"]["difference"])
 
 
 def _listing(counts: dict[str, int]) -> str:

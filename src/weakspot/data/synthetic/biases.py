@@ -57,6 +57,25 @@ def jpeg(image: ImageArray, rng: Rng) -> ImageArray:
     return np.ascontiguousarray(decoded[..., ::-1])
 
 
+def vignette(image: ImageArray, rng: Rng) -> ImageArray:
+    """Another lens: darker towards the corners."""
+    height, width = image.shape[:2]
+    y, x = np.linspace(-1, 1, height)[:, None], np.linspace(-1, 1, width)
+    return _whole((image * (1 - rng.uniform(0.1, 0.15) * (x**2 + y**2))[..., None]).astype(np.float32))
+
+
+def gamma(image: ImageArray, rng: Rng) -> ImageArray:
+    """Another camera's tone curve."""
+    return _whole((255 * (image / 255.0) ** rng.uniform(1.15, 1.25)).astype(np.float32))
+
+
+def tilt(image: ImageArray, rng: Rng) -> ImageArray:
+    """The camera was turned by two or three degrees."""
+    height, width = image.shape[:2]
+    turn = cv2.getRotationMatrix2D((width / 2, height / 2), float(rng.uniform(2, 3)), 1)
+    return np.asarray(cv2.warpAffine(image, turn, (width, height), borderMode=cv2.BORDER_REFLECT_101), np.uint8)
+
+
 def _whole(image: np.ndarray[tuple[int, ...], np.dtype[np.float32]]) -> ImageArray:
     return np.asarray(np.clip(np.rint(image), 0, 255), np.uint8)
 
@@ -68,5 +87,8 @@ BIASES: Mapping[str, Callable[[ImageArray, Rng], ImageArray]] = {
     "blur": blur,
     "border_tint": border_tint,
     "jpeg": jpeg,
+    "vignette": vignette,
+    "gamma": gamma,
+    "tilt": tilt,
 }
 """What may be planted in every defect image, and in no Good one."""

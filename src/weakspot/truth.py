@@ -1,0 +1,74 @@
+"""What the masks of a set of images say, and how well boxes fit it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from weakspot.data.images import read_mask
+from weakspot.metrics import BEST_BOXES, IOU_LEVELS, best_iou, localisation_metrics, mask_boxes, size_class
+from weakspot.types import BoolArray, Sample
+
+
+@dataclass(frozen=True)
+class Truth:
+    """What the masks say, by position of the image; masks are read again when needed rather than all held in memory.
+
+    Attributes:
+        samples, sizes: the images and their ``(height, width)``.
+        boxes: int ``(n, 4)`` true boxes of each image, one a connected region; empty for Good and where there is no
+            mask or an empty one.
+        shares: of each image that its defect covers, 0…1.
+    """
+
+    samples: Sequence[Sample]
+    sizes: npt.NDArray[np.int64]
+    boxes: list[npt.NDArray[np.int64]]
+    shares: list[float]
+
+    @classmethod
+    def read(cls, samples: Sequence[Sample], sizes: npt.NDArray[np.int64]) -> Truth:
+        """Read every mask, checking it against its image's size.
+
+        Raises:
+            WeakspotError: when a mask cannot be read or is of another size; the message names it.
+        """
+        truth = cls(samples, sizes, [], [])
+        for i in range(len(samples)):
+            mask = truth.mask(i)
+            truth.boxes.append(mask_boxes(mask))
+            truth.shares.append(float(mask.mean()))
+        return truth
+
+    def localise(self, boxes: Sequence[npt.NDArray[np.float64]]) -> dict[str, Any]:
+        """:func:`~weakspot.metrics.localisation_metrics` of an array of boxes an image."""
+        defects, classes = [sample.defect for sample in self.samples], [size_class(share) for share in self.shares]
+        return localisation_metrics(boxes, self.boxes, defects, classes)
+
+    @property
+    def known(self) -> list[int]:
+        """Positions of the defect images with a mask that shows something."""
+        return [i for i, boxes in enumerate(self.boxes) if len(boxes)]
+
+    @property
+    def measurable(self) -> list[int]:
+        """Positions of the images whose every pixel is known: the above and the Good ones."""
+        return [i for i, sample in enumerate(self.samples) if sample.is_good or len(self.boxes[i])]
+
+    def mask(self, index: int) -> BoolArray:
+        """The mask at the original image's size; all False for Good images and where there is none."""
+        sample, (height, width) = self.samples[index], (int(side) for side in self.sizes[index])
+        if sample.is_good or sample.mask is None:
+            return np.zeros((height, width), dtype=bool)
+        return read_mask(sample.mask, (height, width))
+
+
+def levels_reached(boxes: npt.NDArray[np.float64], truth: npt.NDArray[np.int64]) -> float:
+    """Share of the IoU levels that an image's three best boxes reach; NaN without a true box."""
+    iou = best_iou(boxes[:BEST_BOXES], truth.astype(np.float64))
+    return float(np.mean(iou >= np.array(IOU_LEVELS))) if not math.isnan(iou) else math.nan
