@@ -8,7 +8,8 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from torch import nn
+import torch
+from torch import Tensor, nn
 from torchvision import models
 
 from weakspot.data.preprocess import Preprocess
@@ -81,14 +82,22 @@ def load_photographs(model: str = "vgg16", weights: Path | None = None) -> Photo
     else:
         raise WeakspotError(f"torchvision has no weights for {model}; give a file, --weights {model}.pth")
     side_outputs = {"aux_logits": True, "init_weights": False} if model in ("googlenet", "inception_v3") else {}
-    module: nn.Module = models.get_model(model, weights=None, **side_outputs)
+    with torch.device("meta"):  # random numbers that are thrown away take longer than all the rest
+        module: nn.Module = models.get_model(model, weights=None, **side_outputs)
     try:
-        module.load_state_dict(state)
-    except RuntimeError as error:
+        for name, tensor in state.items():  # in place: what the file says of its version goes with the dictionary
+            state[name] = _full(tensor)
+        module.load_state_dict(state, assign=True)
+    except (RuntimeError, ValueError) as error:
         reason = " ".join(str(error).split())[:200]
         raise WeakspotError(f"{origin} does not hold the weights of {model}: {reason}") from error
     categories = (entry or models.VGG16_Weights.DEFAULT).meta["categories"]
     return Photographs(module.eval(), tuple(categories), _preprocess(entry), origin)
+
+
+def _full(tensor: Tensor) -> Tensor:
+    """In single precision, whatever the file has."""
+    return tensor.float() if tensor.is_floating_point() else tensor
 
 
 def _weights_of(model: str) -> Any:  # noqa: ANN401 - torchvision's entries have no common type

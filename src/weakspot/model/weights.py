@@ -152,7 +152,7 @@ def _read_file(path: Path, named: str) -> tuple[StateDict, PreprocessMode | None
         raise WeakspotError(f"{named} cannot be read ({_first_line(error)})") from error
     if not isinstance(state, dict) or not all(isinstance(t, Tensor) for t in state.values()):
         raise WeakspotError(f"{named} is not a state dict (a dictionary of tensors)")
-    return dict(state), stated
+    return state, stated
 
 
 def _read_safetensors(path: Path) -> tuple[StateDict, PreprocessMode | None]:
@@ -242,7 +242,8 @@ def _cached_or_downloaded(entry: WeightsEnum) -> StateDict:
     if not path.is_file():  # a HEAD request first: torchvision's own download has no connect timeout
         request = urllib.request.Request(entry.url, method="HEAD")  # noqa: S310 - torchvision's own https address
         urllib.request.urlopen(request, timeout=CONNECT_TIMEOUT_S).close()  # noqa: S310
-    return dict(entry.get_state_dict(progress=True, check_hash=True))
+    state: StateDict = entry.get_state_dict(progress=True, check_hash=True)
+    return state
 
 
 # --- the offline extra --------------------------------------------------------------------------------------------
