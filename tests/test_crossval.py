@@ -134,8 +134,8 @@ def test_comparing_with_itself_and_with_another(folds: Path, fabric: Path, tmp_p
     other = cross_validate(config(fabric, "cv=2", "boxes.threshold=0.2", "model.optimizer.lr=0.01"))
     a, b = (Pooled.read(find_runs(folder)) for folder in (folds, other))
     found = compare(folds, other)
-    assert found.first_right == int(((a.right == 1) & (b.right == 0)).sum())
-    assert found.second_right == int(((b.right == 1) & (a.right == 0)).sum())
+    assert found.first_right == int(((a.right() == 1) & (b.right() == 0)).sum())
+    assert found.second_right == int(((b.right() == 1) & (a.right() == 0)).sum())
     result = CliRunner().invoke(app, ["compare", str(folds), str(other), "--output", str(tmp_path / "c.json")])
     assert result.exit_code == 0, result.output
     written = json.loads((tmp_path / "c.json").read_text())

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import matplotlib as mpl
@@ -35,13 +36,13 @@ from weakspot.explain import (
     subject_of_imagenet,
     subject_of_run,
 )
-from weakspot.heatmaps.methods import METHODS
+from weakspot.heatmaps.methods import METHODS, Settings
 from weakspot.heatmaps.subject import Answer, Subject
 from weakspot.hydra_app import compose
 from weakspot.localizer import Localizer
 from weakspot.maps import MapStore
 from weakspot.model import network
-from weakspot.model.bundle import BundleMeta, save_bundle
+from weakspot.model.bundle import BundleMeta, read_meta, rewrite_meta, save_bundle
 from weakspot.model.imagenet import load_photographs
 from weakspot.model.model import Model
 from weakspot.model.network import CamNet
@@ -278,8 +279,9 @@ def test_runs_take_their_maps_and_boxes_from_another_method(fabric: Path, photos
 
 
 def test_occlusion_of_a_run_is_at_the_grid_of_its_patches(fabric: Path, photos: RunFolder) -> None:
+    meta = read_meta(Path("photos/bundle"))
+    rewrite_meta(Path("photos/bundle"), replace(meta, heatmap="occlusion"))
     localizer = Localizer.load("photos")
-    localizer._by_method.method = "occlusion"
     (prediction,) = localizer.predict(picture(fabric))
     assert prediction.said is not None
     assert prediction.said.maps.shape == (2, 16, 24)

@@ -23,6 +23,7 @@ from weakspot.metrics import (
     box_iou,
     centre_box,
     classification_metrics,
+    good_or_not,
     localisation_metrics,
     mask_boxes,
     max_box_accuracy,
@@ -34,6 +35,7 @@ from weakspot.metrics import (
     whole_image_box,
 )
 from weakspot.metrics.classification import class_scores, macro_scores, ranker
+from weakspot.types import GOOD
 
 NAMES = ["good", "anomaly"]
 NO_BOX = np.zeros((0, 4))
@@ -166,8 +168,16 @@ def test_two_classes_by_hand():
     assert result["confusion_matrix"]["counts"] == [[2, 1], [1, 1]]
     assert result["auroc"]["value"] == pytest.approx(5 / 6)  # of 6 pairs, only (0.4, 0.6) is the wrong way round
     assert result["average_precision"]["value"] == pytest.approx((1 / 1 + 2 / 3) / 2)
-    assert result["per_class"]["good"] == pytest.approx({"precision": 2 / 3, "recall": 2 / 3, "f1": 2 / 3, "n": 3})
-    assert result["per_class"]["anomaly"] == pytest.approx({"precision": 1 / 2, "recall": 1 / 2, "f1": 1 / 2, "n": 2})
+    for name, share, n in (("good", 2 / 3, 3), ("anomaly", 1 / 2, 2)):
+        exact = binomtest(round(share * n), n).proportion_ci(0.95, method="exact")
+        expected = {
+            "precision": share,
+            "recall": share,
+            "f1": share,
+            "recall_low": exact.low,
+            "recall_high": exact.high,
+        }
+        assert result["per_class"][name] == pytest.approx({**expected, "n": n})
     for name in ("precision", "recall", "f1"):
         assert result[name]["value"] == result["per_class"]["anomaly"][name]
 
@@ -264,8 +274,50 @@ def test_class_without_images_is_left_out_of_means_over_many():
     assert result["balanced_accuracy"]["value"] == 0.75
     assert result["precision"]["value"] == 1.0
     assert result["per_class"]["hole"] == pytest.approx(
-        {"precision": 0.0, "recall": math.nan, "f1": math.nan, "n": 0}, nan_ok=True
+        {"precision": 0.0, **dict.fromkeys(("recall", "recall_low", "recall_high", "f1"), math.nan), "n": 0},
+        nan_ok=True,
     )
+
+
+@pytest.mark.parametrize("k", [2, 3, 5, 7])
+def test_top_k_error_and_classes_one_by_one_are_scikit_learn_s(k: int):
+    rng = np.random.default_rng(k)
+    probabilities, targets = rng.dirichlet(np.ones(k), 60), rng.integers(0, k, 60)
+    names = [GOOD, *(f"type {i}" for i in range(1, k))]
+    result = classification_metrics(targets, probabilities, names, [names[t] for t in targets])
+    assert list(result["top_k_error"]) == [str(guesses) for guesses in (1, 2, 5) if guesses < k]
+    for guesses, found in result["top_k_error"].items():
+        scores = probabilities if k > 2 else probabilities[:, 1]
+        right = sk.top_k_accuracy_score(targets, scores, k=int(guesses), labels=range(k), normalize=False)
+        assert found == proportion(60 - right, 60).as_dict()
+    assert result["top_k_error"]["1"]["value"] == pytest.approx(1 - result["accuracy"]["value"])
+    said = probabilities.argmax(axis=1)
+    expected = sk.classification_report(targets, said, target_names=names, output_dict=True, zero_division=np.nan)
+    for name in names:
+        row = result["per_class"][name]
+        found_row = [row["precision"], row["recall"], row["f1"], row["n"]]
+        report = [expected[name][key] for key in ("precision", "recall", "f1-score", "support")]
+        assert found_row == pytest.approx(report, nan_ok=True)
+    matrix = result["confusion_matrix"]
+    assert (matrix["labels"], matrix["counts"]) == (names, sk.confusion_matrix(targets, said).tolist())
+
+
+def test_of_equally_probable_classes_the_first_is_guessed_first():
+    result = classification_metrics(np.array([0, 1, 2]), np.full((3, 3), 1 / 3), ["good", "a", "b"], ["good", "a", "b"])
+    assert [result["top_k_error"][k]["value"] for k in ("1", "2")] == [pytest.approx(2 / 3), pytest.approx(1 / 3)]
+    empty = classification_metrics(np.zeros(0, int), np.zeros((0, 3)), ["good", "a", "b"], [])
+    assert is_undefined(empty["top_k_error"]["2"], 0)
+
+
+def test_good_or_not_takes_all_types_for_one():
+    targets, said = np.array([0, 0, 1, 2, 2]), np.array([0, 1, 2, 2, 0])
+    probabilities = np.eye(3)[said]
+    result = good_or_not(targets, probabilities, ["good", "good", "a", "b", "b"], said)
+    two = classification_metrics(
+        np.minimum(targets, 1), np.eye(2)[np.minimum(said, 1)], NAMES, ["good", "good", "a", "b", "b"]
+    )
+    assert result == two
+    assert result["balanced_accuracy"]["value"] == pytest.approx((1 / 2 + 2 / 3) / 2)
 
 
 def test_predicted_may_come_from_a_threshold():

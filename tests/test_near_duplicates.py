@@ -18,7 +18,7 @@ from hypothesis.extra.numpy import arrays
 from PIL import Image
 
 from weakspot import pipeline
-from weakspot.config import TrainConfig, typed
+from weakspot.config import EvaluateConfig, TrainConfig, typed
 from weakspot.data import synthetic
 from weakspot.data.images import inspect_images, list_images, read_image
 from weakspot.data.near_duplicates import LEAST, NearDuplicates, agreement, find_near_duplicates
@@ -276,6 +276,35 @@ def test_a_run_that_only_reports_says_what_leaks_and_measures_without_it(
     ignored = index_and_split(config(parts, "split.near_duplicates=ignore", "split.test_size=0.4"))
     assert ignored.near_duplicates is None
     assert ignored.leakage() is None
+
+
+@pytest.mark.usefixtures("tiny")
+def test_other_images_of_parts_that_were_trained_on_are_noticed(
+    parts: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    shutil.copytree(parts / "metal", "data/metal")
+    run = pipeline.train(config(Path("data"), "split.test_size=0.4"))
+    fresh = synthetic.generate(Path("fresh"), "brushed_metal", seed=8, good=9, defect=2, size=(128, 128))
+    for path in list_images(fresh):
+        folder = Path("other", "OK" if path.parent.name == "good" else "NG")
+        folder.mkdir(parents=True, exist_ok=True)
+        shutil.copy(path, folder / f"{path.parent.parent.name}_{path.parent.name}_{path.name}")
+    with run.split.open(newline="") as file:
+        trained = [row["path"] for row in csv.DictReader(file) if row["part"] == "train" and "good" in row["path"]]
+    for n in range(2):
+        exposed(Path("data", trained[n]), Path(f"other/OK/again{n}.jpg"), 5)
+    command = [f"run={run.path}", "data=folder", "data.root=other", "data.good_class=OK"]
+    metrics = pipeline.evaluate(typed(compose("evaluate", command), EvaluateConfig)).read_metrics()
+    assert metrics["split"]["leakage"]["held_out_of_trained_parts"] == 2
+    n_test = sum(metrics["data"]["n_test_per_defect"].values())
+    assert metrics["test"]["other_parts"]["classification"]["accuracy"]["n"] == n_test - 2
+    assert "2 of" in (said := " ".join(capsys.readouterr().err.split()))
+    assert "again0.jpg for one; the numbers will flatter" in said
+    Path("data", trained[0]).unlink()
+    evaluated = pipeline.evaluate(typed(compose("evaluate", [*command, "boxes.threshold=0.6"]), EvaluateConfig))
+    assert evaluated.read_metrics()["split"]["leakage"] is None
+    assert "whether these show the same parts was not looked at" in " ".join(capsys.readouterr().err.split())
 
 
 @pytest.mark.usefixtures("tiny")

@@ -6,6 +6,8 @@ import numpy as np
 import pytest
 import torch
 from conftest import REAL_DATA, REAL_WEIGHTS, needs_data, needs_weights
+from sklearn.metrics import balanced_accuracy_score
+from sklearn.utils.class_weight import compute_class_weight
 from torch.nn import functional
 from torchvision.models import vgg16
 
@@ -14,7 +16,7 @@ from weakspot.data.images import read_image
 from weakspot.data.preprocess import Preprocess
 from weakspot.errors import WeakspotError
 from weakspot.heatmaps import class_map, margin_map
-from weakspot.model.module import ClassifierModule, class_weights
+from weakspot.model.module import BalancedAccuracy, ClassifierModule, class_weights
 from weakspot.model.network import CamNet, field_of_view, inference_batch_size
 from weakspot.model.weights import load_weights
 from weakspot.predictions import draw_boxes
@@ -134,6 +136,24 @@ def test_weighted_loss_is_torch_cross_entropy_and_the_stem_stays_frozen() -> Non
     assert changed == {name for name in before if not name.startswith("stem")}
 
 
+@pytest.mark.filterwarnings("ignore:y_pred contains classes")
+@pytest.mark.parametrize("classes", [2, 4])
+def test_logged_balanced_accuracy_is_scikit_learn_s(classes: int) -> None:
+    """Also where a class is predicted that does not occur."""
+    rng = np.random.default_rng(classes)
+    metric = BalancedAccuracy(num_classes=classes)
+    targets, logits = rng.integers(0, classes - 1, 50), rng.normal(size=(50, classes)).astype(np.float32)
+    for part in (slice(0, 7), slice(7, 50)):
+        metric.update(torch.from_numpy(logits[part]), torch.from_numpy(targets[part]))
+    assert float(metric.compute()) == pytest.approx(balanced_accuracy_score(targets, logits.argmax(1)))
+
+
+@pytest.mark.usefixtures("tiny")
+def test_one_logit_is_refused_for_more_than_two_classes() -> None:
+    with pytest.raises(WeakspotError, match=r"model\.outputs=1 needs two classes, not 6; set model\.outputs=2"):
+        CamNet("tiny", classes=6, outputs=1)
+
+
 def test_vgg16_freezes_ten_convolutions_and_trains_three() -> None:
     network = CamNet("vgg16")
     trained = [name for name, p in network.named_parameters() if p.requires_grad and p.ndim == 4]
@@ -153,6 +173,10 @@ def test_class_weights() -> None:
     assert class_weights([1, 3], [0, 1], 2) == [1, 3]
     assert class_weights([1, 3], [0, 1, 2], 3) == [1, 3, 3]
     assert class_weights("balanced", [0, 0, 0, 1], 2) == [4 / 6, 2.0]
+    types = [0] * 7 + [1] * 2 + [2] * 3
+    assert class_weights("balanced", types, 3) == pytest.approx(
+        compute_class_weight("balanced", classes=np.arange(3), y=types).tolist()
+    )
     for wrong in ("equal", [1], [1, 0], [1, 2, 3]):
         with pytest.raises(WeakspotError, match=r"model\.class_weights"):
             class_weights(wrong, [0, 1], 2)

@@ -1,5 +1,6 @@
 """Folder layouts: what is read, in which order, and what is refused with which words."""
 
+import json
 import re
 import sys
 import types
@@ -264,7 +265,11 @@ def test_the_real_generator_fits(tmp_path: Path) -> None:
 
 
 def test_unknown_layouts_and_options_are_refused(tmp_path: Path) -> None:
-    refused("data=mvtek is not known .did you mean 'mvtec'.*; use mvtec, folder, synthetic", "mvtek", tmp_path)
+    refused(
+        "data=mvtek is not known .did you mean 'mvtec'.*; use mvtec, folder, filename, manifest, synthetic",
+        "mvtek",
+        tmp_path,
+    )
     refused("data.options.goood is not an option of data=synthetic .did you mean 'good'", "synthetic", None, goood=3)
     refused("data.options.seed is not an option of data=folder", "folder", tmp_path, seed=3)
 
@@ -277,6 +282,129 @@ def test_a_layout_is_one_registered_function(monkeypatch: pytest.MonkeyPatch) ->
         return [Sample(root / f"{good_class}{separator}1.png", GOOD)]
 
     assert read_samples("flat", "x", separator="-") == [Sample(Path("x/good-1.png"), GOOD)]
+
+
+# ----------------------------------------------------------------------------------------------------------- file names
+
+
+def test_labels_from_file_names(tmp_path: Path) -> None:
+    touch(tmp_path, "a/OK_1.png", "ok-12.PNG", "b/c/fine crack 2_03.png", "fine crack.jpg", "notes.txt")
+    refused("labels 'OK' and 'ok' differ in letter case only", "filename", tmp_path, good_class="ok")
+    (tmp_path / "a/OK_1.png").rename(tmp_path / "a/ok_1.png")
+    assert listed(read_samples("filename", tmp_path, good_class="OK"), tmp_path) == [
+        ("a/ok_1.png", GOOD, None),
+        ("ok-12.PNG", GOOD, None),
+        ("b/c/fine crack 2_03.png", "fine crack", None),
+        ("fine crack.jpg", "fine crack", None),
+    ]
+    refused("no label is called 'good', there are: fine crack, ok; set data.good_class=ok", "filename", tmp_path)
+
+
+def test_a_pattern_of_one_s_own(tmp_path: Path) -> None:
+    touch(tmp_path, "cam1_good_7.png", "cam2_cut_8.png", "cam2_cut_9.png")
+    samples = read_samples("filename", tmp_path, pattern="_([a-z]+)_")
+    assert [sample.defect for sample in samples] == [GOOD, "cut", "cut"]
+    assert [s.defect for s in read_samples("filename", tmp_path, pattern="good|cut")] == [GOOD, "cut", "cut"]
+    refused(r"cam1_good_7\.png: data\.options\.pattern=cut finds no label", "filename", tmp_path, pattern="cut")
+    refused(r"data\.options\.pattern=\( is not a regular expression", "filename", tmp_path, pattern="(")
+    touch(tmp_path, "007.png")
+    refused(r"007\.png: .* finds no label in its name", "filename", tmp_path)
+    refused("data.root is not set", "filename", None)
+
+
+# ------------------------------------------------------------------------------------------------------------ manifests
+
+
+def table(root: Path, text: str, name: str = "manifest.csv") -> Path:
+    (root / name).parent.mkdir(parents=True, exist_ok=True)
+    (root / name).write_text(text, encoding="utf-8")
+    return root
+
+
+@pytest.fixture
+def pictures(tmp_path: Path) -> Path:
+    return touch(tmp_path / "line", "a.png", "b.png", "in/c.png", "masks/c.png", "../elsewhere.png")
+
+
+def test_a_manifest_gives_labels_parts_groups_and_masks(pictures: Path) -> None:
+    expected = [
+        Sample(pictures / "a.png", GOOD, group="tile 1", part="train"),
+        Sample(pictures / "b.png", GOOD, part="test"),
+        Sample(pictures / "in/c.png", "cut", mask=pictures / "masks/c.png", group="7", part="val"),
+    ]
+    rows = "\ufeffpath,label,split,group,mask\r\nin/c.png,cut,val,7,masks/c.png\r\n"
+    rows += "./a.png, Good,train,tile 1,\r\nb.png,good,test\r\n"
+    refused("labels 'Good' and 'good' differ in letter case", "manifest", table(pictures, rows))
+    rows = rows.replace("Good", "good")
+    assert read_samples("manifest", table(pictures, rows)) == expected
+    assert read_samples("manifest", table(pictures, rows.replace(",", ";"))) == expected
+    lines = [
+        {"path": "in/c.png", "label": "cut", "part": "val", "group": 7, "mask": "masks/c.png"},
+        {"path": "b.png", "label": "good", "part": "test", "group": None},
+        {"path": "a.png", "label": "good", "part": "train", "group": "tile 1"},
+    ]
+    table(pictures, "\n\n".join(json.dumps(line) for line in lines), "m.jsonl")
+    assert read_samples("manifest", pictures, file="m.jsonl") == expected
+    assert read_samples("manifest", pictures.parent, subset="line", file="m.jsonl") == expected
+
+
+def test_paths_start_from_the_table_and_stay_inside(pictures: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(pictures)
+    table(pictures, "path,label\n../a.png,good\nc.png,cut\n", "in/t.csv")
+    for root in (pictures, Path()):
+        assert [s.path for s in read_samples("manifest", root, file="in/t.csv")] == [root / "a.png", root / "in/c.png"]
+    for name in ("../elsewhere.png", "in/../../elsewhere.png", str(pictures.parent / "elsewhere.png")):
+        table(pictures, f"path,label\na.png,good\n{name},cut\n")
+        for root in (pictures, Path()):
+            refused(
+                r"manifest\.csv line 3: .*elsewhere\.png lies outside .*data\.options\.outside=true", "manifest", root
+            )
+        samples = read_samples("manifest", pictures, outside=True)
+        assert samples[1].path == pictures.parent / "elsewhere.png"
+
+
+@pytest.mark.parametrize(
+    ("rows", "expected"),
+    [
+        ("path,label\na.png,good\nx.png,cut\n", r"manifest\.csv line 3: .*x\.png does not exist"),
+        ("path,label\na.png,good\nb.png,cut\n./a.png,cut\n", r"line 4: .*a\.png stands on line 2 already"),
+        ("path,label,lable\na.png,good,x\n", "line 2: column 'lable' is unknown .did you mean 'label'"),
+        ("path;labl\na.png;good\n", "line 2: column 'labl' is unknown"),
+        ("path,group\na.png,good\n", "line 2: there is no label"),
+        ("path,label\na.png,\n", "line 2: label is empty"),
+        ("path,label\n,good\n", "line 2: path is empty"),
+        ("path,label\na.png,good,extra\n", "line 2: more cells than columns"),
+        ("path,label,part,split\na.png,good,train,train\n", "part and split are the same thing"),
+        ("path,label,part\na.png,good,training\n", "line 2: part 'training' is unknown .did you mean 'train'"),
+        ("path,label,part\na.png,good,train\nb.png,cut,\n", "line 3 has no part while others have one"),
+        ("path,label,mask\na.png,good,b.png\nb.png,cut,\n", "line 2: a Good image has no mask"),
+        ("path,label,mask\nb.png,cut,masks/b.png\n", r"line 2: .*masks/b\.png does not exist"),
+        ("path,label\n", "names no image"),
+        ("", "names no image"),
+        ('path,label\na.png,good\n"b.png,cut', "line 3: not CSV"),
+    ],
+)
+def test_doubtful_tables_are_refused(pictures: Path, rows: str, expected: str) -> None:
+    refused(expected, "manifest", table(pictures, rows))
+
+
+@pytest.mark.parametrize(
+    ("line", "expected"),
+    [
+        ('{"path": "a.png"', r"m\.jsonl line 2: not JSON"),
+        ("[1]", "line 2: not an object"),
+        ('{"path": "a.png", "label": ["good"]}', r'line 2: label is \["good"\], which is no text'),
+        ('{"path": "a.png", "label": null}', "line 2: label is empty"),
+    ],
+)
+def test_doubtful_lines_are_refused(pictures: Path, line: str, expected: str) -> None:
+    table(pictures, f'{{"path": "b.png", "label": "cut"}}\n{line}\n', "m.jsonl")
+    refused(expected, "manifest", pictures, file="m.jsonl")
+
+
+def test_no_table_and_no_root(pictures: Path) -> None:
+    refused(r"manifest\.csv: No such file.*data\.options\.file names the table", "manifest", pictures)
+    refused("data.root is not set", "manifest", None)
 
 
 # ------------------------------------------------------------------------------------------------------------- classes

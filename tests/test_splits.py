@@ -3,6 +3,7 @@
 import json
 import os
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,7 @@ from hypothesis import strategies as st
 from sklearn.model_selection import StratifiedKFold, train_test_split
 
 from weakspot.data.readers import read_samples
-from weakspot.data.splits import read_split, split_hash, split_samples, write_split
+from weakspot.data.splits import read_split, split_hash, split_samples, with_parts, write_split
 from weakspot.errors import WeakspotError
 from weakspot.files import atomic_path, write_json, write_text
 from weakspot.types import GOOD, Part, Sample
@@ -287,6 +288,67 @@ def test_the_hash_knows_parts_and_defects_but_no_order() -> None:
     assert split_hash(samples, ["test", "train", *parts[2:]], root) != reference
     relabelled = [Sample(samples[0].path, "cut"), *samples[1:]]
     assert split_hash(relabelled, parts, root) != reference
+
+
+# --------------------------------------------------------------------------------------------------------- given parts
+
+
+def put(samples: list[Sample], parts: str) -> list[Sample]:
+    names: dict[str, Part] = {"r": "train", "v": "val", "t": "test"}
+    return [replace(sample, part=names[letter]) for sample, letter in zip(samples, parts, strict=True)]
+
+
+def test_given_parts_stay() -> None:
+    samples = put(make(good=4, cut=4), "rrvtrrvt")
+    for options in ({}, {"val_size": 0.5}, {"seed": 3, "test_size": 0.5}):
+        assert split_samples(samples, **options) == [sample.part for sample in samples]
+    only_good = put(make(good=4, cut=3), "rrvtrrt")
+    assert split_samples(only_good)[2] == "val"
+
+
+def test_validation_is_carved_out_of_a_given_training_part_alone() -> None:
+    samples = put(make(good=20, cut=20), "r" * 15 + "t" * 5 + "r" * 15 + "t" * 5)
+    parts = split_samples(samples, val_size=0.2)
+    assert [part == "test" for part in parts] == [sample.part == "test" for sample in samples]
+    assert [parts[:20].count("val"), parts[20:].count("val")] == [3, 3]
+    assert split_samples(samples, val_size=0.2) == parts
+
+
+def test_given_parts_that_cannot_be_used() -> None:
+    samples = put(make(good=4, cut=4), "rrrtrrrt")
+    with pytest.raises(WeakspotError, match="cannot cut data whose parts are given"):
+        split_samples(samples, folds=2, fold=0)
+    with pytest.raises(WeakspotError, match="1 of 8 images are in no part"):
+        split_samples([replace(samples[0], part=None), *samples[1:]])
+    with pytest.raises(WeakspotError, match=r"the test part would hold 0 good and 1 defect.* \(its parts were given\)"):
+        split_samples(put(make(good=4, cut=4), "rrrrrrrt"))
+
+
+def test_a_run_s_split_file_is_taken_over(tmp_path: Path) -> None:
+    root, samples = Path("/data"), make(good=12, cut=8)
+    samples = [replace(sample, path=root / f"{i}.png") for i, sample in enumerate(samples)]
+    parts = split_samples(samples, val_size=0.2)
+    write_split(tmp_path / "split.csv", samples, parts, root)
+    again = with_parts(samples[::-1], tmp_path / "split.csv", root)
+    assert [sample.part for sample in again] == parts[::-1]
+    assert split_samples(again, seed=9) == parts[::-1]
+
+
+@pytest.mark.parametrize(
+    ("rows", "expected"),
+    [
+        ("a.png,train\nb.png,test\nc.png,test\n", r"line 4: c\.png is no image of this data set"),
+        ("a.png,train\nb.png,test\n/data/a.png,test\n", r"line 4: /data/a\.png was named before"),
+        ("a.png,train\n", r"1 of 2 images are not in it, /data/b\.png for one"),
+        ("a.png,training\n", "line 2 lacks a path or a part"),
+    ],
+)
+def test_a_split_file_that_does_not_fit_is_refused(tmp_path: Path, rows: str, expected: str) -> None:
+    (tmp_path / "s.csv").write_text("path,part\n" + rows)
+    samples = [Sample(Path("/data/a.png"), GOOD), Sample(Path("/data/b.png"), "cut")]
+    with pytest.raises(WeakspotError, match=expected) as caught:
+        with_parts(samples, tmp_path / "s.csv", Path("/data"))
+    assert "s.csv" in str(caught.value)
 
 
 # ------------------------------------------------------------------------------------------------------- whole or not

@@ -48,6 +48,7 @@ class SplitConfig:
     folds: int | None = None
     fold: int | None = None
     near_duplicates: str = "together"
+    file: str | None = None
 
 
 @dataclass
@@ -175,6 +176,7 @@ class EvaluateConfig:
     boxes: BoxesChanges = field(default_factory=BoxesChanges)
     decision: DecisionChanges = field(default_factory=DecisionChanges)
     data: DataConfig | None = None
+    truth: str | None = None
     output: str | None = None
 
 
@@ -222,11 +224,18 @@ def one_of(key: str, value: str, choices: dict[str, Callable[..., Any]] | tuple[
 
 
 def fit_identity(
-    config: TrainConfig, preprocess: Preprocess, data_hash: str, split_hash: str, weights_hash: str
+    config: TrainConfig,
+    preprocess: Preprocess,
+    data_hash: str,
+    split_hash: str,
+    weights_hash: str,
+    *,
+    crossfit: bool = False,
 ) -> str:
     """Eight hexadecimal digits that identify a trained model: data, split, weights, network, training.
 
     Where things are stored and how fast they are computed does not count, nor does what happens after training.
+    `crossfit` says whether more models are trained to set box scores on.
     """
     model = {key: value for key, value in asdict(config.model).items() if key not in ("weights", "preprocess")}
     trainer = {key: value for key, value in asdict(config.trainer).items() if key != "accelerator"}
@@ -244,15 +253,10 @@ def fit_identity(
             _refine_identity(config),
             inputs,
             config.seed,
-            *(["crossfit"] if crossfitted(config) else []),
+            *(["crossfit"] if crossfit else []),
             *([config.heatmap] if config.heatmap != "cam" else []),  # the maps are kept beside the model
         ]
     )
-
-
-def crossfitted(config: TrainConfig) -> bool:
-    """Whether box scores are calibrated on training images, each seen by a model that was trained without it."""
-    return config.boxes.threshold_kind == "calibrated" and config.split.val_size == 0
 
 
 def _refine_identity(config: TrainConfig) -> dict[str, Any]:

@@ -16,14 +16,14 @@ from weakspot import pipeline, ui
 from weakspot.boxes import boxes_array, upsample
 from weakspot.config import TrainConfig, short_hash
 from weakspot.controls import box_controls, shuffled_labels
+from weakspot.data.readers import target_of
 from weakspot.data.splits import part_numbers
 from weakspot.errors import WeakspotError
-from weakspot.evaluation import calibration_metrics, trust_metrics
+from weakspot.evaluation import class_metrics, class_probabilities, trust_metrics
 from weakspot.files import shown, write_json
 from weakspot.heatmaps import comparable_map, visible
 from weakspot.maps import MapStore
 from weakspot.metrics import (
-    classification_metrics,
     detection_metrics,
     pixel_metrics,
 )
@@ -32,7 +32,9 @@ from weakspot.model.bundle import read_meta
 from weakspot.predictions import read_predictions, write_predictions
 from weakspot.runs import RunFolder, finished_run, own_test_part, parent_folder
 from weakspot.truth import Truth, levels_reached
-from weakspot.types import GOOD, Prediction, Sample
+from weakspot.types import ANOMALY, GOOD, Prediction, Sample
+
+TWO_CLASSES = (GOOD, ANOMALY)
 
 MEMBERS = "folds.json"
 """Names the runs that a cross-validation consists of."""
@@ -51,6 +53,7 @@ class Pooled:
         predictions: what was said of them.
         stores: maps, one store a run.
         false_boxes: on Good images before the class decision, and how many Good images there are.
+        classes: that the runs know; Good and Anomaly where they do not know the same.
     """
 
     runs: list[RunFolder]
@@ -58,6 +61,7 @@ class Pooled:
     predictions: list[Prediction]
     stores: list[MapStore]
     false_boxes: tuple[float, int]
+    classes: list[str]
 
     @classmethod
     def read(cls, runs: Sequence[RunFolder]) -> Pooled:
@@ -84,19 +88,24 @@ class Pooled:
                     f"{shown(sample.path)} was tested in two of these runs; give the folds of one split"
                 )
             seen.add(sample.path)
-        return cls(list(runs), samples, predictions, stores, (count, good))
+        known = {tuple(read_meta(run.bundle).classes) for run in runs}
+        classes = list(known.pop()) if len(known) == 1 else list(TWO_CLASSES)
+        return cls(list(runs), samples, predictions, stores, (count, good), classes)
 
-    @property
-    def targets(self) -> npt.NDArray[np.int64]:
-        """1 for a defect, 0 for Good, ``(n,)``."""
-        return np.array([int(not sample.is_good) for sample in self.samples])
+    def targets(self, classes: Sequence[str] = TWO_CLASSES) -> npt.NDArray[np.int64]:
+        """Number of each image's true class, ``(n,)``: 0 for Good."""
+        return np.array([target_of(sample, classes) for sample in self.samples], dtype=np.int64)
 
-    @property
-    def right(self) -> npt.NDArray[np.float64]:
-        """1 where the image was called Good or not as it should be, ``(n,)``."""
-        said = np.array([int(prediction.label != GOOD) for prediction in self.predictions])
-        right: npt.NDArray[np.float64] = (said == self.targets).astype(np.float64)
-        return right
+    def said(self, classes: Sequence[str] = TWO_CLASSES) -> npt.NDArray[np.int64]:
+        """Number of the class that each image was given, ``(n,)``."""
+        labels = [prediction.label for prediction in self.predictions]
+        if list(classes) == list(TWO_CLASSES):
+            return np.array([int(label != GOOD) for label in labels], dtype=np.int64)
+        return np.array([list(classes).index(label) for label in labels], dtype=np.int64)
+
+    def right(self, classes: Sequence[str] = TWO_CLASSES) -> npt.NDArray[np.float64]:
+        """1 where the image was given its true class, ``(n,)``; with two classes, called Good or not as it should."""
+        return np.asarray(self.said(classes) == self.targets(classes), dtype=np.float64)
 
     def clusters(self) -> list[int]:
         """A number for the part each image shows."""
@@ -120,24 +129,17 @@ class Pooled:
 
         Intervals of balanced accuracy and V2 come from drawing parts, where the split knows of any.
         """
-        truth, targets, clusters = self.truth(), self.targets, np.array(self.clusters())
+        truth, clusters = self.truth(), np.array(self.clusters())
         boxes = [boxes_array(prediction.boxes) for prediction in self.predictions]
-        probabilities = np.array([[1 - p.probability, p.probability] for p in self.predictions])
-        said = np.where(self.right == 1, targets, 1 - targets)
-        classification = classification_metrics(
-            targets,
-            probabilities,
-            [GOOD, "anomaly"],
-            [sample.defect for sample in self.samples],
-            predicted=said,
-        )
-        classification["balanced_accuracy"] = cluster_estimate(self.right, clusters.tolist(), targets).as_dict()
-        calibration = calibration_metrics(probabilities, targets)
-        test: dict[str, Any] = {
-            "classification": classification,
-            "calibration": calibration,
-            "parts": len(set(clusters)),
-        }
+        classes, targets, said = self.classes, self.targets(self.classes), self.said(self.classes)
+        if len(classes) == 2:
+            probabilities = np.array([[1 - p.probability, p.probability] for p in self.predictions])
+        else:
+            probabilities = class_probabilities(self.predictions, classes)
+        test = class_metrics(probabilities, targets, said, classes, self.samples)
+        balanced = cluster_estimate(self.right(classes), clusters.tolist(), targets)
+        test["classification"]["balanced_accuracy"] = balanced.as_dict()
+        test["parts"] = len(set(clusters))
         shuffled, alarms = shuffled_labels(targets, said, self.samples)
         controls: dict[str, Any] = {"shuffled_labels": shuffled} if shuffled else {}
         if truth.known:
@@ -245,6 +247,7 @@ class Comparison:
         only_first, only_second: how many only one of them was tested on; they are left out.
         first_right, second_right: how many only the first, or only the second, classified rightly.
         differences: by name of the measure.
+        classes: that were told apart; Good and Anomaly where the two do not know the same ones.
     """
 
     images: int
@@ -253,6 +256,7 @@ class Comparison:
     first_right: int
     second_right: int
     differences: dict[str, Difference]
+    classes: list[str]
 
 
 def compare(first: Path, second: Path) -> Comparison:
@@ -267,9 +271,15 @@ def compare(first: Path, second: Path) -> Comparison:
     if not common:
         raise WeakspotError(f"{shown(first)} and {shown(second)} were tested on no image in common")
     in_a, in_b = (np.array([row[path] for path in common]) for row in rows)
-    right_a, right_b = a.right[in_a], b.right[in_b]
+    classes = a.classes if a.classes == b.classes else list(TWO_CLASSES)
+    right_a, right_b = a.right(classes)[in_a], b.right(classes)[in_b]
     clusters = _finest_common(np.array(a.clusters())[in_a], np.array(b.clusters())[in_b])
-    differences = {"balanced_accuracy": paired_difference(right_a, right_b, clusters.tolist(), a.targets[in_a])}
+    targets = a.targets(classes)[in_a]
+    differences = {"balanced_accuracy": paired_difference(right_a, right_b, clusters.tolist(), targets)}
+    if len(classes) > 2:
+        differences["good_or_not"] = paired_difference(
+            a.right()[in_a], b.right()[in_b], clusters.tolist(), a.targets()[in_a]
+        )
     truth = a.truth()
     v2_a, v2_b = a.v2(truth)[in_a], b.v2(b.truth())[in_b]
     known = ~np.isnan(v2_a)
@@ -284,6 +294,7 @@ def compare(first: Path, second: Path) -> Comparison:
         first_right=int(((right_a == 1) & (right_b == 0)).sum()),
         second_right=int(((right_b == 1) & (right_a == 0)).sum()),
         differences=differences,
+        classes=classes,
     )
 
 

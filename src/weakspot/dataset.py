@@ -15,17 +15,18 @@ from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
 from weakspot import ui
-from weakspot.config import CacheConfig, TrainConfig, one_of
+from weakspot.config import CacheConfig, TrainConfig, one_of, read_config
 from weakspot.data import shortcuts
 from weakspot.data.images import ImageInfo, inspect_images
 from weakspot.data.near_duplicates import VERSION, NearDuplicates, find_near_duplicates
 from weakspot.data.readers import class_names, read_samples, target_of
 from weakspot.data.shortcuts import Values
-from weakspot.data.splits import part_numbers, portable, split_hash, split_samples
+from weakspot.data.splits import part_numbers, portable, read_split, split_hash, split_samples, with_parts
 from weakspot.data.summary import summarize
 from weakspot.errors import WeakspotError
 from weakspot.features import default_cache_dir
 from weakspot.files import atomic_path, shown, write_json
+from weakspot.runs import RunFolder
 from weakspot.types import Part, Sample, Task
 
 NEAR_DUPLICATES = ("together", "report", "ignore")
@@ -82,14 +83,7 @@ class Data:
             for sample, twin in zip(self.samples, self.trained_on_twin, strict=True)
             if twin
         ]
-        return {
-            "images": found.images,
-            "repeated": found.repeated,
-            "parts": found.parts,
-            "limit": found.limit,
-            "usual": found.usual,
-            "held_out_of_trained_parts": twins,
-        }
+        return _leak_record(found, twins)
 
     @property
     def identical_across_parts(self) -> int:
@@ -100,6 +94,17 @@ class Data:
     def where(self, part: Part) -> list[int]:
         """Positions of the images of a part."""
         return [i for i, p in enumerate(self.parts) if p == part]
+
+
+def _leak_record(found: NearDuplicates, twins: list[str]) -> dict[str, Any]:
+    return {
+        "images": found.images,
+        "repeated": found.repeated,
+        "parts": found.parts,
+        "limit": found.limit,
+        "usual": found.usual,
+        "held_out_of_trained_parts": twins,
+    }
 
 
 @dataclass(frozen=True)
@@ -165,8 +170,11 @@ def index_and_split(config: TrainConfig) -> Data:
     if near is not None and policy == "together":
         samples = joined_groups(samples, near)
     classes = class_names(samples, cast(Task, config.data.task))
+    if config.split.file is not None:
+        samples = with_parts(samples, Path(config.split.file).expanduser(), indexed.root)
     settings = asdict(config.split)
-    del settings["near_duplicates"]
+    for key in ("near_duplicates", "file"):
+        del settings[key]
     parts = split_samples(samples, **settings)
     data = Data(
         samples=samples,
@@ -180,11 +188,12 @@ def index_and_split(config: TrainConfig) -> Data:
         split_hash=split_hash(samples, parts, indexed.root),
         near_duplicates=near,
     )
-    _say_what_leaks(data)
+    _warn_of_split(data)
     return data
 
 
-def _say_what_leaks(data: Data) -> None:
+def _warn_of_split(data: Data) -> None:
+    """Say what held-out and training images share, and what the training part lacks."""
     if data.identical_across_parts:
         ui.err.print(
             f"warning: {data.identical_across_parts} held-out images are exact copies of training images; the numbers "
@@ -193,10 +202,11 @@ def _say_what_leaks(data: Data) -> None:
         )
     twins = sum(data.trained_on_twin)
     if twins:
+        given = data.samples[0].part is not None
+        way_out = "the parts were given" if given else "split.near_duplicates=together keeps each part on one side"
         ui.err.print(
             f"warning: {twins} of {len(data.samples) - len(data.where('train'))} held-out images show a part that "
-            "training images show too (another exposure, another frame); the numbers will flatter "
-            "(split.near_duplicates=together keeps each part on one side)",
+            f"training images show too (another exposure, another frame); the numbers will flatter ({way_out})",
             style="yellow",
         )
     elif data.near_duplicates is not None and data.near_duplicates.pairs:
@@ -205,6 +215,8 @@ def _say_what_leaks(data: Data) -> None:
             f"near-duplicates: {found.repeated} of {found.images} images show one of {found.parts} parts that were "
             "photographed several times; each part is kept on one side of the split"
         )
+    for name in sorted(set(data.classes) - {data.classes[data.targets[i]] for i in data.where("train")}):
+        ui.err.print(f"warning: no training image is of class {name!r}; it will not be recognised", style="yellow")
 
 
 def near_duplicates(images: Sequence[ImageInfo], cache: CacheConfig) -> NearDuplicates:
@@ -220,6 +232,43 @@ def near_duplicates(images: Sequence[ImageInfo], cache: CacheConfig) -> NearDupl
     if kept is not None:
         write_json(kept, found.to_dict())
     return found
+
+
+def twins_of_trained(run: RunFolder, other: Indexed, cache: CacheConfig) -> dict[str, Any] | None:
+    """Look among other images for photographs of parts that a run was trained on; says so where there are any.
+
+    Returns:
+        As :meth:`Data.leakage`; None where the training images are gone, or look too much alike to tell parts.
+    """
+    root = Path(read_config(run.config).data.root or ".")
+    samples, parts = read_split(run.split, root)
+    trained = [sample.path for sample, part in zip(samples, parts, strict=True) if part != "test"]
+    if not all(path.is_file() for path in trained):
+        ui.err.print(
+            f"warning: images that the run was trained on are no longer in {shown(root)}; whether these show the same "
+            "parts was not looked at",
+            style="yellow",
+        )
+        return None
+    with ui.progress_bar("reading the training images", len(trained)) as progress:
+        infos = [*other.infos, *inspect_images(trained, progress=progress)]
+    found = near_duplicates(infos, cache)
+    if not found.tells_parts:
+        return None
+    groups, n = found.groups(), len(other.infos)
+    known = set(groups[n:])
+    twins = [
+        portable(sample.path, other.root)
+        for sample, group in zip(other.samples, groups, strict=False)
+        if group in known
+    ]
+    if twins:
+        ui.err.print(
+            f"warning: {len(twins)} of {n} images show a part that the run was trained on (another exposure, another "
+            f"frame), {twins[0]} for one; the numbers will flatter",
+            style="yellow",
+        )
+    return _leak_record(found, twins)
 
 
 def measurements(images: Sequence[ImageInfo], cache: CacheConfig) -> Values:
@@ -268,7 +317,7 @@ def with_groups(samples: Sequence[Sample], pattern: str | None, root: Path) -> l
         expression = re.compile(pattern)
     except re.error as error:
         raise WeakspotError(f"data.group={pattern} is not a regular expression ({error})") from error
-    found = [expression.search(Path(sample.path).relative_to(root).as_posix()) for sample in samples]
+    found = [expression.search(portable(sample.path, root)) for sample in samples]
     if not any(found):
         raise WeakspotError(f"data.group={pattern} fits no image, {shown(samples[0].path)} for one")
     return [

@@ -1,11 +1,11 @@
-"""What the commands do, as plain functions: train, evaluate, predict."""
+"""What the commands do, as plain functions: train and evaluate; predict lies in :mod:`weakspot.predicting`."""
 
 from __future__ import annotations
 
 import logging
 import shutil
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -25,11 +25,11 @@ from weakspot.config import (
     short_hash,
     write_config,
 )
+from weakspot.data.annotations import Corrected, correct
 from weakspot.data.images import ImageInfo, inspect_images
-from weakspot.data.loading import ImageSource
 from weakspot.data.shortcuts import find_shortcuts, follow_confidence
 from weakspot.data.splits import portable, read_split, write_split
-from weakspot.dataset import Data, measurements, read_and_check
+from weakspot.dataset import Data, measurements, read_and_check, twins_of_trained
 from weakspot.decision import Wish, fit_decision, read_validation
 from weakspot.errors import WeakspotError
 from weakspot.evaluation import Evaluation, calibrated_rule, evaluate_maps, measure_some
@@ -38,10 +38,11 @@ from weakspot.heatmaps.classes import check_heatmap
 from weakspot.localizer import Localizer
 from weakspot.maps import MapStore
 from weakspot.model.bundle import BundleMeta, find_bundle, read_meta, rewrite_meta
-from weakspot.predictions import prediction_writer, write_predictions
+from weakspot.predicting import predict
+from weakspot.predictions import write_predictions
 from weakspot.report.figures import write_figures
-from weakspot.report.overlays import LONGEST_SIDE, UniqueNames, write_overlay
 from weakspot.report.pairs import write_pairs
+from weakspot.report.run_report import Evaluated, write_report
 from weakspot.review import ReviewQueue
 from weakspot.runs import (
     RunFolder,
@@ -58,11 +59,14 @@ from weakspot.stages import (
     Plan,
     box_rule,
     compute_maps,
+    crossfitted,
     fit_and_map,
     make_plan,
     thresholds,
 )
-from weakspot.types import Part, Prediction, Sample
+from weakspot.types import Part, Sample
+
+__all__ = ["evaluate", "predict", "train", "write_results"]
 
 log = logging.getLogger(__name__)
 
@@ -85,7 +89,14 @@ def train(config: TrainConfig) -> RunFolder:
     """
     plan = make_plan(config)
     data = plan.data
-    fit_hash = fit_identity(config, plan.preprocess, data.data_hash, data.split_hash, plan.weights.sha256)
+    fit_hash = fit_identity(
+        config,
+        plan.preprocess,
+        data.data_hash,
+        data.split_hash,
+        plan.weights.sha256,
+        crossfit=crossfitted(config, data),
+    )
     run_hash = run_identity(config, fit_hash, data.truth_hash)
     with alone(parent_folder(config), run_hash):
         finished = find_finished(config, run_hash) if config.reuse and config.output is None else None
@@ -185,6 +196,8 @@ def evaluate(config: EvaluateConfig) -> RunFolder:
         raise WeakspotError(f"output={folder} is the run itself; its own numbers are never replaced by other images'")
     if in_place and other_maps:
         raise WeakspotError(f"output={folder} is the run itself, whose maps stay; give heatmap another output, or none")
+    if in_place and config.truth is not None:
+        raise WeakspotError(f"output={folder} is the run itself; its own numbers are never replaced by another truth's")
     if target.identity.is_file() and not in_place:
         raise WeakspotError(f"output={folder} is another run; choose another folder")
     # A log is what even a failed evaluation leaves; that one may be tried again.
@@ -203,52 +216,23 @@ def evaluate(config: EvaluateConfig) -> RunFolder:
             # Size and classes are the model's, not the data's.
             own = settings.data
             settings.data = replace(config.data, image_size=own.image_size, resize=own.resize, task=own.task)
-            store, samples = _other_images(run, settings, identity)
+            store, samples, leak = _other_images(run, settings, identity)
+            identity = {**identity, "leakage": leak, "alarms": None}
+        corrected = None
+        if config.truth is not None:
+            corrected = correct(samples, store.sizes, Path(config.truth), target.path / "truth")
+            samples = corrected.samples
+            for line in corrected.remarks:
+                log.info("%s", line)
+                ui.err.print(line, style="yellow", markup=False, highlight=False)
         write_config(target.config, settings)
         meta = _with_thresholds(meta, rule, wish, run)
         if in_place:
             rewrite_meta(find_bundle(run.path), meta)
             run.update_identity(run=run_identity(settings, identity["fit"], identity["truth"]))
             identity = run.read_identity()
-        write_results(target, settings, store, samples, meta, identity, parts)
+        write_results(target, settings, store, samples, meta, identity, parts, corrected)
     return target
-
-
-def predict(
-    localizer: Localizer,
-    images: Iterable[ImageSource],
-    output: Path,
-    *,
-    overlays: bool = True,
-    batch_size: int | None = None,
-) -> Iterator[Prediction]:
-    """Predict images and write ``predictions.jsonl``, ``predictions.csv`` and ``overlays/`` as they come.
-
-    At the end ``review.csv`` names those most worth a human look.
-
-    Args:
-        localizer: a loaded model.
-        images: files, or whatever :meth:`Localizer.predict` takes.
-        output: folder for the results; made if missing.
-        overlays: write a picture with map and boxes for every image.
-        batch_size: images in one forward pass; None for what suits the device.
-
-    Yields:
-        Every prediction after it was written; the files get their names when the iterator is exhausted.
-    """
-    if RunFolder(output).identity.is_file():
-        raise WeakspotError(f"{output} is a run folder; its predictions are its test part's, choose another folder")
-    names, review = UniqueNames(), ReviewQueue(localizer.meta.decision)
-    with prediction_writer(output) as write:
-        for prediction, loaded in localizer.stream(
-            images, batch_size=batch_size, keep_longest=LONGEST_SIDE if overlays else None
-        ):
-            write(prediction)
-            review.add(prediction)
-            if loaded.image is not None:
-                write_overlay(output / "overlays" / names(prediction.path), loaded.image, prediction)
-            yield prediction
-    review.write(output / "review.csv")
 
 
 def write_results(
@@ -259,10 +243,11 @@ def write_results(
     meta: BundleMeta,
     identity: dict[str, Any],
     parts: Sequence[Part] | None,
+    truth: Corrected | None = None,
     *,
     ask_again: bool = False,
 ) -> Evaluation:
-    """Evaluate saved maps and write predictions, metrics and figures into `target`.
+    """Evaluate saved maps and write predictions, metrics, figures and the report into `target`.
 
     Args:
         target: folder to write to.
@@ -273,24 +258,29 @@ def write_results(
         identity: content of the run's ``run.json``.
         parts: part of every image of the run's data set; None where other images are measured.
         ask_again: also erase boxes and run the network again (:mod:`weakspot.audit`); `target` holds the model then.
+        truth: what a person marked; None takes the masks that the data has.
     """
+    drawn = None if truth is None else truth.boxes
     with ui.status("measuring"):
-        evaluation = evaluate_maps(store, samples, meta.classes, meta.preprocess, meta.boxes, meta.decision)
+        evaluation = evaluate_maps(store, samples, meta.classes, meta.preprocess, meta.boxes, meta.decision, drawn)
         write_predictions(target.path, evaluation.predictions)
         review = ReviewQueue(meta.decision)
         for prediction in evaluation.predictions:
             review.add(prediction)
         review.write(target.path / "review.csv")
-        write_figures(target.figures, evaluation, samples, meta.boxes)
-    leak = identity.get("leakage") if parts is not None else None
+        history = (identity.get("train") or {}).get("history") or [] if parts is not None else []
+        write_figures(target.figures, evaluation, samples, meta.boxes, history)
+    leak = identity.get("leakage")
     if leak and leak["held_out_of_trained_parts"]:
         twins = set(leak["held_out_of_trained_parts"])
         root = Path(config.data.root or ".")
         kept = [i for i, sample in enumerate(samples) if portable(sample.path, root) not in twins]
-        evaluation.test["other_parts"] = measure_some(evaluation.predictions, samples, store.sizes, meta.classes, kept)
+        evaluation.test["other_parts"] = measure_some(
+            evaluation.predictions, samples, store.sizes, meta.classes, kept, drawn
+        )
     if "localisation" in evaluation.test:
         _warn_of_small_defects(evaluation.test["localisation"]["resolution"])
-    alarms = [*(identity.get("alarms") or [] if parts is not None else []), *evaluation.alarms]
+    alarms = [*(identity.get("alarms") or []), *evaluation.alarms]
     erased = erase_and_ask(target, samples, evaluation.predictions) if ask_again else None
     if erased is not None:
         evaluation.controls["erased"] = erased.to_dict()
@@ -309,6 +299,7 @@ def write_results(
                 **{key: getattr(config.data, key) for key in ("layout", "root", "subset", "task")},
                 "hash": meta.data_hash if parts is not None else None,
                 "classes": meta.classes,
+                "truth": None if truth is None else truth.described,
                 "n_test_per_defect": dict(sorted(Counter(sample.defect for sample in samples).items())),
             },
             "split": {
@@ -319,7 +310,10 @@ def write_results(
                 "leakage": _leak_summary(leak),
             }
             if counts is not None
-            else {"note": "other images than the run's own; none is byte for byte one that was trained on"},
+            else {
+                "note": "other images than the run's own; none is byte for byte one that was trained on",
+                "leakage": _leak_summary(leak),
+            },
             "test": evaluation.test,
             "controls": evaluation.controls,
             "alarms": alarms,
@@ -331,6 +325,8 @@ def write_results(
             "model": {"weights": meta.weights, "backbone": meta.backbone, "versions": meta.versions},
         },
     )
+    metrics = target.read_metrics()
+    write_report(Evaluated(target, config, meta, metrics, store, samples, evaluation.predictions, drawn))
     return evaluation
 
 
@@ -351,8 +347,10 @@ def _warn_of_small_defects(resolution: dict[str, Any]) -> None:
         )
 
 
-def _other_images(run: RunFolder, config: TrainConfig, identity: dict[str, Any]) -> tuple[MapStore, list[Sample]]:
-    """Maps of another labelled data set."""
+def _other_images(
+    run: RunFolder, config: TrainConfig, identity: dict[str, Any]
+) -> tuple[MapStore, list[Sample], dict[str, Any] | None]:
+    """Maps of another labelled data set, and what is known of near-duplicates among the training images."""
     indexed = read_and_check(config)
     if "seen" not in identity:
         raise WeakspotError(f"{run.identity} does not say which images were trained on; train again")
@@ -363,7 +361,10 @@ def _other_images(run: RunFolder, config: TrainConfig, identity: dict[str, Any])
             f"{len(seen)} of these images were trained on, {seen[0]} for one; leave them out, "
             "or leave data out to measure the run's own held-out part"
         )
-    return _maps_of(run, indexed.infos, config.heatmap), indexed.samples
+    leak = None
+    if config.split.near_duplicates != "ignore":
+        leak = twins_of_trained(run, indexed, config.cache)
+    return _maps_of(run, indexed.infos, config.heatmap), indexed.samples, leak
 
 
 def _maps_of(run: RunFolder, images: Sequence[ImageInfo], heatmap: str) -> MapStore:
@@ -395,5 +396,6 @@ def _with_thresholds(meta: BundleMeta, rule: BoxRule, wish: Wish, run: RunFolder
 
 def _short_name(config: EvaluateConfig, settings: TrainConfig) -> str:
     data = None if config.data is None else asdict(config.data)
+    truth = [] if config.truth is None else [Path(config.truth).read_text(encoding="utf-8")]
     other = [] if config.heatmap is None else [config.heatmap]
-    return short_hash([asdict(settings.boxes), asdict(settings.decision), data, *other])
+    return short_hash([asdict(settings.boxes), asdict(settings.decision), data, *truth, *other])

@@ -19,12 +19,12 @@ from sklearn.model_selection import StratifiedGroupKFold
 from weakspot import ui
 from weakspot.boxes import BoxRule
 from weakspot.calibrate import Calibration
-from weakspot.config import BoxesConfig, TrainConfig, check_settings, crossfitted, image_size, one_of
+from weakspot.config import BoxesConfig, TrainConfig, check_settings, image_size, one_of
 from weakspot.data.datamodule import DataModule, FeatureDataset, ImageDataset
 from weakspot.data.images import ImageInfo
 from weakspot.data.loading import batched, stack_pixels
 from weakspot.data.preprocess import Preprocess, PreprocessMode, Resizing
-from weakspot.data.views import AS_IS, AUGMENTATIONS
+from weakspot.data.views import AS_IS, AUGMENTATIONS, FEATURE_FLIPS
 from weakspot.dataset import Data, index_and_split
 from weakspot.decision import Fitted, Wish
 from weakspot.errors import WeakspotError
@@ -98,12 +98,12 @@ def make_plan(config: TrainConfig) -> Plan:
     make_optimizer(config.model.optimizer)
     pl.seed_everything(config.seed, verbose=False)
     data = index_and_split(config)
-    if crossfitted(config):
+    if crossfitted(config, data):
         _check_crossfit(data)
     elif rule.threshold_kind == "calibrated" and not calibration_images(data):
         raise WeakspotError(
-            f"boxes.threshold_kind=calibrated: split.val_size={config.split.val_size} leaves no Good image to set "
-            "scores on; raise it, or set it to 0 for cross-fitting"
+            "boxes.threshold_kind=calibrated: the validation part holds no Good image to set scores on; raise "
+            "split.val_size, or set it to 0 for cross-fitting"
         )
     weights = load_weights(
         config.model.weights, cast(PreprocessMode | None, config.model.preprocess), config.model.backbone
@@ -163,7 +163,7 @@ def build_network(config: TrainConfig, classes: int, weights: Weights) -> CamNet
 def fit_and_map(plan: Plan, run: RunFolder) -> None:
     """Compute features, fit, and save the bundle and the maps of the test part and of the held-out Good images."""
     data, cache = plan.data, feature_cache(plan.config)
-    crossfit = [_leave_out(plan, fold) for fold in range(CROSSFITS)] if crossfitted(plan.config) else []
+    crossfit = [_leave_out(plan, fold) for fold in range(CROSSFITS)] if crossfitted(plan.config, data) else []
     model, summary = fit_model(plan, run.path, cache)
     run.update_identity(train={"images": len(data.where("train")), **asdict(summary)})
     save_bundle(run.bundle, model, _meta(plan, model))
@@ -206,11 +206,17 @@ def fit_model(plan: Plan, folder: Path, cache: FeatureCache | None) -> tuple[Mod
         class_weights(config.model.class_weights, train_targets, len(data.classes)),
         make_optimizer(config.model.optimizer),
         on_features=cache is not None,
+        mirror=config.seed if config.trainer.augment == FEATURE_FLIPS else None,
         schedule=config.trainer.schedule,
     )
     summary = fit(module, loaders, config.trainer, folder)
     network.eval().to(device)  # Lightning leaves it on the CPU
     return Model(network, _fit_evidence(plan, folder / "checkpoints", cache)), summary
+
+
+def crossfitted(config: TrainConfig, data: Data) -> bool:
+    """Whether box scores are calibrated on training images, each seen by a model that was trained without it."""
+    return config.boxes.threshold_kind == "calibrated" and not data.where("val")
 
 
 def _check_crossfit(data: Data) -> None:

@@ -45,12 +45,14 @@ class Sample:
             Splits are stratified by it and recall is reported per defect.
         mask: the pixel mask (non-zero = defect), measured against and never trained on; None where there is none.
         group: images of one group stay on one side of a split; None where nothing is known.
+        part: the part of the split that it was put into beforehand; None where ``split.*`` decides.
     """
 
     path: Path
     defect: str
     mask: Path | None = None
     group: str | None = None
+    part: Part | None = None
 
     @property
     def is_good(self) -> bool:

@@ -7,13 +7,15 @@ To add a layout, write a function ``(root, *, subset, good_class, …own options
 from __future__ import annotations
 
 import inspect
-from collections import defaultdict
+import re
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 import platformdirs
 
-from weakspot.data.images import EXTENSIONS, is_image, list_images, subfolders
+from weakspot.data.folders import check_nesting, images_of_class, no_loose_images, pair_masks
+from weakspot.data.images import subfolders
+from weakspot.data.manifest import read_rows
 from weakspot.errors import WeakspotError, did_you_mean
 from weakspot.files import shown
 from weakspot.types import ANOMALY, GOOD, Sample, Task
@@ -32,6 +34,9 @@ MVTEC_AD = (
 _WHERE_FROM = (
     "MVTec AD is at https://www.mvtec.com/company/research/datasets/mvtec-ad (CC BY-NC-SA 4.0, non-commercial use only)"
 )
+NAME_THEN_NUMBER = r"^(.*?)[-_. \d]*\.[^.]*$"
+"""``crack_012.png`` and ``crack-20260101_3.png`` are labelled crack."""
+
 _GOOD_WORDS = ("good", "ok", "okay", "normal", "pass", "passed", "io", "defect_free", "no_defect", "nondefective")
 
 
@@ -56,11 +61,12 @@ def read_samples(
     """Read a folder of images into samples, Good first, in an order that depends on the names alone.
 
     Args:
-        layout: a name in :data:`READERS`: ``mvtec``, ``folder`` or ``synthetic``.
+        layout: a name in :data:`READERS`: ``mvtec``, ``folder``, ``filename``, ``manifest`` or ``synthetic``.
         root: the data folder; None takes the layout's default where it has one.
         subset: a folder in `root`; None where `root` itself holds the data.
         good_class: name of the folder of images without defects, in any letter case.
-        options: what this layout takes beyond that (``synthetic``: seed, good, defect).
+        options: what this layout takes beyond that (``filename``: pattern; ``manifest``: file, outside; ``synthetic``:
+            seed, good, defect, bias).
 
     Raises:
         WeakspotError: for an unknown layout or option, and for whatever in the folder would make labels doubtful.
@@ -113,11 +119,11 @@ def read_mvtec(root: Path | None, *, subset: str | None = None, good_class: str 
     labelled: list[tuple[str, Path, Path]] = []  # label, folder of the class, image
     for part in ("train", "test"):
         if (base / part).is_dir():
-            _no_loose_images(base / part, "class")
+            no_loose_images(base / part, "class")
             for folder in subfolders(base / part):
-                labelled += [(folder.name, folder, image) for image in _images_of_class(folder)]
+                labelled += [(folder.name, folder, image) for image in images_of_class(folder)]
     names = _defect_names([label for label, _, _ in labelled], base, good_class)
-    masks = _pair_masks(base / "ground_truth", labelled)
+    masks = pair_masks(base / "ground_truth", labelled)
     samples = []
     for label, _, image in labelled:
         defect = names[label]
@@ -133,13 +139,78 @@ def read_folder(root: Path | None, *, subset: str | None = None, good_class: str
     base = _base(root, subset, [])
     if (base / "ground_truth").is_dir() and ((base / "train").is_dir() or (base / "test").is_dir()):
         raise WeakspotError(f"{shown(base)} has train, test and ground_truth folders as MVTec AD has; use data=mvtec")
-    _no_loose_images(base, "class")
+    no_loose_images(base, "class")
     labelled: list[tuple[str, Path]] = []
     for folder in subfolders(base):
-        labelled += [(image.parent.name, image) for image in _images_of_class(folder)]
-        _check_nesting(folder)
+        labelled += [(image.parent.name, image) for image in images_of_class(folder)]
+        check_nesting(folder)
     names = _defect_names([label for label, _ in labelled], base, good_class)
     return _good_first([Sample(image, names[label]) for label, image in labelled], base)
+
+
+@reader("filename")
+def read_filename(
+    root: Path | None, *, subset: str | None = None, good_class: str = GOOD, pattern: str = NAME_THEN_NUMBER
+) -> list[Sample]:
+    """Read the label out of every image's file name, in whatever folder it lies.
+
+    Args:
+        root: the data folder.
+        subset: a folder in it.
+        good_class: label of the images without a defect.
+        pattern: regular expression that is searched for in the file name; what its first pair of brackets matches is
+            the label, or all of the match where there are none. By default the name without the numbers at its end.
+    """
+    if root is None:
+        raise WeakspotError("data.root is not set: give the folder with the images, data.root=…")
+    base = _base(root, subset, [])
+    try:
+        expression = re.compile(pattern)
+    except re.error as error:
+        raise WeakspotError(f"data.options.pattern={pattern} is not a regular expression ({error})") from error
+    labelled: list[tuple[str, Path]] = []
+    for image in images_of_class(base):
+        match = expression.search(image.name)
+        label = match and match.group(1 if expression.groups else 0)
+        if not label:
+            raise WeakspotError(
+                f"{shown(image)}: data.options.pattern={pattern} finds no label in its name; mend the one or the other"
+            )
+        labelled.append((label, image))
+    names = _defect_names([label for label, _ in labelled], base, good_class, "label")
+    return _good_first([Sample(image, names[label]) for label, image in labelled], base)
+
+
+@reader("manifest")
+def read_manifest(
+    root: Path | None,
+    *,
+    subset: str | None = None,
+    good_class: str = GOOD,
+    file: str = "manifest.csv",
+    outside: bool = False,
+) -> list[Sample]:
+    """Read a table that names every image and its label; its columns are in :mod:`weakspot.data.manifest`.
+
+    Args:
+        root: the data folder.
+        subset: a folder in it.
+        good_class: label of the images without a defect.
+        file: the table, relative to that folder.
+        outside: whether it may name files that are not in that folder.
+    """
+    if root is None:
+        raise WeakspotError("data.root is not set: give the folder that holds the table, data.root=…")
+    base = _base(root, subset, [])
+    table = base / str(file)
+    rows = read_rows(table, base, outside=outside)
+    names = _defect_names([row.label for row in rows], table, good_class, "label")
+    samples = []
+    for row in rows:
+        if row.mask is not None and names[row.label] == GOOD:
+            raise WeakspotError(f"{row.where}: a Good image has no mask; leave it out or mend the label")
+        samples.append(Sample(row.path, names[row.label], mask=row.mask, group=row.group, part=row.part))
+    return sorted(samples, key=lambda sample: (not sample.is_good, sample.defect, sample.path.parts))
 
 
 @reader("synthetic")
@@ -198,48 +269,28 @@ def _mvtec_base(root: Path, subset: str | None) -> Path:
     raise WeakspotError(f"{shown(base)} has neither train nor test, so it is not laid out like MVTec AD; {way_out}")
 
 
-def _no_loose_images(folder: Path, kind: str) -> None:
-    loose = [entry for entry in sorted(folder.iterdir()) if is_image(entry) and not entry.is_dir()]
-    if loose:
-        raise WeakspotError(f"{shown(loose[0])} lies in no {kind} folder; move it into one ({len(loose)} such images)")
+def _defect_names(labels: Sequence[str], source: Path, good_class: str, kind: str = "folder") -> dict[str, str]:
+    """Map labels as written to defect types; the Good one, in any letter case, becomes :data:`GOOD`.
 
-
-def _images_of_class(folder: Path) -> list[Path]:
-    images = list_images(folder)
-    if not images:
-        raise WeakspotError(f"{shown(folder)} holds no images ({', '.join(EXTENSIONS)}); add some or remove the folder")
-    return images
-
-
-def _check_nesting(folder: Path) -> None:
-    """Raise for an empty folder, and for images beside a folder of images: whose label do the inner ones carry?"""
-    inner = subfolders(folder)
-    direct = [path for path in folder.iterdir() if is_image(path) and not path.is_dir()]
-    if inner and direct:
-        raise WeakspotError(
-            f"{shown(folder)} holds images and the folder {inner[0].name!r}, so the label of the inner images is "
-            "doubtful; move the images up or the folder out"
-        )
-    for child in inner:
-        _images_of_class(child)
-        _check_nesting(child)
-
-
-def _defect_names(labels: Sequence[str], base: Path, good_class: str) -> dict[str, str]:
-    """Map folder names to defect types; the Good folder, in any letter case, becomes :data:`GOOD`."""
+    Args:
+        labels: one an image.
+        source: the folder or file that they come from.
+        good_class: what Good is called there.
+        kind: what a label is there.
+    """
     found = sorted(set(labels))
-    where, listed = shown(base), ", ".join(found)
+    where, listed = shown(source), ", ".join(found)
     if not found:
         raise WeakspotError(f"{where} holds no class folders; make one for good images and one for each defect")
     by_folded: dict[str, str] = {}
     for label in found:
         if (other := by_folded.setdefault(label.casefold(), label)) != label:
-            raise WeakspotError(f"{where}: folders {other!r} and {label!r} differ in letter case only; rename one")
+            raise WeakspotError(f"{where}: {kind}s {other!r} and {label!r} differ in letter case only; rename one")
     good = by_folded.get(good_class.casefold())
     if good is None:
         likely = [by_folded[word] for word in _GOOD_WORDS if word in by_folded]
         way_out = f"={likely[0]}" if likely else f" to one of them{did_you_mean(good_class, found)}"
-        problem = f"no folder is called {good_class!r}, there are: {listed}"
+        problem = f"no {kind} is called {good_class!r}, there are: {listed}"
         raise WeakspotError(f"{where}: {problem}; set data.good_class{way_out}")
     if len(found) == 1:
         raise WeakspotError(f"{where}: only {listed!r} images; training needs images with a defect too")
@@ -257,29 +308,6 @@ def _good_first(samples: list[Sample], base: Path) -> list[Sample]:
         return not sample.is_good, parts[0] != "train", sample.defect, parts
 
     return sorted(samples, key=key)
-
-
-def _pair_masks(folder: Path, labelled: Sequence[tuple[str, Path, Path]]) -> dict[Path, Path]:
-    """Pair every mask with its image by name; each mask must have one image, each image at most one mask."""
-    if not folder.is_dir():
-        return {}
-    _no_loose_images(folder, "defect")
-    images: dict[tuple[str, ...], list[Path]] = defaultdict(list)
-    for label, class_folder, image in labelled:
-        key = (label, *image.relative_to(class_folder).with_suffix("").parts)
-        images[key].append(image)
-    pairs: dict[Path, Path] = {}
-    for mask in list_images(folder):
-        key = mask.relative_to(folder).with_suffix("").parts
-        found = list(images.get(key, []))
-        if key[-1].endswith("_mask"):
-            found += images.get((*key[:-1], key[-1].removesuffix("_mask")), [])
-        if len(found) != 1:
-            problem = f"fits two images, {found[0].name} and {found[1].name}" if found else "has no image"
-            raise WeakspotError(f"mask {shown(mask)} {problem}; name masks <image name>_mask.png, one for each image")
-        if (other := pairs.setdefault(found[0], mask)) != mask:
-            raise WeakspotError(f"{shown(found[0])} has two masks, {other.name} and {mask.name}; remove one of them")
-    return pairs
 
 
 def find_datasets(folder: Path, layout: str = "auto") -> list[tuple[Path, str]]:

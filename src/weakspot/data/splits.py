@@ -12,7 +12,8 @@ import json
 import os
 import warnings
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import get_args
 
@@ -20,7 +21,7 @@ import numpy as np
 import numpy.typing as npt
 from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold, train_test_split
 
-from weakspot.errors import WeakspotError
+from weakspot.errors import WeakspotError, did_you_mean
 from weakspot.files import shown, write_text
 from weakspot.types import GOOD, Part, Sample
 
@@ -47,6 +48,9 @@ def split_samples(
     Good and not-Good are told apart. Where any sample has a group, the images of a group stay together
     (``StratifiedGroupKFold``) and sizes are approximate.
 
+    Samples that were put into parts beforehand stay there; of the settings only `val_size` counts then, and only where
+    none of them is in the validation part.
+
     Args:
         samples: the samples, in the order of the reader: another order is another split.
         test_size: share of the samples in the test part, between 0 and 1; not used with `folds`.
@@ -59,6 +63,9 @@ def split_samples(
         WeakspotError: for settings out of range, and when a part would lack good or defect images.
     """
     _check_settings(test_size, val_size, seed, folds, fold)
+    given = [sample.part for sample in samples if sample.part is not None]
+    if given:
+        return _split_given(samples, given, val_size, seed, folds)
     defects = np.array([sample.defect for sample in samples])
     groups = _group_numbers(samples)
     everything = np.arange(len(samples))
@@ -75,6 +82,23 @@ def split_samples(
     named: list[Part] = ["train" if part == "train" else "val" if part == "val" else "test" for part in parts]
     _check_parts(samples, named, ("train", "val", "test") if val_size > 0 else ("train", "test"))
     return named
+
+
+def _split_given(
+    samples: Sequence[Sample], given: Sequence[Part], val_size: float, seed: int, folds: int | None
+) -> list[Part]:
+    if folds is not None:
+        raise WeakspotError("split.folds (and cv) cannot cut data whose parts are given; leave it out, or the parts")
+    if len(given) < len(samples):
+        raise WeakspotError(f"{len(samples) - len(given)} of {len(samples)} images are in no part; give all a part")
+    parts = list(given)
+    if val_size > 0 and "val" not in parts:
+        defects, groups = np.array([sample.defect for sample in samples]), _group_numbers(samples)
+        rest = np.flatnonzero([part == "train" for part in parts])
+        for i in _held_out(rest, defects, groups, val_size, seed):
+            parts[i] = "val"
+    _check_parts(samples, parts, ("train", "test") if "val" in given or val_size == 0 else ("train", "val", "test"))
+    return parts
 
 
 def _held_out(
@@ -176,6 +200,8 @@ def _check_enough(samples: Sequence[Sample], needed: int) -> None:
 def _check_parts(samples: Sequence[Sample], parts: Sequence[Part], wanted: Sequence[str]) -> None:
     grouped = any(sample.group is not None for sample in samples)
     note = " (images of a group stay together; split.near_duplicates=report splits near-duplicates)" if grouped else ""
+    if any(sample.part is not None for sample in samples):
+        note = " (its parts were given)"
     for name in wanted:
         inside = [sample for sample, part in zip(samples, parts, strict=True) if part == name]
         if len({sample.is_good for sample in inside}) < 2:
@@ -213,15 +239,9 @@ def read_split(path: Path, root: Path) -> tuple[list[Sample], list[Part]]:
     Raises:
         WeakspotError: naming the file and what is wrong with it.
     """
-    try:
-        text = path.read_bytes().decode("utf-8-sig", "surrogateescape")  # a spreadsheet adds the mark
-        rows = list(csv.DictReader(io.StringIO(text, newline=""), strict=True))
-    except (OSError, csv.Error) as error:
-        reason = getattr(error, "strerror", None) or error
-        raise WeakspotError(f"{shown(path)}: cannot be read as a split ({reason}); make the split anew") from error
     samples: list[Sample] = []
     parts: list[Part] = []
-    for number, row in enumerate(rows, start=1):
+    for number, (_, row) in enumerate(_rows(path), start=1):
         part = _PARTS.get(row.get("part") or "")
         if part is None or not row.get("path") or not row.get("defect"):
             raise WeakspotError(
@@ -233,6 +253,53 @@ def read_split(path: Path, root: Path) -> tuple[list[Sample], list[Part]]:
     if not samples:
         raise WeakspotError(f"{shown(path)}: holds no images; make the split anew")
     return samples, parts
+
+
+def with_parts(samples: Sequence[Sample], path: Path, root: Path) -> list[Sample]:
+    """Put samples into the parts that a file gives them, such as another run's ``split.csv``.
+
+    Args:
+        samples: of the data set.
+        path: a CSV with the columns ``path`` (relative to `root`) and ``part``; further columns do not count.
+        root: folder of the data set.
+
+    Raises:
+        WeakspotError: when the file names an image twice, one that is not there, or leaves one out.
+    """
+    positions = {portable(sample.path, root): i for i, sample in enumerate(samples)}
+    parts: dict[int, Part] = {}
+    for number, row in _rows(path):
+        part, name = _PARTS.get(row.get("part") or ""), row.get("path")
+        if part is None or not name:
+            raise WeakspotError(f"{shown(path)} line {number} lacks a path or a part ({', '.join(_PARTS)}); mend it")
+        position = positions.get(portable(root / name, root))
+        if position is None:
+            raise WeakspotError(
+                f"{shown(path)} line {number}: {shown(Path(name))} is no image of this data set"
+                f"{did_you_mean(name, positions)}; mend the line, or data.root"
+            )
+        if position in parts:
+            raise WeakspotError(f"{shown(path)} line {number}: {shown(Path(name))} was named before; remove one line")
+        parts[position] = part
+    left_out = [sample for i, sample in enumerate(samples) if i not in parts]
+    if left_out:
+        raise WeakspotError(
+            f"{shown(path)}: {len(left_out)} of {len(samples)} images are not in it, {shown(left_out[0].path)} for one;"
+            " add a line for each"
+        )
+    return [replace(sample, part=parts[i]) for i, sample in enumerate(samples)]
+
+
+def _rows(path: Path) -> Iterator[tuple[int, dict[str, str]]]:
+    """Rows of a split file, each with the number of its line; the header is line 1."""
+    try:
+        text = path.read_bytes().decode("utf-8-sig", "surrogateescape")  # a spreadsheet adds the mark
+        reader = csv.DictReader(io.StringIO(text, newline=""), strict=True)
+        for row in reader:
+            yield reader.line_num, row
+    except (OSError, csv.Error) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise WeakspotError(f"{shown(path)}: cannot be read as a split ({reason}); make the split anew") from error
 
 
 _PARTS: dict[str, Part] = {name: name for name in get_args(Part)}

@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
 
 import cv2
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from weakspot.data.loading import stack_pixels
 from weakspot.errors import WeakspotError, did_you_mean
 from weakspot.heatmaps.layers import Layers, list_layers
 from weakspot.heatmaps.methods import METHODS, Maps, heat_maps
 from weakspot.heatmaps.network import Logits
+from weakspot.model.model import Model
 from weakspot.model.network import CamNet
 from weakspot.types import ImageMaps
 
@@ -92,3 +97,19 @@ class ClassMaps:
         cell = max(1, min(maps.shape[1:]) // FINEST)
         size = (-(-maps.shape[2] // cell), -(-maps.shape[1] // cell))
         return np.stack([cv2.resize(map_, size, interpolation=cv2.INTER_AREA) for map_ in maps])
+
+
+@dataclass(frozen=True)
+class OtherMaps(Model):
+    """A model without refinement whose maps are another method's."""
+
+    method: str = "cam"
+
+    @cached_property
+    def _by_method(self) -> ClassMaps:
+        return ClassMaps(self.network, self.method)
+
+    def ask(self, inputs: Sequence[npt.NDArray[np.generic]]) -> list[ImageMaps]:
+        """As :meth:`Model.ask`."""
+        pixels = torch.from_numpy(stack_pixels(inputs)).to(self.device)  # type: ignore[arg-type]
+        return self._by_method(self(pixels), pixels)

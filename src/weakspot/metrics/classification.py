@@ -17,9 +17,12 @@ from sklearn.metrics import (
 )
 
 from weakspot.metrics.intervals import N_RESAMPLES, Estimate, draw_indices, percentile_estimate, proportion, undefined
-from weakspot.types import GOOD, FloatArray
+from weakspot.types import ANOMALY, GOOD, FloatArray
 
 IntArray = npt.NDArray[np.integer[Any]]
+
+TOP_K = (1, 2, 5)
+"""How many guesses ``top_k_error`` allows."""
 
 _SEED = 0
 
@@ -55,9 +58,12 @@ def classification_metrics(
         * ``auroc``, ``average_precision``: of not-Good, ranked by ``1 - P(good)``; NaN unless both sides occur;
         * ``recall_per_defect``: ``{defect: estimate}``, the share of its images that is called anything but Good;
 
+        * ``top_k_error``: ``{"1": estimate, …}`` for the k of :data:`TOP_K` below K: the share of images whose true
+          class is not among the k most probable ones, whatever `predicted` says;
+
         and plainly ``confusion_matrix`` ``{"labels", "counts"}`` (rows true, columns predicted) and ``per_class``
-        ``{name: {"precision", "recall", "f1", "n"}}``, where precision is NaN for a class never predicted, recall and
-        F1 for one that does not occur.
+        ``{name: {"precision", "recall", "recall_low", "recall_high", "f1", "n"}}``, where precision is NaN for a class
+        never predicted, recall and F1 for one that does not occur; the recall's interval is Clopper–Pearson's.
 
     Raises:
         ValueError: when shapes or ranges do not fit.
@@ -69,6 +75,7 @@ def classification_metrics(
         "accuracy": proportion(np.trace(counts), len(targets)).as_dict(),
         **_confusion_estimates(counts, list(per_class.values())),
         **_ranking_estimates(targets, 1.0 - probabilities[:, 0]),
+        "top_k_error": _top_k_error(targets, probabilities),
         "confusion_matrix": {"labels": list(class_names), "counts": counts.tolist()},
         "per_class": per_class,
         "recall_per_defect": _recall_per_defect(predicted, defects),
@@ -105,6 +112,26 @@ def _checked_classes(classes: IntArray, n: int, k: int) -> IntArray:
     return whole
 
 
+def _top_k_error(targets: IntArray, probabilities: FloatArray) -> dict[str, dict[str, Any]]:
+    """Errors with k guesses; of equally probable classes the first is guessed first, as argmax has it."""
+    of_truth = np.take_along_axis(probabilities, targets[:, None], axis=1)
+    before = np.arange(probabilities.shape[1]) < targets[:, None]
+    rank = ((probabilities > of_truth) | ((probabilities == of_truth) & before)).sum(axis=1)
+    wanted = [k for k in TOP_K if k < probabilities.shape[1]]
+    return {str(k): proportion((rank >= k).sum(), len(targets)).as_dict() for k in wanted}
+
+
+def good_or_not(
+    targets: IntArray, probabilities: FloatArray, defects: Sequence[str], predicted: IntArray
+) -> dict[str, Any]:
+    """:func:`classification_metrics` with all classes but Good taken for one; arguments as there."""
+    two = np.stack([probabilities[:, 0], np.clip(1 - probabilities[:, 0], 0, 1)], axis=1)
+    classes = (GOOD, ANOMALY)
+    return classification_metrics(
+        (targets != 0).astype(np.int64), two, classes, defects, predicted=(predicted != 0).astype(np.int64)
+    )
+
+
 def _confusion(targets: IntArray, predicted: IntArray, k: int) -> IntArray:
     """Counts ``(k, k)``, rows true, columns predicted; scikit-learn refuses no images at all."""
     if len(targets) == 0:
@@ -115,14 +142,18 @@ def _confusion(targets: IntArray, predicted: IntArray, k: int) -> IntArray:
 def _per_class(targets: IntArray, predicted: IntArray, class_names: Sequence[str]) -> dict[str, dict[str, Any]]:
     """One class against the rest, in the order of the classes."""
     if len(targets) == 0:
-        return {name: {"precision": math.nan, "recall": math.nan, "f1": math.nan, "n": 0} for name in class_names}
+        values = ("precision", "recall", "recall_low", "recall_high", "f1")
+        return {name: {**dict.fromkeys(values, math.nan), "n": 0} for name in class_names}
     precision, recall, f1, support = precision_recall_fscore_support(
         targets, predicted, labels=np.arange(len(class_names)), average=None, zero_division=np.nan
     )
+    shares = [proportion(((targets == i) & (predicted == i)).sum(), n) for i, n in enumerate(support)]
     return {
         name: {
             "precision": float(precision[i]),
             "recall": float(recall[i]),
+            "recall_low": shares[i].low,
+            "recall_high": shares[i].high,
             "f1": float(f1[i]) if support[i] else math.nan,
             "n": int(support[i]),
         }

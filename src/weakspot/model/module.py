@@ -4,17 +4,28 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 
+import numpy as np
 import pytorch_lightning as pl
 import torch
 from pytorch_lightning.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
 from torch.nn import functional
-from torchmetrics.classification import MulticlassAccuracy
+from torchmetrics.classification import MulticlassAccuracy, MulticlassConfusionMatrix
 
 from weakspot.errors import WeakspotError
 from weakspot.model.network import CamNet
 
 OptimizerFactory = Callable[[Iterable[nn.Parameter]], torch.optim.Optimizer]
+
+
+class BalancedAccuracy(MulticlassConfusionMatrix):
+    """Mean recall of the classes that occur; torchmetrics' macro accuracy counts one that is only predicted as well."""
+
+    def compute(self) -> Tensor:
+        """A scalar in 0…1; NaN before anything was seen."""
+        counts = super().compute()
+        true = counts.sum(dim=1)
+        return (counts.diagonal() / true)[true > 0].mean()
 
 
 class ClassifierModule(pl.LightningModule):
@@ -25,11 +36,14 @@ class ClassifierModule(pl.LightningModule):
         class_weights: one weight a class, Good first.
         optimizer: makes the optimiser from the trained parameters.
         on_features: batches hold the stem's features rather than images.
+        mirror: mirror features at random, left to right and top to bottom; draws depend on this seed, the epoch and the
+            batch alone. None leaves them as they are.
         schedule: ``constant``, or ``cosine``: the learning rate falls to zero over the whole training (Loshchilov and
             Hutter, "SGDR", ICLR 2017), so that the last epochs settle instead of jumping about.
 
     A batch is ``(inputs, targets)``: float32 ``(n, 3, H, W)`` or ``(n, channels, h, w)``, and int64 ``(n,)``.
-    Logged each epoch: ``train/loss``, ``train/accuracy``, ``val/loss``, ``val/balanced_accuracy``.
+    Logged each epoch: ``train/loss``, ``train/accuracy``, ``train/balanced_accuracy``, ``val/loss``,
+    ``val/balanced_accuracy``; those of the training part are taken while the weights change.
     """
 
     class_weights: Tensor
@@ -41,15 +55,17 @@ class ClassifierModule(pl.LightningModule):
         optimizer: OptimizerFactory,
         *,
         on_features: bool,
+        mirror: int | None = None,
         schedule: str = "constant",
     ) -> None:
         super().__init__()
         self.network = network
         self.optimizer = optimizer
-        self.on_features, self.schedule = on_features, schedule
+        self.on_features, self.mirror, self.schedule = on_features, mirror, schedule
         self.register_buffer("class_weights", torch.tensor(class_weights, dtype=torch.float32), persistent=False)
         self.train_accuracy = MulticlassAccuracy(num_classes=network.classes, average="micro")
-        self.val_accuracy = MulticlassAccuracy(num_classes=network.classes, average="macro")
+        self.train_balanced = BalancedAccuracy(num_classes=network.classes)
+        self.val_balanced = BalancedAccuracy(num_classes=network.classes)
 
     def forward(self, inputs: Tensor) -> Tensor:
         """Logits ``(n, classes)`` of a batch of images or features."""
@@ -60,11 +76,16 @@ class ClassifierModule(pl.LightningModule):
     def training_step(self, batch: tuple[Tensor, Tensor], batch_index: int) -> Tensor:
         """Loss of one batch."""
         inputs, targets = batch
-        logits = self(inputs)
+        features = inputs if self.on_features else self.network.forward_stem(inputs)
+        if self.mirror is not None:
+            features = mirrored(features, [self.mirror, self.current_epoch, batch_index])
+        logits: Tensor = self.network.forward_tail(features).logits
         loss = functional.cross_entropy(logits, targets, weight=self.class_weights)
         self.train_accuracy(logits, targets)
+        self.train_balanced.update(logits, targets)
         self.log("train/loss", loss, on_step=False, on_epoch=True, prog_bar=True, batch_size=len(targets))
         self.log("train/accuracy", self.train_accuracy, on_step=False, on_epoch=True, prog_bar=True)
+        self.log("train/balanced_accuracy", self.train_balanced, on_step=False, on_epoch=True)
         return loss
 
     def validation_step(self, batch: tuple[Tensor, Tensor], batch_index: int) -> None:
@@ -72,9 +93,9 @@ class ClassifierModule(pl.LightningModule):
         inputs, targets = batch
         logits = self(inputs)
         loss = functional.cross_entropy(logits, targets, weight=self.class_weights)
-        self.val_accuracy(logits, targets)
+        self.val_balanced.update(logits, targets)
         self.log("val/loss", loss, prog_bar=True, batch_size=len(targets))
-        self.log("val/balanced_accuracy", self.val_accuracy, prog_bar=True)
+        self.log("val/balanced_accuracy", self.val_balanced, prog_bar=True)
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
         """The optimiser over whatever is not frozen, and its schedule."""
@@ -84,6 +105,19 @@ class ClassifierModule(pl.LightningModule):
         steps = int(self.trainer.estimated_stepping_batches)
         scheduler = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
+
+
+def mirrored(features: Tensor, seed: Sequence[int]) -> Tensor:
+    """Each of ``(n, channels, h, w)`` mirrored left to right in half the cases, and top to bottom in half.
+
+    Args:
+        features: a batch.
+        seed: of the draws.
+    """
+    drawn = torch.from_numpy(np.random.default_rng(list(seed)).random((len(features), 2)) < 0.5).to(features.device)
+    for k, axis in enumerate((3, 2)):
+        features = torch.where(drawn[:, k, None, None, None], features.flip(axis), features)
+    return features
 
 
 def class_weights(setting: str | Sequence[float], targets: Sequence[int], classes: int) -> list[float]:

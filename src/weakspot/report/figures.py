@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,14 +25,21 @@ from weakspot.types import GOOD, BoolArray, Prediction, Sample
 GALLERY_SIZE = 12
 
 
-def write_figures(folder: Path, evaluation: Evaluation, samples: Sequence[Sample], rule: BoxRule) -> list[Path]:
-    """Write every figure that the data allow as PNG; returns their paths.
+def write_figures(
+    folder: Path,
+    evaluation: Evaluation,
+    samples: Sequence[Sample],
+    rule: BoxRule,
+    history: Sequence[Mapping[str, float]] = (),
+) -> list[Path]:
+    """Write every figure that the data allow as PNG, and as SVG where it is a drawing; returns their paths.
 
     Args:
         folder: where they go.
         evaluation: predictions and metrics.
         samples: the predicted images' labels and masks, in the same order.
         rule: for the threshold in use.
+        history: what was logged in each epoch of training; none where it was not trained here.
     """
     shown = choose(evaluation.predictions, samples, GALLERY_SIZE)
     figures = {
@@ -44,13 +51,43 @@ def write_figures(folder: Path, evaluation: Evaluation, samples: Sequence[Sample
         figures["threshold"] = threshold_figure(evaluation, rule)
     if evaluation.test.get("localisation", {}).get("trust", {}).get("boxes"):
         figures["trust"] = trust_figure(evaluation.test["localisation"]["trust"])
-    paths = []
-    for name, figure in figures.items():
-        path = folder / f"{name}.png"
-        with atomic_path(path) as temporary:
-            FigureCanvasAgg(figure).print_figure(temporary, dpi=110, bbox_inches="tight", format="png")
-        paths.append(path)
-    return paths
+    if history:
+        figures["training"] = training_figure(history)
+    return [path for name, figure in figures.items() for path in _write(folder / name, figure, drawn=name != "gallery")]
+
+
+def _write(path: Path, figure: Figure, *, drawn: bool) -> list[Path]:
+    """A figure as PNG and, where it is drawn rather than made of pictures, as SVG for papers."""
+    written = [path.with_suffix(suffix) for suffix in ((".png", ".svg") if drawn else (".png",))]
+    for file in written:
+        options: dict[str, Any] = {"pil_kwargs": {"compress_level": 2}} if file.suffix == ".png" else {}
+        with atomic_path(file) as temporary:
+            FigureCanvasAgg(figure).print_figure(
+                temporary, dpi=110, bbox_inches="tight", format=file.suffix[1:], **options
+            )
+    return written
+
+
+def training_figure(history: Sequence[Mapping[str, float]]) -> Figure:
+    """Loss and balanced accuracy of every epoch, of the training part and, where there is one, the validation part.
+
+    Args:
+        history: an entry an epoch, with ``epoch`` and what was logged (``train/loss``, ``val/balanced_accuracy``, …).
+    """
+    figure = Figure(figsize=(8, 3.4))
+    epochs = [int(entry["epoch"]) for entry in history]
+    for axes, measure in zip(figure.subplots(1, 2), ("loss", "balanced_accuracy"), strict=True):
+        for part, colour, name in (("train", "#0072b2", "training part"), ("val", "#d55e00", "validation part")):
+            values = [entry.get(f"{part}/{measure}") for entry in history]
+            if any(value is not None for value in values):
+                axes.plot(epochs, [np.nan if v is None else v for v in values], marker="o", color=colour, label=name)
+        axes.set(xlabel="epoch", ylabel=measure.replace("_", " "))
+        axes.xaxis.get_major_locator().set_params(integer=True)
+        axes.set_ylim(bottom=0, top=None if measure == "loss" else 1.02)
+        if axes.lines:
+            axes.legend(fontsize=8, frameon=False)
+    figure.tight_layout()
+    return figure
 
 
 def reliability_figure(calibration: dict[str, Any]) -> Figure:

@@ -8,7 +8,6 @@ from itertools import chain, count
 from pathlib import Path
 
 import cv2
-import matplotlib as mpl
 import numpy as np
 import numpy.typing as npt
 from PIL import Image
@@ -19,7 +18,7 @@ from weakspot.files import atomic_path
 from weakspot.heatmaps import shown_map
 from weakspot.types import GOOD, BoolArray, Box, FloatArray, ImageArray, Prediction, Size
 
-COLOUR_MAP = "inferno"  # perceptually uniform, readable for colour-blind people and in grey print
+COLOUR_MAP = cv2.COLORMAP_INFERNO  # perceptually uniform, readable for colour-blind people and in grey print
 BOX_COLOUR = (0, 230, 255)
 MASK_COLOUR = (80, 255, 80)
 LONGEST_SIDE = 1600
@@ -44,7 +43,8 @@ def blend(image: ImageArray, map_: FloatArray, opacity: float = 0.7) -> ImageArr
 @cache
 def _colours() -> npt.NDArray[np.float32]:
     """``(256, 3)`` colours of the map, 0…255."""
-    return np.asarray(mpl.colormaps[COLOUR_MAP](np.arange(256))[:, :3] * 255, dtype=np.float32)
+    shades = np.arange(256, dtype=np.uint8)[None]
+    return np.asarray(cv2.applyColorMap(shades, COLOUR_MAP)[0, :, ::-1], dtype=np.float32)
 
 
 def draw(

@@ -6,6 +6,7 @@ import math
 from typing import Any
 
 from rich.table import Table
+from rich.text import Text
 
 from weakspot.crossval import Comparison
 from weakspot.data.summary import Findings
@@ -17,6 +18,7 @@ PIXEL = {"pixel_auroc": "pixel AUROC", "pixel_average_precision": "pixel average
 NAMES = {
     "auroc": "AUROC",
     "f1": "F1",
+    "good_or_not": "balanced accuracy, Good or not",
     "v2": "V2 (their mean)",
     "mean_iou": "mean IoU",
     "box_accuracy_30": "box accuracy, IoU ≥ 0.3",
@@ -33,8 +35,14 @@ def metrics_table(metrics: dict[str, Any], title: str) -> Table:
     test = metrics["test"]
     for key in CLASSIFICATION:
         _row(table, NAMES.get(key, key.replace("_", " ")), test["classification"][key])
+    if "good_or_not" in test:
+        _row(table, NAMES["good_or_not"], test["good_or_not"]["balanced_accuracy"])
+    for k, estimate in test["classification"]["top_k_error"].items():
+        if k != "1":
+            _row(table, f"top-{k} error", estimate)
+    recall_of = "not called Good:" if "good_or_not" in test else "recall of"
     for defect, estimate in test["classification"]["recall_per_defect"].items():
-        _row(table, f"recall of {defect}", estimate)
+        _row(table, f"{recall_of} {defect}", estimate)
     calibration = test["calibration"]
     table.add_row("expected calibration error", _number(calibration["ece"]), "", str(calibration["n"]))
     others = test.get("other_parts")
@@ -82,6 +90,32 @@ def metrics_table(metrics: dict[str, Any], title: str) -> Table:
     return table
 
 
+def class_tables(classification: dict[str, Any]) -> list[Table]:
+    """Precision, recall and F1 of every class, and the confusion matrix with the classes' numbers for columns.
+
+    Args:
+        classification: ``test.classification`` of a ``metrics.json``.
+    """
+    rows, matrix = classification["per_class"], classification["confusion_matrix"]
+    scores = Table(title="class by class", title_justify="left")
+    confusion = Table(title="true class in rows, predicted in columns", title_justify="left")
+    for table, columns in (
+        (scores, ("precision", "recall", "95 % interval", "F1", "n")),
+        (confusion, range(len(rows))),
+    ):
+        table.add_column("class", overflow="fold")
+        for column in columns:
+            table.add_column(str(column), justify="right", no_wrap=True)
+    for number, (name, found) in enumerate(rows.items()):
+        scores.add_row(
+            Text(f"{number} {name}"), _number(found["precision"]), _number(found["recall"]),
+            _interval(found["recall_low"], found["recall_high"]), _number(found["f1"]), str(found["n"]),
+        )  # fmt: skip
+        counts = (str(count) if count else "·" for count in matrix["counts"][number])
+        confusion.add_row(Text(f"{number} {name}"), *counts)
+    return [scores, confusion]
+
+
 def pooled_table(metrics: dict[str, Any], title: str) -> Table:
     """Headline numbers of a cross-validation: all folds together, and each by itself."""
     table = Table(title=title, title_justify="left")
@@ -90,6 +124,8 @@ def pooled_table(metrics: dict[str, Any], title: str) -> Table:
     test = metrics["test"]
     for key in CLASSIFICATION:
         _row(table, NAMES.get(key, key.replace("_", " ")), test["classification"][key])
+    if "good_or_not" in test:
+        _row(table, NAMES["good_or_not"], test["good_or_not"]["balanced_accuracy"])
     localisation = test.get("localisation")
     if localisation:
         table.add_section()
@@ -123,6 +159,7 @@ def comparison_table(found: Comparison) -> Table:
     notes = [
         f"only the first right: {found.first_right} images, only the second: {found.second_right}",
         "parts, not images, are drawn and swapped",
+        f"classes: {', '.join(found.classes)}",
     ]
     left_out = found.only_first + found.only_second
     if left_out:
@@ -189,9 +226,11 @@ def _listing(counts: dict[str, int]) -> str:
 
 
 def _row(table: Table, name: str, estimate: dict[str, Any]) -> None:
-    low, high = estimate["low"], estimate["high"]
-    interval = "" if _missing(low) or _missing(high) else f"{low:.3f} – {high:.3f}"
-    table.add_row(name, _number(estimate["value"]), interval, str(estimate["n"]))
+    table.add_row(name, _number(estimate["value"]), _interval(estimate["low"], estimate["high"]), str(estimate["n"]))
+
+
+def _interval(low: float | None, high: float | None) -> str:
+    return "" if low is None or high is None or _missing(low) or _missing(high) else f"{low:.3f} – {high:.3f}"
 
 
 def _number(value: float | None) -> str:

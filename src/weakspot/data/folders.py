@@ -1,0 +1,63 @@
+"""What readers may expect of folders: no loose images, no empty classes, one label for each image, one mask at most."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+from pathlib import Path
+
+from weakspot.data.images import EXTENSIONS, is_image, list_images, subfolders
+from weakspot.errors import WeakspotError
+from weakspot.files import shown
+
+
+def no_loose_images(folder: Path, kind: str) -> None:
+    """Raise for images right in a folder that should hold only folders of some `kind`."""
+    loose = [entry for entry in sorted(folder.iterdir()) if is_image(entry) and not entry.is_dir()]
+    if loose:
+        raise WeakspotError(f"{shown(loose[0])} lies in no {kind} folder; move it into one ({len(loose)} such images)")
+
+
+def images_of_class(folder: Path) -> list[Path]:
+    """The images at or below a folder; raises where there is none."""
+    images = list_images(folder)
+    if not images:
+        raise WeakspotError(f"{shown(folder)} holds no images ({', '.join(EXTENSIONS)}); add some or remove the folder")
+    return images
+
+
+def check_nesting(folder: Path) -> None:
+    """Raise for an empty folder, and for images beside a folder of images: whose label do the inner ones carry?"""
+    inner = subfolders(folder)
+    direct = [path for path in folder.iterdir() if is_image(path) and not path.is_dir()]
+    if inner and direct:
+        raise WeakspotError(
+            f"{shown(folder)} holds images and the folder {inner[0].name!r}, so the label of the inner images is "
+            "doubtful; move the images up or the folder out"
+        )
+    for child in inner:
+        images_of_class(child)
+        check_nesting(child)
+
+
+def pair_masks(folder: Path, labelled: Sequence[tuple[str, Path, Path]]) -> dict[Path, Path]:
+    """Pair every mask with its image by name; each mask must have one image, each image at most one mask."""
+    if not folder.is_dir():
+        return {}
+    no_loose_images(folder, "defect")
+    images: dict[tuple[str, ...], list[Path]] = defaultdict(list)
+    for label, class_folder, image in labelled:
+        key = (label, *image.relative_to(class_folder).with_suffix("").parts)
+        images[key].append(image)
+    pairs: dict[Path, Path] = {}
+    for mask in list_images(folder):
+        key = mask.relative_to(folder).with_suffix("").parts
+        found = list(images.get(key, []))
+        if key[-1].endswith("_mask"):
+            found += images.get((*key[:-1], key[-1].removesuffix("_mask")), [])
+        if len(found) != 1:
+            problem = f"fits two images, {found[0].name} and {found[1].name}" if found else "has no image"
+            raise WeakspotError(f"mask {shown(mask)} {problem}; name masks <image name>_mask.png, one for each image")
+        if (other := pairs.setdefault(found[0], mask)) != mask:
+            raise WeakspotError(f"{shown(found[0])} has two masks, {other.name} and {mask.name}; remove one of them")
+    return pairs
