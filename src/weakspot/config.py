@@ -172,6 +172,7 @@ class EvaluateConfig:
     """Everything ``weakspot evaluate`` takes; what is null is taken from the run."""
 
     run: str | None = None
+    heatmap: str | None = None
     boxes: BoxesChanges = field(default_factory=BoxesChanges)
     decision: DecisionChanges = field(default_factory=DecisionChanges)
     data: DataConfig | None = None
@@ -253,6 +254,7 @@ def fit_identity(
             inputs,
             config.seed,
             *(["crossfit"] if crossfit else []),
+            *([config.heatmap] if config.heatmap != "cam" else []),  # the maps are kept beside the model
         ]
     )
 
@@ -278,7 +280,6 @@ def check_settings(config: TrainConfig) -> None:
     Raises:
         WeakspotError: naming the key and what it may be.
     """
-    one_of("heatmap", config.heatmap, ("cam",))
     one_of("refine.method", config.refine.method, ("none", "segment"))
     one_of("trainer.accelerator", config.trainer.accelerator, ("auto", "cpu", "gpu"))
     one_of("objective", config.objective, ("val/loss", "val/balanced_accuracy"))

@@ -60,7 +60,12 @@ class Localizer:
             return cls(*load_exported(path), device=device)
         from weakspot.model.bundle import load_bundle  # torch, for those who need it
 
-        return cls(*load_bundle(path), device=device)
+        model, meta = load_bundle(path)
+        if meta.heatmap != "cam":
+            from weakspot.heatmaps.classes import OtherMaps
+
+            model = OtherMaps(model.network, method=meta.heatmap)
+        return cls(model, meta, device=device)
 
     @property
     def model(self) -> Model:
