@@ -1,18 +1,20 @@
 """From the class activation map to the recommended boxes, step by step, on data with masks.
 
-Each step is an ordinary ``weakspot train`` with the overrides named in the table, over the same folds, which share the
-frozen layers' features; what the heads were before *where* was trained again is taken from the checkpoints of the run
-that went on. Test parts are pooled over the folds; nothing is chosen on them. Finished folds are not run again when the
-script is (``--outputs`` keeps them). About 20 minutes a fold on two cores.
+Two set-ups are cross-validated, ``seed_table`` and ``recommended``; every step between them is the recommended run with
+something left out: the evidence heads, their last stage, the merging of neighbours. So all steps share folds and
+classifier. Test parts are pooled over the folds; nothing is chosen on them. Folds that ``weakspot train`` finished in
+``outputs/`` are taken as they are.
 
-    python benchmarks/ablation.py DATA --weights FILE                  # all five folds
-    python benchmarks/ablation.py DATA --weights FILE --fold 0         # one of them
-    python benchmarks/ablation.py --quick                              # tiny, generated pictures
+    python benchmarks/ablation.py DATA --weights FILE
+    python benchmarks/ablation.py DATA --weights FILE --near-duplicates report --folds 5     # a random split
+    python benchmarks/ablation.py --quick                                                    # tiny, generated pictures
 """
 
 from __future__ import annotations
 
 import shutil
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -30,24 +32,45 @@ from common import (
 from safetensors.torch import load_file
 
 from weakspot import pipeline
-from weakspot.config import EvaluateConfig, TrainConfig
-from weakspot.crossval import Pooled
+from weakspot.config import EvaluateConfig, read_config, write_config
+from weakspot.crossval import Pooled, cross_validate, find_runs
 from weakspot.data.images import inspect_images
+from weakspot.features import FeatureCache
 from weakspot.maps import MapStore
 from weakspot.model.bundle import load_bundle, save_bundle
+from weakspot.model.model import Model
 from weakspot.runs import RunFolder
 from weakspot.stages import compute_maps, feature_cache
 
-BEFORE_AGAIN = "refine.again_steps=0"
+Change = Callable[[Model, Path], Model]
+"""Takes a finished run's model and the folder of its checkpoints; gives what is left of it."""
 
-STEPS: dict[str, tuple[str, ...]] = {
-    "class map, the seed's rule": ("experiment=seed_table",),
-    "at 320 px, a calibrated box a region": ("experiment=recommended", "refine=none", "boxes.merge=null"),
-    "+ where and extent": ("experiment=recommended", "boxes.merge=null", BEFORE_AGAIN),
-    "+ where again, from its own outlines": ("experiment=recommended", "boxes.merge=null"),
-    "+ neighbours merged = recommended": ("experiment=recommended",),
+
+def whole(model: Model, checkpoints: Path) -> Model:
+    """Nothing is left out."""
+    return model
+
+
+def without_evidence(model: Model, checkpoints: Path) -> Model:
+    """The classifier alone."""
+    return Model(model.network)
+
+
+def before_again(model: Model, checkpoints: Path) -> Model:
+    """The heads as they were before *where* was trained again."""
+    assert model.evidence is not None  # noqa: S101 - for the type checker
+    model.evidence.load_state_dict(load_file(checkpoints / "evidence-extent.safetensors"))
+    return model
+
+
+STEPS: dict[str, tuple[str, Change | None, dict[str, Any]]] = {
+    "class map, the seed's rule": ("seed_table", None, {}),
+    "at 320 px, a calibrated box a region": ("recommended", without_evidence, {"merge": None}),
+    "+ where and extent": ("recommended", before_again, {"merge": None}),
+    "+ where again, from its own outlines": ("recommended", whole, {"merge": None}),
+    "+ neighbours merged = recommended": ("recommended", None, {}),
 }
-"""What each step is called, and its overrides."""
+"""What each step is called, the experiment it is taken from, what is changed of its model, and of its box rule."""
 
 QUICK = (
     "data.image_size=64", "trainer.max_epochs=1", "trainer.stop_at_accuracy=null",
@@ -59,21 +82,26 @@ HEADER = (
 )  # fmt: skip
 
 
-def before_again(run: RunFolder, config: TrainConfig) -> RunFolder:
-    """A finished refined run as it would be had its last stage been left out, in a folder beside it."""
-    target = RunFolder(run.path.parent / f"{run.path.name}-before-again")
+def derived(run: RunFolder, number: int, change: Change, rule: dict[str, Any], cache: FeatureCache | None) -> RunFolder:
+    """A finished run with something left out, its boxes calibrated anew, in a folder beside it."""
+    target = RunFolder(run.path.parent / f"{run.path.name}-step{number}")
     if target.metrics.is_file():
         return target
     shutil.rmtree(target.path, ignore_errors=True)
-    shutil.copytree(run.path, target.path, ignore=shutil.ignore_patterns(run.metrics.name, "checkpoints"))
-    target.update_identity(fit=f"{run.read_identity()['fit']}-before-again")  # no run may take this model over
+    left_out = shutil.ignore_patterns(run.metrics.name, "checkpoints", "logs", "figures")
+    shutil.copytree(run.path, target.path, ignore=left_out)
+    target.update_identity(fit=f"{run.read_identity()['fit']}-step{number}")  # no run may take this model over
+    config = read_config(run.config)
+    config.boxes = replace(config.boxes, **rule)
+    if change is without_evidence:
+        config.refine.method = "none"
+    write_config(target.config, config)
     model, meta = load_bundle(run.path)
-    assert model.evidence is not None  # noqa: S101 - for the type checker
-    model.evidence.load_state_dict(load_file(run.checkpoint.parent / "evidence-extent.safetensors"))
-    save_bundle(target.bundle, model, meta)
+    model = change(model, run.checkpoint.parent)
+    save_bundle(target.bundle, model, replace(meta, evidence=meta.evidence if model.evidence else None))
     for path in (target.maps, target.calibration):
         images = inspect_images(MapStore.load(path).paths)
-        compute_maps(model, images, meta.preprocess, feature_cache(config)).save(path)
+        compute_maps(model, images, meta.preprocess, cache).save(path)
     return pipeline.evaluate(EvaluateConfig(output=str(target.path)))
 
 
@@ -110,40 +138,38 @@ def defect_rows(found: dict[str, dict[str, Any]]) -> tuple[list[str], list[list[
 def main(
     data: DataArgument = None,
     weights: WeightsOption = "auto",
-    fold: Annotated[list[int] | None, typer.Option(help="Of five; repeatable, default all.")] = None,
-    outputs: Annotated[Path, typer.Option(help="Where runs are kept.")] = Path("outputs/ablation"),
+    folds: Annotated[int, typer.Option(min=2, help="Of the cross-validation.")] = 3,
     near_duplicates: Annotated[
         str, typer.Option(help="together: each part on one side of the split; report: a random split.")
     ] = "together",
+    cache_dir: Annotated[Path | None, typer.Option(help="As cache.dir.")] = None,
     quick: Annotated[bool, typer.Option(help="Only try whether everything works.")] = False,
     output: OutputOption = None,
 ) -> None:
     """Measure every step from the class activation map to the recommended boxes."""
-    folds = fold or list(range(5))
     found: dict[str, dict[str, Any]] = {}
     with workplace(data, 60) as (_, folder):
-        for name, overrides in STEPS.items():
-            runs = []
-            for k in folds:
-                refined = "experiment=recommended" in overrides and "refine=none" not in overrides
-                extra = [*QUICK, *(QUICK_REFINE if refined else ())] if quick else []
-                settings = [key for key in overrides if key != BEFORE_AGAIN]
-                split = ("split.folds=5", f"split.fold={k}", f"split.near_duplicates={near_duplicates}")
-                config = training_config(folder, weights, *settings, *extra, *split)
-                config.name = outputs.name
-                say(f"{name}, fold {k}")
-                run = pipeline.train(config)
-                runs.append(before_again(run, config) if BEFORE_AGAIN in overrides else run)
+        for number, (name, (experiment, change, rule)) in enumerate(STEPS.items(), start=1):
+            extra = [*QUICK, *(QUICK_REFINE if experiment == "recommended" else ())] if quick else []
+            config = training_config(
+                folder, weights, f"experiment={experiment}", *extra, f"split.near_duplicates={near_duplicates}"
+            )
+            config.cv = folds
+            config.cache.dir = config.cache.dir if cache_dir is None else str(cache_dir)
+            say(f"{name}: {experiment}, {folds} folds")
+            runs = find_runs(cross_validate(config))
+            if change is not None:
+                runs = [derived(run, number, change, rule, feature_cache(config)) for run in runs]
             found[name] = Pooled.read(runs).measure()["test"]
             say(" | ".join(row(name, found[name])))
     defects, by_defect = defect_rows(found)
-    n = next(iter(found.values()))["localisation"]["n"]
+    last = next(reversed(found.values()))
     intro = (
-        f"Folds {', '.join(map(str, folds))} of 5, {n} pictures with a mask; the three best boxes of a picture count "
-        "for V2. 95 % intervals: bootstrap over pictures."
+        f"{folds} folds, split.near_duplicates={near_duplicates}, {last['localisation']['n']} pictures with a mask of "
+        f"{last['parts']} independent parts; the three best boxes of a picture count for V2. 95 % intervals: parts are "
+        "drawn."
     )
-    steps = table(("step", "command"), [(name, f"`{' '.join(overrides)}`") for name, overrides in STEPS.items()])
-    blocks = [intro, table(HEADER, [row(*item) for item in found.items()]), table(defects, by_defect), steps]
+    blocks = [intro, table(HEADER, [row(*item) for item in found.items()]), table(defects, by_defect)]
     report("From the class map to the recommended boxes", blocks, output)
 
 

@@ -54,8 +54,8 @@ from weakspot.data.images import read_image
 from weakspot.data.loading import batched
 from weakspot.data.preprocess import Preprocess
 from weakspot.heatmaps import class_map
+from weakspot.iou import box_iou
 from weakspot.localizer import Localizer
-from weakspot.metrics.localisation import box_iou
 from weakspot.model.network import CamNet
 from weakspot.types import Size
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from weakspot import __version__, cli_data, ui
+from weakspot import __version__, cli_data, cli_export, cli_serve, ui
 from weakspot.errors import WeakspotError, as_weakspot_error
 
 if TYPE_CHECKING:
@@ -33,6 +33,8 @@ app = typer.Typer(
 )
 app.command()(cli_data.check)
 app.command()(cli_data.split)
+app.add_typer(cli_export.app, name="export")
+app.command()(cli_serve.serve)
 HYDRA_VERB = {"allow_extra_args": True, "ignore_unknown_options": True, "help_option_names": []}
 
 
@@ -120,7 +122,7 @@ def demo(
 
 @app.command()
 def predict(
-    run: Annotated[Path, typer.Argument(help="Run folder or bundle.")],
+    run: Annotated[Path, typer.Argument(help="Run folder, bundle, or an exported model (.onnx, .xml).")],
     source: Annotated[str, typer.Argument(help="Image, folder or glob pattern (quote it).")],
     output: Annotated[Path | None, typer.Option(help="Folder for the results; default outputs/predict/<time>.")] = None,
     threshold: Annotated[float | None, typer.Option(help="Box threshold instead of the run's own.")] = None,
@@ -135,7 +137,7 @@ def predict(
     Example:  weakspot predict outputs/demo/fabric/20260101-120000-1a2b3c4d "photos/*.png"
     """
     images = find_sources(source)
-    from weakspot import pipeline
+    from weakspot import predicting
     from weakspot.localizer import Localizer
 
     localizer = Localizer.load(run, device)
@@ -145,7 +147,7 @@ def predict(
     counts: Counter[str] = Counter()
     unreadable = 0
     with ui.progress_bar("predicting", len(images)) as progress:
-        results = pipeline.predict(localizer, images, folder, overlays=overlays, batch_size=batch_size)
+        results = predicting.predict(localizer, images, folder, overlays=overlays, batch_size=batch_size)
         for done, prediction in enumerate(results, start=1):
             if prediction.status == "ok":
                 counts[prediction.label] += 1
@@ -155,6 +157,8 @@ def predict(
             progress(done, len(images))
     ui.out.print(f"{len(images)} images: " + ", ".join(f"{n} {label}" for label, n in sorted(counts.items())))
     ui.out.print(f"results: {folder}", soft_wrap=True)
+    if run.is_dir() and str(localizer.device) == "cpu":
+        _hint_at_faster(run)
     if unreadable:
         raise WeakspotError(f"{unreadable} of {len(images)} images could not be read; {folder} says which")
 
@@ -193,6 +197,19 @@ def compare(
     ui.out.print(comparison_table(found))
     if output:
         write_json(output, asdict(found))
+
+
+@app.command()
+def report(
+    run: Annotated[Path, typer.Argument(help="Run folder, or an evaluation below one.")],
+) -> None:
+    """Write a run's report.html again: verdict, confusion matrix, pictures, thresholds, in one file to open or mail.
+
+    Example:  weakspot report outputs/recommended/hazelnut/20260101-120000-1a2b3c4d
+    """
+    from weakspot.report.run_report import read_evaluated, write_report
+
+    ui.out.print(f"open this: {write_report(read_evaluated(run))}", soft_wrap=True, highlight=False)
 
 
 @app.command()
@@ -236,6 +253,14 @@ def cache(
     else:
         files, size = store.usage()
         ui.out.print(f"{store.folder}: {files} files, {size / 2**20:.1f} MiB", soft_wrap=True)
+
+
+def _hint_at_faster(run: Path) -> None:
+    from weakspot.export.certificate import faster_export
+
+    if found := faster_export(run):
+        text = f"{found[0]} gives the same answers, {found[1]:.2f} × as fast when it was measured on this machine"
+        ui.err.print(text, style="dim", markup=False, highlight=False, soft_wrap=True)
 
 
 def find_sources(source: str) -> list[Path]:
@@ -327,5 +352,6 @@ def _show(run: RunFolder) -> None:
     ui.out.print(metrics_table(metrics, f"{data['subset'] or data['root']}"))
     if len(data["classes"]) > 2:
         ui.out.print(*class_tables(metrics["test"]["classification"]))
-    ui.out.print(f"look at the boxes: {run.figures / 'gallery.png'}", soft_wrap=True, highlight=False)
-    ui.out.print(f"run folder:        {run.path}", soft_wrap=True, highlight=False)
+    ui.out.print(f"open this first: {run.report}", soft_wrap=True, highlight=False)
+    ui.out.print(f"the boxes:       {run.figures / 'gallery.png'}", soft_wrap=True, highlight=False)
+    ui.out.print(f"run folder:      {run.path}", soft_wrap=True, highlight=False)

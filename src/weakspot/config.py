@@ -175,6 +175,7 @@ class EvaluateConfig:
     boxes: BoxesChanges = field(default_factory=BoxesChanges)
     decision: DecisionChanges = field(default_factory=DecisionChanges)
     data: DataConfig | None = None
+    truth: str | None = None
     output: str | None = None
 
 

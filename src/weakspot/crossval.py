@@ -131,8 +131,7 @@ class Pooled:
         """
         truth, clusters = self.truth(), np.array(self.clusters())
         boxes = [boxes_array(prediction.boxes) for prediction in self.predictions]
-        classes, targets = self.classes, self.targets(self.classes)
-        said = self.said(classes)
+        classes, targets, said = self.classes, self.targets(self.classes), self.said(self.classes)
         if len(classes) == 2:
             probabilities = np.array([[1 - p.probability, p.probability] for p in self.predictions])
         else:

@@ -14,9 +14,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from scipy.optimize import minimize_scalar
-from scipy.special import log_softmax, softmax
-from scipy.stats import beta
+from scipy.special import betaincc, log_softmax, softmax
 
 from weakspot.errors import WeakspotError
 from weakspot.types import FloatArray
@@ -169,6 +167,8 @@ def fit_temperature(logits: FloatArray, targets: npt.NDArray[np.int64]) -> float
     Returns:
         In :data:`COLDEST` … :data:`HOTTEST`.
     """
+    from scipy.optimize import minimize_scalar  # half a second that prediction does without
+
     logits = np.asarray(logits, dtype=np.float64)
     classes = logits.shape[1]
     counts = np.bincount(targets, minlength=classes)
@@ -208,7 +208,7 @@ def recall_threshold(scores: FloatArray, recall: float, confidence: float = 0.8)
 
 def _surely(found: int, n: int, recall: float) -> float:
     """How surely the true recall is at least `recall` when `found` of `n` were found."""
-    return float(beta.sf(recall, found, n - found + 1))
+    return float(betaincc(found, n - found + 1, recall))
 
 
 def expected_calibration_error(confidences: FloatArray, right: npt.NDArray[Any], bins: int = BINS) -> float:

@@ -3,21 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from copy import copy
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
 from PIL import Image
 
 from weakspot.boxes import BoxRule
-from weakspot.data.loading import ImageSource, Loaded, batched, load_images, pictures_in, stack_pixels
+from weakspot.data.loading import ImageSource, Loaded, batched, load_images, pictures_in
 from weakspot.errors import WeakspotError
-from weakspot.model.bundle import BundleMeta, load_bundle
-from weakspot.model.model import Model
-from weakspot.model.network import inference_batch_size
+from weakspot.model.meta import BundleMeta
 from weakspot.predictions import make_prediction
-from weakspot.types import Prediction
+from weakspot.runtime import EXPORTED, ExportedModel, load_exported
+from weakspot.types import ImageArray, Prediction
+
+if TYPE_CHECKING:
+    import torch
+
+    from weakspot.model.model import Model
 
 
 class Localizer:
@@ -26,7 +31,6 @@ class Localizer:
     Attributes:
         meta: classes, preprocessing, box rule and provenance, as the bundle has them.
         rule: from maps to boxes; may be replaced, for instance to move the threshold.
-        device: where the network runs.
 
     Example:
         >>> localizer = Localizer.load("outputs/demo/fabric/…")  # doctest: +SKIP
@@ -34,33 +38,56 @@ class Localizer:
         ...     print(prediction.path, prediction.label, prediction.boxes)
     """
 
-    def __init__(self, model: Model, meta: BundleMeta, device: str = "auto") -> None:
-        try:
-            self.device = torch.device(("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device)
-            # Channels last is the faster layout for convolutions on CPUs and GPUs alike.
-            layout = {"device": self.device, "memory_format": torch.channels_last}
-            model.network.eval().to(**layout)  # type: ignore[call-overload]
-            if model.evidence is not None:
-                model.evidence.eval().to(**layout)  # type: ignore[call-overload]
-            self.model = model
-        except (RuntimeError, AssertionError) as error:
-            reason = str(error).strip().splitlines()[0]
-            raise WeakspotError(f"device {device} cannot be used ({reason}); try cpu") from error
+    def __init__(self, model: Model | ExportedModel, meta: BundleMeta, device: str = "auto") -> None:
+        model.move(device)
+        self._model = model
         self.meta = meta
         self.rule: BoxRule = meta.boxes
 
     @classmethod
     def load(cls, path: str | Path, device: str = "auto") -> Localizer:
-        """Load a run folder or a bundle.
+        """Load a run folder, a bundle, or a model made by ``weakspot export model``, which needs no torch.
 
         Args:
-            path: a run folder made by ``weakspot train``, or a bundle folder.
-            device: ``auto``, ``cpu``, ``cuda`` or any other name torch knows.
+            path: a run folder made by ``weakspot train``, a bundle folder, or an ``.onnx`` or ``.xml`` file.
+            device: ``auto``, ``cpu``, ``cuda`` or any other name torch knows; an exported model runs on the CPU.
 
         Raises:
             WeakspotError: when there is no model, or it is damaged.
         """
-        return cls(*load_bundle(Path(path)), device=device)
+        path = Path(path)
+        if path.suffix.lower() in EXPORTED:
+            return cls(*load_exported(path), device=device)
+        from weakspot.model.bundle import load_bundle  # torch, for those who need it
+
+        return cls(*load_bundle(path), device=device)
+
+    @property
+    def model(self) -> Model:
+        """The PyTorch model.
+
+        Raises:
+            WeakspotError: for an exported model, which has none.
+        """
+        if isinstance(self._model, ExportedModel):
+            raise WeakspotError(f"{self._model.path} is an exported model; this needs the run that it was made of")
+        return self._model
+
+    @property
+    def device(self) -> torch.device | str:
+        """Where the network runs."""
+        return self._model.device
+
+    @property
+    def batch_size(self) -> int:
+        """How many images to run at once here."""
+        return self._model.batch_size(self.meta.preprocess)
+
+    def prepare(self, name: Path, image: ImageArray) -> Loaded:
+        """An image, uint8 RGB ``(H, W, 3)``, as :meth:`predict_batch` takes it."""
+        exported = isinstance(self._model, ExportedModel)
+        pixels = self.meta.preprocess.resize(image) if exported else self.meta.preprocess(image)
+        return Loaded(name, image.shape[:2], pixels)
 
     def predict(
         self, images: ImageSource | Iterable[ImageSource], *, batch_size: int | None = None
@@ -87,16 +114,18 @@ class Localizer:
     ) -> Iterator[tuple[Prediction, Loaded]]:
         """As :meth:`predict`, with the loaded image beside each prediction (its picture only with `keep_longest`)."""
         if batch_size is None or self.meta.preprocess.tile:
-            batch_size = inference_batch_size(self.device, self.meta.preprocess)
+            batch_size = self.batch_size
         if batch_size < 1:
             raise WeakspotError(f"batch_size={batch_size} must be at least 1")
-        loaded = load_images(_expand(images), self.meta.preprocess, keep_longest=keep_longest)
+        normalise = not isinstance(self._model, ExportedModel)
+        loaded = load_images(_expand(images), self.meta.preprocess, keep_longest=keep_longest, normalise=normalise)
         for batch in batched(loaded, batch_size):
-            yield from zip(self._predict_batch(batch), batch, strict=True)
+            yield from zip(self.predict_batch(batch), batch, strict=True)
 
-    def _predict_batch(self, batch: list[Loaded]) -> list[Prediction]:
+    def predict_batch(self, batch: list[Loaded]) -> list[Prediction]:
+        """Predict loaded images in one forward pass."""
         arrays = [item.pixels for item in batch if item.pixels is not None]
-        said = iter(self.model(torch.from_numpy(stack_pixels(arrays)).to(self.device)) if arrays else [])
+        said = iter(self._model.ask(arrays) if arrays else [])
         return [
             Prediction(item.name, status="error", message=item.error)
             if item.pixels is None
@@ -114,7 +143,7 @@ class Localizer:
 
     def with_rule(self, **changes: object) -> Localizer:
         """The same model (not copied) with another box rule, for instance ``with_rule(threshold=0.5)``."""
-        other = Localizer(self.model, self.meta, str(self.device))
+        other = copy(self)
         other.rule = replace(self.rule, **changes)  # type: ignore[arg-type]
         return other
 

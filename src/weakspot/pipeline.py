@@ -1,11 +1,11 @@
-"""What the commands do, as plain functions: train, evaluate, predict."""
+"""What the commands do, as plain functions: train and evaluate; predict lies in :mod:`weakspot.predicting`."""
 
 from __future__ import annotations
 
 import logging
 import shutil
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -25,7 +25,7 @@ from weakspot.config import (
     short_hash,
     write_config,
 )
-from weakspot.data.loading import ImageSource
+from weakspot.data.annotations import Corrected, correct
 from weakspot.data.shortcuts import find_shortcuts, follow_confidence
 from weakspot.data.splits import portable, read_split, write_split
 from weakspot.dataset import Data, measurements, read_and_check, twins_of_trained
@@ -36,10 +36,11 @@ from weakspot.files import write_json
 from weakspot.localizer import Localizer
 from weakspot.maps import MapStore
 from weakspot.model.bundle import BundleMeta, find_bundle, read_meta, rewrite_meta
-from weakspot.predictions import prediction_writer, write_predictions
+from weakspot.predicting import predict
+from weakspot.predictions import write_predictions
 from weakspot.report.figures import write_figures
-from weakspot.report.overlays import LONGEST_SIDE, UniqueNames, write_overlay
 from weakspot.report.pairs import write_pairs
+from weakspot.report.run_report import Evaluated, write_report
 from weakspot.review import ReviewQueue
 from weakspot.runs import (
     RunFolder,
@@ -61,7 +62,9 @@ from weakspot.stages import (
     make_plan,
     thresholds,
 )
-from weakspot.types import Part, Prediction, Sample
+from weakspot.types import Part, Sample
+
+__all__ = ["evaluate", "predict", "train", "write_results"]
 
 log = logging.getLogger(__name__)
 
@@ -185,6 +188,8 @@ def evaluate(config: EvaluateConfig) -> RunFolder:
     target, in_place = RunFolder(folder), folder.resolve() == run.path.resolve()
     if in_place and config.data is not None:
         raise WeakspotError(f"output={folder} is the run itself; its own numbers are never replaced by other images'")
+    if in_place and config.truth is not None:
+        raise WeakspotError(f"output={folder} is the run itself; its own numbers are never replaced by another truth's")
     if target.identity.is_file() and not in_place:
         raise WeakspotError(f"output={folder} is another run; choose another folder")
     # A log is what even a failed evaluation leaves; that one may be tried again.
@@ -203,51 +208,21 @@ def evaluate(config: EvaluateConfig) -> RunFolder:
             settings.data = replace(config.data, image_size=own.image_size, resize=own.resize, task=own.task)
             store, samples, leak = _other_images(run, settings, identity)
             identity = {**identity, "leakage": leak, "alarms": None}
+        corrected = None
+        if config.truth is not None:
+            corrected = correct(samples, store.sizes, Path(config.truth), target.path / "truth")
+            samples = corrected.samples
+            for line in corrected.remarks:
+                log.info("%s", line)
+                ui.err.print(line, style="yellow", markup=False, highlight=False)
         write_config(target.config, settings)
         meta = _with_thresholds(meta, rule, wish, run)
         if in_place:
             rewrite_meta(find_bundle(run.path), meta)
             run.update_identity(run=run_identity(settings, identity["fit"], identity["truth"]))
             identity = run.read_identity()
-        write_results(target, settings, store, samples, meta, identity, parts)
+        write_results(target, settings, store, samples, meta, identity, parts, truth=corrected)
     return target
-
-
-def predict(
-    localizer: Localizer,
-    images: Iterable[ImageSource],
-    output: Path,
-    *,
-    overlays: bool = True,
-    batch_size: int | None = None,
-) -> Iterator[Prediction]:
-    """Predict images and write ``predictions.jsonl``, ``predictions.csv`` and ``overlays/`` as they come.
-
-    At the end ``review.csv`` names those most worth a human look.
-
-    Args:
-        localizer: a loaded model.
-        images: files, or whatever :meth:`Localizer.predict` takes.
-        output: folder for the results; made if missing.
-        overlays: write a picture with map and boxes for every image.
-        batch_size: images in one forward pass; None for what suits the device.
-
-    Yields:
-        Every prediction after it was written; the files get their names when the iterator is exhausted.
-    """
-    if RunFolder(output).identity.is_file():
-        raise WeakspotError(f"{output} is a run folder; its predictions are its test part's, choose another folder")
-    names, review = UniqueNames(), ReviewQueue(localizer.meta.decision)
-    with prediction_writer(output) as write:
-        for prediction, loaded in localizer.stream(
-            images, batch_size=batch_size, keep_longest=LONGEST_SIDE if overlays else None
-        ):
-            write(prediction)
-            review.add(prediction)
-            if loaded.image is not None:
-                write_overlay(output / "overlays" / names(prediction.path), loaded.image, prediction)
-            yield prediction
-    review.write(output / "review.csv")
 
 
 def write_results(
@@ -260,8 +235,9 @@ def write_results(
     parts: Sequence[Part] | None,
     *,
     ask_again: bool = False,
+    truth: Corrected | None = None,
 ) -> Evaluation:
-    """Evaluate saved maps and write predictions, metrics and figures into `target`.
+    """Evaluate saved maps and write predictions, metrics, figures and the report into `target`.
 
     Args:
         target: folder to write to.
@@ -272,9 +248,11 @@ def write_results(
         identity: content of the run's ``run.json``.
         parts: part of every image of the run's data set; None where other images are measured.
         ask_again: also erase boxes and run the network again (:mod:`weakspot.audit`); `target` holds the model then.
+        truth: what a person marked; None takes the masks that the data has.
     """
+    drawn = None if truth is None else truth.boxes
     with ui.status("measuring"):
-        evaluation = evaluate_maps(store, samples, meta.classes, meta.preprocess, meta.boxes, meta.decision)
+        evaluation = evaluate_maps(store, samples, meta.classes, meta.preprocess, meta.boxes, meta.decision, drawn)
         write_predictions(target.path, evaluation.predictions)
         review = ReviewQueue(meta.decision)
         for prediction in evaluation.predictions:
@@ -287,7 +265,9 @@ def write_results(
         twins = set(leak["held_out_of_trained_parts"])
         root = Path(config.data.root or ".")
         kept = [i for i, sample in enumerate(samples) if portable(sample.path, root) not in twins]
-        evaluation.test["other_parts"] = measure_some(evaluation.predictions, samples, store.sizes, meta.classes, kept)
+        evaluation.test["other_parts"] = measure_some(
+            evaluation.predictions, samples, store.sizes, meta.classes, kept, drawn
+        )
     if "localisation" in evaluation.test:
         _warn_of_small_defects(evaluation.test["localisation"]["resolution"])
     alarms = [*(identity.get("alarms") or []), *evaluation.alarms]
@@ -309,6 +289,7 @@ def write_results(
                 **{key: getattr(config.data, key) for key in ("layout", "root", "subset", "task")},
                 "hash": meta.data_hash if parts is not None else None,
                 "classes": meta.classes,
+                "truth": None if truth is None else truth.described,
                 "n_test_per_defect": dict(sorted(Counter(sample.defect for sample in samples).items())),
             },
             "split": {
@@ -333,6 +314,8 @@ def write_results(
             "model": {"weights": meta.weights, "backbone": meta.backbone, "versions": meta.versions},
         },
     )
+    metrics = target.read_metrics()
+    write_report(Evaluated(target, config, meta, metrics, store, samples, evaluation.predictions, drawn))
     return evaluation
 
 
@@ -388,4 +371,5 @@ def _with_thresholds(meta: BundleMeta, rule: BoxRule, wish: Wish, run: RunFolder
 
 def _short_name(config: EvaluateConfig, settings: TrainConfig) -> str:
     data = None if config.data is None else asdict(config.data)
-    return short_hash([asdict(settings.boxes), asdict(settings.decision), data])
+    truth = [] if config.truth is None else [Path(config.truth).read_text(encoding="utf-8")]
+    return short_hash([asdict(settings.boxes), asdict(settings.decision), data, *truth])

@@ -23,7 +23,7 @@ from weakspot.data.splits import read_split
 from weakspot.errors import WeakspotError
 from weakspot.files import atomic_path, shown, write_json
 from weakspot.maps import MapStore
-from weakspot.model.bundle import META_FILE
+from weakspot.model.meta import META_FILE
 from weakspot.types import Sample
 
 OUTPUTS = Path("outputs")
@@ -95,6 +95,11 @@ class RunFolder:
     def figures(self) -> Path:
         """PNG figures."""
         return self.path / "figures"
+
+    @property
+    def report(self) -> Path:
+        """The page to open first."""
+        return self.path / "report.html"
 
     @property
     def fitted(self) -> bool:

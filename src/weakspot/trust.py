@@ -19,7 +19,7 @@ from typing import Literal
 import numpy as np
 
 from weakspot.boxes import BoxRule, boxes_array, find_boxes, scale_min_max
-from weakspot.metrics.localisation import box_iou
+from weakspot.iou import box_iou
 from weakspot.types import Box, FloatArray, Size
 
 Level = Literal["green", "amber", "red"]

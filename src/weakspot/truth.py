@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,8 @@ import numpy.typing as npt
 from weakspot.data.images import read_mask
 from weakspot.metrics import BEST_BOXES, IOU_LEVELS, best_iou, localisation_metrics, mask_boxes, size_class
 from weakspot.types import BoolArray, Sample
+
+NO_BOXES: npt.NDArray[np.int64] = np.zeros((0, 4), dtype=np.int64)
 
 
 @dataclass(frozen=True)
@@ -32,16 +35,23 @@ class Truth:
     shares: list[float]
 
     @classmethod
-    def read(cls, samples: Sequence[Sample], sizes: npt.NDArray[np.int64]) -> Truth:
+    def read(
+        cls,
+        samples: Sequence[Sample],
+        sizes: npt.NDArray[np.int64],
+        drawn: Mapping[Path, npt.NDArray[np.int64]] | None = None,
+    ) -> Truth:
         """Read every mask, checking it against its image's size.
+
+        True boxes are those of the masks' connected regions, or, where given, the ones in `drawn` by path.
 
         Raises:
             WeakspotError: when a mask cannot be read or is of another size; the message names it.
         """
         truth = cls(samples, sizes, [], [])
-        for i in range(len(samples)):
+        for i, sample in enumerate(samples):
             mask = truth.mask(i)
-            truth.boxes.append(mask_boxes(mask))
+            truth.boxes.append(mask_boxes(mask) if drawn is None else drawn.get(sample.path, NO_BOXES))
             truth.shares.append(float(mask.mean()))
         return truth
 

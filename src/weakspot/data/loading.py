@@ -9,7 +9,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -33,14 +33,15 @@ class Loaded:
     Attributes:
         name: the file, or ``array-<n>`` for the n-th image that came without one.
         size: ``(height, width)`` of the original image.
-        pixels: float32 ``(3, h, w)``, preprocessed, channels last in memory; None on error.
+        pixels: float32 ``(3, h, w)``, preprocessed, channels last in memory, or uint8 ``(h, w, 3)``, only resized;
+            None on error.
         image: the picture, shrunk to the longest side that was asked for; None where none was.
         error: empty, or one line.
     """
 
     name: Path
     size: tuple[int, int] = (0, 0)
-    pixels: npt.NDArray[np.float32] | None = None
+    pixels: npt.NDArray[Any] | None = None
     image: ImageArray | None = None
     error: str = ""
 
@@ -51,11 +52,13 @@ def load_images(
     *,
     keep_longest: int | None = None,
     workers: int | None = None,
+    normalise: bool = True,
 ) -> Iterator[Loaded]:
     """Yield every image of `sources`, in order; a bad one is yielded with its error, never raised.
 
     With `keep_longest` each comes with its picture, no side of it longer than that many pixels.
-    At most ``4 × workers`` are in memory ahead of the consumer, however many there are.
+    Without `normalise` they are only resized. At most ``4 × workers`` are in memory ahead of the consumer, however many
+    there are.
     """
     workers = workers or min(8, os.cpu_count() or 1)
 
@@ -69,7 +72,8 @@ def load_images(
         except (OSError, ValueError) as error:  # a PIL image is decoded only now
             return Loaded(name, error=f"{name} cannot be read ({error})")
         kept = None if keep_longest is None else fit_within(image, keep_longest)
-        return Loaded(name, image.shape[:2], preprocess(image), kept)
+        pixels = preprocess(image) if normalise else preprocess.resize(image)
+        return Loaded(name, image.shape[:2], pixels, kept)
 
     items = iter(enumerate(sources))
     with ThreadPoolExecutor(workers) as pool:

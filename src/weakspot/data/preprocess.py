@@ -158,6 +158,12 @@ class Preprocess:
         normalised = cv2.LUT(image, _table(self.mode))
         return np.asarray(normalised, dtype=np.float32).transpose(2, 0, 1)
 
+    @property
+    def mean_and_spread(self) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
+        """What :meth:`normalise` takes off the red, green and blue of 0…255, and what it divides by."""
+        mean, std = _MEAN_STD[self.mode]
+        return np.array(mean, dtype=np.float32), np.array(std, dtype=np.float32)
+
     def denormalise(self, pixels: npt.NDArray[np.float32]) -> ImageArray:
         """The uint8 image ``(height, width, 3)`` that :meth:`normalise` made `pixels` ``(3, height, width)`` of."""
         mean, std = (np.array(values, dtype=np.float32) for values in _MEAN_STD[self.mode])

@@ -1,5 +1,6 @@
 """Metrics as plain dictionaries, ready for JSON; what is undefined is NaN (the writer makes it null)."""
 
+from weakspot.iou import box_iou
 from weakspot.metrics.baselines import centre_box, random_box, whole_image_box
 from weakspot.metrics.classification import classification_metrics, good_or_not
 from weakspot.metrics.detection import detection_metrics
@@ -9,7 +10,6 @@ from weakspot.metrics.localisation import (
     IOU_LEVELS,
     best_iou,
     box_accuracy,
-    box_iou,
     localisation_metrics,
     mask_boxes,
     max_box_accuracy,

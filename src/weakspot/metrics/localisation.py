@@ -18,6 +18,7 @@ import numpy.typing as npt
 
 from weakspot.boxes import label_regions, scale_min_max, upsample
 from weakspot.errors import WeakspotError
+from weakspot.iou import BoxArray, box_iou
 from weakspot.metrics.intervals import bootstrap, proportion
 from weakspot.metrics.regions import aupro
 from weakspot.types import GOOD, BoolArray, FloatArray, Size
@@ -27,28 +28,6 @@ IOU_LEVELS = (0.3, 0.5, 0.7)
 
 BEST_BOXES = 3
 """An image is localised by one of its boxes with the highest scores, this many."""
-
-BoxArray = npt.NDArray[np.number[Any]]
-
-
-def box_iou(a: BoxArray, b: BoxArray) -> npt.NDArray[np.float64]:
-    """Intersection over union of every box of `a` with every box of `b`.
-
-    Args:
-        a: shape ``(n, 4)``, half-open xyxy; n may be 0.
-        b: shape ``(m, 4)``; m may be 0.
-
-    Returns:
-        Shape ``(n, m)``, in 0…1.
-
-    Raises:
-        ValueError: for a wrong shape, a box without area, NaN or infinity.
-    """
-    first, second = _checked_boxes(a)[:, None], _checked_boxes(b)[None]
-    sides = np.minimum(first[..., 2:], second[..., 2:]) - np.maximum(first[..., :2], second[..., :2])
-    overlap = np.clip(sides, 0, None).prod(axis=-1)
-    areas = (first[..., 2:] - first[..., :2]).prod(axis=-1) + (second[..., 2:] - second[..., :2]).prod(axis=-1)
-    return np.asarray(overlap / (areas - overlap))
 
 
 def mask_boxes(mask: BoolArray) -> npt.NDArray[np.int64]:
@@ -290,17 +269,6 @@ def _curve_areas(truth: BoolArray, scores: FloatArray) -> tuple[float, float]:
 
 def _percent(level: float) -> int:
     return round(100 * level)
-
-
-def _checked_boxes(boxes: BoxArray) -> npt.NDArray[np.float64]:
-    array = np.asarray(boxes, dtype=np.float64)
-    if array.size == 0:
-        return array.reshape(0, 4)
-    if array.ndim != 2 or array.shape[1] != 4 or not np.isfinite(array).all():
-        raise ValueError(f"boxes must be finite and of shape (n, 4), not {array.shape}")
-    if not (array[:, :2] < array[:, 2:]).all():
-        raise ValueError("boxes must be [x0, y0, x1, y1] with x0 < x1 and y0 < y1")
-    return array
 
 
 def _checked_ious(ious: FloatArray, ndim: int) -> npt.NDArray[np.float64]:

@@ -8,7 +8,6 @@ from itertools import chain, count
 from pathlib import Path
 
 import cv2
-import matplotlib as mpl
 import numpy as np
 import numpy.typing as npt
 from PIL import Image
@@ -19,7 +18,7 @@ from weakspot.files import atomic_path
 from weakspot.heatmaps import shown_map
 from weakspot.types import GOOD, BoolArray, Box, FloatArray, ImageArray, Prediction, Size
 
-COLOUR_MAP = "inferno"  # perceptually uniform, readable for colour-blind people and in grey print
+COLOUR_MAP = cv2.COLORMAP_INFERNO  # perceptually uniform, readable for colour-blind people and in grey print
 BOX_COLOUR = (0, 230, 255)
 MASK_COLOUR = (80, 255, 80)
 LONGEST_SIDE = 1600
@@ -41,10 +40,27 @@ def blend(image: ImageArray, map_: FloatArray, opacity: float = 0.7) -> ImageArr
     return np.asarray(image + weight * (colours - image), dtype=np.uint8)
 
 
+def heat_layer(map_: FloatArray, size: Size, longest: int = 512) -> ImageArray:
+    """A map as a picture to lay over its image: uint8 RGBA, cold places transparent; as :func:`blend` does it.
+
+    Args:
+        map_: ``(h, w)``, any range.
+        size: ``(height, width)`` of the image, whose shape the layer has.
+        longest: side of the layer, in pixels, at most.
+    """
+    scale = min(1.0, longest / max(size))
+    heat = upsample(map_, (max(1, round(size[0] * scale)), max(1, round(size[1] * scale))))
+    low, high = float(heat.min()), float(heat.max())
+    scaled = (heat - low) / (high - low) if high > low else np.zeros_like(heat)
+    colours = _colours()[np.rint(255 * scaled).astype(np.uint8)]
+    return np.dstack([colours, 255 * 0.7 * scaled]).astype(np.uint8)
+
+
 @cache
 def _colours() -> npt.NDArray[np.float32]:
     """``(256, 3)`` colours of the map, 0…255."""
-    return np.asarray(mpl.colormaps[COLOUR_MAP](np.arange(256))[:, :3] * 255, dtype=np.float32)
+    shades = np.arange(256, dtype=np.uint8)[None]
+    return np.asarray(cv2.applyColorMap(shades, COLOUR_MAP)[0, :, ::-1], dtype=np.float32)
 
 
 def draw(

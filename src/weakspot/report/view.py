@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 
 from weakspot.evaluation import Evaluation, evaluate_maps
 from weakspot.maps import MapStore
-from weakspot.model.bundle import BundleMeta, find_bundle, read_meta
+from weakspot.model.meta import BundleMeta, find_bundle, read_meta
 from weakspot.report.figures import gallery_figure, threshold_figure
 from weakspot.runs import RunFolder, own_test_part
 from weakspot.types import Sample

@@ -1,0 +1,329 @@
+"""Boxes and masks that a person drew, read from COCO or Label Studio, as ground truth to measure against."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qs, unquote, urlparse
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+from pycocotools import mask as coco_mask
+
+from weakspot.errors import WeakspotError
+from weakspot.files import atomic_path
+from weakspot.types import GOOD, BoolArray, Sample, Size
+
+Boxes = npt.NDArray[np.int64]
+
+
+@dataclass
+class Annotation:
+    """What is marked in one picture.
+
+    Attributes:
+        name: of the picture, as the file has it.
+        size: ``(height, width)`` of the picture in pixels, as the file has it.
+        boxes: half-open xyxy in pixels, one a marked object.
+        shapes: the same objects: a mask ``(height, width)``, or None where the box is all there is.
+    """
+
+    name: str
+    size: Size
+    boxes: list[tuple[int, int, int, int]] = field(default_factory=list)
+    shapes: list[BoolArray | None] = field(default_factory=list)
+
+    def add_box(self, x0: float, y0: float, x1: float, y1: float) -> None:
+        """Add a box, to the nearest pixel and at least one pixel large, cut to the picture."""
+        height, width = self.size
+        left, top = min(max(0, round(x0)), width - 1), min(max(0, round(y0)), height - 1)
+        right, bottom = min(max(left + 1, round(x1)), width), min(max(top + 1, round(y1)), height)
+        self.boxes.append((left, top, right, bottom))
+        self.shapes.append(None)
+
+    def add_mask(self, mask: BoolArray) -> None:
+        """Add a mask of the picture's size, and the box round all of it; an empty one adds nothing."""
+        if mask.shape != tuple(self.size):
+            raise ValueError(f"the mask of {self.name} is {mask.shape} and the picture {tuple(self.size)}")
+        rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
+        if len(rows):
+            self.boxes.append((int(columns[0]), int(rows[0]), int(columns[-1]) + 1, int(rows[-1]) + 1))
+            self.shapes.append(mask)
+
+    def mask(self) -> BoolArray:
+        """Everything that is marked, ``(height, width)``."""
+        whole = np.zeros(self.size, dtype=bool)
+        for (x0, y0, x1, y1), shape in zip(self.boxes, self.shapes, strict=True):
+            if shape is None:
+                whole[y0:y1, x0:x1] = True
+            else:
+                whole |= shape
+        return whole
+
+
+def read_annotations(path: Path) -> list[Annotation]:
+    """Read COCO's detection JSON, or Label Studio's JSON export.
+
+    Of Label Studio, annotations count, not predictions; of several annotations of a task, the last that was not
+    cancelled.
+
+    Raises:
+        WeakspotError: when it is neither, or damaged; the message names the file.
+    """
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        if isinstance(content, dict) and {"images", "annotations", "categories"} <= content.keys():
+            found = list(_read_coco(content))
+        elif isinstance(content, list) and content and all("data" in task for task in content):
+            found = list(_read_labelstudio(content))
+        else:
+            raise WeakspotError(
+                f"{path} is neither COCO (images, annotations, categories) nor an export of Label Studio (JSON)"
+            )
+    except OSError as error:
+        raise WeakspotError(
+            f"truth={path} cannot be read ({error.strerror}); give a COCO or Label Studio file"
+        ) from error
+    except (ValueError, KeyError, TypeError, AttributeError, IndexError) as error:
+        raise WeakspotError(f"truth={path} is damaged ({type(error).__name__}: {error}); export it again") from error
+    if not found:
+        raise WeakspotError(f"truth={path} holds no annotated picture; predictions that nobody looked at do not count")
+    return found
+
+
+def _read_coco(content: dict[str, Any]) -> Iterator[Annotation]:
+    good = {category["id"] for category in content["categories"] if category["name"] == GOOD}
+    of_image = defaultdict(list)
+    for annotation in content["annotations"]:
+        if annotation["category_id"] not in good:
+            of_image[annotation["image_id"]].append(annotation)
+    for image in content["images"]:
+        found = Annotation(image["file_name"], (int(image["height"]), int(image["width"])))
+        for annotation in of_image[image["id"]]:
+            if annotation.get("segmentation"):
+                found.add_mask(_coco_shape(annotation["segmentation"], found.size))
+            else:
+                x, y, width, height = (float(v) for v in annotation["bbox"])
+                found.add_box(x, y, x + width, y + height)
+        yield found
+
+
+def _coco_shape(segmentation: Any, size: Size) -> BoolArray:  # noqa: ANN401 - polygons or run lengths
+    height, width = size
+    polygons = isinstance(segmentation, list)
+    encoded = (
+        coco_mask.merge(coco_mask.frPyObjects(segmentation, height, width))
+        if polygons
+        else coco_mask.frPyObjects(segmentation, height, width)
+        if isinstance(segmentation["counts"], list)
+        else segmentation
+    )
+    return np.asarray(coco_mask.decode(encoded), dtype=bool)
+
+
+def _read_labelstudio(tasks: list[dict[str, Any]]) -> Iterator[Annotation]:
+    for task in tasks:
+        kept = [each for each in task.get("annotations") or [] if not each.get("was_cancelled")]
+        if not kept:
+            continue
+        data = task["data"]
+        name = str(data.get("file") or data.get("image") or next(iter(data.values())))
+        found: Annotation | None = None
+        for item in kept[-1]["result"]:
+            if item["type"] not in _LABELSTUDIO or GOOD in item["value"].get(item["type"], ()):
+                continue
+            size = int(item["original_height"]), int(item["original_width"])
+            found = found or Annotation(name, size)
+            _LABELSTUDIO[item["type"]](found, item["value"])
+        yield found or Annotation(name, (0, 0))  # looked at, and nothing marked: its size is not said
+
+
+def _add_rectangle(found: Annotation, value: dict[str, Any]) -> None:
+    """Percent of the picture; turned by ``rotation`` degrees round its top left corner, it is a polygon."""
+    (height, width), angle = found.size, np.deg2rad(float(value.get("rotation") or 0))
+    x, y = value["x"] * width / 100, value["y"] * height / 100
+    across, down = value["width"] * width / 100, value["height"] * height / 100
+    if not angle:
+        return found.add_box(x, y, x + across, y + down)
+    right, below = np.array([np.cos(angle), np.sin(angle)]), np.array([-np.sin(angle), np.cos(angle)])
+    corner = np.array([x, y])
+    corners = [corner, corner + across * right, corner + across * right + down * below, corner + down * below]
+    return found.add_mask(_filled(np.array(corners), found.size))
+
+
+def _add_polygon(found: Annotation, value: dict[str, Any]) -> None:
+    points = np.array(value["points"], dtype=np.float64) * np.array(found.size[::-1]) / 100
+    found.add_mask(_filled(points, found.size))
+
+
+def _add_brush(found: Annotation, value: dict[str, Any]) -> None:
+    if value["format"] != "rle":
+        raise ValueError(f"a brush in the format {value['format']}")
+    found.add_mask(decode_brush(value["rle"], found.size) > 0)
+
+
+_LABELSTUDIO = {"rectanglelabels": _add_rectangle, "polygonlabels": _add_polygon, "brushlabels": _add_brush}
+
+
+def _filled(points: npt.NDArray[np.float64], size: Size) -> BoolArray:
+    """The pixels whose centres lie in a polygon of ``(x, y)`` corners."""
+    polygons = [points.ravel().tolist()]
+    encoded = coco_mask.merge(coco_mask.frPyObjects(polygons, *size))
+    return np.asarray(coco_mask.decode(encoded), dtype=bool)
+
+
+def decode_brush(encoded: Sequence[int], size: Size) -> npt.NDArray[np.uint8]:
+    """Decode a Label Studio brush: run lengths over the RGBA bytes of the picture, packed in bits.
+
+    The format is that of https://github.com/thi-ng/umbrella/tree/develop/packages/rle-pack: 32 bits with the number of
+    values, 5 with the bits of a value less one, four times 4 with the bits of each run length less one; then runs, each
+    a bit (1: one value repeated, 0: as many values one by one), two bits that choose the run length's bits, the length
+    less one, and the values.
+
+    Args:
+        encoded: the bytes.
+        size: ``(height, width)``.
+
+    Returns:
+        The alpha channel, ``(height, width)``.
+    """
+    bits = "".join(f"{byte:08b}" for byte in encoded)
+    position = 0
+
+    def take(count: int) -> int:
+        nonlocal position
+        position += count
+        return int(bits[position - count : position], 2)
+
+    number, value_bits = take(32), take(5) + 1
+    lengths = [take(4) + 1 for _ in range(4)]
+    values = np.zeros(number, dtype=np.uint8)
+    filled = 0
+    while filled < number:
+        repeated, count = take(1), 0
+        count = take(lengths[take(2)]) + 1
+        if repeated:
+            values[filled : filled + count] = take(value_bits)
+        else:
+            values[filled : filled + count] = [take(value_bits) for _ in range(count)]
+        filled += count
+    return values.reshape(*size, 4)[..., 3]
+
+
+@dataclass(frozen=True)
+class Corrected:
+    """Samples with the truth that a person drew.
+
+    Attributes:
+        samples: with masks of what is marked, in a folder of their own; those the file does not name have none.
+        boxes: one an object, half-open xyxy ``(n, 4)``, by path; objects that touch stay apart.
+        elsewhere: names of annotated pictures that are not among the samples.
+        file: where it comes from.
+    """
+
+    samples: list[Sample]
+    boxes: dict[Path, Boxes]
+    elsewhere: list[str]
+    file: Path
+
+    @property
+    def described(self) -> dict[str, Any]:
+        """For ``metrics.json``."""
+        return {"file": str(self.file), "images": len(self.boxes), "boxes": sum(map(len, self.boxes.values()))}
+
+    @property
+    def remarks(self) -> list[str]:
+        """What a user should know, a line each."""
+        bare = sum(not sample.is_good and sample.mask is None for sample in self.samples)
+        lines = [f"{bare} images of defects are not marked in {self.file.name} and count for the class only"]
+        if self.elsewhere:
+            others = f"{len(self.elsewhere)} pictures of {self.file.name} are not measured here"
+            lines.append(f"{others}, {self.elsewhere[0]} for one")
+        return lines[not bare :]
+
+
+def correct(samples: Sequence[Sample], sizes: npt.NDArray[np.int64], file: Path, folder: Path) -> Corrected:
+    """Replace the masks of samples by what a person marked.
+
+    Args:
+        samples: of the images that are measured.
+        sizes: their ``(height, width)``, shape ``(n, 2)``.
+        file: for :func:`read_annotations`.
+        folder: for the masks.
+
+    Raises:
+        WeakspotError: when no name fits, one fits several samples, sizes differ, or something is marked in a picture
+            that is labelled Good.
+    """
+    annotations = read_annotations(file)
+    of_sample, elsewhere = match_names([sample.path for sample in samples], annotations)
+    if not of_sample:
+        raise WeakspotError(
+            f"none of the {len(annotations)} annotated pictures is one that is measured, {annotations[0].name} for one"
+        )
+    result, boxes = [], dict[Path, Boxes]()
+    for i, sample in enumerate(samples):
+        mask_path = None
+        annotation = of_sample.get(i)
+        if annotation is not None and annotation.boxes:
+            if sample.is_good:
+                raise WeakspotError(
+                    f"{sample.path} is labelled good, but a defect is marked in it; mend one of the two"
+                )
+            size = int(sizes[i][0]), int(sizes[i][1])
+            if annotation.size != size:
+                raise WeakspotError(f"{annotation.name} is {annotation.size} (height, width) as annotated, not {size}")
+            mask_path = folder / f"{i:05d}_{sample.path.stem[:80]}.png"
+            with atomic_path(mask_path) as temporary:
+                Image.fromarray(annotation.mask().astype(np.uint8) * 255).save(temporary)
+            boxes[sample.path] = np.array(annotation.boxes, dtype=np.int64).reshape(-1, 4)
+        result.append(replace(sample, mask=mask_path))
+    return Corrected(result, boxes, elsewhere, file)
+
+
+def match_names(paths: Sequence[Path], annotations: Sequence[Annotation]) -> tuple[dict[int, Annotation], list[str]]:
+    """Which annotation belongs to which path: the one whose last folders and name are the annotation's.
+
+    Returns:
+        Annotations by position of the path, and the names that fit none.
+
+    Raises:
+        WeakspotError: when a name fits several paths, or two annotations one path.
+    """
+    by_name: dict[str, list[int]] = defaultdict(list)
+    for i, path in enumerate(paths):
+        by_name[path.name].append(i)
+    found: dict[int, Annotation] = {}
+    elsewhere = []
+    for annotation in annotations:
+        parts = _name_parts(annotation.name)
+        plain = re.sub(r"^[0-9a-f]{8}-", "", parts[-1])  # what Label Studio puts before an uploaded file's name
+        candidates = by_name.get(parts[-1]) or by_name.get(plain) or []
+        same = [i for i in candidates if paths[i].parts[-len(parts) :] == parts] or candidates
+        if len(same) > 1:
+            raise WeakspotError(
+                f"{annotation.name} fits {paths[same[0]]} and {paths[same[1]]}; name it with its folder"
+            )
+        if not same:
+            elsewhere.append(annotation.name)
+        elif same[0] in found:
+            raise WeakspotError(f"{paths[same[0]]} is annotated twice, as {found[same[0]].name} and {annotation.name}")
+        else:
+            found[same[0]] = annotation
+    return found, elsewhere
+
+
+def _name_parts(name: str) -> tuple[str, ...]:
+    """Folders and name in a COCO file name, or in an address of Label Studio's."""
+    address = urlparse(name)
+    if "d" in (query := parse_qs(address.query)):
+        name = query["d"][0]
+    elif address.scheme in ("http", "https", "s3", "gs", "file") or name.startswith("/data/"):
+        name = unquote(address.path)
+    return tuple(part for part in Path(name).parts if part not in ("/", ".", ".."))

@@ -1,0 +1,1 @@
+"""Into other tools: predicted boxes as annotations, trained models for other runtimes."""

@@ -1,0 +1,202 @@
+"""Does an exported model say the same as the run it was made of? Measured on real pictures, kept beside the model."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import os
+import platform
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from weakspot.data.images import Progress
+from weakspot.data.loading import Loaded, load_images
+from weakspot.errors import WeakspotError
+from weakspot.evaluation import measure_some
+from weakspot.localizer import Localizer
+from weakspot.model.meta import META_FILE, find_bundle
+from weakspot.types import Prediction, Sample
+
+TOLERANCE = 1e-4
+"""How far probabilities may differ at full precision."""
+
+FASTER = 1.05
+"""From this ratio on an export is worth a hint."""
+
+
+@dataclass(frozen=True)
+class Certificate:
+    """What came of showing the same pictures to both.
+
+    Attributes:
+        images: how many.
+        precision: ``fp32``, ``fp16`` or ``int8``.
+        largest_difference: of any class's probability.
+        same_class, same_boxes: pictures with the same class, and with the same boxes to the pixel.
+        tolerance: for the differences of probabilities; None where they were only measured.
+        speed: seconds a picture in the network, ``pytorch`` and ``exported``, turn by turn in one process; their
+            ``ratio``; ``threads`` and ``machine``.
+        accuracy: balanced accuracy and V2 of both on these pictures, where they are labelled.
+        bundle: SHA-256 of the ``model.json`` it was made of, which names the tensors' hash.
+    """
+
+    images: int
+    precision: str
+    largest_difference: float
+    same_class: int
+    same_boxes: int
+    tolerance: float | None
+    speed: dict[str, Any]
+    accuracy: dict[str, Any]
+    bundle: str
+
+    @property
+    def failure(self) -> str:
+        """Why the two are not the same; empty where they are, and where that was not asked for."""
+        if self.tolerance is None:
+            return ""
+        if not self.largest_difference <= self.tolerance:
+            return (
+                f"probabilities differ by up to {self.largest_difference:.2g} (at most {self.tolerance:g} is allowed)"
+            )
+        if self.same_class < self.images:
+            return f"{self.images - self.same_class} of {self.images} pictures get another class"
+        if self.same_boxes < self.images:
+            return f"{self.images - self.same_boxes} of {self.images} pictures get other boxes"
+        return ""
+
+    def to_dict(self) -> dict[str, Any]:
+        """For the file beside the model."""
+        return {**asdict(self), "passed": not self.failure}
+
+
+def certify(
+    run: Localizer, exported: Localizer, samples: Sequence[Sample], precision: str, bundle: str, progress: Progress
+) -> Certificate:
+    """Show pictures to both, in turn.
+
+    Args:
+        run: the original, on the CPU.
+        exported: made of it.
+        samples: pictures; those without a label have ``defect=""``.
+        precision: of the exported model.
+        bundle: for the record.
+        progress: called with (done, total).
+
+    Raises:
+        WeakspotError: when a picture cannot be read.
+    """
+    paths, first, second = [sample.path for sample in samples], list[Prediction](), list[Prediction]()
+    seconds = {"pytorch": 0.0, "exported": 0.0}
+    pairs = zip(
+        load_images(paths, run.meta.preprocess), load_images(paths, run.meta.preprocess, normalise=False), strict=True
+    )
+    for done, (normalised, resized) in enumerate(pairs):
+        if not done:  # the first call of either pays for warming up
+            _timed(run, normalised), _timed(exported, resized)
+        for name, localizer, loaded, found in (
+            ("pytorch", run, normalised, first),
+            ("exported", exported, resized, second),
+        ):
+            prediction, took = _timed(localizer, loaded)
+            seconds[name] += took
+            found.append(prediction)
+        progress(done + 1, len(paths))
+    differences = [
+        abs(a[name] - b[name])
+        for a, b in zip(map(_probabilities, first), map(_probabilities, second), strict=True)
+        for name in a
+    ]
+    return Certificate(
+        images=len(paths),
+        precision=precision,
+        largest_difference=float(np.max(differences)),  # NaN stays NaN
+        same_class=sum(a.label == b.label for a, b in zip(first, second, strict=True)),
+        same_boxes=sum(_corners(a) == _corners(b) for a, b in zip(first, second, strict=True)),
+        tolerance=TOLERANCE if precision == "fp32" else None,
+        speed={
+            **{name: value / len(paths) for name, value in seconds.items()},
+            "ratio": seconds["pytorch"] / seconds["exported"],
+            "threads": os.environ.get("OMP_NUM_THREADS", "all"),
+            "machine": machine(),
+        },
+        accuracy=_accuracy(run.meta.classes, samples, first, second),
+        bundle=bundle,
+    )
+
+
+def _timed(localizer: Localizer, loaded: Loaded) -> tuple[Prediction, float]:
+    start = time.perf_counter()
+    (prediction,) = localizer.predict_batch([loaded])
+    took = time.perf_counter() - start
+    if prediction.status != "ok":
+        raise WeakspotError(prediction.message)
+    return prediction, took
+
+
+def _probabilities(prediction: Prediction) -> dict[str, float]:
+    return {known.name: known.confidence for known in prediction.classes}
+
+
+def _corners(prediction: Prediction) -> list[tuple[str, tuple[int, int, int, int]]]:
+    return sorted((box.label, box.xyxy) for box in prediction.boxes)
+
+
+def _accuracy(
+    classes: Sequence[str], samples: Sequence[Sample], first: Sequence[Prediction], second: Sequence[Prediction]
+) -> dict[str, Any]:
+    """Balanced accuracy and V2 of both; empty without labels."""
+    if not all(sample.defect for sample in samples):
+        return {}
+    sizes, found = np.array([prediction.size for prediction in first]), dict[str, Any]()
+    for name, predictions in (("pytorch", first), ("exported", second)):
+        measured = measure_some(predictions, samples, sizes, classes, range(len(samples)))
+        found[name] = {"balanced_accuracy": measured["classification"]["balanced_accuracy"]}
+        if measured["localisation"] is not None:
+            found[name]["v2"] = measured["localisation"]["v2"]
+    return found
+
+
+def machine() -> str:
+    """What a speed is worth on: the computer's name, its processor and number of cores."""
+    return f"{platform.node()}, {platform.processor() or platform.machine()}, {os.cpu_count()} cores"
+
+
+def bundle_hash(run: Path) -> str:
+    """SHA-256 of a run's ``model.json``, which changes with the tensors, the thresholds and the box rule."""
+    return hashlib.sha256((find_bundle(run) / META_FILE).read_bytes()).hexdigest()
+
+
+def certificate_path(model: Path) -> Path:
+    """Where the certificate of an exported model lies."""
+    return model.with_name(f"{model.name}.certificate.json")
+
+
+def faster_export(run: Path) -> tuple[Path, float] | None:
+    """The fastest export of a run that answers the same, was measured on this machine to be faster, and can run here.
+
+    Returns:
+        Its path and how many times as fast it is; None where there is none.
+    """
+    best: tuple[Path, float] | None = None
+    for path in sorted((run / "exports").glob("*.certificate.json")):
+        model = path.with_name(path.name.removesuffix(".certificate.json"))
+        try:
+            content = json.loads(path.read_text(encoding="utf-8"))
+            speed = content["speed"]
+            here = speed["machine"] == machine() and speed["threads"] == os.environ.get("OMP_NUM_THREADS", "all")
+            same = content["passed"] and content["precision"] == "fp32" and content["bundle"] == bundle_hash(run)
+            ratio = float(speed["ratio"])
+        except (OSError, ValueError, KeyError, TypeError):
+            continue
+        runtime = "onnxruntime" if model.suffix == ".onnx" else "openvino"
+        if here and same and model.is_file() and find_spec(runtime) and ratio >= (best[1] if best else FASTER):
+            best = model, ratio
+    return best if best and math.isfinite(best[1]) else None

@@ -1,0 +1,161 @@
+"""The network as one graph, from uint8 pictures to all that prediction needs; written as ONNX or OpenVINO."""
+
+from __future__ import annotations
+
+import json
+import logging
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor, nn
+
+from weakspot.data.preprocess import Preprocess
+from weakspot.errors import WeakspotError
+from weakspot.model.meta import BundleMeta
+from weakspot.model.model import Model
+from weakspot.runtime import METADATA_KEY, OUTPUTS
+
+OPSET = 18
+
+
+class Graph(nn.Module):
+    """Pictures at network size in, :data:`~weakspot.runtime.OUTPUTS` out.
+
+    Args:
+        model: what is exported.
+        preprocess: its normalisation becomes part of the graph.
+        temperature: of the probabilities, see :class:`~weakspot.decision.Decision`.
+    """
+
+    mean: Tensor
+    spread: Tensor
+
+    def __init__(self, model: Model, preprocess: Preprocess, temperature: float) -> None:
+        super().__init__()
+        self.model, self.temperature = model, temperature
+        self.network, self.evidence = model.network, model.evidence  # so that their parameters are known
+        mean, spread = preprocess.mean_and_spread
+        self.register_buffer("mean", torch.from_numpy(mean)[:, None, None])
+        self.register_buffer("spread", torch.from_numpy(spread)[:, None, None])
+
+    def forward(self, pictures: Tensor) -> tuple[Tensor, ...]:
+        """From uint8 ``(batch, height, width, 3)``."""
+        pixels = (pictures.permute(0, 3, 1, 2).to(torch.float32) - self.mean) / self.spread
+        said = self.model.tensors(self.model.network.forward_taps(pixels, self.model.taps), pixels)
+        probabilities = torch.softmax(said.logits / self.temperature, dim=1)
+        evidence = () if said.extent is None or said.where is None else (said.extent, said.where)
+        return said.logits, probabilities, said.maps, *evidence
+
+
+def write_onnx(path: Path, model: Model, meta: BundleMeta) -> None:
+    """Write a model as ONNX, any batch size, with its description in the metadata.
+
+    Raises:
+        WeakspotError: for ``data.resize=tile``, or when ``onnx`` and ``onnxscript`` are not installed.
+    """
+    if meta.preprocess.tile:
+        raise WeakspotError(
+            "a model of data.resize=tile cannot be exported: its pictures have sizes of their own; "
+            "train with data.resize=keep_ratio or squash"
+        )
+    try:
+        import onnx
+        import onnxscript  # noqa: F401 - torch.onnx needs it
+    except ImportError as error:
+        raise WeakspotError(f"{error.name} is not installed; pip install 'weakspot[onnx]'") from error
+    graph = Graph(model, meta.preprocess, meta.decision.temperature).eval()
+    names = OUTPUTS if meta.evidence is not None else OUTPUTS[:3]
+    blank = torch.zeros((2, *meta.preprocess.image_size, 3), dtype=torch.uint8)
+    with _quiet(), torch.no_grad():
+        program = torch.onnx.export(
+            graph, (blank,), input_names=["pictures"], output_names=list(names), opset_version=OPSET, dynamo=True,
+            dynamic_shapes={"pictures": {0: torch.export.Dim("batch", min=1, max=4096)}}, external_data=False,
+            verbose=False,
+        )  # fmt: skip
+    assert program is not None  # noqa: S101 - None only where a path is given
+    proto = program.model_proto
+    entry = proto.metadata_props.add()
+    entry.key, entry.value = METADATA_KEY, description(meta)
+    onnx.save(proto, str(path))
+
+
+def description(meta: BundleMeta) -> str:
+    """What travels in the file: classes, preprocessing, box rule, thresholds, temperature; see :class:`BundleMeta`."""
+    return json.dumps(meta.to_dict(), ensure_ascii=True, sort_keys=True)
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """The exporter explains itself at length."""
+    loggers = [logging.getLogger(name) for name in ("torch.onnx", "onnxscript", "onnx_ir", "torch.export")]
+    levels = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)
+
+
+def halve_onnx(path: Path) -> None:
+    """Store and compute in float16; pictures stay uint8 and outputs float32."""
+    import onnx
+    from onnxruntime.transformers.float16 import convert_float_to_float16
+
+    proto = convert_float_to_float16(onnx.load(str(path)), keep_io_types=True)
+    onnx.save(proto, str(path))
+
+
+def quantise_onnx(path: Path, batches: Callable[[], Iterator[npt.NDArray[np.uint8]]]) -> None:
+    """Store and compute convolutions in whole numbers of 8 bits (static quantisation, one scale a channel).
+
+    Args:
+        path: the model; replaced.
+        batches: pictures ``(n, H, W, 3)`` whose activations set the scales.
+    """
+    from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
+
+    class Reader(CalibrationDataReader):  # type: ignore[misc]
+        def __init__(self) -> None:
+            self._batches = batches()
+
+        def get_next(self) -> dict[str, Any] | None:
+            batch = next(self._batches, None)
+            return None if batch is None else {"pictures": batch}
+
+    with _quiet():
+        quantize_static(
+            str(path), str(path), Reader(), quant_format=QuantFormat.QDQ, op_types_to_quantize=["Conv"],
+            per_channel=True, activation_type=QuantType.QUInt8, weight_type=QuantType.QInt8,
+        )  # fmt: skip
+
+
+def write_openvino(source: Path, target: Path, meta: BundleMeta, *, half: bool) -> None:
+    """Turn an ONNX file into OpenVINO's ``.xml`` and ``.bin``; `half` stores the weights as float16.
+
+    Raises:
+        WeakspotError: when ``openvino`` is not installed.
+    """
+    try:
+        import openvino
+    except ImportError as error:
+        raise WeakspotError("openvino is not installed; pip install 'weakspot[openvino]'") from error
+    model = openvino.convert_model(str(source))
+    model.set_rt_info(description(meta), [METADATA_KEY])
+    openvino.save_model(model, str(target), compress_to_fp16=half)
+
+
+def spread_evenly(items: Sequence[Any], count: int) -> list[Any]:
+    """At most `count` of the items, evenly over them all."""
+    if len(items) <= count:
+        return list(items)
+    return [items[i * len(items) // count] for i in range(count)]

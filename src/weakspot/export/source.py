@@ -1,0 +1,146 @@
+"""What is exported: predictions read back from a folder, with a portable name for every picture."""
+
+from __future__ import annotations
+
+import math
+import os
+import shutil
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal, get_args
+
+from weakspot.data.splits import read_split
+from weakspot.errors import WeakspotError, did_you_mean
+from weakspot.files import atomic_path
+from weakspot.predictions import read_predictions
+from weakspot.types import GOOD, Box, Prediction
+
+Pictures = Literal["copy", "link", "none"]
+
+
+@dataclass(frozen=True)
+class Exported:
+    """Predictions to write out.
+
+    Attributes:
+        predictions: of the pictures that could be read, in order.
+        names: of the pictures, relative to the folder that all of them lie in, with forward slashes; all different.
+        classes: names of the classes but Good, in the model's order.
+        model: what made the predictions, for tools that keep a model version.
+        unreadable: how many pictures could not be read; they are left out.
+        groups: of pictures that show one part, by path; empty where nothing is known.
+    """
+
+    predictions: Sequence[Prediction]
+    names: Sequence[str]
+    classes: Sequence[str]
+    model: str
+    unreadable: int = 0
+    groups: dict[Path, str] = field(default_factory=dict)
+
+    def __iter__(self) -> Iterator[tuple[str, Prediction]]:
+        return iter(zip(self.names, self.predictions, strict=True))
+
+    @property
+    def summary(self) -> str:
+        """How many boxes of each class in how many pictures, in words."""
+        return f"{len(self.predictions)} pictures, {count_boxes(self.predictions, self.classes)}"
+
+
+def read_source(folder: Path) -> Exported:
+    """Read a run folder, the folder of an evaluation, or what ``weakspot predict`` wrote.
+
+    Raises:
+        WeakspotError: when there are no predictions in it, or none of a picture that could be read.
+    """
+    path = folder / "predictions.jsonl"
+    if not path.is_file():
+        raise WeakspotError(
+            f"{folder} holds no predictions.jsonl; give a run folder or the results of 'weakspot predict'"
+        )
+    everything = read_predictions(path)
+    readable = [prediction for prediction in everything if prediction.status == "ok"]
+    if not readable:
+        raise WeakspotError(f"{path} holds no prediction of a picture that could be read")
+    classes = sorted({known.name for prediction in readable for known in prediction.classes} - {GOOD})
+    return Exported(
+        readable,
+        portable_names([prediction.path for prediction in readable]),
+        classes,
+        f"weakspot {folder.resolve().name}",
+        len(everything) - len(readable),
+        _groups(folder),
+    )
+
+
+def count_boxes(predictions: Iterable[Prediction], classes: Sequence[str]) -> str:
+    """How many boxes of each class in how many pictures, in words."""
+    having = [prediction for prediction in predictions if prediction.boxes]
+    counts = Counter(box.label for prediction in having for box in prediction.boxes)
+    return ", ".join(f"{counts[name]} boxes of {name}" for name in classes) + f" in {len(having)} of them"
+
+
+def portable_names(paths: Sequence[Path]) -> list[str]:
+    """Paths relative to the folder that all of them lie in, with forward slashes.
+
+    Raises:
+        WeakspotError: when a picture occurs twice.
+    """
+    whole = [Path(os.path.normpath(path.absolute())) for path in paths]
+    seen: set[Path] = set()
+    for path in whole:
+        if path in seen:
+            raise WeakspotError(f"{path} was predicted twice; annotations hold a picture once, predict it once")
+        seen.add(path)
+    common = os.path.commonpath([path.parent for path in whole])
+    return [path.relative_to(common).as_posix() for path in whole]
+
+
+def _groups(folder: Path) -> dict[Path, str]:
+    """Groups that a run's ``split.csv`` knows; none elsewhere."""
+    split = folder / "split.csv"
+    if not split.is_file():
+        return {}
+    from weakspot.config import read_config  # a run folder: there is a configuration too
+
+    samples, _ = read_split(split, Path(read_config(folder / "config.yaml").data.root or "."))
+    return {sample.path: sample.group for sample in samples if sample.group is not None}
+
+
+def confidence(box: Box) -> float:
+    """A box's score as the tools want it, 0…1: the logistic function of its log-odds."""
+    return 1 / (1 + math.exp(-box.score)) if box.score > -700 else 0.0
+
+
+def place_picture(source: Path, target: Path, how: Pictures) -> None:
+    """Copy a picture to `target`, or link it there, or do nothing.
+
+    Raises:
+        WeakspotError: when the picture has gone since it was predicted.
+    """
+    if how == "none":
+        return
+    if not source.is_file():
+        raise WeakspotError(
+            f"{source} is no longer there; give pictures=none (--pictures none) to write annotations alone"
+        )
+    with atomic_path(target) as temporary:
+        if how == "link":
+            temporary.symlink_to(source.resolve())
+        else:
+            shutil.copyfile(source, temporary)
+
+
+def check_pictures(how: str) -> Pictures:
+    """Return `how` if it is a choice.
+
+    Raises:
+        WeakspotError: naming the choices.
+    """
+    choices: tuple[Pictures, ...] = get_args(Pictures)
+    for choice in choices:
+        if how == choice:
+            return choice
+    raise WeakspotError(f"--pictures {how} is unknown{did_you_mean(how, choices)}; choose: {', '.join(choices)}")

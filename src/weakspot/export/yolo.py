@@ -1,0 +1,92 @@
+"""A training set in Ultralytics' YOLO layout (https://docs.ultralytics.com/datasets/detect), trainable as it is."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+
+from weakspot.errors import WeakspotError
+from weakspot.export.source import Exported, Pictures, count_boxes, place_picture
+from weakspot.files import write_json, write_text
+from weakspot.types import GOOD, Prediction
+
+VAL_SHARE = 0.2
+
+
+def write_yolo(exported: Exported, folder: Path, pictures: Pictures) -> str:
+    """``data.yaml``, ``images/{train,val}``, ``labels/{train,val}`` with a line ``class cx cy w h`` (0…1) a box.
+
+    A detector learns that there is nothing where no box is drawn, so pictures that would teach it something wrong are
+    left out (:func:`unfit`); ``left_out.json`` names them. A fifth is for validation, drawn with a fixed seed among
+    pictures with boxes and without; pictures of one part stay together.
+
+    Raises:
+        WeakspotError: when fewer than two pictures with boxes are left.
+    """
+    left_out = {name: reason for name, prediction in exported if (reason := unfit(prediction))}
+    kept = [(name, prediction) for name, prediction in exported if name not in left_out]
+    parts = train_or_val(
+        [prediction.boxes != () for _, prediction in kept],
+        [exported.groups.get(prediction.path, name) for name, prediction in kept],
+    )
+    taken: set[str] = set()
+    for (name, prediction), part in zip(kept, parts, strict=True):
+        # Ultralytics finds labels by replacing "/images/" in the path: no folders below, whatever they are called.
+        stem, _, extension = name.replace("/", "__").rpartition(".")
+        if stem in taken:
+            raise WeakspotError(f"{prediction.path}: another picture would be called {stem} too; rename one of them")
+        taken.add(stem)
+        lines = (_line(prediction, exported.classes.index(box.label), box.xyxy) for box in prediction.boxes)
+        write_text(folder / "labels" / part / f"{stem}.txt", "".join(lines))
+        place_picture(prediction.path, folder / "images" / part / f"{stem}.{extension}", pictures)
+    write_json(folder / "left_out.json", left_out)
+    # JSON strings are YAML strings, whatever characters are in them.
+    names = "".join(f"  {number}: {json.dumps(name)}\n" for number, name in enumerate(exported.classes))
+    head = f"# {exported.model}\ntrain: images/train\nval: images/val\nnames:\n"
+    write_text(folder / "data.yaml", head + names)
+    said = []
+    for wanted in ("train", "val"):
+        some = [prediction for (_, prediction), part in zip(kept, parts, strict=True) if part == wanted]
+        said.append(f"{wanted}: {len(some)} pictures, {count_boxes(some, exported.classes)}")
+    return "; ".join(said) + f"; {len(left_out)} left out, left_out.json says why"
+
+
+def unfit(prediction: Prediction) -> str:
+    """Why a picture must not be trained on as it is; empty for one that may be. A known label outranks the model."""
+    if prediction.label != GOOD and not prediction.boxes:
+        return "called defective, but no box was drawn"
+    if prediction.target is not None and (prediction.target == GOOD) != (prediction.label == GOOD):
+        return f"labelled {prediction.target}, but called {prediction.label}"
+    return ""
+
+
+def train_or_val(with_boxes: list[bool], groups: list[str]) -> list[str]:
+    """``train`` or ``val`` for every picture.
+
+    Args:
+        with_boxes: whether the picture has any.
+        groups: pictures of one group go to one side.
+
+    Raises:
+        WeakspotError: when there are too few groups with boxes to have some on either side.
+    """
+    of_group: dict[str, bool] = {}
+    for group, boxes in zip(groups, with_boxes, strict=True):
+        of_group[group] = of_group.get(group, False) or boxes
+    if sum(of_group.values()) < 2:
+        raise WeakspotError("a YOLO training set needs at least two parts with a box, one to train and one to validate")
+    rng, held_out = np.random.default_rng(0), set[str]()
+    for kind in (True, False):
+        members = sorted(group for group, boxes in of_group.items() if boxes == kind)
+        wanted = max(int(kind), round(VAL_SHARE * len(members)))
+        held_out |= {members[i] for i in rng.permutation(len(members))[:wanted]}
+    return ["val" if group in held_out else "train" for group in groups]
+
+
+def _line(prediction: Prediction, number: int, corners: tuple[int, int, int, int]) -> str:
+    x0, y0, x1, y1 = corners
+    width, height = prediction.width, prediction.height
+    values = ((x0 + x1) / 2 / width, (y0 + y1) / 2 / height, (x1 - x0) / width, (y1 - y0) / height)
+    return f"{number} " + " ".join(f"{value:.9f}" for value in values) + "\n"

@@ -1,0 +1,51 @@
+"""Predict from files to files. No torch, so that exported models do without."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+from weakspot.data.loading import ImageSource
+from weakspot.errors import WeakspotError
+from weakspot.localizer import Localizer
+from weakspot.predictions import prediction_writer
+from weakspot.report.overlays import LONGEST_SIDE, UniqueNames, write_overlay
+from weakspot.review import ReviewQueue
+from weakspot.types import Prediction
+
+
+def predict(
+    localizer: Localizer,
+    images: Iterable[ImageSource],
+    output: Path,
+    *,
+    overlays: bool = True,
+    batch_size: int | None = None,
+) -> Iterator[Prediction]:
+    """Predict images and write ``predictions.jsonl``, ``predictions.csv`` and ``overlays/`` as they come.
+
+    At the end ``review.csv`` names those most worth a human look.
+
+    Args:
+        localizer: a loaded model.
+        images: files, or whatever :meth:`Localizer.predict` takes.
+        output: folder for the results; made if missing.
+        overlays: write a picture with map and boxes for every image.
+        batch_size: images in one forward pass; None for what suits the device.
+
+    Yields:
+        Every prediction after it was written; the files get their names when the iterator is exhausted.
+    """
+    if (output / "run.json").is_file():
+        raise WeakspotError(f"{output} is a run folder; its predictions are its test part's, choose another folder")
+    names, review = UniqueNames(), ReviewQueue(localizer.meta.decision)
+    with prediction_writer(output) as write:
+        for prediction, loaded in localizer.stream(
+            images, batch_size=batch_size, keep_longest=LONGEST_SIDE if overlays else None
+        ):
+            write(prediction)
+            review.add(prediction)
+            if loaded.image is not None:
+                write_overlay(output / "overlays" / names(prediction.path), loaded.image, prediction)
+            yield prediction
+    review.write(output / "review.csv")
