@@ -245,6 +245,19 @@ def compare(
 
 
 @app.command()
+def report(
+    run: Annotated[Path, typer.Argument(help="Run folder, or an evaluation below one.")],
+) -> None:
+    """Write a run's report.html again: verdict, confusion matrix, pictures, thresholds, in one file to open or mail.
+
+    Example:  weakspot report outputs/recommended/hazelnut/20260101-120000-1a2b3c4d
+    """
+    from weakspot.report.run_report import read_evaluated, write_report
+
+    ui.out.print(f"open this: {write_report(read_evaluated(run))}", soft_wrap=True, highlight=False)
+
+
+@app.command()
 def audit(
     run: Annotated[Path, typer.Argument(help="Run folder.")],
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
@@ -384,5 +397,6 @@ def _show(run: RunFolder) -> None:
     ui.out.print(metrics_table(metrics, f"{data['subset'] or data['root']}"))
     if len(data["classes"]) > 2:
         ui.out.print(*class_tables(metrics["test"]["classification"]))
-    ui.out.print(f"look at the boxes: {run.figures / 'gallery.png'}", soft_wrap=True, highlight=False)
-    ui.out.print(f"run folder:        {run.path}", soft_wrap=True, highlight=False)
+    ui.out.print(f"open this first: {run.report}", soft_wrap=True, highlight=False)
+    ui.out.print(f"the boxes:       {run.figures / 'gallery.png'}", soft_wrap=True, highlight=False)
+    ui.out.print(f"run folder:      {run.path}", soft_wrap=True, highlight=False)

@@ -23,6 +23,7 @@ from weakspot.heatmaps import Maps, comparable_map, shown_map, visible
 from weakspot.maps import MapStore
 from weakspot.metrics import (
     BEST_BOXES,
+    IOU_LEVELS,
     best_iou,
     classification_metrics,
     detection_metrics,
@@ -31,6 +32,7 @@ from weakspot.metrics import (
     pixel_metrics,
     pointing_hit,
     proportion,
+    size_class,
 )
 from weakspot.metrics.intervals import N_RESAMPLES, Estimate, percentile_estimate
 from weakspot.metrics.paired import cluster_estimate, draw_clusters
@@ -52,14 +54,14 @@ class Evaluation:
         test: ``classification`` and, where masks exist, ``localisation``; for ``metrics.json``.
         controls: what guesses would have scored; see :mod:`weakspot.controls`.
         alarms: ``seen``, ``why`` and ``do`` of each control that did about as well.
-        curve: ``thresholds`` and box accuracy at each, for the threshold figure; None without masks.
+        curve: ``thresholds`` and box accuracy at each, also by defect type and size; None without masks.
     """
 
     predictions: list[Prediction]
     test: dict[str, Any]
     controls: dict[str, Any]
     alarms: list[dict[str, str]]
-    curve: dict[str, list[float]] | None
+    curve: dict[str, Any] | None
 
 
 def evaluate_maps(
@@ -205,7 +207,7 @@ def _localisation(
     classes: Sequence[str],
     preprocess: Preprocess,
     rule: BoxRule,
-) -> tuple[dict[str, Any], dict[str, list[float]]]:
+) -> tuple[dict[str, Any], dict[str, Any]]:
     boxes = [boxes_array(p.boxes) for p in predictions]
     metrics = truth.localise(boxes)
     clusters = np.array(part_numbers(truth.samples))[truth.known]
@@ -240,12 +242,27 @@ def _localisation(
             [_size(store, i) for i in measurable],
         ),
     }
-    curve = {
+    return metrics, _curve(thresholds, ious, truth)
+
+
+def _curve(
+    thresholds: npt.NDArray[np.float64], ious: npt.NDArray[np.float64], truth: Truth
+) -> dict[str, list[float] | dict[str, list[float]]]:
+    """Box accuracy at every threshold, and V2 by defect type and size; IoUs are ``(t, n)`` of the images known."""
+    v2 = np.mean([ious >= level for level in IOU_LEVELS], axis=0)
+    defects = np.array([truth.samples[i].defect for i in truth.known], dtype=object)
+    sizes = np.array([size_class(truth.shares[i]) for i in truth.known], dtype=object)
+
+    def v2_of(names: npt.NDArray[np.object_]) -> dict[str, list[float]]:
+        return {name: v2[:, names == name].mean(axis=1).tolist() for name in sorted(set(names))}
+
+    return {
         "thresholds": thresholds.tolist(),
         "mean_iou": ious.mean(axis=1).tolist(),
         **{f"box_accuracy_{int(100 * level)}": (ious >= level).mean(axis=1).tolist() for level in (0.3, 0.5, 0.7)},
+        "v2_by_defect": v2_of(defects),
+        "v2_by_size": v2_of(sizes),
     }
-    return metrics, curve
 
 
 def trust_metrics(predictions: Sequence[Prediction], truth: Truth) -> dict[str, Any]:
@@ -290,17 +307,21 @@ def _rank_correlation(values: npt.NDArray[np.float64], parts: Sequence[int]) -> 
     return percentile_estimate(value, n, np.array(resamples))
 
 
+def threshold_steps(store: MapStore, images: Sequence[int], rule: BoxRule) -> npt.NDArray[np.float64]:
+    """Thresholds worth trying: shares of a map's range if relative, else from the median of the images' evidence up."""
+    if rule.threshold_kind == "relative":
+        return np.arange(1, SWEEP_STEPS + 1) / (SWEEP_STEPS + 1)
+    said = [store[i] for i in images]
+    planes = [comparable_map(one) if one.extent is None else one.extent.astype(np.float32) for one in said]
+    low, high = (np.quantile(np.concatenate([p.ravel() for p in planes]), [0.5, 0.999])) if planes else (0.0, 1.0)
+    return np.linspace(low, high, SWEEP_STEPS)
+
+
 def _sweep(
     store: MapStore, decided: Sequence[int], truth: Truth, preprocess: Preprocess, rule: BoxRule
 ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
     """Best IoU of every image with a mask at every threshold: ``(t,)`` and ``(t, n)``."""
-    if rule.threshold_kind == "relative":
-        steps = np.arange(1, SWEEP_STEPS + 1) / (SWEEP_STEPS + 1)
-    else:
-        defects = [store[i] for i in truth.known if decided[i]]
-        planes = [comparable_map(said) if said.extent is None else said.extent.astype(np.float32) for said in defects]
-        low, high = (np.quantile(np.concatenate([p.ravel() for p in planes]), [0.5, 0.999])) if planes else (0.0, 1.0)
-        steps = np.linspace(low, high, SWEEP_STEPS)
+    steps = threshold_steps(store, [i for i in truth.known if decided[i]], rule)
     thresholds = np.unique(np.append(steps, rule.threshold))
     said = [_visible(store, i, preprocess) for i in truth.known]
     ious = np.zeros((len(thresholds), len(truth.known)))

@@ -40,6 +40,7 @@ from weakspot.predicting import predict
 from weakspot.predictions import write_predictions
 from weakspot.report.figures import write_figures
 from weakspot.report.pairs import write_pairs
+from weakspot.report.run_report import Evaluated, write_report
 from weakspot.review import ReviewQueue
 from weakspot.runs import (
     RunFolder,
@@ -232,11 +233,11 @@ def write_results(
     meta: BundleMeta,
     identity: dict[str, Any],
     parts: Sequence[Part] | None,
+    truth: Corrected | None = None,
     *,
     ask_again: bool = False,
-    truth: Corrected | None = None,
 ) -> Evaluation:
-    """Evaluate saved maps and write predictions, metrics and figures into `target`.
+    """Evaluate saved maps and write predictions, metrics, figures and the report into `target`.
 
     Args:
         target: folder to write to.
@@ -313,6 +314,8 @@ def write_results(
             "model": {"weights": meta.weights, "backbone": meta.backbone, "versions": meta.versions},
         },
     )
+    metrics = target.read_metrics()
+    write_report(Evaluated(target, config, meta, metrics, store, samples, evaluation.predictions, drawn))
     return evaluation
 
 

@@ -5,11 +5,12 @@ from __future__ import annotations
 import csv
 import json
 import math
+import sys
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -33,6 +34,8 @@ CSV_COLUMNS = (
 FINEST = 1024
 """Longest side, in pixels, that refined evidence is brought to; more would only be interpolation."""
 
+SteppedKey = Literal["threshold", "min_score"]
+"""Keys of a box rule that a slider may move."""
 
 RIVALS = 3.0
 """Places whose odds of a defect are more than e³ = 20 times lower than those of the picture's surest get no box."""
@@ -103,6 +106,53 @@ def draw_boxes(said: ImageMaps, index: int, size: Size, input_size: Size, rule: 
         return []
     evidence, scores = _evidence(said, index, size, input_size, rule)
     return find_boxes(evidence, size, rule, score_map=scores, label=label)
+
+
+def draw_boxes_at(
+    said: ImageMaps,
+    index: int,
+    size: Size,
+    input_size: Size,
+    rule: BoxRule,
+    key: SteppedKey,
+    steps: Sequence[float],
+    label: str,
+) -> list[list[Box]]:
+    """:func:`draw_boxes` at many values of one key of the rule; what does not change with it is done once.
+
+    Args:
+        said: as in :func:`draw_boxes`, as are the others that are not explained.
+        index: not 0.
+        size: of the original image.
+        input_size: of the network's input.
+        rule: the rule but for `key`.
+        key: ``threshold``, or ``min_score``. Boxes have their trust with the latter, as it does not depend on it.
+        steps: values of `key`, any order.
+        label: of every box.
+
+    Returns:
+        The boxes at each step.
+    """
+    evidence, scores = _evidence(said, index, size, input_size, rule)
+
+    def at(step: float) -> list[Box]:
+        moved = replace(rule, threshold=step) if key == "threshold" else replace(rule, min_score=step)
+        return find_boxes(evidence, size, moved, score_map=scores, label=label)
+
+    if key == "threshold":
+        return [at(step) for step in steps]
+    # Boxes differ only where another region is left out, so they are drawn once for each number of regions.
+    every = replace(rule, min_score=None, merge=None, max_boxes=sys.maxsize, outlines=False)
+    peaks = np.array([box.score for box in find_boxes(evidence, size, every, score_map=scores)])
+    left = [int((peaks >= step).sum()) for step in steps]
+    drawn = {count: at(step) for count, step in dict(zip(left, steps, strict=True)).items()}
+    distinct = list({box.xyxy: box for boxes in drawn.values() for box in boxes}.values())
+    margin = margin_map(said.maps, index)
+    trusted = with_trust(distinct, evidence, scores, margin, size, rule, in_logits=said.extent is not None)
+    trust = {box.xyxy: (box.trust, box.doubt) for box in trusted}
+    for count, boxes in drawn.items():
+        drawn[count] = [replace(box, trust=trust[box.xyxy][0], doubt=trust[box.xyxy][1]) for box in boxes]
+    return [drawn[count] for count in left]
 
 
 def _evidence(said: ImageMaps, index: int, size: Size, input_size: Size, rule: BoxRule) -> tuple[Maps, Maps]:

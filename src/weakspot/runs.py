@@ -97,6 +97,11 @@ class RunFolder:
         return self.path / "figures"
 
     @property
+    def report(self) -> Path:
+        """The page to open first."""
+        return self.path / "report.html"
+
+    @property
     def fitted(self) -> bool:
         """True where the model and its maps are complete."""
         return (self.bundle / META_FILE).is_file() and self.maps.is_file()

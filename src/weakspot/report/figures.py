@@ -32,7 +32,7 @@ def write_figures(
     rule: BoxRule,
     history: Sequence[Mapping[str, float]] = (),
 ) -> list[Path]:
-    """Write every figure that the data allow as PNG; returns their paths.
+    """Write every figure that the data allow as PNG, and as SVG where it is a drawing; returns their paths.
 
     Args:
         folder: where they go.
@@ -53,13 +53,19 @@ def write_figures(
         figures["trust"] = trust_figure(evaluation.test["localisation"]["trust"])
     if history:
         figures["training"] = training_figure(history)
-    paths = []
-    for name, figure in figures.items():
-        path = folder / f"{name}.png"
-        with atomic_path(path) as temporary:
-            FigureCanvasAgg(figure).print_figure(temporary, dpi=110, bbox_inches="tight", format="png")
-        paths.append(path)
-    return paths
+    return [path for name, figure in figures.items() for path in _write(folder / name, figure, drawn=name != "gallery")]
+
+
+def _write(path: Path, figure: Figure, *, drawn: bool) -> list[Path]:
+    """A figure as PNG and, where it is drawn rather than made of pictures, as SVG for papers."""
+    written = [path.with_suffix(suffix) for suffix in ((".png", ".svg") if drawn else (".png",))]
+    for file in written:
+        options: dict[str, Any] = {"pil_kwargs": {"compress_level": 2}} if file.suffix == ".png" else {}
+        with atomic_path(file) as temporary:
+            FigureCanvasAgg(figure).print_figure(
+                temporary, dpi=110, bbox_inches="tight", format=file.suffix[1:], **options
+            )
+    return written
 
 
 def training_figure(history: Sequence[Mapping[str, float]]) -> Figure:

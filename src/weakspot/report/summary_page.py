@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import os
+import statistics
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
 import matplotlib as mpl
-from jinja2 import Environment, PackageLoader, StrictUndefined
 from matplotlib.colors import to_hex
 
 from weakspot.report.crossfit import SERIES, Row, group_by, known
+from weakspot.report.page import number, render
 from weakspot.runs import RunFolder
 
 COLOURS = mpl.colormaps["cividis"]  # made to look the same to colour-blind eyes, and in grey
@@ -35,28 +36,17 @@ def summary_page(
         best: from :func:`weakspot.report.crossfit.best_thresholds`.
         failures: cells of the sweep that failed, each with ``overrides`` and ``error``.
     """
-    environment = Environment(
-        loader=PackageLoader("weakspot.report"),
-        autoescape=True,  # names of folders are not ours
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters |= {"number": number}
-    return environment.get_template("summary.html").render(
-        rows=[{**row, "gallery": gallery_link(folder, row["run"]), "folder": Path(row["run"]).name} for row in rows],
+    return render(
+        "summary.html",
+        rows=[{**row, "link": run_link(folder, row["run"]), "folder": Path(row["run"]).name} for row in rows],
         cells=cells,
         best=best,
         failures=failures,
         heat_maps=heat_maps(cells, best),
+        folds=folds(rows),
         plus_minus=plus_minus,
         rule_text=rule_text,
     )
-
-
-def number(value: float | None) -> str:
-    """Three decimals, or a dash for what was not measured."""
-    return f"{value:.3f}" if value is not None and known(value) else "–"
 
 
 def plus_minus(entry: Row, measure: str) -> str:
@@ -70,13 +60,47 @@ def rule_text(entry: Row) -> str:
     return f"{entry['method']}, {entry['threshold_kind']}"
 
 
-def gallery_link(folder: Path, run: str) -> str | None:
-    """Relative URL of a run's gallery as seen from `folder`; None where there is no such picture (any more)."""
-    gallery = RunFolder(Path(run)).figures / "gallery.png"
-    if not gallery.is_file():
+def run_link(folder: Path, run: str) -> str | None:
+    """Relative URL of a run's report as seen from `folder`, or of its gallery; None where there is neither any more."""
+    found = RunFolder(Path(run))
+    page = next((path for path in (found.report, found.figures / "gallery.png") if path.is_file()), None)
+    if page is None:
         return None
     # Links are left unresolved, as a browser takes ".." by name; bytes, as a file name need not be valid UTF-8.
-    return quote(os.fsencode(Path(os.path.relpath(gallery, folder)).as_posix()))
+    return quote(os.fsencode(Path(os.path.relpath(page, folder)).as_posix()))
+
+
+def folds(rows: Sequence[Row]) -> list[dict[str, Any]]:
+    """V2 of every threshold in every fold, for each series of runs with at least two folds.
+
+    Returns:
+        For each its :data:`SERIES`, ``thresholds`` (columns) and ``lines``: ``split_seed``, ``fold`` and
+        ``values``, one a threshold (mean over seeds), None where it was not run.
+    """
+    tables = []
+    for series, members in group_by(rows, SERIES).items():
+        lines = group_by(members, ["split_seed", "fold"])
+        if len({fold for _, fold in lines}) < 2:
+            continue
+        thresholds = sorted({row["threshold"] for row in members})
+        tables.append(
+            {
+                **dict(zip(SERIES, series, strict=True)),
+                "thresholds": thresholds,
+                "lines": [
+                    {"split_seed": seed, "fold": fold, "values": [_mean_at(own, t) for t in thresholds]}
+                    for (seed, fold), own in sorted(
+                        lines.items(), key=lambda item: [-1 if v is None else v for v in item[0]]
+                    )
+                ],
+            }
+        )
+    return tables
+
+
+def _mean_at(rows: Sequence[Row], threshold: float) -> float | None:
+    values = [row["v2"] for row in rows if row["threshold"] == threshold and known(row["v2"])]
+    return statistics.mean(values) if values else None
 
 
 def heat_maps(cells: Sequence[Row], best: Sequence[Row]) -> list[dict[str, Any]]:

@@ -1,0 +1,69 @@
+"""Pages that need nothing from outside: templates, style and scripts in one file, whatever is in the names."""
+
+from __future__ import annotations
+
+import json
+from functools import cache
+from importlib.resources import files
+from typing import Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+
+from weakspot.files import jsonable
+from weakspot.report.crossfit import known
+
+STYLE = "page.css"
+
+
+@cache
+def environment() -> Environment:
+    """Where templates are; every value is escaped, as names of folders and files are not ours."""
+    made = Environment(
+        loader=PackageLoader("weakspot.report"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    made.filters |= {"number": number, "interval": interval, "json": as_json}
+    made.globals |= {"inlined": inlined}
+    return made
+
+
+def render(template: str, **values: Any) -> str:  # noqa: ANN401 - whatever the template shows
+    """A page as text."""
+    return environment().get_template(template).render(**values)
+
+
+@cache
+def inlined(name: str) -> Markup:
+    """A style sheet or script of ours, as it is.
+
+    Raises:
+        ValueError: when it would end the element it is put in.
+    """
+    text = files("weakspot.report").joinpath("templates", name).read_text(encoding="utf-8")
+    if "</script" in text.lower() or "</style" in text.lower():
+        raise ValueError(f"{name} cannot be put into a page")
+    return Markup(text)  # noqa: S704 - our own file
+
+
+def as_json(value: Any) -> Markup:  # noqa: ANN401 - anything that JSON can hold
+    """Data for a ``<script type="application/json">``: no character in it can end the element or open a comment."""
+    text = json.dumps(jsonable(value), allow_nan=False, separators=(",", ":"))
+    for character in "<>&":
+        text = text.replace(character, f"\\u{ord(character):04x}")
+    return Markup(text)  # noqa: S704 - ASCII without a < in it
+
+
+def number(value: float | None) -> str:
+    """Three decimals, or a dash for what was not measured."""
+    return f"{value:.3f}" if value is not None and known(value) else "–"
+
+
+def interval(estimate: dict[str, Any] | None) -> str:
+    """``low – high``, or nothing where there is none."""
+    if not estimate or estimate.get("low") is None or estimate.get("high") is None:
+        return ""
+    return f"{estimate['low']:.3f} – {estimate['high']:.3f}"

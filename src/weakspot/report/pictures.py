@@ -1,0 +1,152 @@
+"""Pictures for a page: thumbnails and maps small enough to be mailed, embedded up to a budget and beside it beyond."""
+
+from __future__ import annotations
+
+import base64
+import io
+import shutil
+import uuid
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import matplotlib as mpl
+import numpy as np
+from PIL import Image
+
+from weakspot.boxes import region_outlines
+from weakspot.data.images import Progress, read_image
+from weakspot.data.preprocess import fit_within
+from weakspot.errors import WeakspotError
+from weakspot.types import BoolArray, FloatArray, ImageArray
+
+EMBEDDED = 16 * 2**20
+"""Bytes of thumbnails in the page itself; more would be too much for a mail."""
+
+LONGEST_SIDES = ((300, 480), (1000, 320))
+MANY_SIDE = 224
+MAP_SIDE = 64
+JPEG_QUALITY = 82
+COLOUR_MAPS = ("inferno", "viridis", "cividis", "gray")
+WORKERS = 4
+
+
+@dataclass(frozen=True)
+class SmallMap:
+    """A map for looking at.
+
+    Attributes:
+        url: 8-bit grey PNG as a ``data:`` URL.
+        low, high: what its black and white stand for.
+    """
+
+    url: str
+    low: float
+    high: float
+
+
+def thumbnail_side(images: int) -> int:
+    """Longest side in pixels of the thumbnails of so many images."""
+    return next((side for most, side in LONGEST_SIDES if images <= most), MANY_SIDE)
+
+
+def thumbnails(paths: Iterable[Path], side: int, progress: Progress | None = None, total: int = 0) -> Iterator[bytes]:
+    """Each image as a JPEG of at most `side` pixels, in order; empty for one that cannot be read (any more)."""
+
+    def small(path: Path) -> bytes:
+        try:
+            return jpeg(fit_within(read_image(path), side))
+        except WeakspotError:
+            return b""
+
+    with ThreadPoolExecutor(WORKERS) as pool:
+        for done, thumbnail in enumerate(pool.map(small, paths), start=1):
+            if progress:
+                progress(done, total)
+            yield thumbnail
+
+
+def jpeg(image: ImageArray) -> bytes:
+    """An image as a JPEG file."""
+    buffer = io.BytesIO()
+    Image.fromarray(image).save(buffer, format="JPEG", quality=JPEG_QUALITY)
+    return buffer.getvalue()
+
+
+def small_map(map_: FloatArray) -> SmallMap:
+    """A map of any resolution and range as a small picture."""
+    values = np.asarray(map_, dtype=np.float32)
+    scale = min(1.0, MAP_SIDE / max(values.shape))
+    if scale < 1:
+        size = (max(1, round(values.shape[1] * scale)), max(1, round(values.shape[0] * scale)))
+        values = np.asarray(cv2.resize(values, size, interpolation=cv2.INTER_AREA), dtype=np.float32)
+    low, high = float(values.min()), float(values.max())
+    grey = np.rint(255 * (values - low) / (high - low)) if high > low else np.zeros_like(values)
+    buffer = io.BytesIO()
+    Image.fromarray(grey.astype(np.uint8)).save(buffer, format="PNG")
+    return SmallMap(data_url(buffer.getvalue(), "image/png"), low, high)
+
+
+def outlines(mask: BoolArray, side: int) -> list[list[tuple[int, int]]]:
+    """Polygons round the regions of a mask in its own pixels, no finer than a thumbnail of `side` pixels can show."""
+    height, width = mask.shape
+    scale = min(1.0, side / max(height, width))
+    if not mask.any():
+        return []
+    small = (
+        cv2.resize(
+            mask.astype(np.float32),
+            (max(1, round(width * scale)), max(1, round(height * scale))),
+            interpolation=cv2.INTER_AREA,
+        )
+        > 0.25
+    )
+    polygons = region_outlines(np.asarray(small), (height, width))
+    simple = (cv2.approxPolyDP(np.array(polygon, dtype=np.int32), 0.7 / scale, True) for polygon in polygons)
+    return [[(int(x), int(y)) for x, y in polygon[:, 0]] for polygon in simple]
+
+
+def colour_maps() -> dict[str, list[list[int]]]:
+    """Colours that a map can be shown in, 17 evenly spaced RGB values of each; all readable to colour-blind people."""
+    stops = np.linspace(0, 1, 17)
+    return {name: (mpl.colormaps[name](stops)[:, :3] * 255).round().astype(int).tolist() for name in COLOUR_MAPS}
+
+
+def data_url(content: bytes, kind: str) -> str:
+    """Content as a ``data:`` URL, which needs no file."""
+    return f"data:{kind};base64,{base64.b64encode(content).decode()}"
+
+
+class Album:
+    """Decides which thumbnails lie in the page and writes the others beside it, in ``<page>_files/``.
+
+    To be used in a ``with`` block; the folder appears whole, in place of an older one, when the block ends well.
+    """
+
+    def __init__(self, page: Path, budget: int = EMBEDDED) -> None:
+        self._left, self._folder = budget, page.with_name(f"{page.stem}_files")
+        self._temporary = page.with_name(f".{uuid.uuid4().hex[:12]}")
+
+    def __enter__(self) -> Album:
+        return self
+
+    def __exit__(self, error: type[BaseException] | None, *_: object) -> None:
+        if error is None:
+            shutil.rmtree(self._folder, ignore_errors=True)
+            if self._temporary.is_dir():
+                self._temporary.replace(self._folder)
+        shutil.rmtree(self._temporary, ignore_errors=True)
+
+    def add(self, number: int, thumbnail: bytes) -> str | None:
+        """URL of a thumbnail as the page sees it; None for an empty one."""
+        if not thumbnail:
+            return None
+        if len(thumbnail) <= self._left:
+            self._left -= len(thumbnail)
+            return data_url(thumbnail, "image/jpeg")
+        self._left = 0  # the most important come first, and none after this one is more so
+        self._temporary.mkdir(exist_ok=True, parents=True)
+        (self._temporary / f"{number}.jpg").write_bytes(thumbnail)
+        return f"{self._folder.name}/{number}.jpg"

@@ -1,0 +1,93 @@
+"""What a page's script knows of an image: class, truth, boxes, thumbnail, map; ready for JSON."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+from weakspot import ui
+from weakspot.heatmaps import Maps, comparable_map, shown_map, visible
+from weakspot.maps import MapStore
+from weakspot.model.bundle import BundleMeta
+from weakspot.report.pictures import Album, outlines, thumbnail_side, thumbnails
+from weakspot.trust import level
+from weakspot.truth import Truth
+from weakspot.types import GOOD, Box, Prediction, Sample
+
+MISTAKES = ("missed", "false alarm", "wrong type")
+
+
+def image_record(prediction: Prediction, sample: Sample, truth: Truth, index: int, side: int) -> dict[str, Any]:
+    """What holds of an image whatever its boxes are: label, class and truth, in pixels of the original image.
+
+    Args:
+        prediction: of the image.
+        sample: its label.
+        truth: all masks.
+        index: the image's position in them.
+        side: longest side of its thumbnail, which says how fine an outline can be.
+    """
+    return {
+        "defect": sample.defect,
+        "target": prediction.target,
+        "label": prediction.label,
+        "probability": prediction.probability,
+        "classes": [[c.name, c.confidence] for c in prediction.classes],
+        "h": prediction.height,
+        "w": prediction.width,
+        "outcome": outcome(prediction, sample),
+        "truth": truth.boxes[index].tolist(),
+        "outlines": outlines(truth.mask(index), side) if len(truth.boxes[index]) else [],
+    }
+
+
+def outcome(prediction: Prediction, sample: Sample) -> str:
+    """``good``, ``false alarm``, ``missed``, ``found``, or ``wrong type`` for another defect than the true one."""
+    if sample.is_good:
+        return "good" if prediction.label == GOOD else "false alarm"
+    if prediction.label == GOOD:
+        return "missed"
+    return "found" if prediction.label == prediction.target else "wrong type"
+
+
+def box_record(box: Box) -> list[Any]:
+    """``[x0, y0, x1, y1, score, trust, colour, doubt]``; the trust and its colour are None where unknown."""
+    colour = level(box.trust)
+    return [*box.xyxy, round(box.score, 4), round(box.trust, 4) if colour else None, colour, box.doubt]
+
+
+def shown_evidence(store: MapStore, index: int, prediction: Prediction, meta: BundleMeta) -> Maps:
+    """The map that pages show: all evidence joined where there is refinement, else what boxes are drawn round."""
+    said = visible(store[index], prediction.size, meta.preprocess)
+    relative = meta.boxes.threshold_kind == "relative"
+    return shown_map(said) if said.extent is not None or relative else comparable_map(said)
+
+
+def add_thumbnails(records: Sequence[dict[str, Any]], paths: Sequence[Path], order: Sequence[int], album: Album) -> int:
+    """Give every record its thumbnail's URL as ``src``, None for an image that cannot be read.
+
+    Args:
+        records: one an image; changed in place.
+        paths: of the images.
+        order: positions, the most important first: those are in the page itself.
+        album: takes the thumbnails.
+
+    Returns:
+        How many thumbnails are not in the page.
+    """
+    beside = 0
+    with ui.progress_bar("pictures of the report", len(order)) as progress:
+        files = thumbnails([paths[i] for i in order], thumbnail_side(len(order)), progress, len(order))
+        for i, thumbnail in zip(order, files, strict=True):
+            records[i]["src"] = src = album.add(i, thumbnail)
+            beside += src is not None and not src.startswith("data:")
+    return beside
+
+
+def link(page: Path, file: Path) -> str:
+    """Relative URL of a file as seen from a page."""
+    # Links are left unresolved, as a browser takes ".." by name; bytes, as a file name need not be valid UTF-8.
+    return quote(os.fsencode(Path(os.path.relpath(file.absolute(), page.absolute().parent)).as_posix()))

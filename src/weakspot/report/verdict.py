@@ -1,0 +1,233 @@
+"""What a report says in words: how good a run is, where it fails most, what to do next. Numbers in, sentences out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from weakspot.types import GOOD
+
+CLASS_GRADES = ((0.95, "very good"), (0.85, "good"), (0.7, "fair"))
+"""Words for a balanced accuracy from there on; below it is weak."""
+
+BOX_GRADES = ((0.7, "very good"), (0.5, "good"), (0.3, "fair"))
+"""The same for V2."""
+
+FITS = 0.5
+"""From this IoU on a box is said to fit."""
+
+
+@dataclass(frozen=True)
+class Case:
+    """One test image as the verdict sees it.
+
+    Attributes:
+        defect: its true type, ``good`` for one without.
+        outcome: ``good``, ``found``, ``missed``, ``false alarm`` or ``wrong type``.
+        iou: of the best box with a true one; None without a mask.
+        close: whether the class was a close call.
+        off: for a box that does not fit: ``without a box``, ``elsewhere``, ``too large`` or ``too small``; else empty.
+    """
+
+    defect: str
+    outcome: str
+    iou: float | None = None
+    close: bool = False
+    off: str = ""
+
+    @property
+    def ill_boxed(self) -> bool:
+        """A defect that was found and whose box does not fit."""
+        return self.outcome == "found" and self.iou is not None and self.iou < FITS
+
+
+@dataclass(frozen=True)
+class Failure:
+    """One way to fail.
+
+    Attributes:
+        title: what goes wrong.
+        count, of: how often, and of how many.
+        cost: what it takes off the recall of its side (Good, defects) or off the box accuracy, 0…1.
+        why: what the numbers say of the reason; may be empty.
+        show: what the gallery is to be filtered by.
+    """
+
+    title: str
+    count: int
+    of: int
+    cost: float
+    why: str
+    show: dict[str, str] = field(default_factory=dict)
+
+
+def grade(value: float | None, grades: Sequence[tuple[float, str]]) -> str:
+    """The word for a value; ``not measured`` for None."""
+    if value is None:
+        return "not measured"
+    return next((word for limit, word in grades if value >= limit), "weak")
+
+
+def headline(metrics: Mapping[str, Any]) -> dict[str, str]:
+    """``classes`` and ``boxes``: a word and a sentence each, from a ``metrics.json``."""
+    test = metrics["test"]
+    localisation = test.get("localisation")
+    return {
+        "classes": _classes(test["classification"]),
+        "boxes": _boxes(localisation, metrics.get("controls") or {})
+        if localisation
+        else "Boxes: not measured, as no defect image has a mask.",
+    }
+
+
+def _classes(found: Mapping[str, Any]) -> str:
+    balanced = found["balanced_accuracy"]
+    value, low = balanced["value"], balanced["low"]
+    if value is None:
+        return "Classes: not measured, as Good and defective pictures are both needed."
+    word, at_worst = grade(value, CLASS_GRADES), grade(low, CLASS_GRADES)
+    matrix = found["confusion_matrix"]["counts"]
+    good, defects = sum(matrix[0]), sum(map(sum, matrix[1:]))
+    caught = defects - sum(row[0] for row in matrix[1:])
+    alarms = good - matrix[0][0]
+    text = (
+        f"Classes: {word}. It calls {caught} of {defects} defective pictures defective ({_percent(caught, defects)}) "
+        f"and {alarms} of {good} Good ones too ({_percent(alarms, good)})."
+    )
+    if low is not None and low <= 0.5:
+        text += " This is not proven to be better than guessing."
+    elif at_worst != word:
+        text += f" The interval does not rule out {at_worst}."
+    return text
+
+
+def _boxes(found: Mapping[str, Any], controls: Mapping[str, Any]) -> str:
+    v2, fits = found["v2"], found["box_accuracy_50"]
+    word = grade(v2["value"], BOX_GRADES)
+    count = round(fits["value"] * fits["n"])
+    text = (
+        f"Boxes: {word}. A box fits (IoU ≥ 0.5) on {count} of {fits['n']} defective pictures "
+        f"({_percent(count, fits['n'])})."
+    )
+    best = max(((c["v2"]["value"] or 0.0, name) for name, c in controls.items() if "v2" in c), default=None)
+    if best is not None and v2["low"] is not None and v2["low"] <= best[0]:
+        text += f" That is not proven to be better than a {best[1].replace('_', ' ').removesuffix(' box')} box."
+    return text
+
+
+def failures(cases: Sequence[Case]) -> list[Failure]:
+    """Every way in which images failed, the costliest first.
+
+    A picture weighs one over the number of those of its side, as in balanced accuracy, so that a rare defect that is
+    always missed is not hidden behind many Good pictures; an ill-fitting box weighs one over the pictures with a mask.
+    """
+    good = [case for case in cases if case.defect == GOOD]
+    defects = [case for case in cases if case.defect != GOOD]
+    masked = [case for case in defects if case.iou is not None]
+    found = [_failure("Good pictures called defective", good, _is("false alarm"), len(good), outcome="false alarm")]
+    for name in sorted({case.defect for case in defects}):
+        own = [case for case in defects if case.defect == name]
+        for title, test, of, show in (
+            (f"{name}: called Good", _is("missed"), defects, {"outcome": "missed"}),
+            (f"{name}: called another defect", _is("wrong type"), defects, {"outcome": "wrong type"}),
+            (f"{name}: found, but no box fits", _ill_boxed, masked, {"outcome": "found", "box": "off"}),
+        ):
+            found.append(_failure(title, own, test, len(of), defect=name, **show))
+    return sorted((failure for failure in found if failure.count), key=lambda f: (-f.cost, f.title))
+
+
+def _is(outcome: str) -> Callable[[Case], bool]:
+    return lambda case: case.outcome == outcome
+
+
+def _ill_boxed(case: Case) -> bool:
+    return case.ill_boxed
+
+
+def _failure(title: str, own: Sequence[Case], test: Callable[[Case], bool], weight: int, **show: str) -> Failure:
+    bad = [case for case in own if test(case)]
+    of = [case for case in own if case.outcome == "found"] if show.get("box") else own
+    return Failure(title, len(bad), len(of), len(bad) / weight if weight else 0.0, _why(bad), show)
+
+
+def _why(bad: Sequence[Case]) -> str:
+    if not bad:
+        return ""
+    if bad[0].off:
+        counts = {
+            off: sum(case.off == off for case in bad)
+            for off in ("without a box", "elsewhere", "too large", "too small")
+        }
+        return ", ".join(f"{count} {off}" for off, count in counts.items() if count)
+    close = sum(case.close for case in bad)
+    if close == len(bad):
+        return "all close calls"
+    return f"{close} close calls, the others confidently wrong" if close else "all confidently wrong"
+
+
+def advice(metrics: Mapping[str, Any], worth_a_look: int) -> list[str]:
+    """What to do next, the most pressing first; ``RUN`` stands for the run folder."""
+    split, test = metrics["split"], metrics["test"]
+    alarms = metrics.get("alarms") or []
+    steps = [f"An alarm: {alarm['do']}. Until then believe no number here." for alarm in alarms]
+    leak = split.get("leakage") or {}
+    if leak.get("held_out_of_trained_parts"):
+        steps.append(
+            f"{leak['held_out_of_trained_parts']} test pictures show a part that was trained on. Train again with "
+            "split.near_duplicates=together before you believe the numbers."
+        )
+    counts = test["classification"]["confusion_matrix"]["counts"]
+    missed, defects = sum(row[0] for row in counts[1:]), sum(map(sum, counts[1:]))
+    if defects and missed / defects > 0.05:
+        steps.append(
+            f"{missed} of {defects} defects are missed. If a miss is dearer than a false alarm, say so: "
+            "weakspot evaluate run=RUN decision.miss=20 (needs a validation part, split.val_size=0.15)."
+        )
+    small = (test.get("localisation") or {}).get("resolution", {}).get("smaller", {})
+    if (small.get("value") or 0) > 0.25:
+        steps.append(
+            f"{small['value']:.0%} of the true boxes are too small for this set-up: raise data.image_size, set "
+            "data.resize=tile, or use experiment=recommended."
+        )
+    balanced = test["classification"]["balanced_accuracy"]
+    if balanced["low"] is not None and balanced["high"] - balanced["low"] > 0.1 and not split.get("folds"):
+        steps.append("One split is luck, and the interval is wide: cv=5 tests every picture once.")
+    if worth_a_look:
+        steps.append(f"Look at the {worth_a_look} pictures of review.csv: {DOUBTFUL}")
+    steps.append("Use it: weakspot predict RUN 'new_photos/*.png' --output results")
+    return steps
+
+
+DOUBTFUL = "close calls, and boxes that are not trusted. A wrong label among them mends more than another setting."
+
+
+def threshold_advice(metrics: Mapping[str, Any], key: str) -> str:
+    """Which box threshold to take, and why not the one that is best on these very pictures."""
+    in_use, localisation = metrics["thresholds"]["boxes"], metrics["test"].get("localisation")
+    score = metrics["thresholds"].get("min_score")
+    if key == "min_score":
+        value = metrics["boxes"]["min_score"]
+        shown = "no box at all" if value is None else f"boxes from a score of {value:.2f}"
+        origin = score["origin"] if score else "configuration"
+        text = f"Keep what is in use: {shown} ({origin})."
+        before = (localisation or {}).get("before_decision", {}).get("false_boxes_per_100_good")
+        if before is not None:
+            text += f" On these pictures it was {before:.1f} per 100 Good ones."
+    else:
+        text = f"In use: a {in_use['kind']} threshold of {in_use['value']:g} ({in_use['origin']})."
+    if not localisation or localisation.get("oracle_single_v2") is None:
+        return text + " Without masks no box can be measured; judge by the pictures."
+    gain = localisation["oracle_single_v2"] - (localisation["v2"]["value"] or 0.0)
+    best = f"boxes.threshold={localisation['oracle_single_threshold']:.3g}"
+    if gain < 0.02:
+        return f"{text} No other boxes.threshold is better on these pictures by as much as 0.02 in V2: leave it."
+    return (
+        f"{text} The best on these very pictures would be {best} (V2 {localisation['oracle_single_v2']:.2f} instead of "
+        f"{localisation['v2']['value']:.2f}), an oracle that flatters: choose on other folds, with split.folds=5 "
+        "split.fold=0,1,2,3,4 and several boxes.threshold in one sweep, before you take it."
+    )
+
+
+def _percent(part: int, whole: int) -> str:
+    return f"{100 * part / whole:.0f} %" if whole else "–"
