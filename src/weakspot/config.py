@@ -270,7 +270,13 @@ def settings_identity(config: TrainConfig) -> str:
     values = asdict(config)
     for key in ("seed", "output", "name", "cache", "reuse", "objective"):
         values.pop(key)
-    for section, key in (("split", "seed"), ("split", "fold"), ("data", "root"), ("trainer", "accelerator"), ("trainer", "logger")):
+    for section, key in (
+        ("split", "seed"),
+        ("split", "fold"),
+        ("data", "root"),
+        ("trainer", "accelerator"),
+        ("trainer", "logger"),
+    ):
         values[section].pop(key)
     return short_hash([values])
 
