@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from weakspot import __version__, cli_export, ui
+from weakspot import __version__, cli_data, cli_export, cli_serve, ui
 from weakspot.errors import WeakspotError, as_weakspot_error
 
 if TYPE_CHECKING:
@@ -33,7 +33,10 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",
 )
+app.command()(cli_data.check)
+app.command()(cli_data.split)
 app.add_typer(cli_export.app, name="export")
+app.command()(cli_serve.serve)
 HYDRA_VERB = {"allow_extra_args": True, "ignore_unknown_options": True, "help_option_names": []}
 
 
@@ -117,53 +120,6 @@ def demo(
     if output:
         config.output = str(output)
     _train_task(config)
-
-
-@app.command()
-def check(
-    data: Annotated[Path, typer.Argument(help="Folder in MVTec AD layout, of several such, or a folder per class.")],
-    layout: Annotated[str, typer.Option(help="auto, mvtec or folder.")] = "auto",
-    good_class: Annotated[str, typer.Option(help="What the folder of good images is called.")] = "good",
-    output: Annotated[Path | None, typer.Option(help="Write the findings as JSON here as well.")] = None,
-    pairs: Annotated[
-        Path | None, typer.Option(help="Folder for a picture (PNG) of near-duplicates, the most doubtful pairs first.")
-    ] = None,
-) -> None:
-    """Show what a data set contains and what is wrong with it; exits with 1 if training would refuse it.
-
-    Example:  weakspot check photos --good-class OK
-    """
-    from weakspot.data.readers import find_datasets
-    from weakspot.data.summary import look_through
-    from weakspot.files import write_json
-    from weakspot.report.pairs import write_pairs
-    from weakspot.report.tables import summary_table
-
-    found, refused = {}, list[WeakspotError]()
-    for folder, found_layout in find_datasets(data, layout):
-        try:
-            with ui.progress_bar(f"reading {folder.name}") as progress:
-                found[folder] = look_through(folder, found_layout, good_class, progress=progress)
-        except WeakspotError as error:  # the other data sets are still worth a look
-            refused.append(error)
-            continue
-        findings = found[folder]
-        ui.out.print(summary_table(findings, f"{folder} ({found_layout} layout)"))
-        for problem in findings.summary.problems:
-            ui.error(problem)
-        for shortcut in findings.shortcuts:
-            ui.alarm(shortcut.to_dict())
-        if pairs and findings.near_duplicates.pairs:
-            write_pairs(pairs / f"{folder.name}.png", findings.readable, findings.near_duplicates)
-    if output:
-        write_json(output, {str(folder): findings.to_dict() for folder, findings in found.items()})
-    for other in refused[1:]:
-        ui.error(str(other))
-    if refused:
-        raise refused[0]
-    count = sum(len(findings.summary.problems) for findings in found.values())
-    if count:
-        raise WeakspotError(f"{count} problem(s) in {data}; training would refuse it")
 
 
 @app.command()

@@ -121,6 +121,7 @@ class TrainerConfig:
     augment: str = "none"
     schedule: str = "constant"
     accelerator: str = "auto"
+    logger: str = "tensorboard"
 
 
 @dataclass
@@ -238,7 +239,7 @@ def fit_identity(
     `crossfit` says whether more models are trained to set box scores on.
     """
     model = {key: value for key, value in asdict(config.model).items() if key not in ("weights", "preprocess")}
-    trainer = {key: value for key, value in asdict(config.trainer).items() if key != "accelerator"}
+    trainer = {key: value for key, value in asdict(config.trainer).items() if key not in ("accelerator", "logger")}
     inputs = config.cache.precision if config.cache.enabled else "images"
     return short_hash(
         [
@@ -269,7 +270,7 @@ def settings_identity(config: TrainConfig) -> str:
     values = asdict(config)
     for key in ("seed", "output", "name", "cache", "reuse", "objective"):
         values.pop(key)
-    for section, key in (("split", "seed"), ("split", "fold"), ("data", "root"), ("trainer", "accelerator")):
+    for section, key in (("split", "seed"), ("split", "fold"), ("data", "root"), ("trainer", "accelerator"), ("trainer", "logger")):
         values[section].pop(key)
     return short_hash([values])
 
@@ -282,6 +283,7 @@ def check_settings(config: TrainConfig) -> None:
     """
     one_of("refine.method", config.refine.method, ("none", "segment"))
     one_of("trainer.accelerator", config.trainer.accelerator, ("auto", "cpu", "gpu"))
+    one_of("trainer.logger", config.trainer.logger, ("csv", "tensorboard", "mlflow"))
     one_of("objective", config.objective, ("val/loss", "val/balanced_accuracy"))
     one_of("data.resize", config.data.resize, get_args(Resizing))
     one_of("trainer.schedule", config.trainer.schedule, ("constant", "cosine"))

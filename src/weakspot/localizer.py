@@ -17,7 +17,7 @@ from weakspot.errors import WeakspotError
 from weakspot.model.meta import BundleMeta
 from weakspot.predictions import make_prediction
 from weakspot.runtime import EXPORTED, ExportedModel, load_exported
-from weakspot.types import Prediction
+from weakspot.types import ImageArray, Prediction
 
 if TYPE_CHECKING:
     import torch
@@ -83,6 +83,17 @@ class Localizer:
         """Where the network runs."""
         return self._model.device
 
+    @property
+    def batch_size(self) -> int:
+        """How many images to run at once here."""
+        return self._model.batch_size(self.meta.preprocess)
+
+    def prepare(self, name: Path, image: ImageArray) -> Loaded:
+        """An image, uint8 RGB ``(H, W, 3)``, as :meth:`predict_batch` takes it."""
+        exported = isinstance(self._model, ExportedModel)
+        pixels = self.meta.preprocess.resize(image) if exported else self.meta.preprocess(image)
+        return Loaded(name, image.shape[:2], pixels)
+
     def predict(
         self, images: ImageSource | Iterable[ImageSource], *, batch_size: int | None = None
     ) -> Iterator[Prediction]:
@@ -108,7 +119,7 @@ class Localizer:
     ) -> Iterator[tuple[Prediction, Loaded]]:
         """As :meth:`predict`, with the loaded image beside each prediction (its picture only with `keep_longest`)."""
         if batch_size is None or self.meta.preprocess.tile:
-            batch_size = self._model.batch_size(self.meta.preprocess)
+            batch_size = self.batch_size
         if batch_size < 1:
             raise WeakspotError(f"batch_size={batch_size} must be at least 1")
         normalise = not isinstance(self._model, ExportedModel)

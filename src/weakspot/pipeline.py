@@ -231,7 +231,7 @@ def evaluate(config: EvaluateConfig) -> RunFolder:
             rewrite_meta(find_bundle(run.path), meta)
             run.update_identity(run=run_identity(settings, identity["fit"], identity["truth"]))
             identity = run.read_identity()
-        write_results(target, settings, store, samples, meta, identity, parts, corrected)
+        write_results(target, settings, store, samples, meta, identity, parts, truth=corrected)
     return target
 
 
@@ -243,9 +243,9 @@ def write_results(
     meta: BundleMeta,
     identity: dict[str, Any],
     parts: Sequence[Part] | None,
-    truth: Corrected | None = None,
     *,
     ask_again: bool = False,
+    truth: Corrected | None = None,
 ) -> Evaluation:
     """Evaluate saved maps and write predictions, metrics, figures and the report into `target`.
 
