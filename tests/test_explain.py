@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shlex
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -17,7 +18,7 @@ from efficientnet_lite0 import PACKAGE, weights_file
 from PIL import Image
 from safetensors.torch import load_file
 from scipy.special import softmax
-from test_pipeline import ALL_ANOMALY, settings
+from test_pipeline import ALL_ANOMALY, TINY, settings
 from torch import nn
 from torchvision import models
 from typer.testing import CliRunner
@@ -37,6 +38,7 @@ from weakspot.explain import (
     subject_of_run,
 )
 from weakspot.heatmaps.methods import METHODS, Settings
+from weakspot.heatmaps.scaling import SCALINGS
 from weakspot.heatmaps.subject import Answer, Subject
 from weakspot.hydra_app import compose
 from weakspot.localizer import Localizer
@@ -398,3 +400,40 @@ def test_unknown_models_and_wrong_weights_are_refused(
         torch.save(content, path)
     with pytest.raises(WeakspotError, match=message):
         load_photographs(model, path)
+
+
+# --- the page ------------------------------------------------------------------------------------------------------
+
+
+def test_the_commands_of_the_page_run(fabric: Path, photos: RunFolder) -> None:
+    """Every ``bash`` line of docs/heatmaps.md, on a tiny run under the page's names."""
+    page = (Path(__file__).resolve().parents[1] / "docs" / "heatmaps.md").read_text(encoding="utf-8")
+    blocks = re.findall(r"^```bash\n(.*?)^```", page, re.DOTALL | re.MULTILINE)
+    lines = [shlex.split(line) for block in blocks for line in block.splitlines()]
+    assert [line[1] for line in lines] == [
+        "summary", "explain", "explain", "explain", "evaluate", "check", "train", "evaluate", "predict",
+    ]  # fmt: skip
+    shutil.copytree("photos", "outputs/photos")
+    shutil.rmtree("photos")
+    shutil.copytree(fabric / "fabric" / "train" / "good", "photos/OK")
+    shutil.copytree(fabric / "fabric" / "test" / "hole", "photos/NG")
+    Path("new_photos").mkdir()
+    shutil.copy(picture(fabric), "new_photos/a.png")
+    for _, *arguments in lines:
+        if arguments[0] == "train":  # the run is there
+            shutil.rmtree("outputs/photos")
+            arguments += [*TINY, *ALL_ANOMALY]
+        run_command(*arguments)
+    assert Path("results/predictions.csv").is_file()
+
+
+def test_the_page_names_every_method_and_parameter() -> None:
+    page = (Path(__file__).resolve().parents[1] / "docs" / "heatmaps.md").read_text(encoding="utf-8")
+    procedures = (
+        "read_dl_dataset_classification split_dl_dataset preprocess_dl_dataset create_dl_preprocess_param "
+        "train_dl_model create_dl_train_param evaluate_dl_model dev_display_classification_evaluation "
+        "gen_confusion_matrix gen_interactive_confusion_matrix gen_dl_model_heatmap "
+        "gen_dl_model_classification_heatmap gen_dl_samples_from_images preprocess_dl_samples apply_dl_model"
+    )
+    for name in (*METHODS, *SCALINGS, *procedures.split()):
+        assert name in page, name
