@@ -238,7 +238,8 @@ def fit_identity(
     `crossfit` says whether more models are trained to set box scores on.
     """
     model = {key: value for key, value in asdict(config.model).items() if key not in ("weights", "preprocess")}
-    trainer = {key: value for key, value in asdict(config.trainer).items() if key not in ("accelerator", "logger")}
+    outside = ("accelerator", "logger")
+    trainer = {key: value for key, value in asdict(config.trainer).items() if key not in outside}
     inputs = config.cache.precision if config.cache.enabled else "images"
     return short_hash(
         [
@@ -268,7 +269,13 @@ def settings_identity(config: TrainConfig) -> str:
     values = asdict(config)
     for key in ("seed", "output", "name", "cache", "reuse", "objective"):
         values.pop(key)
-    for section, key in (("split", "seed"), ("split", "fold"), ("data", "root"), ("trainer", "accelerator"), ("trainer", "logger")):
+    for section, key in (
+        ("split", "seed"),
+        ("split", "fold"),
+        ("data", "root"),
+        ("trainer", "accelerator"),
+        ("trainer", "logger"),
+    ):
         values[section].pop(key)
     return short_hash([values])
 
