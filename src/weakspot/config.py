@@ -239,7 +239,8 @@ def fit_identity(
     `crossfit` says whether more models are trained to set box scores on.
     """
     model = {key: value for key, value in asdict(config.model).items() if key not in ("weights", "preprocess")}
-    trainer = {key: value for key, value in asdict(config.trainer).items() if key not in ("accelerator", "logger")}
+    outside = ("accelerator", "logger")
+    trainer = {key: value for key, value in asdict(config.trainer).items() if key not in outside}
     inputs = config.cache.precision if config.cache.enabled else "images"
     return short_hash(
         [
