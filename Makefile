@@ -1,11 +1,11 @@
-# make demo: look at boxes in a few minutes. make test: the tests. make lint: ruff and mypy.
+# make demo: look at boxes in a few minutes. make test: the tests. make lint: ruff and mypy. make docs: site/index.html.
 # make bench: how fast, against what (an hour on 2 cores; make bench DATA=... WEIGHTS=... for your own data).
 PYTHON ?= python3
 VENV := .venv
 STAMP := $(VENV)/installed
 BIN := $(VENV)/bin
 
-.PHONY: demo test lint bench clean
+.PHONY: demo test lint docs bench clean
 
 $(STAMP): pyproject.toml
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "weakspot needs Python 3.11 or newer; make PYTHON=python3.11 ...")'
@@ -25,9 +25,12 @@ lint: $(STAMP)
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
+docs: $(STAMP)
+	$(BIN)/mkdocs build --strict
+
 bench: $(STAMP)
 	$(BIN)/python -m pip install --quiet --editable '.[bench]'
 	$(BIN)/python benchmarks/run_all.py $(DATA) $(if $(WEIGHTS),--weights $(WEIGHTS)) --output benchmarks/results.md
 
 clean:
-	rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache
+	rm -rf $(VENV) build dist site .pytest_cache .mypy_cache .ruff_cache

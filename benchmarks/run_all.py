@@ -30,7 +30,17 @@ from common import DataArgument, WeightsOption, processor, say
 from weakspot.files import write_text
 
 HERE = Path(__file__).resolve().parent
-SECTIONS = ("predict_speed", "cam_libraries", "refinement", "epoch", "sweep", "memory", "scaling")
+SECTIONS = (
+    "predict_speed",
+    "cam_libraries",
+    "refinement",
+    "epoch",
+    "sweep",
+    "memory",
+    "scaling",
+    "exported",
+    "service",
+)
 MARK = "<!-- {} -->"
 QUICK = {
     "predict_speed": "--images 8 --rounds 1",
@@ -40,6 +50,8 @@ QUICK = {
     "sweep": "--images 40 --folds 2 --thresholds 2 --max-epochs 1 --cells 1",
     "memory": "--images 8 --images 16",
     "scaling": "--images 4 --rounds 1 --count 4 --count 8",
+    "exported": "--images 8 --rounds 1",
+    "service": "--images 8 --requests 40",
 }
 
 

@@ -6,6 +6,7 @@ import csv
 import json
 import shutil
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +33,7 @@ from weakspot.report.figures import training_figure
 from weakspot.report.tables import class_tables, comparison_table, pooled_table
 from weakspot.review import doubts
 from weakspot.runs import RunFolder
+from weakspot.stages import crossfitted
 from weakspot.types import ImageMaps, Prediction
 
 pytestmark = pytest.mark.usefixtures("tiny")
@@ -81,6 +83,9 @@ def test_labels_from_file_names_and_from_a_table_are_the_same(fabric: Path, here
     assert first.classes == second.classes == types(fabric)
     assert (second.parts, second.targets) == (first.parts, first.targets)
     assert (second.data_hash, second.truth_hash) == (first.data_hash, first.truth_hash)
+    calibrated = settings("data=manifest", "data.root=names", "boxes=calibrated")
+    assert not crossfitted(calibrated, second)  # its own validation part serves, whatever split.val_size says
+    assert crossfitted(calibrated, replace(second, parts=["train"] * len(second.parts)))
     write_split(Path("split.csv"), second.samples, second.parts, second.root)
     by_name = ("data=filename", "data.root=names", "data.subset=pictures")
     third = index_and_split(settings(*by_name, "split.file=split.csv", "split.val_size=0.4"))

@@ -20,6 +20,7 @@ from weakspot.data.images import list_images
 ROOT = Path(__file__).resolve().parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 FEW_STEPS = ["refine.imitations=8", "refine.where_steps=4", "refine.extent_steps=4", "refine.again_steps=2"]
+SMALL = "model.weights=none data.image_size=64 trainer.max_epochs=1 data.options.good=12 data.options.defect=3"
 TINY = ["model.backbone=tiny", "model.weights=none", "data.image_size=[64,96]", "trainer.max_epochs=1"]
 
 
@@ -114,7 +115,7 @@ def test_demo_makes_data_trains_and_names_the_picture(
 def test_notebook_runs_and_shows_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
     run(monkeypatch, "weakspot train data.root=mvtec data.subset=leather output=outputs/a/b/c")
     monkeypatch.setenv("WEAKSPOT_RUN", "outputs/a/b/c")
-    notebook = nbformat.read(ROOT / "notebooks" / "inspect_boxes.ipynb", as_version=4)
+    notebook = nbformat.read(ROOT / "notebooks" / "03_inspect_boxes.ipynb", as_version=4)
     NotebookClient(notebook, timeout=120, kernel_name="python3", resources={"metadata": {"path": "."}}).execute()
     images = [
         output
@@ -124,5 +125,18 @@ def test_notebook_runs_and_shows_pictures(monkeypatch: pytest.MonkeyPatch) -> No
         if "image/png" in output.get("data", {})
     ]
     assert len(images) >= 6
+    for name in ("01_data", "02_train_and_evaluate", "04_compare_heatmaps"):
+        other = nbformat.read(ROOT / "notebooks" / f"{name}.ipynb", as_version=4)
+        monkeypatch.setenv("WEAKSPOT_DATA", "mvtec")
+        monkeypatch.setenv("WEAKSPOT_OVERRIDES", SMALL)
+        NotebookClient(other, timeout=300, kernel_name="python3", resources={"metadata": {"path": "."}}).execute()
+        shown = [
+            output
+            for cell in other.cells
+            for output in cell.get("outputs", [])
+            if "image/png" in output.get("data", {})
+        ]
+        assert shown, name
+        notebook.cells += other.cells
     code = "\n".join(cell.source for cell in notebook.cells if cell.cell_type == "code")
     assert not re.findall(r"^(?:def|class) ", code, re.MULTILINE)  # notebooks import the package and define nothing

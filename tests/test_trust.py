@@ -14,10 +14,9 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from weakspot.boxes import BoxRule, find_boxes
-from weakspot.evaluation import trust_metrics
 from weakspot.predictions import read_predictions, write_predictions
 from weakspot.trust import REASONS, level, with_trust
-from weakspot.truth import Truth
+from weakspot.truth import Truth, trust_metrics
 from weakspot.types import Box, Prediction, Sample
 
 LOGITS = BoxRule(method="components", threshold_kind="absolute", threshold=0.0)

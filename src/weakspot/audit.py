@@ -113,7 +113,7 @@ def erase_and_ask(
     if not called:
         return None
     rng = np.random.default_rng(0)
-    localizer, good = Localizer.load(run.path, device), _good_training_images(run)
+    localizer, good = Localizer.load(run.path, device), good_training_images(run)
     drops: list[tuple[float, float]] = []
     groups: list[str] = []
     chosen = [called[i] for i in rng.permutation(len(called))[:MOST]]
@@ -131,7 +131,12 @@ def erase_and_ask(
     return Audit(difference, len(drops), len(chosen) - len(drops))
 
 
-def _good_training_images(run: RunFolder) -> list[Sample]:
+def good_training_images(run: RunFolder) -> list[Sample]:
+    """Good images that a run was trained on.
+
+    Raises:
+        WeakspotError: when the run's configuration or split is missing.
+    """
     samples, parts = read_split(run.split, Path(read_config(run.config).data.root or "."))
     return [sample for sample, part in zip(samples, parts, strict=True) if part == "train" and sample.is_good]
 

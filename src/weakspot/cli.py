@@ -14,13 +14,15 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from weakspot import __version__, cli_export, ui
+from weakspot import __version__, cli_data, cli_export, cli_serve, ui
 from weakspot.errors import WeakspotError, as_weakspot_error
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
 
     from weakspot.config import TrainConfig
+    from weakspot.heatmaps.methods import Settings
+    from weakspot.heatmaps.subject import Subject
     from weakspot.runs import RunFolder
     from weakspot.sweep import Outcome
 
@@ -31,7 +33,10 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",
 )
+app.command()(cli_data.check)
+app.command()(cli_data.split)
 app.add_typer(cli_export.app, name="export")
+app.command()(cli_serve.serve)
 HYDRA_VERB = {"allow_extra_args": True, "ignore_unknown_options": True, "help_option_names": []}
 
 
@@ -118,53 +123,6 @@ def demo(
 
 
 @app.command()
-def check(
-    data: Annotated[Path, typer.Argument(help="Folder in MVTec AD layout, of several such, or a folder per class.")],
-    layout: Annotated[str, typer.Option(help="auto, mvtec or folder.")] = "auto",
-    good_class: Annotated[str, typer.Option(help="What the folder of good images is called.")] = "good",
-    output: Annotated[Path | None, typer.Option(help="Write the findings as JSON here as well.")] = None,
-    pairs: Annotated[
-        Path | None, typer.Option(help="Folder for a picture (PNG) of near-duplicates, the most doubtful pairs first.")
-    ] = None,
-) -> None:
-    """Show what a data set contains and what is wrong with it; exits with 1 if training would refuse it.
-
-    Example:  weakspot check photos --good-class OK
-    """
-    from weakspot.data.readers import find_datasets
-    from weakspot.data.summary import look_through
-    from weakspot.files import write_json
-    from weakspot.report.pairs import write_pairs
-    from weakspot.report.tables import summary_table
-
-    found, refused = {}, list[WeakspotError]()
-    for folder, found_layout in find_datasets(data, layout):
-        try:
-            with ui.progress_bar(f"reading {folder.name}") as progress:
-                found[folder] = look_through(folder, found_layout, good_class, progress=progress)
-        except WeakspotError as error:  # the other data sets are still worth a look
-            refused.append(error)
-            continue
-        findings = found[folder]
-        ui.out.print(summary_table(findings, f"{folder} ({found_layout} layout)"))
-        for problem in findings.summary.problems:
-            ui.error(problem)
-        for shortcut in findings.shortcuts:
-            ui.alarm(shortcut.to_dict())
-        if pairs and findings.near_duplicates.pairs:
-            write_pairs(pairs / f"{folder.name}.png", findings.readable, findings.near_duplicates)
-    if output:
-        write_json(output, {str(folder): findings.to_dict() for folder, findings in found.items()})
-    for other in refused[1:]:
-        ui.error(str(other))
-    if refused:
-        raise refused[0]
-    count = sum(len(findings.summary.problems) for findings in found.values())
-    if count:
-        raise WeakspotError(f"{count} problem(s) in {data}; training would refuse it")
-
-
-@app.command()
 def predict(
     run: Annotated[Path, typer.Argument(help="Run folder, bundle, or an exported model (.onnx, .xml).")],
     source: Annotated[str, typer.Argument(help="Image, folder or glob pattern (quote it).")],
@@ -228,6 +186,9 @@ def compare(
     first: Annotated[Path, typer.Argument(help="Folder of a run, or of a cross-validation.")],
     second: Annotated[Path, typer.Argument(help="Another, tested on the same images.")],
     output: Annotated[Path | None, typer.Option(help="Write the comparison as JSON here as well.")] = None,
+    page: Annotated[
+        Path | None, typer.Option(help="The page to look at; default outputs/compare/<time>/compare.html.")
+    ] = None,
 ) -> None:
     """Is the second better than the first, or is it luck? Image by image, on those that both were tested on.
 
@@ -235,10 +196,13 @@ def compare(
     """
     from weakspot.crossval import compare as compared
     from weakspot.files import write_json
+    from weakspot.report.compare_page import write_comparison
     from weakspot.report.tables import comparison_table
 
     found = compared(first, second)
     ui.out.print(comparison_table(found))
+    path = page or Path("outputs") / "compare" / datetime.now().strftime("%Y%m%d-%H%M%S") / "compare.html"
+    ui.out.print(f"side by side: {write_comparison(path, first, second, found)}", soft_wrap=True, highlight=False)
     if output:
         write_json(output, asdict(found))
 
@@ -281,6 +245,63 @@ def audit(
 
 
 @app.command()
+def explain(
+    run: Annotated[str, typer.Argument(help="Run folder, bundle, or 'imagenet' for a classifier of photographs.")],
+    image: Annotated[str, typer.Argument(help="Image, folder or glob pattern (quote it).")],
+    heatmap: Annotated[str, typer.Option(help="Method, or 'all' for a comparison; a wrong one lists them.")] = "",
+    target_class: Annotated[str | None, typer.Option(help="Name or id; default: the class decided for.")] = None,
+    target_layer: Annotated[str | None, typer.Option(help="As 'weakspot summary' lists them.")] = None,
+    activation: Annotated[str | None, typer.Option(help="conv or relu; of grad_cam alone.")] = None,
+    scaling: Annotated[
+        str | None, typer.Option(help="none, scale_after_relu, scale_before_relu, relative, logits; of grad_cam alone.")
+    ] = None,
+    patch: Annotated[int | None, typer.Option(min=1, help="Occlusion: side in pixels of the network's input.")] = None,
+    stride: Annotated[int | None, typer.Option(min=1, help="Occlusion: step, as large as the patch at most.")] = None,
+    fill: Annotated[str, typer.Option(help="Occlusion: mean, black, white or grey.")] = "mean",
+    model: Annotated[str, typer.Option(help="With imagenet: torchvision's name of the classifier.")] = "vgg16",
+    weights: Annotated[
+        Path | None, typer.Option(help="With imagenet: file of its weights; default: torchvision's cache or download.")
+    ] = None,
+    output: Annotated[Path | None, typer.Option(help="Folder for the results; default outputs/explain/<time>.")] = None,
+    device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
+) -> None:
+    """Why is this picture what the model says? Classes, heat map, evidence by region, what would change the decision.
+
+    Example:  weakspot explain outputs/photos new_photos/a.png    (or: weakspot explain imagenet photo.jpg)
+    """
+    from weakspot.heatmaps.methods import Settings
+
+    images = find_sources(image)
+    settings = Settings(target_layer, activation, scaling, patch, stride, fill)  # type: ignore[arg-type]
+    folder = output or Path("outputs") / "explain" / datetime.now().strftime("%Y%m%d-%H%M%S")
+    _explain(run, images, heatmap, target_class, settings, model, weights, folder, device)
+
+
+@app.command()
+def summary(
+    run: Annotated[str, typer.Argument(help="Run folder, bundle, or 'imagenet' for a classifier of photographs.")],
+    model: Annotated[str, typer.Option(help="With imagenet: torchvision's name of the classifier.")] = "vgg16",
+    weights: Annotated[Path | None, typer.Option(help="With imagenet: file of its weights.")] = None,
+    output: Annotated[Path | None, typer.Option(help="Write the layers as JSON here as well.")] = None,
+) -> None:
+    """List a model's layers: type, output, parameters, what was trained, and where heat maps can be taken.
+
+    Example:  weakspot summary outputs/photos
+    """
+    import torch
+
+    from weakspot.files import write_json
+    from weakspot.report.explained import layers_table
+
+    subject = _subject(run, model, weights, "cpu")
+    height, width = subject.preprocess.image_size
+    layers = subject.layers(torch.zeros(1, 3, height, width))
+    ui.out.print(layers_table(layers, f"{run}, {height}×{width}, classes: {', '.join(subject.classes[:10])}"))
+    if output:
+        write_json(output, [{**asdict(layer), "usable": layer.usable} for layer in layers])
+
+
+@app.command()
 def cache(
     clear: Annotated[bool, typer.Option("--clear", help="Remove every cached feature.")] = False,
     directory: Annotated[Path | None, typer.Option("--dir", help="The cache, if cache.dir was set.")] = None,
@@ -297,6 +318,62 @@ def cache(
     else:
         files, size = store.usage()
         ui.out.print(f"{store.folder}: {files} files, {size / 2**20:.1f} MiB", soft_wrap=True)
+
+
+def _subject(run: str, model: str, weights: Path | None, device: str) -> Subject:
+    """What is explained: a run's model, or with ``imagenet`` one of torchvision's."""
+    from weakspot.explain import subject_of_imagenet, subject_of_run
+
+    if run == "imagenet":
+        return subject_of_imagenet(model, weights, device)
+    if weights is not None or model != "vgg16":
+        raise WeakspotError("--model and --weights belong to 'imagenet'; a run has its own")
+    return subject_of_run(Path(run), device)
+
+
+def _explain(
+    run: str,
+    images: Sequence[Path],
+    heatmap: str,
+    target_class: str | None,
+    settings: Settings,
+    model: str,
+    weights: Path | None,
+    folder: Path,
+    device: str,
+) -> None:
+    from weakspot import explain as explaining
+    from weakspot.heatmaps.methods import check_method
+    from weakspot.report import explained
+    from weakspot.report.overlays import UniqueNames
+
+    # A photographs' classifier seldom ends as cam wants it; every network has gradients.
+    method = heatmap or ("grad_cam" if run == "imagenet" else "cam")
+    if method != "all":
+        check_method(method, settings)
+    subject = _subject(run, model, weights, device)
+    donor = None if run == "imagenet" else explaining.donor_of(Path(run))
+    names = UniqueNames()
+    for path in images:
+        stem = Path(names(path)).stem
+        if method == "all":
+            with ui.progress_bar("heat maps") as progress:
+                found = explaining.compare_all(subject, path, target_class, settings, progress=progress)
+            found.save(folder, stem)
+            explained.write_sheet(folder / f"{stem}.png", found.image, found.methods, f"{path.name}: {found.target}")
+            ui.out.print(explained.comparison_table_of(found.methods))
+        else:
+            with ui.status("explaining"):
+                explanation = explaining.explain(subject, path, method, target_class, settings, donor)
+            explanation.save(folder, stem)
+            explained.write_explanation(folder / f"{stem}.png", explanation)
+            at = f" at {explanation.layer}" if explanation.layer else ""
+            ui.out.print(f"{path}: {method}{at} of {explanation.target}", soft_wrap=True, highlight=False)
+            for line in (*explained.classes_in_words(explanation), *explained.regions_in_words(explanation)):
+                ui.out.print(f"  {line}", markup=False, highlight=False, soft_wrap=True)
+        ui.out.print(f"to look at: {folder / f'{stem}.png'}", markup=False, soft_wrap=True, highlight=False)
+    if subject.decides:
+        ui.err.print(f"{subject.decides}; the map is the classifier's", style="dim")
 
 
 def _hint_at_faster(run: Path) -> None:

@@ -121,6 +121,7 @@ class TrainerConfig:
     augment: str = "none"
     schedule: str = "constant"
     accelerator: str = "auto"
+    logger: str = "tensorboard"
 
 
 @dataclass
@@ -172,6 +173,7 @@ class EvaluateConfig:
     """Everything ``weakspot evaluate`` takes; what is null is taken from the run."""
 
     run: str | None = None
+    heatmap: str | None = None
     boxes: BoxesChanges = field(default_factory=BoxesChanges)
     decision: DecisionChanges = field(default_factory=DecisionChanges)
     data: DataConfig | None = None
@@ -237,7 +239,8 @@ def fit_identity(
     `crossfit` says whether more models are trained to set box scores on.
     """
     model = {key: value for key, value in asdict(config.model).items() if key not in ("weights", "preprocess")}
-    trainer = {key: value for key, value in asdict(config.trainer).items() if key != "accelerator"}
+    outside = ("accelerator", "logger")
+    trainer = {key: value for key, value in asdict(config.trainer).items() if key not in outside}
     inputs = config.cache.precision if config.cache.enabled else "images"
     return short_hash(
         [
@@ -253,6 +256,7 @@ def fit_identity(
             inputs,
             config.seed,
             *(["crossfit"] if crossfit else []),
+            *([config.heatmap] if config.heatmap != "cam" else []),  # the maps are kept beside the model
         ]
     )
 
@@ -267,7 +271,13 @@ def settings_identity(config: TrainConfig) -> str:
     values = asdict(config)
     for key in ("seed", "output", "name", "cache", "reuse", "objective"):
         values.pop(key)
-    for section, key in (("split", "seed"), ("split", "fold"), ("data", "root"), ("trainer", "accelerator")):
+    for section, key in (
+        ("split", "seed"),
+        ("split", "fold"),
+        ("data", "root"),
+        ("trainer", "accelerator"),
+        ("trainer", "logger"),
+    ):
         values[section].pop(key)
     return short_hash([values])
 
@@ -278,9 +288,9 @@ def check_settings(config: TrainConfig) -> None:
     Raises:
         WeakspotError: naming the key and what it may be.
     """
-    one_of("heatmap", config.heatmap, ("cam",))
     one_of("refine.method", config.refine.method, ("none", "segment"))
     one_of("trainer.accelerator", config.trainer.accelerator, ("auto", "cpu", "gpu"))
+    one_of("trainer.logger", config.trainer.logger, ("csv", "tensorboard", "mlflow"))
     one_of("objective", config.objective, ("val/loss", "val/balanced_accuracy"))
     one_of("data.resize", config.data.resize, get_args(Resizing))
     one_of("trainer.schedule", config.trainer.schedule, ("constant", "cosine"))

@@ -19,7 +19,7 @@ from weakspot.controls import box_controls, shuffled_labels
 from weakspot.data.readers import target_of
 from weakspot.data.splits import part_numbers
 from weakspot.errors import WeakspotError
-from weakspot.evaluation import class_metrics, class_probabilities, trust_metrics
+from weakspot.evaluation import class_metrics, class_probabilities
 from weakspot.files import shown, write_json
 from weakspot.heatmaps import comparable_map, visible
 from weakspot.maps import MapStore
@@ -31,7 +31,7 @@ from weakspot.metrics.paired import Difference, cluster_estimate, paired_differe
 from weakspot.model.bundle import read_meta
 from weakspot.predictions import read_predictions, write_predictions
 from weakspot.runs import RunFolder, finished_run, own_test_part, parent_folder
-from weakspot.truth import Truth, levels_reached
+from weakspot.truth import Truth, levels_reached, trust_metrics
 from weakspot.types import ANOMALY, GOOD, Prediction, Sample
 
 TWO_CLASSES = (GOOD, ANOMALY)

@@ -17,7 +17,7 @@ from weakspot.errors import WeakspotError
 from weakspot.model.meta import BundleMeta
 from weakspot.predictions import make_prediction
 from weakspot.runtime import EXPORTED, ExportedModel, load_exported
-from weakspot.types import Prediction
+from weakspot.types import ImageArray, Prediction
 
 if TYPE_CHECKING:
     import torch
@@ -60,7 +60,12 @@ class Localizer:
             return cls(*load_exported(path), device=device)
         from weakspot.model.bundle import load_bundle  # torch, for those who need it
 
-        return cls(*load_bundle(path), device=device)
+        model, meta = load_bundle(path)
+        if meta.heatmap != "cam":
+            from weakspot.heatmaps.classes import OtherMaps
+
+            model = OtherMaps(model.network, method=meta.heatmap)
+        return cls(model, meta, device=device)
 
     @property
     def model(self) -> Model:
@@ -77,6 +82,17 @@ class Localizer:
     def device(self) -> torch.device | str:
         """Where the network runs."""
         return self._model.device
+
+    @property
+    def batch_size(self) -> int:
+        """How many images to run at once here."""
+        return self._model.batch_size(self.meta.preprocess)
+
+    def prepare(self, name: Path, image: ImageArray) -> Loaded:
+        """An image, uint8 RGB ``(H, W, 3)``, as :meth:`predict_batch` takes it."""
+        exported = isinstance(self._model, ExportedModel)
+        pixels = self.meta.preprocess.resize(image) if exported else self.meta.preprocess(image)
+        return Loaded(name, image.shape[:2], pixels)
 
     def predict(
         self, images: ImageSource | Iterable[ImageSource], *, batch_size: int | None = None
@@ -103,7 +119,7 @@ class Localizer:
     ) -> Iterator[tuple[Prediction, Loaded]]:
         """As :meth:`predict`, with the loaded image beside each prediction (its picture only with `keep_longest`)."""
         if batch_size is None or self.meta.preprocess.tile:
-            batch_size = self._model.batch_size(self.meta.preprocess)
+            batch_size = self.batch_size
         if batch_size < 1:
             raise WeakspotError(f"batch_size={batch_size} must be at least 1")
         normalise = not isinstance(self._model, ExportedModel)

@@ -26,6 +26,7 @@ from weakspot.config import (
     write_config,
 )
 from weakspot.data.annotations import Corrected, correct
+from weakspot.data.images import ImageInfo, inspect_images
 from weakspot.data.shortcuts import find_shortcuts, follow_confidence
 from weakspot.data.splits import portable, read_split, write_split
 from weakspot.dataset import Data, measurements, read_and_check, twins_of_trained
@@ -33,6 +34,7 @@ from weakspot.decision import Wish, fit_decision, read_validation
 from weakspot.errors import WeakspotError
 from weakspot.evaluation import Evaluation, calibrated_rule, evaluate_maps, measure_some
 from weakspot.files import write_json
+from weakspot.heatmaps.classes import check_heatmap
 from weakspot.localizer import Localizer
 from weakspot.maps import MapStore
 from weakspot.model.bundle import BundleMeta, find_bundle, read_meta, rewrite_meta
@@ -184,10 +186,16 @@ def evaluate(config: EvaluateConfig) -> RunFolder:
     chosen = {key: value for key, value in asdict(config.decision).items() if value is not None}
     settings.decision = replace(settings.decision, **chosen)
     rule, wish = box_rule(settings.boxes), Wish(**asdict(settings.decision))
+    other_maps = config.heatmap not in (None, settings.heatmap)
+    if config.heatmap is not None and other_maps:
+        _check_other_maps(config, rule, settings)
+        settings.heatmap, meta = config.heatmap, replace(meta, heatmap=config.heatmap)
     folder = Path(config.output) if config.output else run.path / "evaluations" / _short_name(config, settings)
     target, in_place = RunFolder(folder), folder.resolve() == run.path.resolve()
     if in_place and config.data is not None:
         raise WeakspotError(f"output={folder} is the run itself; its own numbers are never replaced by other images'")
+    if in_place and other_maps:
+        raise WeakspotError(f"output={folder} is the run itself, whose maps stay; give heatmap another output, or none")
     if in_place and config.truth is not None:
         raise WeakspotError(f"output={folder} is the run itself; its own numbers are never replaced by another truth's")
     if target.identity.is_file() and not in_place:
@@ -202,6 +210,8 @@ def evaluate(config: EvaluateConfig) -> RunFolder:
         if config.data is None:
             store, samples = own_test_part(run)
             parts = read_split(run.split, Path(settings.data.root or "."))[1]
+            if other_maps:
+                store = _maps_of(run, inspect_images([sample.path for sample in samples]), settings.heatmap)
         else:
             # Size and classes are the model's, not the data's.
             own = settings.data
@@ -221,7 +231,7 @@ def evaluate(config: EvaluateConfig) -> RunFolder:
             rewrite_meta(find_bundle(run.path), meta)
             run.update_identity(run=run_identity(settings, identity["fit"], identity["truth"]))
             identity = run.read_identity()
-        write_results(target, settings, store, samples, meta, identity, parts, corrected)
+        write_results(target, settings, store, samples, meta, identity, parts, truth=corrected)
     return target
 
 
@@ -233,9 +243,9 @@ def write_results(
     meta: BundleMeta,
     identity: dict[str, Any],
     parts: Sequence[Part] | None,
-    truth: Corrected | None = None,
     *,
     ask_again: bool = False,
+    truth: Corrected | None = None,
 ) -> Evaluation:
     """Evaluate saved maps and write predictions, metrics, figures and the report into `target`.
 
@@ -308,6 +318,7 @@ def write_results(
             "controls": evaluation.controls,
             "alarms": alarms,
             "curve": evaluation.curve,
+            "heatmap": config.heatmap,
             "boxes": asdict(meta.boxes),
             "thresholds": meta.thresholds,
             "train": identity.get("train"),
@@ -353,10 +364,24 @@ def _other_images(
     leak = None
     if config.split.near_duplicates != "ignore":
         leak = twins_of_trained(run, indexed, config.cache)
+    return _maps_of(run, indexed.infos, config.heatmap), indexed.samples, leak
+
+
+def _maps_of(run: RunFolder, images: Sequence[ImageInfo], heatmap: str) -> MapStore:
+    """Maps by a run's model."""
     localizer = Localizer.load(run.path)
     with ui.progress_bar("maps") as progress:
-        store = compute_maps(localizer.model, indexed.infos, localizer.meta.preprocess, None, progress=progress)
-    return store, indexed.samples, leak
+        return compute_maps(localizer.model, images, localizer.meta.preprocess, None, heatmap, progress=progress)
+
+
+def _check_other_maps(config: EvaluateConfig, rule: BoxRule, settings: TrainConfig) -> None:
+    """Refuse maps by another method than the run's where that cannot be done."""
+    check_heatmap(str(config.heatmap), settings.refine.method, settings.data.resize)
+    if rule.threshold_kind == "calibrated":
+        raise WeakspotError(
+            f"heatmap={config.heatmap}: boxes.threshold_kind=calibrated was set on maps by {settings.heatmap}; train "
+            f"with heatmap={config.heatmap}, or set boxes.threshold_kind=relative"
+        )
 
 
 def _with_thresholds(meta: BundleMeta, rule: BoxRule, wish: Wish, run: RunFolder) -> BundleMeta:
@@ -372,4 +397,5 @@ def _with_thresholds(meta: BundleMeta, rule: BoxRule, wish: Wish, run: RunFolder
 def _short_name(config: EvaluateConfig, settings: TrainConfig) -> str:
     data = None if config.data is None else asdict(config.data)
     truth = [] if config.truth is None else [Path(config.truth).read_text(encoding="utf-8")]
-    return short_hash([asdict(settings.boxes), asdict(settings.decision), data, *truth])
+    other = [] if config.heatmap is None else [config.heatmap]
+    return short_hash([asdict(settings.boxes), asdict(settings.decision), data, *truth, *other])

@@ -24,7 +24,7 @@ from weakspot.data.datamodule import DataModule, FeatureDataset, ImageDataset
 from weakspot.data.images import ImageInfo
 from weakspot.data.loading import batched, stack_pixels
 from weakspot.data.preprocess import Preprocess, PreprocessMode, Resizing
-from weakspot.data.views import AS_IS, AUGMENTATIONS
+from weakspot.data.views import AS_IS, AUGMENTATIONS, FEATURE_FLIPS
 from weakspot.dataset import Data, index_and_split
 from weakspot.decision import Fitted, Wish
 from weakspot.errors import WeakspotError
@@ -39,6 +39,7 @@ from weakspot.features import (
     look_at,
 )
 from weakspot.files import write_json
+from weakspot.heatmaps.classes import ClassMaps, check_heatmap
 from weakspot.maps import MapStore
 from weakspot.model.backbones import FREEZE_POINT
 from weakspot.model.bundle import BundleMeta, save_bundle
@@ -90,6 +91,7 @@ def make_plan(config: TrainConfig) -> Plan:
     """
     rule = box_rule(config.boxes)
     check_settings(config)
+    check_heatmap(config.heatmap, config.refine.method, config.data.resize)
     Wish(**asdict(config.decision))
     if config.trainer.accelerator == "gpu" and not torch.cuda.is_available():
         raise WeakspotError("trainer.accelerator=gpu: torch sees no GPU here; use trainer.accelerator=cpu")
@@ -169,7 +171,7 @@ def fit_and_map(plan: Plan, run: RunFolder) -> None:
     with ui.progress_bar("maps") as progress:
         val_defects = [i for i in data.where("val") if data.targets[i] != 0]
         images = [data.infos[i] for i in (*data.where("test"), *held_out, *val_defects)]
-        store = compute_maps(model, images, plan.preprocess, cache, progress=progress)
+        store = compute_maps(model, images, plan.preprocess, cache, plan.config.heatmap, progress=progress)
     tests, good = len(data.where("test")), len(held_out)
     if held_out or val_defects:
         targets = [data.targets[i] for i in (*held_out, *val_defects)]
@@ -204,6 +206,7 @@ def fit_model(plan: Plan, folder: Path, cache: FeatureCache | None) -> tuple[Mod
         class_weights(config.model.class_weights, train_targets, len(data.classes)),
         make_optimizer(config.model.optimizer),
         on_features=cache is not None,
+        mirror=config.seed if config.trainer.augment == FEATURE_FLIPS else None,
         schedule=config.trainer.schedule,
     )
     summary = fit(module, loaders, config.trainer, folder)
@@ -252,7 +255,7 @@ def _held_out_maps(plan: Plan, folder: Path, cache: FeatureCache | None) -> MapS
         model, _ = fit_model(plan, folder, cache)
         images = [plan.data.infos[i] for i in calibration_images(plan.data)]
         with ui.progress_bar("maps") as progress:
-            compute_maps(model, images, plan.preprocess, cache, progress=progress).save(kept)
+            compute_maps(model, images, plan.preprocess, cache, plan.config.heatmap, progress=progress).save(kept)
     return MapStore.load(kept)
 
 
@@ -345,10 +348,11 @@ def compute_maps(
     images: Sequence[ImageInfo],
     preprocess: Preprocess,
     cache: FeatureCache | None,
+    heatmap: str = "cam",
     *,
     progress: Progress | None = None,
 ) -> MapStore:
-    """What the model says of a set of images.
+    """What the model says of a set of images, with maps of the method `heatmap`.
 
     Raises:
         WeakspotError: when one cannot be read, or their maps would be of different sizes.
@@ -356,11 +360,12 @@ def compute_maps(
     preprocess.common_input_size(image_sizes(images))
     device = next(model.network.parameters()).device
     looks = look_at(model.network, [Seen(image) for image in images], preprocess, cache, model.taps)
-    said: list[ImageMaps] = []
+    said, by_method = list[ImageMaps](), ClassMaps(model.network, heatmap)
     for batch in batched(looks, inference_batch_size(device, preprocess)):
         arrays = [np.stack([look.features[i] for look in batch]) for i in range(len(model.taps))]
         features = {tap: torch.from_numpy(array).to(device) for tap, array in zip(model.taps, arrays, strict=True)}
-        said += model.answer(features, torch.from_numpy(stack_pixels([look.pixels for look in batch])).to(device))
+        pixels = torch.from_numpy(stack_pixels([look.pixels for look in batch])).to(device)
+        said += by_method(model.answer(features, pixels), pixels)
         if progress:
             progress(len(said), len(images))
     sizes = np.array(image_sizes(images), dtype=np.int64).reshape(-1, 2)
@@ -374,6 +379,7 @@ def _meta(plan: Plan, model: Model) -> BundleMeta:
         preprocess=plan.preprocess,
         backbone=plan.config.model.backbone,
         outputs=plan.config.model.outputs,
+        heatmap=plan.config.heatmap,
         boxes=plan.rule,
         thresholds={},  # set when the rest of the run is there
         weights={"origin": plan.weights.origin, "sha256": plan.weights.sha256},

@@ -13,10 +13,13 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Final, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
+
+if TYPE_CHECKING:
+    import supervision
 
 GOOD = "good"
 """Name of class 0 wherever a class is written, whatever the folder on disk is called."""
@@ -99,6 +102,11 @@ class Box:
         return self.x0, self.y0, self.x1, self.y1
 
     @property
+    def confidence(self) -> float:
+        """The score as other tools want it, 0…1: the logistic function of the log-odds."""
+        return 1 / (1 + math.exp(-self.score)) if self.score > -700 else 0.0
+
+    @property
     def area(self) -> int:
         """Area in pixels."""
         return (self.x1 - self.x0) * (self.y1 - self.y0)
@@ -166,3 +174,15 @@ class Prediction:
     def size(self) -> Size:
         """``(height, width)`` of the original image."""
         return self.height, self.width
+
+    def to_supervision(self) -> supervision.Detections:
+        """The boxes as ``supervision.Detections`` (the ``supervision`` extra): xyxy in pixels, confidence 0…1.
+
+        ``class_id`` counts the classes by name, Good first; ``data`` holds ``class_name``, ``log_odds`` and ``trust``.
+
+        Raises:
+            ImportError: when supervision is not installed.
+        """
+        from weakspot.export.detections import to_detections
+
+        return to_detections(self)

@@ -33,6 +33,7 @@ __all__ = [
     "Preprocess",
     "PreprocessMode",
     "Progress",
+    "decode_image",
     "inspect_image",
     "inspect_images",
     "is_image",
@@ -116,8 +117,25 @@ def read_image(path: Path) -> ImageArray:
     Raises:
         WeakspotError: one line naming the file, what is wrong with it and what to do, whatever is wrong with it.
     """
-    data = _read_bytes(path)
-    with _explained(path):
+    return decode_image(_read_bytes(path), path)
+
+
+def decode_image(data: bytes, name: Path, *, most_pixels: int | None = None) -> ImageArray:
+    """Decode an image file's content as :func:`read_image` does.
+
+    Args:
+        data: the content.
+        name: what to call it in an error.
+        most_pixels: refuse larger pictures before they are decoded.
+
+    Raises:
+        WeakspotError: as :func:`read_image`.
+    """
+    with _explained(name):
+        if most_pixels is not None:
+            with Image.open(io.BytesIO(data), formats=_FORMATS) as picture:
+                if picture.width * picture.height > most_pixels:
+                    raise _UnreadableError(f"more than {most_pixels / 1e6:g} million pixels; make it smaller")
         return _rgb(_load(data))
 
 

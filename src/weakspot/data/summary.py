@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -159,19 +159,27 @@ class Findings:
         }
 
 
-def look_through(folder: Path, layout: str, good_class: str = GOOD, *, progress: Progress | None = None) -> Findings:
+def look_through(
+    folder: Path,
+    layout: str,
+    good_class: str = GOOD,
+    options: Mapping[str, Any] | None = None,
+    *,
+    progress: Progress | None = None,
+) -> Findings:
     """Read, inspect and summarise one data set.
 
     Args:
         folder: of the data set.
-        layout: ``mvtec`` or ``folder``.
-        good_class: what the folder of good images is called.
+        layout: as for :func:`~weakspot.data.readers.read_samples`.
+        good_class: what good images are called.
+        options: of the layout.
         progress: called with (done, total); every image counts four times, as it is read, compared and measured.
 
     Raises:
         WeakspotError: when the folder is not a data set of this layout.
     """
-    samples = read_samples(layout, folder, good_class=good_class)
+    samples = read_samples(layout, folder, good_class=good_class, **(options or {}))
     n = len(samples)
 
     def part(start: int, share: int) -> Progress | None:

@@ -15,7 +15,7 @@ from urllib.parse import quote
 
 from weakspot import __version__
 from weakspot.errors import WeakspotError, did_you_mean
-from weakspot.export.source import Exported, Pictures, confidence, place_picture
+from weakspot.export.source import Exported, Pictures, place_picture
 from weakspot.export.yolo import write_yolo
 from weakspot.files import atomic_path, write_json, write_text
 from weakspot.types import GOOD, Box, Prediction
@@ -96,7 +96,7 @@ def _coco_annotation(number: int, image_id: int, category: int, box: Box) -> dic
         "area": box.area,
         "iscrowd": 0,
         "segmentation": [[v for corner in polygon for v in corner] for polygon in box.outlines],
-        "score": confidence(box),
+        "score": box.confidence,
         "attributes": {"log_odds": box.score, "trust": box.trust},
     }
 
@@ -138,7 +138,7 @@ def _voc_object(root: ET.Element, box: Box) -> None:
     corners = ET.SubElement(item, "bndbox")
     for tag, value in (("xmin", box.x0 + 1), ("ymin", box.y0 + 1), ("xmax", box.x1), ("ymax", box.y1)):
         ET.SubElement(corners, tag).text = str(value)
-    ET.SubElement(item, "score").text = f"{confidence(box):.6f}"
+    ET.SubElement(item, "score").text = f"{box.confidence:.6f}"
 
 
 @box_format("labelstudio")
@@ -190,7 +190,7 @@ def _rectangle(number: int, box: Box, prediction: Prediction) -> dict[str, Any]:
             "rotation": 0,
             "rectanglelabels": [box.label],
         },
-        "score": confidence(box),
+        "score": box.confidence,
     }
 
 
@@ -215,5 +215,5 @@ def write_csv(exported: Exported, folder: Path, pictures: Pictures) -> str:
             place_picture(prediction.path, folder / "images" / name, pictures)
             for box in prediction.boxes:
                 size = (prediction.width, prediction.height)
-                rows.writerow((name, *size, *box.xyxy, box.label, confidence(box), box.score, box.trust))
+                rows.writerow((name, *size, *box.xyxy, box.label, box.confidence, box.score, box.trust))
     return exported.summary

@@ -78,6 +78,8 @@ def export_model(order: Order, progress: Progress) -> Certificate:
         WeakspotError: when they do not, there are no pictures to compare on, or a library is missing.
     """
     model, meta = load_bundle(order.run)
+    if meta.heatmap != "cam":
+        raise WeakspotError(f"{order.run} draws boxes on {meta.heatmap}, which needs torch; train with heatmap=cam")
     samples = certificate_samples(order)
     target = order.target
     target.parent.mkdir(parents=True, exist_ok=True)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import os
 import shutil
 from collections import Counter
@@ -15,7 +14,7 @@ from weakspot.data.splits import read_split
 from weakspot.errors import WeakspotError, did_you_mean
 from weakspot.files import atomic_path
 from weakspot.predictions import read_predictions
-from weakspot.types import GOOD, Box, Prediction
+from weakspot.types import GOOD, Prediction
 
 Pictures = Literal["copy", "link", "none"]
 
@@ -99,19 +98,15 @@ def portable_names(paths: Sequence[Path]) -> list[str]:
 
 
 def _groups(folder: Path) -> dict[Path, str]:
-    """Groups that a run's ``split.csv`` knows; none elsewhere."""
-    split = folder / "split.csv"
-    if not split.is_file():
+    """Groups that a run's ``split.csv`` knows, or that of a cross-validation's first run; none elsewhere."""
+    if not any((folder / name).is_file() for name in ("split.csv", "folds.json")):
         return {}
-    from weakspot.config import read_config  # a run folder: there is a configuration too
+    from weakspot.config import read_config
+    from weakspot.crossval import find_runs
 
-    samples, _ = read_split(split, Path(read_config(folder / "config.yaml").data.root or "."))
+    run = find_runs(folder)[0]
+    samples, _ = read_split(run.split, Path(read_config(run.config).data.root or "."))
     return {sample.path: sample.group for sample in samples if sample.group is not None}
-
-
-def confidence(box: Box) -> float:
-    """A box's score as the tools want it, 0…1: the logistic function of its log-odds."""
-    return 1 / (1 + math.exp(-box.score)) if box.score > -700 else 0.0
 
 
 def place_picture(source: Path, target: Path, how: Pictures) -> None:

@@ -53,13 +53,13 @@ def classification_metrics(
 
         * ``accuracy``; ``balanced_accuracy`` (mean recall of the classes that occur; NaN unless Good and another do);
         * ``precision``, ``recall``, ``f1``: for two classes those of the other one than Good, n counting images called
-          not-Good, images that are, and all; for more, the mean over the classes that occur (a class never predicted
-          has precision 0 there), NaN as balanced accuracy is;
+            not-Good, images that are, and all; for more, the mean over the classes that occur (a class never predicted
+            has precision 0 there), NaN as balanced accuracy is;
         * ``auroc``, ``average_precision``: of not-Good, ranked by ``1 - P(good)``; NaN unless both sides occur;
         * ``recall_per_defect``: ``{defect: estimate}``, the share of its images that is called anything but Good;
 
         * ``top_k_error``: ``{"1": estimate, …}`` for the k of :data:`TOP_K` below K: the share of images whose true
-          class is not among the k most probable ones, whatever `predicted` says;
+            class is not among the k most probable ones, whatever `predicted` says;
 
         and plainly ``confusion_matrix`` ``{"labels", "counts"}`` (rows true, columns predicted) and ``per_class``
         ``{name: {"precision", "recall", "recall_low", "recall_high", "f1", "n"}}``, where precision is NaN for a class

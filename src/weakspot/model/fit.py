@@ -13,7 +13,7 @@ from typing import Any
 import pytorch_lightning as pl
 import torch
 from pytorch_lightning.callbacks import Callback, EarlyStopping, ModelCheckpoint, RichProgressBar
-from pytorch_lightning.loggers import CSVLogger, TensorBoardLogger
+from pytorch_lightning.loggers import CSVLogger, Logger, MLFlowLogger, TensorBoardLogger
 from pytorch_lightning.utilities.exceptions import MisconfigurationException  # type: ignore[attr-defined]
 
 from weakspot import ui
@@ -52,7 +52,7 @@ def fit(module: ClassifierModule, data: DataModule, settings: TrainerConfig, fol
         module: the network with its loss and optimiser.
         data: training and validation batches.
         settings: the ``trainer`` group of the configuration.
-        folder: run folder; gets ``checkpoints/`` and ``logs/`` (CSV and TensorBoard).
+        folder: run folder; gets ``checkpoints/`` and ``logs/``.
 
     Raises:
         WeakspotError: when the device is not there, or the loss becomes NaN.
@@ -152,6 +152,28 @@ class _ProgressBar(RichProgressBar):
         return {name: value for name, value in super().get_metrics(trainer, pl_module).items() if name != "v_num"}
 
 
+def _loggers(choice: str, folder: Path) -> list[Logger]:
+    """CSV, which the report reads, and what was chosen beside it."""
+    loggers: list[Logger] = [CSVLogger(folder, "logs", "csv")]
+    if choice == "tensorboard":
+        loggers.append(TensorBoardLogger(folder, "logs", "tensorboard"))
+    if choice == "mlflow":
+        # One data base for all runs below the working folder, since MLflow is for comparing them.
+        store = Path("outputs") / "mlflow.db"
+        store.parent.mkdir(parents=True, exist_ok=True)
+        logging.getLogger("mlflow").setLevel(logging.WARNING)
+        try:
+            loggers.append(
+                MLFlowLogger(
+                    "weakspot", run_name=folder.name, tracking_uri=f"sqlite:///{store.resolve()}",
+                    artifact_location=(store.parent / "mlartifacts").resolve().as_uri(),
+                )
+            )  # fmt: skip
+        except ModuleNotFoundError as error:
+            raise WeakspotError("mlflow is not installed; pip install 'weakspot[mlflow]'") from error
+    return loggers
+
+
 def _trainer(settings: TrainerConfig, folder: Path, history: History) -> pl.Trainer:
     for name in ("pytorch_lightning", "lightning.pytorch", "pytorch_lightning.utilities.rank_zero"):
         logging.getLogger(name).setLevel(logging.WARNING)
@@ -179,7 +201,7 @@ def _trainer(settings: TrainerConfig, folder: Path, history: History) -> pl.Trai
             devices=1,
             max_epochs=settings.max_epochs,
             callbacks=callbacks,
-            logger=[CSVLogger(folder, "logs", "csv"), TensorBoardLogger(folder, "logs", "tensorboard")],
+            logger=_loggers(settings.logger, folder),
             num_sanity_val_steps=0,
             log_every_n_steps=1,
             enable_progress_bar=ui.bars_shown(),

@@ -32,6 +32,7 @@ class BundleMeta:
         thresholds: ``{name: {"value", "origin"}}``; every number that decides something, and how it was chosen.
         weights: ``{"origin", "sha256"}`` of the pre-trained weights.
         split_hash, data_hash: which data it was trained on.
+        heatmap: method that the maps are made by, which boxes are drawn round.
         evidence: arguments of :class:`~weakspot.model.evidence.EvidenceNet`; None without refinement.
         versions: of the libraries that made it.
     """
@@ -45,6 +46,7 @@ class BundleMeta:
     weights: dict[str, str]
     split_hash: str
     data_hash: str
+    heatmap: str = "cam"
     evidence: dict[str, Any] | None = None
     decision: Decision = field(default_factory=Decision)
     versions: dict[str, str] = field(default_factory=lambda: library_versions())

@@ -18,7 +18,7 @@ from pathlib import Path
 
 import torch
 from torch import Tensor
-from torchvision.models import VGG16_Weights, get_model_weights
+from torchvision.models import VGG16_Weights, WeightsEnum, get_model_weights
 
 from weakspot.data.preprocess import PreprocessMode
 from weakspot.errors import WeakspotError
@@ -120,18 +120,7 @@ def _from_file(
 ) -> Weights:
     if not path.is_file():
         raise WeakspotError(f"model.weights={path}: no such file; use auto, imagenet, none or the path of a file")
-    stated: PreprocessMode | None = None
-    try:
-        if path.suffix == ".safetensors":
-            state, stated = _read_safetensors(path)
-        else:
-            state = torch.load(path, map_location="cpu", weights_only=True)
-    except WeakspotError:
-        raise
-    except Exception as error:  # torch and safetensors raise many types for damaged or unsafe files
-        raise WeakspotError(f"model.weights={path} cannot be read ({_first_line(error)})") from error
-    if not isinstance(state, dict) or not all(isinstance(t, Tensor) for t in state.values()):
-        raise WeakspotError(f"model.weights={path} is not a state dict (a dictionary of tensors)")
+    state, stated = _read_file(path, f"model.weights={path}")
     mode = preprocess or stated
     if mode is None:
         raise WeakspotError(
@@ -139,6 +128,31 @@ def _from_file(
             "set model.preprocess=torchvision or model.preprocess=caffe"
         )
     return _make(state, mode, str(path), keep)
+
+
+def read_state(path: Path) -> StateDict:
+    """A state dict from a ``.pth``/``.pt`` file (read with ``weights_only=True``) or a ``.safetensors`` file.
+
+    Raises:
+        WeakspotError: when it is missing, damaged, or something else.
+    """
+    if not path.is_file():
+        raise WeakspotError(f"weights {path}: no such file")
+    return _read_file(path, f"weights {path}")[0]
+
+
+def _read_file(path: Path, named: str) -> tuple[StateDict, PreprocessMode | None]:
+    stated: PreprocessMode | None = None
+    try:
+        if path.suffix == ".safetensors":
+            state, stated = _read_safetensors(path)
+        else:
+            state = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # torch and safetensors raise many types for damaged or unsafe files
+        raise WeakspotError(f"{named} cannot be read ({_first_line(error)})") from error
+    if not isinstance(state, dict) or not all(isinstance(t, Tensor) for t in state.values()):
+        raise WeakspotError(f"{named} is not a state dict (a dictionary of tensors)")
+    return state, stated
 
 
 def _read_safetensors(path: Path) -> tuple[StateDict, PreprocessMode | None]:
@@ -199,17 +213,37 @@ def _of_torchvision(backbone: str) -> Weights:
     """Torchvision's ImageNet weights of another backbone, from its cache or its download."""
     try:
         entry = get_model_weights(backbone).DEFAULT
-        path = Path(torch.hub.get_dir()) / "checkpoints" / Path(entry.url).name
-        if not path.is_file():
-            request = urllib.request.Request(entry.url, method="HEAD")  # noqa: S310 - torchvision's own https address
-            urllib.request.urlopen(request, timeout=CONNECT_TIMEOUT_S).close()  # noqa: S310
-        state = entry.get_state_dict(progress=True, check_hash=True)
+        state = _cached_or_downloaded(entry)
     except (OSError, ValueError, RuntimeError) as error:
         raise WeakspotError(
             f"model.backbone={backbone}: torchvision's weights are neither in its cache nor to be downloaded "
             f"({_first_line(error)}); go online once, or give a file, model.weights=/path/to/{backbone}.pth"
         ) from error
-    return _make(dict(state), "torchvision", f"torchvision {entry}", _keeping(backbone))
+    return _make(state, "torchvision", f"torchvision {entry}", _keeping(backbone))
+
+
+def torchvision_state(entry: WeightsEnum, model: str) -> StateDict:
+    """Weights of a whole network from torchvision's cache or its download.
+
+    Raises:
+        WeakspotError: when neither has them.
+    """
+    try:
+        return _cached_or_downloaded(entry)
+    except (OSError, ValueError, RuntimeError) as error:
+        raise WeakspotError(
+            f"torchvision's weights of {model} are neither in its cache nor to be downloaded ({_first_line(error)}); "
+            f"go online once, or give a file, --weights /path/to/{model}.pth"
+        ) from error
+
+
+def _cached_or_downloaded(entry: WeightsEnum) -> StateDict:
+    path = Path(torch.hub.get_dir()) / "checkpoints" / Path(entry.url).name
+    if not path.is_file():  # a HEAD request first: torchvision's own download has no connect timeout
+        request = urllib.request.Request(entry.url, method="HEAD")  # noqa: S310 - torchvision's own https address
+        urllib.request.urlopen(request, timeout=CONNECT_TIMEOUT_S).close()  # noqa: S310
+    state: StateDict = entry.get_state_dict(progress=True, check_hash=True)
+    return state
 
 
 # --- the offline extra --------------------------------------------------------------------------------------------

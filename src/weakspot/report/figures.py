@@ -16,11 +16,11 @@ from weakspot.data.images import read_image, read_mask
 from weakspot.data.preprocess import fit_within
 from weakspot.evaluation import Evaluation
 from weakspot.files import atomic_path
-from weakspot.heatmaps import shown_map
+from weakspot.heatmaps import class_map, margin_map, shown_map
 from weakspot.metrics import best_iou, mask_boxes
 from weakspot.report.overlays import blend, draw
 from weakspot.trust import AMBER, GREEN
-from weakspot.types import GOOD, BoolArray, Prediction, Sample
+from weakspot.types import GOOD, BoolArray, FloatArray, ImageMaps, Prediction, Sample
 
 GALLERY_SIZE = 12
 
@@ -166,6 +166,69 @@ def gallery_figure(predictions: Sequence[Prediction], samples: Sequence[Sample],
     figure.suptitle("map, predicted box (cyan), true outline (green)", fontsize=10)
     figure.tight_layout()
     return figure
+
+
+def samples_figure(samples: Sequence[Sample], of_each: int = 4) -> Figure:
+    """Pictures of every defect type, Good first, with the true outline in green.
+
+    Args:
+        samples: of a data set.
+        of_each: pictures of each type, the first ones.
+    """
+    names = sorted({sample.defect for sample in samples}, key=lambda name: (name != GOOD, name))
+    figure = Figure(figsize=(2.6 * of_each, 2.2 * len(names)), layout="constrained")
+    for row, axes in zip(names, figure.subplots(len(names), of_each, squeeze=False), strict=True):
+        own = [sample for sample in samples if sample.defect == row]
+        for axis in axes:
+            axis.set_axis_off()
+        for axis, sample in zip(axes, own, strict=False):
+            image = read_image(sample.path)
+            mask = read_mask(sample.mask, image.shape[:2]) if sample.mask else None
+            axis.imshow(draw(fit_within(image, 320), (), (image.shape[0], image.shape[1]), mask))
+        axes[0].set_title(f"{row}, {len(own)}", fontsize=9, loc="left")
+    return figure
+
+
+def maps_figure(predictions: Sequence[Prediction], samples: Sequence[Sample]) -> Figure:
+    """Every map of a forward pass beside its picture, each scaled to its own range, which stands above it.
+
+    Args:
+        predictions: with their maps.
+        samples: the same images' labels and masks.
+    """
+    rows = [
+        (prediction, sample, _maps(prediction.said)) for prediction, sample in zip(predictions, samples, strict=True)
+    ]
+    figure = Figure(figsize=(12, 2.7 * max(1, len(rows))), layout="constrained")
+    if not rows:
+        figure.text(0.5, 0.5, "no such image", ha="center")
+        return figure
+    grid = figure.subplots(len(rows), 1 + len(rows[0][2]), squeeze=False)
+    for axes, (prediction, sample, maps) in zip(grid, rows, strict=True):
+        image = read_image(sample.path)
+        mask = read_mask(sample.mask, image.shape[:2]) if sample.mask else None
+        small = fit_within(image, 400)
+        axes[0].imshow(draw(small, prediction.boxes, prediction.size, mask, scores=False))
+        axes[0].set_title(_verdict(prediction, sample, mask), fontsize=7)
+        for axis, (name, map_) in zip(axes[1:], maps.items(), strict=True):
+            axis.imshow(blend(small, map_))
+            axis.set_title(f"{name}: {map_.min():.1f} … {map_.max():.1f}", fontsize=7)
+        for axis in axes:
+            axis.set_axis_off()
+    return figure
+
+
+def _maps(said: ImageMaps | None) -> dict[str, FloatArray]:
+    if said is None:
+        return {}
+    index = int(said.logits.argmax()) or said.likeliest_defect
+    maps: dict[str, FloatArray] = {
+        "class map": class_map(said.maps, index),
+        "margin over Good": margin_map(said.maps, index),
+    }
+    if said.where is not None and said.extent is not None:
+        maps |= {"where (log-odds)": said.where.astype(np.float32), "extent (log-odds)": said.extent.astype(np.float32)}
+    return maps
 
 
 def choose(predictions: Sequence[Prediction], samples: Sequence[Sample], count: int) -> list[int]:

@@ -40,6 +40,22 @@ def blend(image: ImageArray, map_: FloatArray, opacity: float = 0.7) -> ImageArr
     return np.asarray(image + weight * (colours - image), dtype=np.uint8)
 
 
+def heat_layer(map_: FloatArray, size: Size, longest: int = 512) -> ImageArray:
+    """A map as a picture to lay over its image: uint8 RGBA, cold places transparent; as :func:`blend` does it.
+
+    Args:
+        map_: ``(h, w)``, any range.
+        size: ``(height, width)`` of the image, whose shape the layer has.
+        longest: side of the layer, in pixels, at most.
+    """
+    scale = min(1.0, longest / max(size))
+    heat = upsample(map_, (max(1, round(size[0] * scale)), max(1, round(size[1] * scale))))
+    low, high = float(heat.min()), float(heat.max())
+    scaled = (heat - low) / (high - low) if high > low else np.zeros_like(heat)
+    colours = _colours()[np.rint(255 * scaled).astype(np.uint8)]
+    return np.dstack([colours, 255 * 0.7 * scaled]).astype(np.uint8)
+
+
 @cache
 def _colours() -> npt.NDArray[np.float32]:
     """``(256, 3)`` colours of the map, 0…255."""

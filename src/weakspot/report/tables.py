@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
+from collections.abc import Sequence
 from typing import Any
 
 from rich.table import Table
@@ -10,7 +12,7 @@ from rich.text import Text
 
 from weakspot.crossval import Comparison
 from weakspot.data.summary import Findings
-from weakspot.types import GOOD
+from weakspot.types import GOOD, PARTS, Part
 
 CLASSIFICATION = ("balanced_accuracy", "accuracy", "precision", "recall", "f1", "auroc", "average_precision")
 LOCALISATION = ("box_accuracy_30", "box_accuracy_50", "box_accuracy_70", "v2", "mean_iou")
@@ -219,6 +221,18 @@ def _controls(table: Table, controls: dict[str, Any]) -> None:
         _row(table, f"evidence near the border, {border['area']:.0%} of the area", border["share"])
     if erased:
         _row(table, "log-odds lost by erasing boxes, less those by erasing elsewhere", erased["erased"]["difference"])
+
+
+def split_table(defects: Sequence[str], parts: Sequence[Part]) -> Table:
+    """How many images of each type are in which part; `defects` and `parts` hold an entry an image."""
+    table = Table(title="images", title_justify="left")
+    for name in ("", *PARTS, "together"):
+        table.add_column(name, justify="right" if name else "left")
+    counts = Counter(zip(defects, parts, strict=True))
+    for defect in sorted(set(defects), key=lambda name: (name != GOOD, name)):
+        row = [counts[defect, part] for part in PARTS]
+        table.add_row(Text(defect), *map(str, row), str(sum(row)))
+    return table
 
 
 def _listing(counts: dict[str, int]) -> str:

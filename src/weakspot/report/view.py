@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from weakspot.evaluation import Evaluation, evaluate_maps
 from weakspot.maps import MapStore
 from weakspot.model.meta import BundleMeta, find_bundle, read_meta
-from weakspot.report.figures import gallery_figure, threshold_figure
+from weakspot.report.figures import gallery_figure, maps_figure, threshold_figure
 from weakspot.runs import RunFolder, own_test_part
 from weakspot.types import Sample
 
@@ -75,6 +75,16 @@ class RunView:
         """Pictures with map, predicted boxes and true outlines."""
         predictions = self.evaluation.predictions
         return gallery_figure([predictions[i] for i in positions], [self.samples[i] for i in positions], columns)
+
+    @property
+    def quiet(self) -> list[int]:
+        """Positions of Good images called Good, the most suspicious first."""
+        return self._where(defective=False, called_defective=False)
+
+    def show_maps(self, positions: list[int]) -> Figure:
+        """Every map of a forward pass beside its picture."""
+        predictions = self.evaluation.predictions
+        return maps_figure([predictions[i] for i in positions], [self.samples[i] for i in positions])
 
     def threshold_curve(self) -> Figure | None:
         """Box accuracy against the threshold; None where there are no masks."""

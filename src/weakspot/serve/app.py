@@ -1,0 +1,215 @@
+"""The service itself (FastAPI): ``POST /predict``, ``GET /health``, ``GET /``, ``GET /docs``."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import io
+from collections.abc import AsyncIterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from functools import partial
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import swagger_ui_bundle
+from fastapi import FastAPI, HTTPException, Request
+from fastapi.openapi.docs import get_swagger_ui_html
+from fastapi.responses import HTMLResponse, JSONResponse
+from fastapi.staticfiles import StaticFiles
+from PIL import Image
+from starlette.datastructures import UploadFile
+from starlette.middleware.trustedhost import TrustedHostMiddleware
+from starlette.types import Message, Receive
+
+from weakspot import __version__
+from weakspot.data.images import decode_image
+from weakspot.data.loading import Loaded
+from weakspot.errors import WeakspotError
+from weakspot.files import jsonable
+from weakspot.heatmaps import shown_map
+from weakspot.localizer import Localizer
+from weakspot.predictions import to_record
+from weakspot.report.overlays import heat_layer
+from weakspot.serve.batcher import Batcher
+from weakspot.serve.schema import Answer, Health, Problem
+from weakspot.types import GOOD, Prediction
+
+UPLOAD = {
+    "required": True,
+    "content": {
+        "multipart/form-data": {
+            "schema": {
+                "type": "object",
+                "required": ["images"],
+                "properties": {"images": {"type": "array", "items": {"type": "string", "format": "binary"}}},
+            }
+        }
+    },
+}
+"""The request body for the OpenAPI page; it is read by hand, so that it waits outside until there is room for it."""
+
+PROBLEMS: dict[int | str, dict[str, Any]] = {
+    status: {"model": Problem, "description": text}
+    for status, text in ((400, "no readable form"), (413, "too large"), (422, "no picture, or none that can be read"))
+}
+PAGE_RULES = {
+    "Content-Security-Policy": "default-src 'self'; img-src 'self' data: blob:; style-src 'unsafe-inline'; "
+    "script-src 'unsafe-inline'"
+}
+
+
+@dataclass(frozen=True)
+class Limits:
+    """How much the service takes on, which bounds its memory.
+
+    Attributes:
+        megabytes: of a request's body.
+        megapixels: of one picture, decoded.
+        images: in one request.
+        at_once: requests that are read and answered at a time; more wait, unread, until one is done.
+    """
+
+    megabytes: float = 32.0
+    megapixels: float = 50.0
+    images: int = 32
+    at_once: int = 4
+
+    @property
+    def body(self) -> int:
+        """Bytes of a request's body."""
+        return round(self.megabytes * 2**20)
+
+
+class Service:
+    """What the routes share: the model, its thread, and a few threads that decode pictures."""
+
+    def __init__(self, localizer: Localizer, limits: Limits) -> None:
+        self.localizer, self.limits = localizer, limits
+        self.batcher = Batcher(localizer)
+        self.decoders = ThreadPoolExecutor(2, thread_name_prefix="decode")
+        self.slots = asyncio.Semaphore(limits.at_once)
+
+    async def answer(self, request: Request, *, with_map: bool) -> list[dict[str, Any]]:
+        """Read a request when there is room for it, and predict its pictures."""
+        announced = request.headers.get("content-length", "")
+        if announced.isdigit() and int(announced) > self.limits.body:
+            raise self._too_large()
+        async with self.slots:
+            request._receive = self._counted(request._receive)
+            async with request.form(max_files=self.limits.images, max_fields=0) as form:
+                uploads = [value for _, value in form.multi_items() if isinstance(value, UploadFile)]
+                if not uploads:
+                    raise HTTPException(422, "no picture was sent; send files as multipart/form-data, field 'images'")
+                # One after the other: what is decoded waits for the model in its small, resized form.
+                loaded = [await self._load(number, upload) for number, upload in enumerate(uploads, start=1)]
+            waiting = [asyncio.wrap_future(self.batcher.submit(one)) for one in loaded]
+            predictions = await asyncio.gather(*waiting)
+            return [_record(prediction, with_map=with_map) for prediction in predictions]
+
+    async def _load(self, number: int, upload: UploadFile) -> Loaded:
+        name, data = upload.filename or f"image-{number}", await upload.read()
+        read = partial(self._decode, name, data)
+        return await asyncio.get_running_loop().run_in_executor(self.decoders, read)
+
+    def _decode(self, name: str, data: bytes) -> Loaded:
+        try:
+            image = decode_image(data, Path(name), most_pixels=round(self.limits.megapixels * 1e6))
+        except WeakspotError as error:
+            return Loaded(Path(name), error=str(error))
+        return self.localizer.prepare(Path(name), image)
+
+    def _counted(self, receive: Receive) -> Receive:
+        """The same, until there is more than the limit; not every request says how long it is."""
+        seen = 0
+
+        async def counted() -> Message:
+            nonlocal seen
+            message = await receive()
+            seen += len(message.get("body", b""))
+            if seen > self.limits.body:
+                raise self._too_large()
+            return message
+
+        return counted
+
+    def _too_large(self) -> HTTPException:
+        return HTTPException(413, f"more than {self.limits.megabytes:g} MB; send fewer or smaller pictures at a time")
+
+    def close(self) -> None:
+        """Answer what is queued and end the threads."""
+        self.batcher.close()
+        self.decoders.shutdown()
+
+
+def make_app(localizer: Localizer, name: str, limits: Limits, *, hosts: list[str] | None = None) -> FastAPI:
+    """Build the service.
+
+    Args:
+        localizer: the model.
+        name: what to call it.
+        limits: how much to take on.
+        hosts: names the service answers to, so that no foreign web page reaches it under another; None for any.
+    """
+    service: Service
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        nonlocal service
+        service = Service(localizer, limits)
+        yield
+        service.close()
+
+    app = FastAPI(
+        title="weakspot", version=__version__, lifespan=lifespan, docs_url=None, redoc_url=None,
+        summary="Finds defects in pictures and draws boxes round them.",
+    )  # fmt: skip
+    app.openapi_version = "3.0.2"  # what the bundled page reads
+    app.mount("/swagger", StaticFiles(directory=swagger_ui_bundle.swagger_ui_path))
+    if hosts is not None:
+        app.add_middleware(TrustedHostMiddleware, allowed_hosts=hosts)
+
+    @app.post("/predict", response_model=Answer, responses=PROBLEMS, openapi_extra={"requestBody": UPLOAD})
+    async def predict(request: Request, map: bool = False) -> JSONResponse:
+        """Classify one or many pictures and draw boxes on those that are not good.
+
+        A picture that cannot be read has status "error"; the others are answered all the same.
+        """
+        records = await service.answer(request, with_map=map)
+        readable = any(record["status"] == "ok" for record in records)
+        return JSONResponse({"predictions": records}, 200 if readable else 422)
+
+    @app.get("/health")
+    async def health() -> Health:
+        """Whether the service is up, and what it serves."""
+        batcher = service.batcher
+        return Health(
+            status="ok", version=__version__, model=name, classes=localizer.meta.classes,
+            answered=batcher.answered, waiting=batcher.waiting,
+        )  # fmt: skip
+
+    @app.get("/", include_in_schema=False)
+    async def page() -> HTMLResponse:
+        return HTMLResponse(files("weakspot.serve").joinpath("page.html").read_text("utf-8"), headers=PAGE_RULES)
+
+    @app.get("/docs", include_in_schema=False)
+    async def docs() -> HTMLResponse:
+        return get_swagger_ui_html(
+            openapi_url="/openapi.json", title="weakspot", swagger_js_url="/swagger/swagger-ui-bundle.js",
+            swagger_css_url="/swagger/swagger-ui.css", swagger_favicon_url="/swagger/favicon-32x32.png",
+        )  # fmt: skip
+
+    return app
+
+
+def _record(prediction: Prediction, *, with_map: bool) -> dict[str, Any]:
+    record: dict[str, Any] = jsonable(to_record(prediction))
+    if with_map:
+        record["map"] = None
+        if prediction.said is not None and prediction.label != GOOD:  # scaled to its range, any map glows
+            stream = io.BytesIO()
+            Image.fromarray(heat_layer(shown_map(prediction.said), prediction.size)).save(stream, format="PNG")
+            record["map"] = "data:image/png;base64," + base64.b64encode(stream.getvalue()).decode()
+    return record

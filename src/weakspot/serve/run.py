@@ -1,0 +1,55 @@
+"""Run the service until it is told to stop."""
+
+from __future__ import annotations
+
+import signal
+import sys
+from collections.abc import Callable
+from types import FrameType
+
+import uvicorn
+
+from weakspot.errors import WeakspotError
+from weakspot.localizer import Localizer
+from weakspot.serve.app import Limits, make_app
+
+LOOPBACK = {"127.0.0.1", "localhost"}
+PATIENCE = 30
+"""Seconds that requests have to end after the service was told to stop."""
+
+
+def serve(
+    localizer: Localizer, name: str, host: str, port: int, limits: Limits, started: Callable[[str], None]
+) -> None:
+    """Serve a model; returns after Ctrl-C or SIGTERM, when what was asked before is answered.
+
+    Args:
+        localizer: the model.
+        name: what to call it.
+        host: address to listen on.
+        port: and port; 0 for any that is free.
+        limits: how much to take on.
+        started: called with the address once it is known.
+
+    Raises:
+        WeakspotError: when the address cannot be had.
+    """
+    app = make_app(localizer, name, limits, hosts=sorted(LOOPBACK) if host in LOOPBACK else None)
+    config = uvicorn.Config(
+        app, host=host, port=port, log_level="warning", timeout_graceful_shutdown=PATIENCE, access_log=False
+    )
+    try:
+        listening = config.bind_socket()
+    except SystemExit as error:  # uvicorn's way to say that it cannot
+        raise WeakspotError(f"cannot listen on {host}:{port}; another --port may be free") from error
+    address = f"http://{'[' + host + ']' if ':' in host else host}:{listening.getsockname()[1]}"
+    signal.signal(signal.SIGTERM, _leave)  # uvicorn raises it again when it is done
+    started(address)
+    try:
+        uvicorn.Server(config).run(sockets=[listening])
+    except KeyboardInterrupt:
+        return
+
+
+def _leave(number: int, frame: FrameType | None) -> None:
+    sys.exit(0)

@@ -1,0 +1,68 @@
+"""What the service says, for its OpenAPI page; made by :func:`weakspot.predictions.to_record`."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import BaseModel, Field
+
+
+class ClassRecord(BaseModel):
+    """A class and its probability."""
+
+    name: str
+    confidence: float = Field(ge=0, le=1)
+
+
+class BoxRecord(BaseModel):
+    """A half-open box in pixels of the picture as a person sees it (EXIF applied)."""
+
+    x0: int
+    y0: int
+    x1: int = Field(description="first column beyond it")
+    y1: int = Field(description="first row beyond it")
+    score: float = Field(description="log-odds; higher is surer")
+    label: str
+    outlines: list[list[tuple[int, int]]] = Field(default=[], description="polygons, with boxes.outlines=true only")
+    trust: float | None = Field(default=None, description="0 to 1")
+    doubt: str = Field(default="", description="why the trust is not higher")
+    level: Literal["green", "amber", "red"] | None = None
+
+
+class PredictionRecord(BaseModel):
+    """A line of ``predictions.jsonl``."""
+
+    path: str = Field(description="the file's name, as it was sent")
+    status: Literal["ok", "error"]
+    message: str
+    height: int
+    width: int
+    target: str | None = Field(description="always null here")
+    label: str
+    classes: list[ClassRecord]
+    probability: float | None = Field(description="of not being good, 0 to 1")
+    boxes: list[BoxRecord]
+    map: str | None = Field(default=None, description="with map=true: a PNG to lay over the picture, as a data URL")
+
+
+class Answer(BaseModel):
+    """One prediction a picture, in the order they were sent."""
+
+    predictions: list[PredictionRecord]
+
+
+class Health(BaseModel):
+    """What is served, and what it has done so far."""
+
+    status: Literal["ok"]
+    version: str
+    model: str
+    classes: list[str]
+    answered: int
+    waiting: int
+
+
+class Problem(BaseModel):
+    """What was wrong with a request."""
+
+    detail: str
