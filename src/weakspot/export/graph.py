@@ -93,7 +93,7 @@ def description(meta: BundleMeta) -> str:
 @contextmanager
 def _quiet() -> Iterator[None]:
     """The exporter explains itself at length."""
-    loggers = [logging.getLogger(name) for name in ("torch.onnx", "onnxscript", "onnx_ir", "torch.export")]
+    loggers = [logging.getLogger(name) for name in ("", "torch.onnx", "onnxscript", "onnx_ir", "torch.export")]
     levels = [logger.level for logger in loggers]
     for logger in loggers:
         logger.setLevel(logging.ERROR)
