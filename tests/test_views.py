@@ -11,21 +11,20 @@ from weakspot.data.datamodule import EpochShuffle
 from weakspot.data.views import AS_IS, AUGMENTATIONS, VIEWS, apply_view
 from weakspot.errors import WeakspotError
 from weakspot.hydra_app import compose
-from weakspot.model.module import mirrored
 
 PIXELS = np.arange(3 * 2 * 4, dtype=np.float32).reshape(3, 2, 4)
 
 
 def test_a_view_is_torch_s_turn_and_mirror() -> None:
-    for view, (turns, mirror) in VIEWS.items():
+    for view, (turns, mirrored) in VIEWS.items():
         expected = torch.rot90(torch.from_numpy(PIXELS), turns, (1, 2))
-        expected = expected.flip(2) if mirror else expected
+        expected = expected.flip(2) if mirrored else expected
         assert np.array_equal(apply_view(PIXELS, view), expected.numpy()), view
     assert apply_view(PIXELS, "turn90")[0].tolist() == [[3, 7], [2, 6], [1, 5], [0, 4]]
 
 
 def test_the_augmentations_are_closed_under_their_own_turns() -> None:
-    for name, number in (("none", 1), ("feature_flips", 1), ("flips", 4), ("turns", 8)):
+    for name, number in (("none", 1), ("flips", 4), ("turns", 8)):
         views = AUGMENTATIONS[name]
         assert views[0] == AS_IS
         assert (
@@ -46,19 +45,6 @@ def test_each_epoch_draws_every_image_once_and_in_time_every_view() -> None:
         drawn |= set(items)
     assert drawn == set(range(20))
     assert len(order) == 5
-
-
-def test_features_are_mirrored_image_by_image_and_every_way_occurs() -> None:
-    features = torch.arange(2.0 * 3 * 5).reshape(1, 2, 3, 5).repeat(64, 1, 1, 1)
-    one = features[0]
-    ways = [one, one.flip(2), one.flip(1), one.flip((1, 2))]
-    result = mirrored(features, [1, 2, 3])
-    counts = [sum(bool((image == way).all()) for image in result) for way in ways]
-    assert sum(counts) == 64
-    assert min(counts) >= 4
-    assert torch.equal(result, mirrored(features, [1, 2, 3]))
-    assert not torch.equal(result, mirrored(features, [1, 2, 4]))
-    assert mirrored(features[:0], [1]).shape == (0, 2, 3, 5)
 
 
 def test_quarter_turns_want_a_square_input() -> None:

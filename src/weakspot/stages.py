@@ -24,7 +24,7 @@ from weakspot.data.datamodule import DataModule, FeatureDataset, ImageDataset
 from weakspot.data.images import ImageInfo
 from weakspot.data.loading import batched, stack_pixels
 from weakspot.data.preprocess import Preprocess, PreprocessMode, Resizing
-from weakspot.data.views import AS_IS, AUGMENTATIONS, FEATURE_FLIPS
+from weakspot.data.views import AS_IS, AUGMENTATIONS
 from weakspot.dataset import Data, index_and_split
 from weakspot.decision import Fitted, Wish
 from weakspot.errors import WeakspotError
@@ -206,7 +206,6 @@ def fit_model(plan: Plan, folder: Path, cache: FeatureCache | None) -> tuple[Mod
         class_weights(config.model.class_weights, train_targets, len(data.classes)),
         make_optimizer(config.model.optimizer),
         on_features=cache is not None,
-        mirror=config.seed if config.trainer.augment == FEATURE_FLIPS else None,
         schedule=config.trainer.schedule,
     )
     summary = fit(module, loaders, config.trainer, folder)

@@ -9,9 +9,6 @@ import numpy.typing as npt
 
 AS_IS: Final = "turn0"
 
-FEATURE_FLIPS: Final = "feature_flips"
-"""Mirrors what the frozen layers saw instead of the image: nearly the same, and costs nothing."""
-
 VIEWS: Final[dict[str, tuple[int, bool]]] = {
     f"turn{90 * turns}{'_mirrored' if mirrored else ''}": (turns, mirrored)
     for turns in range(4)
@@ -21,7 +18,6 @@ VIEWS: Final[dict[str, tuple[int, bool]]] = {
 
 AUGMENTATIONS: Final[dict[str, tuple[str, ...]]] = {
     "none": (AS_IS,),
-    FEATURE_FLIPS: (AS_IS,),
     "flips": (AS_IS, "turn0_mirrored", "turn180", "turn180_mirrored"),
     "turns": tuple(VIEWS),
 }

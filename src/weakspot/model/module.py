@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 
-import numpy as np
 import pytorch_lightning as pl
 import torch
 from pytorch_lightning.utilities.types import OptimizerLRScheduler
@@ -36,8 +35,6 @@ class ClassifierModule(pl.LightningModule):
         class_weights: one weight a class, Good first.
         optimizer: makes the optimiser from the trained parameters.
         on_features: batches hold the stem's features rather than images.
-        mirror: mirror features at random, left to right and top to bottom; draws depend on this seed, the epoch and the
-            batch alone. None leaves them as they are.
         schedule: ``constant``, or ``cosine``: the learning rate falls to zero over the whole training (Loshchilov and
             Hutter, "SGDR", ICLR 2017), so that the last epochs settle instead of jumping about.
 
@@ -55,13 +52,12 @@ class ClassifierModule(pl.LightningModule):
         optimizer: OptimizerFactory,
         *,
         on_features: bool,
-        mirror: int | None = None,
         schedule: str = "constant",
     ) -> None:
         super().__init__()
         self.network = network
         self.optimizer = optimizer
-        self.on_features, self.mirror, self.schedule = on_features, mirror, schedule
+        self.on_features, self.schedule = on_features, schedule
         self.register_buffer("class_weights", torch.tensor(class_weights, dtype=torch.float32), persistent=False)
         self.train_accuracy = MulticlassAccuracy(num_classes=network.classes, average="micro")
         self.train_balanced = BalancedAccuracy(num_classes=network.classes)
@@ -76,10 +72,7 @@ class ClassifierModule(pl.LightningModule):
     def training_step(self, batch: tuple[Tensor, Tensor], batch_index: int) -> Tensor:
         """Loss of one batch."""
         inputs, targets = batch
-        features = inputs if self.on_features else self.network.forward_stem(inputs)
-        if self.mirror is not None:
-            features = mirrored(features, [self.mirror, self.current_epoch, batch_index])
-        logits: Tensor = self.network.forward_tail(features).logits
+        logits = self(inputs)
         loss = functional.cross_entropy(logits, targets, weight=self.class_weights)
         self.train_accuracy(logits, targets)
         self.train_balanced.update(logits, targets)
@@ -105,19 +98,6 @@ class ClassifierModule(pl.LightningModule):
         steps = int(self.trainer.estimated_stepping_batches)
         scheduler = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
-
-
-def mirrored(features: Tensor, seed: Sequence[int]) -> Tensor:
-    """Each of ``(n, channels, h, w)`` mirrored left to right in half the cases, and top to bottom in half.
-
-    Args:
-        features: a batch.
-        seed: of the draws.
-    """
-    drawn = torch.from_numpy(np.random.default_rng(list(seed)).random((len(features), 2)) < 0.5).to(features.device)
-    for k, axis in enumerate((3, 2)):
-        features = torch.where(drawn[:, k, None, None, None], features.flip(axis), features)
-    return features
 
 
 def class_weights(setting: str | Sequence[float], targets: Sequence[int], classes: int) -> list[float]:
