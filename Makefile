@@ -17,8 +17,8 @@ $(STAMP): pyproject.toml
 demo: $(STAMP)
 	$(BIN)/weakspot demo
 
-test: $(STAMP)
-	$(BIN)/python -m pytest
+test: $(STAMP)  # one thread in each of several processes
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest
 
 lint: $(STAMP)
 	$(BIN)/ruff check .
