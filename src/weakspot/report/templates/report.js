@@ -105,7 +105,9 @@ function numbers(image, { boxes, iou }) {
   return [table, element("h3", { text: boxes.length ? "Boxes" : "No box" }), element("div", { class: "wide" }, element("table", {}, head, ...lines))];
 }
 
-function closed() {
+/** Close, and put the focus on the picture that was looked at last; the browser alone would put it on the one opened. */
+function shut() {
+  if (byId("dialog").open) byId("dialog").close();
   if (opened !== null && cards[opened]) cards[opened].button.focus();
   opened = null;
 }
@@ -116,6 +118,10 @@ function columns() {
 }
 
 function keys(event) {
+  if (event.key === "Escape" && byId("dialog").open) {
+    event.preventDefault();
+    shut();
+  }
   const steps = { ArrowRight: 1, ArrowLeft: -1, ArrowDown: columns(), ArrowUp: -columns() };
   if (!(event.key in steps)) return;
   if (byId("dialog").open) {
@@ -258,8 +264,8 @@ function start() {
   byId("more").addEventListener("click", more);
   byId("previous").addEventListener("click", () => open(opened - 1));
   byId("next").addEventListener("click", () => open(opened + 1));
-  byId("close").addEventListener("click", () => byId("dialog").close());
-  byId("dialog").addEventListener("close", closed);
+  byId("close").addEventListener("click", shut);
+  byId("dialog").addEventListener("close", shut);
   document.addEventListener("keydown", keys);
   new IntersectionObserver((entries) => { if (entries.some((entry) => entry.isIntersecting)) more(); }, { rootMargin: "600px" }).observe(byId("more"));
   for (const cell of document.querySelectorAll("[data-used]")) cell.textContent = measured(data.lab.curve[data.lab.inUse], cell.dataset.used);
