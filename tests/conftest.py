@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 import torch
+from browsing import CHROMIUM
 from torch import nn
 
 from weakspot.data import synthetic
 from weakspot.model import network
 from weakspot.model.backbones import FREEZE_POINT, Backbone
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser
 
 SHARED = Path(__file__).resolve().parents[2] / "shared"
 REAL_WEIGHTS = SHARED / "weights" / "vgg16_features.safetensors"
@@ -46,3 +53,16 @@ def fabric(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("synthetic")
     synthetic.generate(root, "fabric", seed=1, good=30, defect=5, size=(96, 128))
     return root
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Browser]:
+    """Chromium, started once."""
+    pytest.importorskip("playwright", reason="playwright is not installed (pip install playwright)")
+    from playwright.sync_api import sync_playwright
+
+    flags = ["--no-sandbox"] if getattr(os, "getuid", int)() == 0 else []
+    with sync_playwright() as playwright:
+        started = playwright.chromium.launch(executable_path=CHROMIUM, args=flags)
+        yield started
+        started.close()

@@ -6,6 +6,7 @@ import os
 import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -13,17 +14,19 @@ from PIL import Image
 
 from weakspot.boxes import BoxRule
 from weakspot.config import TrainConfig, read_config, typed, write_config
+from weakspot.crossval import write_pooled
 from weakspot.data.preprocess import Preprocess
+from weakspot.data.splits import write_split
 from weakspot.decision import Decision
 from weakspot.files import write_json
 from weakspot.hydra_app import compose
 from weakspot.maps import MapStore
-from weakspot.model.meta import BundleMeta
+from weakspot.model.meta import META_FILE, BundleMeta
 from weakspot.pipeline import write_results
 from weakspot.predictions import read_predictions
 from weakspot.report.run_report import Evaluated
 from weakspot.runs import RunFolder
-from weakspot.types import Sample
+from weakspot.types import Part, Sample
 
 HEIGHT, WIDTH = 80, 128
 CELLS = (10, 16)
@@ -109,6 +112,35 @@ def make_report(folder: Path, made: Made, rule: BoxRule, root: Path) -> RunFolde
     meta = make_meta(made.classes, rule)
     write_results(run, config, made.store, made.samples, meta, identity, ["test"] * len(made.samples))
     return run
+
+
+def make_finished(folder: Path, made: Made, rule: BoxRule, root: Path, test: slice = slice(None)) -> RunFolder:
+    """A run as `train` leaves it, but for the model's weights; `test` are the images that it was tested on."""
+    tested = Made(made.samples[test], made.store.part(test), made.classes)
+    run = make_report(folder, tested, rule, root)
+    tested.store.save(run.maps)
+    paths = {sample.path for sample in tested.samples}
+    parts: list[Part] = ["test" if sample.path in paths else "train" for sample in made.samples]
+    write_split(run.split, made.samples, parts, root)
+    write_json(run.bundle / META_FILE, make_meta(made.classes, rule).to_dict() | {"sha256": "0"})
+    return run
+
+
+def make_folds(folder: Path, made: Made, rule: BoxRule, root: Path, folds: int = 2) -> Path:
+    """What a cross-validation leaves."""
+    ends = [round(fold * len(made.samples) / folds) for fold in range(folds + 1)]
+    parts = [slice(start, end) for start, end in pairwise(ends)]
+    runs = [make_finished(folder / f"fold {k}", made, rule, root, part) for k, part in enumerate(parts)]
+    write_pooled(folder / "cv", "test", runs)
+    return folder / "cv"
+
+
+def with_maps(made: Made, positions: Sequence[int], factor: float) -> Made:
+    """The same images, seen by a model whose maps of some are stronger or weaker."""
+    maps = made.store.maps.copy()
+    maps[list(positions)] *= factor
+    logits = 20 * (maps.mean((2, 3)) + made.store.bias)
+    return replace(made, store=replace(made.store, maps=maps, logits=logits))
 
 
 def evaluated(made: Made, run: RunFolder, rule: BoxRule, folder: Path) -> Evaluated:

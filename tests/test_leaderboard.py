@@ -5,14 +5,12 @@ from __future__ import annotations
 import csv
 import json
 import math
-from html.parser import HTMLParser
 from pathlib import Path
-from typing import Any
-from urllib.parse import unquote
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from leaderboards import WORKED, Page, Row, make_row, make_rows
 from rich.console import Console
 
 from weakspot.config import TrainConfig, typed, write_config
@@ -28,35 +26,8 @@ from weakspot.report.leaderboard import (
     read_rows,
     write_leaderboard,
 )
-from weakspot.report.summary_page import heat_maps, text_colour
+from weakspot.report.summary_page import heat_maps
 from weakspot.runs import RunFolder
-
-Row = dict[str, Any]
-
-# V2 of three folds at three thresholds. Fold 0 alone makes 0.3 look best; without it 0.7 is.
-WORKED = {0.3: (0.8, 0.1, 0.3), 0.5: (0.3, 0.3, 0.3), 0.7: (0.0, 0.5, 0.4)}
-
-
-def make_row(**values: Any) -> Row:
-    row = {
-        "name": "default", "subset": "nut", "method": "single", "threshold_kind": "relative", "recipe": "r",
-        "data": "d", "differs": "", "threshold": 0.5, "settings": "s", "split_seed": 42, "fold": 0, "seed": 1,
-        "n": 20, "n_masks": 8, "balanced_accuracy": 0.9, "auroc": 0.95, "v2": 0.3, "box_accuracy_30": 0.5,
-        "oracle_single_v2": 0.4, "run": "outputs/default/nut/a",
-    }  # fmt: skip
-    assert tuple(row) == COLUMNS
-    assert not set(values) - set(row)
-    return row | {"settings": f"s{values.get('threshold', 0.5)}"} | values
-
-
-def make_rows(table: dict[float, tuple[float, ...]], **values: Any) -> list[Row]:
-    """A row for every fold and threshold of a table like `WORKED`."""
-    return [
-        make_row(threshold=threshold, fold=fold, v2=v2, **values)
-        for threshold, folds in table.items()
-        for fold, v2 in enumerate(folds)
-    ]
-
 
 # --- means --------------------------------------------------------------------------------------------------------
 
@@ -269,103 +240,6 @@ def shown(rows: list[Row]) -> str:
     with console.capture() as capture:
         console.print(leaderboard_table(rows))
     return capture.get()
-
-
-# --- the page -----------------------------------------------------------------------------------------------------
-
-
-class Page(HTMLParser):
-    """Reads a page and fails where an element is not closed in its turn."""
-
-    VOID = ("meta", "br", "img", "link", "input", "hr")
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.open: list[str] = []
-        self.tags: list[tuple[str, dict[str, str | None]]] = []
-        self.text = ""
-
-    @classmethod
-    def read(cls, path: Path) -> Page:
-        page = cls()
-        page.feed(path.read_text(encoding="utf-8"))
-        page.close()
-        assert page.open == []
-        page.text = " ".join(page.text.split())
-        return page
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.tags.append((tag, dict(attrs)))
-        if tag not in self.VOID:
-            self.open.append(tag)
-
-    def handle_endtag(self, tag: str) -> None:
-        assert self.open.pop() == tag
-
-    def handle_data(self, data: str) -> None:
-        self.text += data
-
-    def attributes(self, tag: str, name: str) -> list[str | None]:
-        return [attributes[name] for found, attributes in self.tags if found == tag and name in attributes]
-
-
-def test_the_page_is_well_formed_and_needs_nothing_from_outside(tmp_path: Path) -> None:
-    rows = [*make_rows(WORKED), *make_rows({0.5: (0.1, 0.2)}, subset="gear", recipe="g", differs="model.outputs=1")]
-    write_leaderboard(tmp_path, rows, [{"overrides": ["seed=3"], "error": "no"}])
-    page = Page.read(tmp_path / "summary.html")
-    assert not {"link", "img", "iframe", "object"} & {tag for tag, _ in page.tags}
-    assert not page.attributes("script", "src")
-    assert "://" not in (tmp_path / "summary.html").read_text()
-    for text in ("11 finished runs in 4 cells", "0.400 ± 0.361", "0.133 ± 0.153", "not label-free", "model.outputs=1"):
-        assert text in page.text, text
-
-
-def test_hostile_names_stay_text(tmp_path: Path) -> None:
-    hostile = "<script>alert(1)</script>\"' onmouseover=alert(2) &amp;"
-    rows = make_rows(WORKED, subset=hostile, name=hostile, differs=hostile, run=f"runs/{hostile}/x")
-    write_leaderboard(tmp_path, rows, [{"overrides": [hostile], "error": hostile}])
-    page = Page.read(tmp_path / "summary.html")
-    assert [tag for tag, _ in page.tags].count("script") == 1  # ours, which sorts columns
-    assert not page.attributes("td", "onmouseover")
-    assert page.text.count(hostile) > 10
-
-
-def test_links_lead_from_the_page_to_the_galleries(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
-    names = ["100 % a&b?c#d", "a:b", 'quo"te', "gone"]
-    for name in names[:3]:
-        gallery = Path("outputs", name, "run 1", "figures", "gallery.png")
-        gallery.parent.mkdir(parents=True)
-        gallery.touch()
-    folder = Path("outputs/sweeps/2026")
-    write_leaderboard(folder, [make_row(run=f"outputs/{name}/run 1") for name in names])
-    links = [link for link in Page.read(folder / "summary.html").attributes("a", "href") if link != "#failed"]
-    assert len(links) == 3
-    for name, link in zip(names, links, strict=False):
-        assert link is not None
-        assert not set(link) & set(' "?#:&')
-        assert (folder / unquote(link)).samefile(f"outputs/{name}/run 1/figures/gallery.png")
-
-
-def test_heat_maps_have_a_row_a_subset_a_column_a_threshold_and_mark_the_honest_one() -> None:
-    rows = [*make_rows(WORKED), make_row(threshold=0.5, subset="gear", recipe="g", v2=0.9, fold=None)]
-    first, second = heat_maps(aggregate(rows), best_thresholds(rows))
-    assert first["title"].startswith("V2")
-    assert second["title"].startswith("Box accuracy at IoU ≥ 0.3")
-    assert first["thresholds"] == [0.3, 0.5, 0.7]
-    gear, nut = first["lines"]
-    assert (gear["subset"], nut["subset"]) == ("gear", "nut")
-    assert gear["squares"][0] is gear["squares"][2] is None
-    assert [square["value"] for square in nut["squares"]] == pytest.approx([0.4, 0.3, 0.3])
-    assert [square["marked"] for square in nut["squares"]] == [True, False, False]
-    assert not gear["squares"][1]["marked"]
-    assert (first["low"], first["high"]) == (pytest.approx(0.3), 0.9)
-    assert gear["squares"][1]["background"] == first["scale"][-1]
-
-
-def test_text_on_a_colour_can_be_read() -> None:
-    assert text_colour((0, 0.13, 0.3)) == "#ffffff"
-    assert text_colour((1, 0.9, 0.2)) == "#000000"
 
 
 # --- reading runs -------------------------------------------------------------------------------------------------

@@ -196,26 +196,41 @@ def cross_validate(config: TrainConfig) -> Path:
         single.cv, single.split.folds, single.split.fold = None, folds, fold
         ui.err.print(f"fold {fold + 1} of {folds}", style="bold")
         runs.append(pipeline.train(single))
-    pooled = Pooled.read(runs)
     folder = parent_folder(config) / f"cv{folds}-{short_hash([run.read_identity()['run'] for run in runs])}"
+    for alarm in write_pooled(folder, config.name, runs)["alarms"]:
+        ui.alarm(alarm)
+    return folder
+
+
+def write_pooled(folder: Path, name: str, runs: Sequence[RunFolder]) -> dict[str, Any]:
+    """Measure finished folds together; writes ``metrics.json``, the predictions and the list of runs.
+
+    Args:
+        folder: to write to.
+        name: of the experiment.
+        runs: one a fold, tested on different images.
+
+    Returns:
+        Content of ``metrics.json``.
+
+    Raises:
+        WeakspotError: as :meth:`Pooled.read`.
+    """
+    pooled = Pooled.read(runs)
     with ui.status("measuring all folds together"):
         measured = pooled.measure()
         write_predictions(folder, pooled.predictions)
-    for alarm in measured["alarms"]:
-        ui.alarm(alarm)
-    split = runs[0].read_metrics()["split"]
+    folds = [run.read_metrics() for run in runs]
+    metrics = {
+        "name": name,
+        "data": folds[0]["data"],
+        "split": {key: folds[0]["split"][key] for key in ("seed", "folds", "near_duplicates", "leakage")},
+        "folds": [{"run": str(run.path), **_headline(fold)} for run, fold in zip(runs, folds, strict=True)],
+        **measured,
+    }
     write_json(folder / MEMBERS, [str(run.path.resolve()) for run in runs])
-    write_json(
-        folder / "metrics.json",
-        {
-            "name": config.name,
-            "data": runs[0].read_metrics()["data"],
-            "split": {key: split[key] for key in ("seed", "folds", "near_duplicates", "leakage")},
-            "folds": [{"run": str(run.path), **_headline(run.read_metrics())} for run in runs],
-            **measured,
-        },
-    )
-    return folder
+    write_json(folder / "metrics.json", metrics)
+    return metrics
 
 
 def _headline(metrics: dict[str, Any]) -> dict[str, Any]:
