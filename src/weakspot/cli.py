@@ -209,15 +209,17 @@ def compare(
 
 @app.command()
 def report(
-    run: Annotated[Path, typer.Argument(help="Run folder, or an evaluation below one.")],
+    run: Annotated[Path, typer.Argument(help="Run folder, an evaluation below one, or a cross-validation.")],
 ) -> None:
     """Write a run's report.html again: verdict, confusion matrix, pictures, thresholds, in one file to open or mail.
 
     Example:  weakspot report outputs/recommended/hazelnut/20260101-120000-1a2b3c4d
     """
+    from weakspot.report.pooled_report import is_pooled, write_pooled_report
     from weakspot.report.run_report import read_evaluated, write_report
 
-    ui.out.print(f"open this: {write_report(read_evaluated(run))}", soft_wrap=True, highlight=False)
+    page = write_pooled_report(run) if is_pooled(run) else write_report(read_evaluated(run))
+    ui.out.print(f"open this: {page}", soft_wrap=True, highlight=False)
 
 
 @app.command()
@@ -425,6 +427,7 @@ def _cross_validate(settings: TrainConfig) -> Outcome:
     import json
 
     from weakspot.crossval import cross_validate, find_runs
+    from weakspot.report.pooled_report import write_pooled_report
     from weakspot.report.tables import class_tables, pooled_table
     from weakspot.sweep import Outcome
 
@@ -433,7 +436,8 @@ def _cross_validate(settings: TrainConfig) -> Outcome:
     ui.out.print(pooled_table(metrics, f"{settings.data.subset or settings.data.root}, {settings.cv} folds together"))
     if len(metrics["data"]["classes"]) > 2:
         ui.out.print(*class_tables(metrics["test"]["classification"]))
-    ui.out.print(f"folder: {folder}", soft_wrap=True, highlight=False)
+    ui.out.print(f"open this first: {write_pooled_report(folder)}", soft_wrap=True, highlight=False)
+    ui.out.print(f"folder:          {folder}", soft_wrap=True, highlight=False)
     scores = [run.last_logged(settings.objective) for run in find_runs(folder)]
     known = [score for score in scores if score is not None]
     return Outcome(folder, sum(known) / len(known) if known else None)

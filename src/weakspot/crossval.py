@@ -28,7 +28,7 @@ from weakspot.metrics import (
     pixel_metrics,
 )
 from weakspot.metrics.paired import Difference, cluster_estimate, paired_difference
-from weakspot.model.bundle import read_meta
+from weakspot.model.bundle import BundleMeta, find_bundle, read_meta
 from weakspot.predictions import read_predictions, write_predictions
 from weakspot.runs import RunFolder, finished_run, own_test_part, parent_folder
 from weakspot.truth import Truth, levels_reached, trust_metrics
@@ -106,6 +106,11 @@ class Pooled:
     def right(self, classes: Sequence[str] = TWO_CLASSES) -> npt.NDArray[np.float64]:
         """1 where the image was given its true class, ``(n,)``; with two classes, called Good or not as it should."""
         return np.asarray(self.said(classes) == self.targets(classes), dtype=np.float64)
+
+    def where(self) -> list[tuple[MapStore, int, BundleMeta]]:
+        """Store, position in it, and model of every image."""
+        metas = [read_meta(find_bundle(run.path)) for run in self.runs]
+        return [(store, i, meta) for meta, store in zip(metas, self.stores, strict=True) for i in range(len(store))]
 
     def clusters(self) -> list[int]:
         """A number for the part each image shows."""

@@ -15,7 +15,6 @@ from weakspot.data.images import Progress
 from weakspot.files import write_text
 from weakspot.maps import MapStore
 from weakspot.metrics import BEST_BOXES, best_iou
-from weakspot.model.bundle import find_bundle, read_meta
 from weakspot.model.meta import BundleMeta
 from weakspot.report.page import render
 from weakspot.report.pictures import Album, colour_maps, small_map, thumbnail_side
@@ -71,17 +70,11 @@ def _pairs(a: Pooled, b: Pooled) -> list[tuple[int, int]]:
     return [(i, j) for i, j in rows if j is not None]
 
 
-def _where(pooled: Pooled) -> list[tuple[MapStore, int, BundleMeta]]:
-    """Store, position in it, and model of every image."""
-    metas = [read_meta(find_bundle(run.path)) for run in pooled.runs]
-    return [(store, i, meta) for meta, store in zip(metas, pooled.stores, strict=True) for i in range(len(store))]
-
-
 def _records(
     a: Pooled, b: Pooled, pairs: list[tuple[int, int]], page: Path, progress: Progress
 ) -> list[dict[str, Any]]:
     truth, side = a.truth(), thumbnail_side(len(pairs))
-    stores = [_where(a), _where(b)]
+    stores = [a.where(), b.where()]
     records = []
     for done, (i, j) in enumerate(pairs, start=1):
         both = [_side(a, stores[0][i], truth, i, i), _side(b, stores[1][j], truth, i, j)]

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from weakspot.boxes import BoxRule, boxes_array
 from weakspot.evaluation import threshold_steps, undecided_boxes
@@ -81,6 +82,18 @@ def make_lab(store: MapStore, predictions: Sequence[Prediction], truth: Truth, m
     images = [_image(store, i, prediction, truth, meta, rule, key, steps) for i, prediction in enumerate(predictions)]
     curve = [_measure(step, images, predictions, truth) for step in range(len(steps))]
     return Lab(key, steps, steps.index(in_use), images, curve)
+
+
+def as_drawn(prediction: Prediction, true: npt.NDArray[np.int64]) -> LabImage:
+    """The boxes that an image has, for a page without a threshold to move.
+
+    Args:
+        prediction: of the image.
+        true: its true boxes ``(m, 4)``.
+    """
+    iou = best_iou(boxes_array(prediction.boxes)[:BEST_BOXES], true.astype(np.float64))
+    at = (0, list(range(len(prediction.boxes))), None if math.isnan(iou) else iou)
+    return LabImage(list(prediction.boxes), [at])
 
 
 def _score_steps(store: MapStore, meta: BundleMeta, rule: BoxRule) -> list[float]:

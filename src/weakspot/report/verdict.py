@@ -166,8 +166,8 @@ def _why(bad: Sequence[Case]) -> str:
     return f"{close} close calls, the others confidently wrong" if close else "all confidently wrong"
 
 
-def advice(metrics: Mapping[str, Any], worth_a_look: int) -> list[str]:
-    """What to do next, the most pressing first; ``RUN`` stands for the run folder."""
+def _mend(metrics: Mapping[str, Any]) -> list[str]:
+    """What is wrong with the data or the set-up, and what to do about it."""
     split, test = metrics["split"], metrics["test"]
     alarms = metrics.get("alarms") or []
     steps = [f"An alarm: {alarm['do']}. Until then believe no number here." for alarm in alarms]
@@ -190,13 +190,41 @@ def advice(metrics: Mapping[str, Any], worth_a_look: int) -> list[str]:
             f"{small['value']:.0%} of the true boxes are too small for this set-up: raise data.image_size, set "
             "data.resize=tile, or use experiment=recommended."
         )
-    balanced = test["classification"]["balanced_accuracy"]
-    if balanced["low"] is not None and balanced["high"] - balanced["low"] > 0.1 and not split.get("folds"):
+    return steps
+
+
+def advice(metrics: Mapping[str, Any], worth_a_look: int) -> list[str]:
+    """What to do next, the most pressing first; ``RUN`` stands for the run folder."""
+    steps = _mend(metrics)
+    balanced = metrics["test"]["classification"]["balanced_accuracy"]
+    wide = balanced["low"] is not None and balanced["high"] - balanced["low"] > 0.1
+    if wide and not metrics["split"].get("folds"):
         steps.append("One split is luck, and the interval is wide: cv=5 tests every picture once.")
     if worth_a_look:
         steps.append(f"Look at the {worth_a_look} pictures of review.csv: {DOUBTFUL}")
     steps.append("Use it: weakspot predict RUN 'new_photos/*.png' --output results")
     return steps
+
+
+def pooled_advice(metrics: Mapping[str, Any]) -> list[str]:
+    """The same for a cross-validation, which measures a set-up and leaves no model to use."""
+    return [
+        *_mend(metrics),
+        "Is another set-up better, or is it luck? weakspot compare THIS OTHER, two cross-validations of the same data.",
+        "To use it, train once more without cv=: a fold's model has not seen the fold that it was tested on.",
+    ]
+
+
+def pooled_threshold(metrics: Mapping[str, Any]) -> str:
+    """Why there is not one threshold, and where to look for them."""
+    folds = [fold["thresholds"] for fold in metrics["folds"]]
+    scores = [fold["min_score"]["value"] for fold in folds if fold.get("min_score")]
+    if scores:
+        listed = ", ".join("none" if score is None else f"{score:.2f}" for score in scores)
+        text = f"Each fold set the smallest score of its boxes itself, without looking at its test pictures: {listed}."
+    else:
+        text = "In use: " + ", ".join(sorted({f"{f['boxes']['kind']} {f['boxes']['value']:g}" for f in folds})) + "."
+    return text + " A score means nothing in another model: a new training sets its own."
 
 
 DOUBTFUL = "close calls, and boxes that are not trusted. A wrong label among them mends more than another setting."

@@ -175,6 +175,7 @@ function along(curve, names) {
 }
 
 function labCharts() {
+  if (data.lab.steps.length < 2) return;
   const inUse = { x: data.lab.steps[data.lab.inUse], label: "in use" }, x = { label: NAMES[data.lab.key] };
   const fit = along(data.lab.curve, { box_accuracy_30: "IoU ≥ 0.3", box_accuracy_50: "IoU ≥ 0.5", box_accuracy_70: "IoU ≥ 0.7" });
   if (fit.length) cursors.push(lineChart(byId("lab-fit"), { title: "Defective pictures with a box that fits, share", series: fit, marks: [inUse], x, y: { range: [0, 1] } }));
@@ -196,6 +197,8 @@ function rankingCharts(curves) {
 }
 
 function boxCharts(curves) {
+  if (curves.trust.length) lineChart(byId("trust"), { title: "Trust: does it go with a better box?", series: [{ name: "IoU of a box", points: curves.trust, dots: true }],
+    x: { label: "trust", range: [0, 1] }, y: { range: [0, 1] } });
   const curve = curves.box;
   if (!curve) return;
   const pairs = (values) => curve.thresholds.map((threshold, i) => [threshold, values[i]]);
@@ -207,8 +210,6 @@ function boxCharts(curves) {
   for (const [id, groups, title] of [["box-types", curve.v2_by_defect, "V2 by defect type"], ["box-sizes", curve.v2_by_size, "V2 by size of the defect"]]) {
     if (groups) lineChart(byId(id), { title, ...frame, series: Object.entries(groups).map(([name, values]) => ({ name, points: pairs(values) })) });
   }
-  if (curves.trust.length) lineChart(byId("trust"), { title: "Trust: does it go with a better box?", series: [{ name: "IoU of a box", points: curves.trust, dots: true }],
-    x: { label: "trust", range: [0, 1] }, y: { range: [0, 1] } });
 }
 
 function trainingCharts(history) {
@@ -259,7 +260,7 @@ function start() {
   }
   for (const button of document.querySelectorAll("[data-back]")) button.addEventListener("click", () => { moveTo(data.lab.inUse); show(); });
   byId("order").addEventListener("input", (event) => { state.order = event.target.value; show(); });
-  byId("always").addEventListener("input", (event) => { state.always = event.target.checked; moveTo(state.step); });
+  byId("always")?.addEventListener("input", (event) => { state.always = event.target.checked; moveTo(state.step); });
   byId("reset").addEventListener("click", () => setFilter({}));
   byId("more").addEventListener("click", more);
   byId("previous").addEventListener("click", () => open(opened - 1));

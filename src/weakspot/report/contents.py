@@ -1,0 +1,234 @@
+"""What the page of a run and that of a cross-validation show alike: pictures, failures, types, curves."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from sklearn.metrics import precision_recall_curve, roc_curve
+
+from weakspot.data.splits import portable
+from weakspot.files import write_text
+from weakspot.maps import MapStore
+from weakspot.metrics import size_class
+from weakspot.model.meta import BundleMeta
+from weakspot.report.checks import baseline, checks
+from weakspot.report.lab import LabImage
+from weakspot.report.page import render
+from weakspot.report.pictures import Album, colour_maps, small_map, thumbnail_side
+from weakspot.report.records import MISTAKES, add_thumbnails, box_record, image_record, link, shown_evidence
+from weakspot.report.verdict import FITS, Case, failures, headline
+from weakspot.review import doubts
+from weakspot.truth import Truth
+from weakspot.types import GOOD, FloatArray, Prediction, Sample
+
+CURVE_POINTS = 200
+
+
+@dataclass(frozen=True)
+class Tested:
+    """One test image.
+
+    Attributes:
+        sample, prediction: its label, and what was said of it.
+        store, row: where its maps are.
+        meta: of the model that saw it.
+        drawn: its boxes at the steps of the page's threshold.
+    """
+
+    sample: Sample
+    prediction: Prediction
+    store: MapStore
+    row: int
+    meta: BundleMeta
+    drawn: LabImage
+
+
+def records(tested: Sequence[Tested], truth: Truth, page: Path, root: Path) -> list[dict[str, Any]]:
+    """One an image, for the page's script; ``src`` is still to come.
+
+    Args:
+        tested: the images.
+        truth: their masks, in the same order.
+        page: where the page will lie.
+        root: of the data; names are relative to it.
+    """
+    side, found = thumbnail_side(len(tested)), []
+    for i, one in enumerate(tested):
+        doubt = doubts(one.prediction, one.meta.decision)
+        small = small_map(shown_evidence(one.store, one.row, one.prediction, one.meta))
+        found.append(
+            {
+                "name": portable(one.sample.path, root),
+                "href": link(page, one.sample.path),
+                **image_record(one.prediction, one.sample, truth, i, side),
+                "map": [small.url, small.low, small.high],
+                "doubt": list(doubt) if doubt else None,
+                "boxes": [box_record(box) for box in one.drawn.boxes],
+                "at": one.drawn.at,
+                "size": size_class(truth.shares[i]) if len(truth.boxes[i]) else "",
+            }
+        )
+    return found
+
+
+def interest(record: Mapping[str, Any]) -> tuple[bool, bool, float]:
+    """To sort by: mistakes first, then defects, then what a person should look at."""
+    return record["outcome"] not in MISTAKES, record["outcome"] == "good", -(record["doubt"] or [0.0])[0]
+
+
+def common(
+    metrics: Mapping[str, Any], tested: Sequence[Tested], records: list[dict[str, Any]], step: int
+) -> dict[str, Any]:
+    """Values that both templates show, with ``data`` for the script, which lacks ``lab`` and some curves.
+
+    Args:
+        metrics: content of ``metrics.json``.
+        tested: the images.
+        records: from :func:`records`.
+        step: of the threshold that is in use.
+    """
+    ious = [0.0 if record["outcome"] in ("good", "missed") else one.drawn.at_step(step)[1]
+            for record, one in zip(records, tested, strict=True)]  # fmt: skip
+    said = [one.prediction for one in tested]
+    found = failures([_case(*each) for each in zip(records, ious, said, strict=True)])
+    return {
+        "metrics": metrics,
+        "test": metrics["test"],
+        "classes": metrics["test"]["classification"],
+        "boxes": metrics["test"].get("localisation"),
+        "headline": headline(metrics),
+        "failures": found,
+        "types": _types(records, ious, metrics),
+        "extremes": _extremes(records, ious),
+        "baseline": baseline(metrics),
+        "checks": checks(metrics),
+        "data": {
+            "images": records,
+            "colours": colour_maps(),
+            "scale": _scale(records, from_zero=any(one.store.extent is not None for one in tested)),
+            "relative": any(one.meta.boxes.threshold_kind == "relative" for one in tested),
+            "curves": _curves(metrics, tested),
+            "failures": [asdict(failure) for failure in found],
+        },
+    }
+
+
+def _scale(records: Sequence[dict[str, Any]], *, from_zero: bool) -> tuple[float, float]:
+    """Ends of a scale that all maps are shown on: what is ordinary is dark, and one picture in ten is at its end."""
+    lows, highs = zip(*(record["map"][1:] for record in records), strict=True)
+    return 0.0 if from_zero else float(np.median(lows)), float(np.quantile(highs, 0.9))
+
+
+def _case(record: dict[str, Any], iou: float | None, prediction: Prediction) -> Case:
+    masked = bool(record["truth"])
+    close = record["doubt"] is not None and "close call" in record["doubt"][1]
+    off = _off(prediction, record["truth"], iou or 0.0) if record["outcome"] == "found" and masked else ""
+    return Case(record["defect"], record["outcome"], iou if masked else None, close, off)
+
+
+def _off(prediction: Prediction, truth: Sequence[Sequence[int]], iou: float) -> str:
+    """How the boxes of an image miss; empty where one fits."""
+    if iou >= FITS:
+        return ""
+    if not prediction.boxes:
+        return "without a box"
+    if iou == 0:
+        return "elsewhere"
+    drawn = max(box.area for box in prediction.boxes)
+    return "too large" if drawn > max((x1 - x0) * (y1 - y0) for x0, y0, x1, y1 in truth) else "too small"
+
+
+def _types(
+    records: Sequence[dict[str, Any]], ious: Sequence[float | None], metrics: Mapping[str, Any]
+) -> list[dict[str, Any]]:
+    """A row a defect type, Good first: how many, how many were called defective, and how well the boxes fit."""
+    recalls = metrics["test"]["classification"]["recall_per_defect"]
+    boxes = (metrics["test"].get("localisation") or {}).get("per_defect", {})
+    rows = []
+    for name in sorted({record["defect"] for record in records}, key=lambda name: (name != GOOD, name)):
+        own = [i for i, record in enumerate(records) if record["defect"] == name]
+        called = sum(records[i]["label"] != GOOD for i in own)
+        fitting = sum((ious[i] or 0.0) >= FITS for i in own if records[i]["truth"])
+        masked = sum(bool(records[i]["truth"]) for i in own)
+        rows.append(
+            {"name": name, "n": len(own), "called": called, "recall": recalls.get(name), "fitting": fitting,
+             "masked": masked, "v2": boxes.get(name, {}).get("v2")}
+        )  # fmt: skip
+    return rows
+
+
+def _extremes(records: Sequence[dict[str, Any]], ious: Sequence[float | None]) -> dict[str, dict[str, Any]]:
+    """The smallest true boxes that were found and missed, by the longer side of an image's largest one."""
+    sides = {
+        i: max(max(x1 - x0, y1 - y0) for x0, y0, x1, y1 in record["truth"])
+        for i, record in enumerate(records)
+        if record["truth"]
+    }
+    groups = {
+        "smallest box that fits": [i for i in sides if (ious[i] or 0.0) >= FITS],
+        "largest defect called Good": [i for i in sides if records[i]["outcome"] == "missed"],
+        "smallest defect called Good": [i for i in sides if records[i]["outcome"] == "missed"],
+    }
+    pick = {name: max if name.startswith("largest") else min for name in groups}
+    chosen = {name: pick[name](members, key=lambda i: sides[i]) for name, members in groups.items() if members}
+    return {name: {"image": i, "side": sides[i], "name": records[i]["name"]} for name, i in chosen.items()}
+
+
+def _curves(metrics: Mapping[str, Any], tested: Sequence[Tested]) -> dict[str, Any]:
+    """How well the pictures are told apart, and how well trust goes with a better box."""
+    is_defect = np.array([not one.sample.is_good for one in tested])
+    said = np.array([one.prediction.probability for one in tested])
+    rankings: dict[str, Any] = {}
+    if is_defect.any() and not is_defect.all():
+        false, true, _ = roc_curve(is_defect, said)
+        precision, recall, _ = precision_recall_curve(is_defect, said)
+        called = np.array([one.prediction.label != GOOD for one in tested])
+        hits = int((called & is_defect).sum())
+        rankings = {
+            "roc": _thin(false, true),
+            "pr": _thin(recall, precision),
+            "working": {
+                "false": float((called & ~is_defect).sum() / (~is_defect).sum()),
+                "recall": hits / int(is_defect.sum()),
+                "precision": hits / int(called.sum()) if called.any() else None,
+            },
+        }
+    localisation = metrics["test"].get("localisation") or {}
+    return {
+        **rankings,
+        "trust": localisation.get("trust", {}).get("boxes") or [],
+        "reliability": metrics["test"]["calibration"]["reliability"],
+    }
+
+
+def _thin(x: FloatArray, y: FloatArray) -> list[list[float]]:
+    """Points of a curve, no more than can be seen."""
+    keep = np.unique(np.linspace(0, len(x) - 1, min(len(x), CURVE_POINTS)).round().astype(int))
+    return [[round(float(x[i]), 5), round(float(y[i]), 5)] for i in keep]
+
+
+def write_page(
+    page: Path, template: str, records: list[dict[str, Any]], paths: Sequence[Path], content: dict[str, Any]
+) -> Path:
+    """Write a page and, for many pictures, a folder beside it.
+
+    Args:
+        page: the file to write.
+        template: its name.
+        records: of the images; they are given their thumbnails.
+        paths: of the images.
+        content: what the template shows.
+
+    Returns:
+        `page`.
+    """
+    with Album(page) as album:
+        order = sorted(range(len(records)), key=lambda i: interest(records[i]))
+        beside = add_thumbnails(records, paths, order, album)
+        text = render(template, beside=beside, **content)
+        write_text(page, text, errors="backslashreplace")
+    return page
