@@ -184,8 +184,10 @@ def test_the_command_cross_validates_also_in_a_sweep(
     result = CliRunner().invoke(app, ["train", *arguments])
     assert result.exit_code == 0, result.output
     assert "2 folds together" in result.output
+    assert "open this first" in result.output
     (folder,) = Path("outputs/default/fabric").glob("cv2-*")
     assert json.loads((folder / MEMBERS).read_text())
+    assert "Fold by fold" in (folder / "report.html").read_text(encoding="utf-8")
     swept = CliRunner().invoke(app, ["train", "-m", *arguments, "boxes.threshold=0.5,0.7"])
     assert swept.exit_code == 0, swept.output
     (summary,) = Path("outputs/sweeps").glob("*/summary.csv")
