@@ -167,13 +167,22 @@ def test_what_was_asked_before_the_end_is_answered(model: Path, fabric: Path) ->
     with httpx.Client(base_url=address, transport=httpx.HTTPTransport(retries=20), timeout=60) as client:
         client.get("/health")
         request = files(list_images(fabric)[:6])
+        connected = threading.Semaphore(0)
+
+        def trace(event: str, _: object) -> None:
+            if event == "http11.send_request_headers.complete":
+                connected.release()
 
         def ask() -> None:
-            answers.append(httpx.post(f"{address}/predict?map=true", files=request, timeout=60))
+            with httpx.Client(timeout=60) as asking:
+                target = f"{address}/predict?map=true"
+                answers.append(asking.post(target, files=request, extensions={"trace": trace}))
 
         threads = [threading.Thread(target=ask) for _ in range(6)]
         for thread in threads:
             thread.start()
+        for _ in threads:
+            connected.acquire()
         while not client.get("/health").json()["answered"]:
             pass
     process.send_signal(signal.SIGTERM)

@@ -35,9 +35,11 @@ def serve(
         WeakspotError: when the address cannot be had.
     """
     app = make_app(localizer, name, limits, hosts=sorted(LOOPBACK) if host in LOOPBACK else None)
+    # log_config: uvicorn's own would close the handlers of everything else in this process.
     config = uvicorn.Config(
-        app, host=host, port=port, log_level="warning", timeout_graceful_shutdown=PATIENCE, access_log=False
-    )
+        app, host=host, port=port, log_level="warning", log_config=None, timeout_graceful_shutdown=PATIENCE,
+        access_log=False,
+    )  # fmt: skip
     try:
         listening = config.bind_socket()
     except SystemExit as error:  # uvicorn's way to say that it cannot
