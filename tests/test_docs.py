@@ -1,8 +1,9 @@
-"""The notebook and every command of the README, run on tiny data."""
+"""The notebooks and every command of the README, run on tiny data."""
 
 from __future__ import annotations
 
 import glob
+import os
 import re
 import shlex
 import shutil
@@ -20,7 +21,7 @@ from weakspot.data.images import list_images
 ROOT = Path(__file__).resolve().parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 FEW_STEPS = ["refine.imitations=8", "refine.where_steps=4", "refine.extent_steps=4", "refine.again_steps=2"]
-SMALL = "model.weights=none data.image_size=64 trainer.max_epochs=1 data.options.good=12 data.options.defect=3"
+NOTEBOOKS = ("01_data", "02_train_and_evaluate", "03_inspect_boxes", "04_compare_heatmaps")
 TINY = ["model.backbone=tiny", "model.weights=none", "data.image_size=[64,96]", "trainer.max_epochs=1"]
 
 
@@ -111,32 +112,47 @@ def test_demo_makes_data_trains_and_names_the_picture(
     assert synthetic.DEMO_SUBSET in Path("my demo/config.yaml").read_text()
 
 
-@pytest.mark.usefixtures("workplace")
-def test_notebook_runs_and_shows_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
-    run(monkeypatch, "weakspot train data.root=mvtec data.subset=leather output=outputs/a/b/c")
-    monkeypatch.setenv("WEAKSPOT_RUN", "outputs/a/b/c")
-    notebook = nbformat.read(ROOT / "notebooks" / "03_inspect_boxes.ipynb", as_version=4)
+def executed(name: str) -> nbformat.NotebookNode:
+    """A notebook with what it shows."""
+    notebook = nbformat.read(ROOT / "notebooks" / f"{name}.ipynb", as_version=4)
     NotebookClient(notebook, timeout=120, kernel_name="python3", resources={"metadata": {"path": "."}}).execute()
-    images = [
-        output
-        for cell in notebook.cells
-        if cell.cell_type == "code"
-        for output in cell.outputs
-        if "image/png" in output.get("data", {})
-    ]
-    assert len(images) >= 6
-    for name in ("01_data", "02_train_and_evaluate", "04_compare_heatmaps"):
-        other = nbformat.read(ROOT / "notebooks" / f"{name}.ipynb", as_version=4)
-        monkeypatch.setenv("WEAKSPOT_DATA", "mvtec")
-        monkeypatch.setenv("WEAKSPOT_OVERRIDES", SMALL)
-        NotebookClient(other, timeout=300, kernel_name="python3", resources={"metadata": {"path": "."}}).execute()
-        shown = [
-            output
-            for cell in other.cells
-            for output in cell.get("outputs", [])
-            if "image/png" in output.get("data", {})
-        ]
-        assert shown, name
-        notebook.cells += other.cells
-    code = "\n".join(cell.source for cell in notebook.cells if cell.cell_type == "code")
-    assert not re.findall(r"^(?:def|class) ", code, re.MULTILINE)  # notebooks import the package and define nothing
+    return notebook
+
+
+def pictures(notebook: nbformat.NotebookNode) -> int:
+    found = [output.get("data", {}) for cell in notebook.cells for output in cell.get("outputs", [])]
+    return sum("image/png" in data or "image/jpeg" in data for data in found)
+
+
+@pytest.fixture
+def notebooks_know_tiny(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The ``tiny`` backbone in the notebooks' own process, too."""
+    startup = tmp_path / "ipython" / "profile_default" / "startup"
+    startup.mkdir(parents=True)
+    known = "from conftest import tiny_backbone\nfrom weakspot.model import network\n"
+    (startup / "tiny.py").write_text(f"{known}network.BACKBONES['tiny'] = tiny_backbone\n")
+    monkeypatch.setenv("IPYTHONDIR", str(tmp_path / "ipython"))
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(ROOT / "tests"), os.environ.get("PYTHONPATH", "")]))
+
+
+@pytest.mark.usefixtures("workplace", "notebooks_know_tiny")
+def test_notebooks_run_and_show_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
+    run(monkeypatch, "weakspot train data.root=mvtec data.subset=leather output=outputs/a/b/c model.optimizer.lr=0.01")
+    monkeypatch.setenv("WEAKSPOT_RUN", "outputs/a/b/c")
+    monkeypatch.setenv("WEAKSPOT_DATA", "mvtec")
+    monkeypatch.setenv("WEAKSPOT_OVERRIDES", " ".join([*TINY, "data.options.good=12", "data.options.defect=3"]))
+    shown = {name: pictures(executed(name)) for name in NOTEBOOKS}
+    assert shown["03_inspect_boxes"] >= 6
+    assert shown["04_compare_heatmaps"] >= 3
+    assert all(shown.values()), shown
+
+
+@pytest.mark.parametrize("name", NOTEBOOKS)
+def test_notebooks_are_saved_with_their_pictures_define_nothing_and_are_small(name: str) -> None:
+    path = ROOT / "notebooks" / f"{name}.ipynb"
+    notebook = nbformat.read(path, as_version=4)
+    code = [cell for cell in notebook.cells if cell.cell_type == "code"]
+    assert not re.findall(r"^(?:def|class) ", "\n".join(cell.source for cell in code), re.MULTILINE)
+    assert [cell.execution_count for cell in code] == list(range(1, len(code) + 1))  # run from top to bottom, once
+    assert pictures(notebook) >= 1
+    assert path.stat().st_size <= 400_000

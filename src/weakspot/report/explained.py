@@ -110,11 +110,23 @@ def _no_change(explanation: Explanation) -> str:
 
 def write_sheet(path: Path, image: ImageArray, found: Sequence[Compared], title: str) -> None:
     """Write all methods side by side as one figure (PNG), each with its time and its faithfulness."""
-    rows = math.ceil((len(found) + 1) / COLUMNS)
+    _write(path, sheet_figure(image, found, title))
+
+
+def sheet_figure(image: ImageArray, found: Sequence[Compared], title: str, columns: int = COLUMNS) -> Figure:
+    """All methods side by side, each with its time and its faithfulness.
+
+    Args:
+        image: the picture, uint8 RGB ``(H, W, 3)``.
+        found: one a method; one without a map is said to be not for this network.
+        title: above all.
+        columns: pictures in a row.
+    """
+    rows = math.ceil((len(found) + 1) / columns)
     height, width = image.shape[:2]
-    figure = Figure(figsize=(3.6 * COLUMNS, (3.6 * height / width + 0.4) * rows), layout="constrained")
+    figure = Figure(figsize=(3.6 * columns, (3.6 * height / width + 0.4) * rows), layout="constrained")
     figure.suptitle(title, fontsize=10)
-    panels = [figure.add_subplot(rows, COLUMNS, number + 1) for number in range(rows * COLUMNS)]
+    panels = [figure.add_subplot(rows, columns, number + 1) for number in range(rows * columns)]
     for panel in panels:
         panel.axis("off")
     _show(panels[0], fit_within(image, LONGEST), "the picture")
@@ -126,7 +138,7 @@ def write_sheet(path: Path, image: ImageArray, found: Sequence[Compared], title:
         small, over = _shrunk(image, each.over)
         caption = f"{each.method}: {_time(each.seconds)}, ROAD {each.road:+.3f}"
         _show(panel, blend(small, _drawn(each.method, over)), caption)
-    _write(path, figure)
+    return figure
 
 
 def comparison_table_of(found: Sequence[Compared]) -> Table:
