@@ -28,7 +28,7 @@ class BalancedAccuracy(MulticlassConfusionMatrix):
 
 
 class ClassifierModule(pl.LightningModule):
-    """Trains the tail and the dense layer with class-weighted cross-entropy.
+    """Trains the tail and the dense layer with class-weighted cross-entropy; a loss that is no number ends it.
 
     Args:
         network: logits and maps in one pass; its stem stays frozen.
@@ -74,12 +74,24 @@ class ClassifierModule(pl.LightningModule):
         inputs, targets = batch
         logits = self(inputs)
         loss = functional.cross_entropy(logits, targets, weight=self.class_weights)
+        if not torch.isfinite(loss):
+            raise _diverged(f"the loss is {loss.item()} in epoch {self.current_epoch + 1}, batch {batch_index + 1}")
         self.train_accuracy(logits, targets)
         self.train_balanced.update(logits, targets)
         self.log("train/loss", loss, on_step=False, on_epoch=True, prog_bar=True, batch_size=len(targets))
         self.log("train/accuracy", self.train_accuracy, on_step=False, on_epoch=True, prog_bar=True)
         self.log("train/balanced_accuracy", self.train_balanced, on_step=False, on_epoch=True)
         return loss
+
+    def on_train_epoch_end(self) -> None:
+        """Before the checkpoint is written: one of weights that are no numbers would replace the last good one.
+
+        Raises:
+            WeakspotError: when the last step of the epoch made them so.
+        """
+        for name, values in self.network.state_dict().items():
+            if not torch.isfinite(values).all():
+                raise _diverged(f"{name} is not finite after epoch {self.current_epoch + 1}")
 
     def validation_step(self, batch: tuple[Tensor, Tensor], batch_index: int) -> None:
         """Log loss and balanced accuracy of the validation part."""
@@ -98,6 +110,12 @@ class ClassifierModule(pl.LightningModule):
         steps = int(self.trainer.estimated_stepping_batches)
         scheduler = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
+
+
+def _diverged(what: str) -> WeakspotError:
+    return WeakspotError(
+        f"training diverged: {what}; lower model.optimizer.lr (the last finished epoch is kept in checkpoints/)"
+    )
 
 
 def class_weights(setting: str | Sequence[float], targets: Sequence[int], classes: int) -> list[float]:

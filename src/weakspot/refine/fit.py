@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 import shutil
 from collections.abc import Callable, Iterator, Sequence
@@ -13,6 +14,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 from sklearn.decomposition import PCA
 from torch import nn
@@ -31,6 +33,8 @@ from weakspot.model.network import CamNet
 from weakspot.refine.bank import Bank
 from weakspot.refine.heads import HeadTrainer, Lessons
 from weakspot.types import Size
+
+log = logging.getLogger(__name__)
 
 PROJECTED = 64
 """Channels that the finest level is projected to; each coarser level has twice as many, if the backbone has them."""
@@ -182,8 +186,7 @@ def _train(trainer: HeadTrainer, settings: RefineConfig, folder: Path) -> None:
     ]
     for name, fit, steps in stages:
         kept = folder / f"evidence-{name}.safetensors"
-        if kept.is_file():
-            trainer.net.load_state_dict(load_file(kept))
+        if kept.is_file() and _taken_over(trainer.net, kept):
             continue
         if steps:
             fit(steps)
@@ -191,3 +194,13 @@ def _train(trainer: HeadTrainer, settings: RefineConfig, folder: Path) -> None:
         content = save({key: value.cpu().contiguous() for key, value in trainer.net.state_dict().items()})
         with atomic_path(kept) as temporary:
             temporary.write_bytes(content)
+
+
+def _taken_over(net: EvidenceNet, kept: Path) -> bool:
+    """Load what a stage came to; False where the file is damaged, so that the stage is done again."""
+    try:
+        net.load_state_dict(load_file(kept))
+    except (OSError, SafetensorError, RuntimeError) as error:
+        log.warning("%s is damaged (%s); its stage is done again", kept, (str(error).splitlines() or [""])[0])
+        return False
+    return True
