@@ -75,7 +75,9 @@ class ClassifierModule(pl.LightningModule):
         logits = self(inputs)
         loss = functional.cross_entropy(logits, targets, weight=self.class_weights)
         if not torch.isfinite(loss):
-            raise _diverged(f"the loss is {loss.item()} in epoch {self.current_epoch + 1}, batch {batch_index + 1}")
+            raise self._diverged(
+                f"the loss is {loss.item()} in epoch {self.current_epoch + 1}, batch {batch_index + 1}"
+            )
         self.train_accuracy(logits, targets)
         self.train_balanced.update(logits, targets)
         self.log("train/loss", loss, on_step=False, on_epoch=True, prog_bar=True, batch_size=len(targets))
@@ -91,7 +93,11 @@ class ClassifierModule(pl.LightningModule):
         """
         for name, values in self.network.state_dict().items():
             if not torch.isfinite(values).all():
-                raise _diverged(f"{name} is not finite after epoch {self.current_epoch + 1}")
+                raise self._diverged(f"{name} is not finite after epoch {self.current_epoch + 1}")
+
+    def _diverged(self, what: str) -> WeakspotError:
+        kept = f" (checkpoints/ holds epoch {self.current_epoch})" if self.current_epoch else ""
+        return WeakspotError(f"training diverged: {what}; lower model.optimizer.lr{kept}")
 
     def validation_step(self, batch: tuple[Tensor, Tensor], batch_index: int) -> None:
         """Log loss and balanced accuracy of the validation part."""
@@ -110,12 +116,6 @@ class ClassifierModule(pl.LightningModule):
         steps = int(self.trainer.estimated_stepping_batches)
         scheduler = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
-
-
-def _diverged(what: str) -> WeakspotError:
-    return WeakspotError(
-        f"training diverged: {what}; lower model.optimizer.lr (the last finished epoch is kept in checkpoints/)"
-    )
 
 
 def class_weights(setting: str | Sequence[float], targets: Sequence[int], classes: int) -> list[float]:

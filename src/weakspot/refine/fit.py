@@ -39,6 +39,9 @@ log = logging.getLogger(__name__)
 PROJECTED = 64
 """Channels that the finest level is projected to; each coarser level has twice as many, if the backbone has them."""
 
+TINY = 1e-12
+"""Variance that is taken for none, as where every picture is of one even colour."""
+
 SAMPLE_IMAGES, SAMPLE_CELLS = 40, 400
 """Images, and cells of each, that the projections are made from."""
 
@@ -134,7 +137,8 @@ def _projecting_net(source: Source, items: Sequence[Seen], rng: np.random.Genera
         for projection, fit in zip(net.projections, fits, strict=True):
             assert isinstance(projection, nn.Conv2d)  # noqa: S101 - for the type checker
             # Directions of next to no variance are left small rather than blown up to noise.
-            scale = np.sqrt(np.maximum(fit.explained_variance_, 1e-6 * fit.explained_variance_[0]))
+            least = max(1e-6 * fit.explained_variance_[0], TINY)
+            scale = np.sqrt(np.maximum(fit.explained_variance_, least))
             weight = fit.components_ / scale[:, None]
             projection.weight.copy_(torch.from_numpy(weight).float()[:, :, None, None])
             projection.bias.copy_(torch.from_numpy(-weight @ fit.mean_).float())  # type: ignore[union-attr]
