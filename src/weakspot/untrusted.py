@@ -143,12 +143,14 @@ def read_npy(path: Path) -> npt.NDArray[Any]:
         return np.asarray(np.load(file, allow_pickle=False))
 
 
-def expect(values: Mapping[str, Any], **types: type | tuple[type, ...]) -> None:
-    """Check the types of entries; those that are missing are not looked at, true and false are no numbers.
+def expect(values: object, **types: type | tuple[type, ...]) -> None:
+    """Check the types of an object's entries; what is missing is not looked at, true and false are no numbers.
 
     Raises:
-        ValueError: naming the entry.
+        ValueError: naming the entry, or when there are none since `values` is something else.
     """
+    if not isinstance(values, Mapping):
+        raise ValueError(f"{_short(values)} is not an object")
     for name, wanted in types.items():
         value = values.get(name)
         if name in values and not (isinstance(value, wanted) and (type(value) is not bool or wanted is bool)):

@@ -137,7 +137,7 @@ def _read_labelstudio(tasks: list[dict[str, Any]]) -> Iterator[Annotation]:
         if not kept:
             continue
         data = task["data"]
-        name = str(data.get("file") or data.get("image") or next(iter(data.values())))
+        name = str(data.get("file") or data.get("image") or next(iter(data.values()), ""))
         found: Annotation | None = None
         for item in kept[-1]["result"]:
             if item["type"] not in _LABELSTUDIO or GOOD in item["value"].get(item["type"], ()):
