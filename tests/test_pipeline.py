@@ -32,6 +32,11 @@ TINY = (
 )  # fmt: skip
 
 
+DETERMINISTIC = (
+    "bundle/model.safetensors", "bundle/model.json", "maps.npz", "split.csv", "predictions.jsonl", "predictions.csv",
+)  # fmt: skip
+"""Files of a run that are the same to the byte, whenever it is made on the same machine."""
+
 ALL_ANOMALY = ("model.class_weights=[1,1000]", "model.optimizer.lr=0.01")  # so that every image gets a box
 
 
@@ -108,11 +113,14 @@ def test_with_and_without_the_cache_training_is_the_same(fabric: Path, here: Pat
 
 
 def test_the_same_command_twice_gives_the_same_numbers(fabric: Path, here: Path) -> None:
-    first = metrics_of(train(fabric, "output=a", "reuse=false"))
-    second = metrics_of(train(fabric, "output=b", "reuse=false"))
+    runs = [train(fabric, f"output={name}", "reuse=false") for name in ("a", "b")]
+    first, second = (metrics_of(run) for run in runs)
     for content in (first, second):
-        content.pop("train")
+        content.pop("train")  # holds seconds
     assert first == second
+    for name in DETERMINISTIC:
+        first_bytes, second_bytes = ((run.path / name).read_bytes() for run in runs)
+        assert first_bytes == second_bytes, name
 
 
 def test_another_threshold_does_not_fit_again(fabric: Path, here: Path, monkeypatch: pytest.MonkeyPatch) -> None:

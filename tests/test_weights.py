@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import urllib.error
 from pathlib import Path
 from typing import Any
@@ -69,7 +70,7 @@ def test_auto_downloads_when_nothing_is_cached(monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setattr("urllib.request.urlopen", answer)
     monkeypatch.setattr(weights.VGG16_Weights, "get_state_dict", lambda self, **kwargs: asked.append(kwargs) or state)
     found = load_weights("imagenet")
-    assert asked == [("HEAD", 5.0), "closed", {"progress": True, "check_hash": True}]
+    assert asked == [("HEAD", 5.0), "closed", {"progress": True, "check_hash": True, "weights_only": True}]
     assert "downloaded" in found.origin
     CamNet("vgg16").load_pretrained(found.state)
 
@@ -152,6 +153,39 @@ def test_bad_files_are_one_clear_line_and_nothing_is_unpickled(tmp_path: Path, m
             load_weights(name)
         assert "\n" not in str(caught.value)
     assert not (tmp_path / "exploded").exists()
+
+
+class Entry:
+    """A torchvision entry whose address is a file."""
+
+    def __init__(self, path: Path) -> None:
+        self.url = path.as_uri()
+
+    def get_state_dict(self, **settings: Any) -> dict[str, torch.Tensor]:
+        state: dict[str, torch.Tensor] = torch.hub.load_state_dict_from_url(self.url, **settings)
+        return state
+
+
+def test_a_download_with_another_hash_is_refused_and_nothing_is_unpickled(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path / "torch"))
+    torch.save({"0.weight": torch.ones(2)}, "made.pth")
+    digest = hashlib.sha256(Path("made.pth").read_bytes()).hexdigest()[:8]
+    for name, content in ((f"net-{digest}.pth", "made.pth"), ("net-00000000.pth", "made.pth")):
+        Path(name).write_bytes(Path(content).read_bytes())
+        entry: Any = Entry(tmp_path / name)
+        if digest in name:
+            assert weights.torchvision_state(entry, "net")["0.weight"].tolist() == [1, 1]
+        else:
+            with pytest.raises(WeakspotError, match="invalid hash value"):
+                weights.torchvision_state(entry, "net")
+            assert not list((tmp_path / "torch").rglob(name))
+    torch.save({"0.weight": Bomb()}, tmp_path / "torch" / "hub" / "checkpoints" / f"net-{digest}.pth")
+    with pytest.raises(WeakspotError):
+        weights.torchvision_state(Entry(tmp_path / f"net-{digest}.pth"), "net")  # type: ignore[arg-type]
+    assert not Path("exploded").exists()
 
 
 def test_none_is_random() -> None:

@@ -264,15 +264,14 @@ def _train_task(config: DictConfig) -> Outcome:
 
 
 def _cross_validate(settings: TrainConfig) -> Outcome:
-    import json
-
     from weakspot.crossval import cross_validate, find_runs
     from weakspot.report.pooled_report import write_pooled_report
     from weakspot.report.tables import class_tables, pooled_table
+    from weakspot.runs import RunFolder
     from weakspot.sweep import Outcome
 
     folder = cross_validate(settings)
-    metrics = json.loads((folder / "metrics.json").read_text(encoding="utf-8"))
+    metrics = RunFolder(folder).read_metrics()
     ui.out.print(pooled_table(metrics, f"{settings.data.subset or settings.data.root}, {settings.cv} folds together"))
     if len(metrics["data"]["classes"]) > 2:
         ui.out.print(*class_tables(metrics["test"]["classification"]))
@@ -308,11 +307,9 @@ def _summarize(runs: list[RunFolder], folder: Path, failures: Sequence[Mapping[s
 
 def _show(run: RunFolder) -> None:
     """Print a finished run's table and where to look."""
-    import json
-
     from weakspot.report.tables import class_tables, metrics_table
 
-    metrics: dict[str, Any] = json.loads(run.metrics.read_text(encoding="utf-8"))
+    metrics = run.read_metrics()
     data = metrics["data"]
     ui.out.print(metrics_table(metrics, f"{data['subset'] or data['root']}"))
     if len(data["classes"]) > 2:

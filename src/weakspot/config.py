@@ -15,12 +15,14 @@ from typing import Any, TypeVar, get_args
 
 from omegaconf import MISSING, DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
+from yaml import YAMLError
 
 from weakspot import __version__
 from weakspot.data.preprocess import Preprocess, Resizing
 from weakspot.data.views import AUGMENTATIONS
 from weakspot.errors import WeakspotError, did_you_mean
 from weakspot.files import write_text
+from weakspot.untrusted import read_plain_yaml
 
 
 @dataclass
@@ -339,8 +341,8 @@ def read_config(path: Path) -> TrainConfig:
         WeakspotError: when it is missing or not a configuration.
     """
     try:
-        loaded = OmegaConf.load(path)
-    except (OSError, ValueError, OmegaConfBaseException) as error:
+        loaded = OmegaConf.create(read_plain_yaml(path))
+    except (OSError, ValueError, YAMLError, OmegaConfBaseException) as error:
         raise WeakspotError(f"{path} cannot be read ({type(error).__name__}); is this a run folder?") from error
     if not isinstance(loaded, DictConfig):
         raise WeakspotError(f"{path} is not a configuration; is this a run folder?")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from copy import deepcopy
 from dataclasses import dataclass
@@ -33,6 +32,7 @@ from weakspot.predictions import read_predictions, write_predictions
 from weakspot.runs import RunFolder, finished_run, own_test_part, parent_folder
 from weakspot.truth import Truth, levels_reached, trust_metrics
 from weakspot.types import ANOMALY, GOOD, Prediction, Sample
+from weakspot.untrusted import read_json
 
 TWO_CLASSES = (GOOD, ANOMALY)
 
@@ -254,7 +254,10 @@ def find_runs(path: Path) -> list[RunFolder]:
         WeakspotError: when it is neither, or not finished.
     """
     if (path / MEMBERS).is_file():
-        return [RunFolder(Path(run)) for run in json.loads((path / MEMBERS).read_text(encoding="utf-8"))]
+        try:
+            return [RunFolder(Path(run)) for run in read_json(path / MEMBERS)]
+        except (OSError, ValueError, TypeError) as error:
+            raise WeakspotError(f"{path / MEMBERS} is damaged ({error}); run the cross-validation again") from error
     return [finished_run(path)]
 
 

@@ -28,6 +28,7 @@ from weakspot.features import default_cache_dir
 from weakspot.files import atomic_path, shown, write_json
 from weakspot.runs import RunFolder
 from weakspot.types import Part, Sample, Task
+from weakspot.untrusted import MOST_ANNOTATIONS, read_json, read_npy
 
 NEAR_DUPLICATES = ("together", "report", "ignore")
 """What to do about photographs of the same part: keep them on one side of the split, only say so, or not look."""
@@ -224,7 +225,7 @@ def near_duplicates(images: Sequence[ImageInfo], cache: CacheConfig) -> NearDupl
     kept = _kept(cache, "near-duplicates", VERSION, images, ".json")
     if kept is not None and kept.is_file():
         try:
-            return NearDuplicates.from_dict(json.loads(kept.read_text(encoding="utf-8")))
+            return NearDuplicates.from_dict(read_json(kept, MOST_ANNOTATIONS))
         except (OSError, ValueError, KeyError, TypeError):
             kept.unlink(missing_ok=True)  # damaged: found anew
     with ui.progress_bar("looking for near-duplicates") as progress:
@@ -276,12 +277,12 @@ def measurements(images: Sequence[ImageInfo], cache: CacheConfig) -> Values:
     kept = _kept(cache, "measurements", shortcuts.VERSION, images, ".npy")
     if kept is not None and kept.is_file():
         try:
-            values = np.load(kept, allow_pickle=False)
-        except (OSError, ValueError, EOFError):
+            values = read_npy(kept).astype(np.float64, casting="safe")
+        except (OSError, ValueError, TypeError, EOFError):
             kept.unlink(missing_ok=True)
         else:
             if values.shape == (len(images), len(shortcuts.COLUMNS)):
-                return np.asarray(values, np.float64)
+                return values
     with ui.progress_bar("measuring what should not matter") as progress:
         values = shortcuts.measure_all(images, progress=progress)
     if kept is not None:

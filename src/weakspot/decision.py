@@ -5,7 +5,6 @@ What is fitted here is fitted on the validation part.
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -18,6 +17,7 @@ from scipy.special import betaincc, log_softmax, softmax
 
 from weakspot.errors import WeakspotError
 from weakspot.types import FloatArray
+from weakspot.untrusted import read_json
 
 FEWEST = 5
 """Validation images of each kind, Good and not, below which nothing is fitted."""
@@ -145,11 +145,13 @@ def read_validation(path: Path, classes: int) -> tuple[npt.NDArray[np.float64], 
     if not path.is_file():
         return np.zeros((0, classes)), []
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = read_json(path)
         logits, targets = np.array(content["logits"], np.float64), [int(t) for t in content["targets"]]
         if logits.shape != (len(targets), classes) or not all(0 <= target < classes for target in targets):
             raise ValueError("logits and targets do not fit")
-    except (OSError, ValueError, KeyError, TypeError) as error:
+        if not np.isfinite(logits).all():
+            raise ValueError("logits are not all numbers")
+    except (OSError, ValueError, KeyError, TypeError, OverflowError) as error:
         raise WeakspotError(f"{path} is damaged ({error}); train again") from error
     return logits, targets
 

@@ -35,6 +35,7 @@ from weakspot.model.backbones import FREEZE_POINT
 from weakspot.model.network import CamNet, inference_batch_size
 from weakspot.model.weights import hash_state
 from weakspot.types import BoolArray
+from weakspot.untrusted import check_npy
 
 Precision = Literal["float16", "float32"]
 Progress = Callable[[int, int], None]
@@ -78,8 +79,12 @@ class FeatureCache:
         payload = self._payload(key)
         if payload is None:
             return None
-        array: npt.NDArray[np.floating] = np.load(BytesIO(payload), allow_pickle=False)
-        return array.astype(np.float32)
+        try:
+            check_npy(BytesIO(payload), len(payload))
+            return np.asarray(np.load(BytesIO(payload), allow_pickle=False)).astype(np.float32, casting="same_kind")
+        except (ValueError, TypeError):  # whole, and not ours
+            self.path(key).unlink(missing_ok=True)
+            return None
 
     def check(self, key: str) -> bool:
         """True where :meth:`load` would find a sound file."""

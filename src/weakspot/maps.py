@@ -14,6 +14,7 @@ import numpy.typing as npt
 from weakspot.errors import WeakspotError
 from weakspot.files import atomic_path
 from weakspot.types import ImageMaps
+from weakspot.untrusted import check_npz
 
 
 @dataclass(frozen=True)
@@ -44,8 +45,9 @@ class MapStore:
         fits = (
             len(self.paths) == n
             and self.sizes.shape == (n, 2)
-            and self.maps.shape[:2] == (n, k)
+            and (self.maps.shape[:2], self.maps.ndim) == ((n, k), 4)
             and self.bias.shape == (k,)
+            and all(e.ndim == 3 for e in (self.extent, self.where) if e is not None)
         )
         if not fits:
             raise WeakspotError("logits, maps and sizes do not belong together")
@@ -113,10 +115,11 @@ class MapStore:
             WeakspotError: when the file is missing, damaged or something else.
         """
         try:
+            check_npz(path)
             with np.load(path, allow_pickle=False) as file:
                 paths = [Path(str(p)) for p in file["paths"]]
                 evidence = [file.get(name) for name in ("extent", "where")]
                 return cls(paths, file["sizes"], file["logits"], file["maps"], file["bias"], *evidence)
-        except (OSError, KeyError, ValueError, EOFError, zipfile.BadZipFile, WeakspotError) as error:
+        except (OSError, KeyError, ValueError, TypeError, EOFError, zipfile.BadZipFile, WeakspotError) as error:
             why = "is not there" if isinstance(error, FileNotFoundError) else "is damaged"
             raise WeakspotError(f"{path} {why}; train again or give a finished run folder") from error

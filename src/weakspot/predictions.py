@@ -22,8 +22,10 @@ from weakspot.decision import Decision
 from weakspot.errors import WeakspotError
 from weakspot.files import atomic_path, jsonable
 from weakspot.heatmaps import Maps, class_map, margin_map, visible
+from weakspot.spreadsheet import inert, inert_path
 from weakspot.trust import level, with_trust
 from weakspot.types import Box, ClassConfidence, ImageMaps, Prediction, Size
+from weakspot.untrusted import expect, parse_json
 
 CSV_COLUMNS = (
     "path", "status", "message", "height", "width", "target", "label", "probability",
@@ -212,6 +214,10 @@ def from_record(record: dict[str, Any]) -> Prediction:
     Raises:
         KeyError, TypeError, ValueError: when it is something else.
     """
+    expect(record, path=str, status=str, message=str, height=int, width=int, target=_TEXT, label=_TEXT)
+    expect(record, probability=_NUMBER, classes=list, boxes=list)
+    for known in record["classes"]:
+        expect(known, name=str, confidence=(int, float))
     probability = record["probability"]
     return Prediction(
         path=Path(record["path"]),
@@ -235,10 +241,14 @@ def _box_record(box: Box) -> dict[str, Any]:
 
 
 def _box(record: dict[str, Any]) -> Box:
+    expect(record, x0=int, y0=int, x1=int, y1=int, score=_NUMBER, label=_TEXT, trust=_NUMBER, doubt=str)
     outlines = tuple(tuple((x, y) for x, y in polygon) for polygon in record.get("outlines", ()))
     known = {key: value for key, value in record.items() if key != "level"}
     trust = math.nan if known.get("trust") is None else known["trust"]
     return Box(**{**known, "trust": trust, "outlines": outlines})
+
+
+_TEXT, _NUMBER = (str, type(None)), (int, float, type(None))
 
 
 class PredictionSink(Protocol):
@@ -253,7 +263,8 @@ def prediction_writer(folder: Path) -> Iterator[PredictionSink]:
     """Write ``predictions.jsonl`` and ``predictions.csv`` into `folder` as predictions come, in constant memory.
 
     The files get their names when the block ends; an image with several boxes has several lines in the CSV, one
-    without any has one with the box columns empty.
+    without any has one with the box columns empty. Names that a spreadsheet would take for formulas are made
+    :func:`~weakspot.spreadsheet.inert` in the CSV.
     """
     folder.mkdir(parents=True, exist_ok=True)
     with ExitStack() as stack:
@@ -295,15 +306,16 @@ def read_predictions(path: Path) -> list[Prediction]:
     for number, line in enumerate(lines, start=1):
         if line:
             try:
-                predictions.append(from_record(json.loads(line)))
+                predictions.append(from_record(parse_json(line)))
             except (ValueError, KeyError, TypeError) as error:
                 raise WeakspotError(f"{path} line {number} is not a prediction ({error})") from error
     return predictions
 
 
 def _csv_rows(record: dict[str, Any]) -> list[list[Any]]:
-    head = [record[name] for name in CSV_COLUMNS[:8]]
+    head = [inert_path(record["path"]), *(inert(record[name]) for name in CSV_COLUMNS[1:8])]
     boxes = [
-        [box[name] for name in ("x0", "y0", "x1", "y1", "score", "label", "trust", "doubt")] for box in record["boxes"]
+        [inert(box[name]) for name in ("x0", "y0", "x1", "y1", "score", "label", "trust", "doubt")]
+        for box in record["boxes"]
     ]
     return [head + box for box in boxes or [[None] * 8]]

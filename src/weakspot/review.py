@@ -9,6 +9,7 @@ from pathlib import Path
 
 from weakspot.decision import Decision
 from weakspot.files import atomic_path
+from weakspot.spreadsheet import inert, inert_path
 from weakspot.trust import GREEN
 from weakspot.types import GOOD, Prediction
 
@@ -59,7 +60,12 @@ class ReviewQueue:
         if doubt is None:
             return
         self._count -= 1  # of equally urgent ones the first come first
-        row = [prediction.path.as_posix(), prediction.label, f"{prediction.probability:.4f}", doubt[1]]
+        row = [
+            inert_path(prediction.path.as_posix()),
+            inert(prediction.label),
+            f"{prediction.probability:.4f}",
+            doubt[1],
+        ]
         heapq.heappush(self._kept, (doubt[0], self._count, row))
         if len(self._kept) > self._most:
             heapq.heappop(self._kept)

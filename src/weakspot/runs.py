@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import logging
 import os
 import shutil
@@ -25,6 +24,7 @@ from weakspot.files import atomic_path, shown, write_json
 from weakspot.maps import MapStore
 from weakspot.model.meta import META_FILE
 from weakspot.types import Sample
+from weakspot.untrusted import read_json
 
 OUTPUTS = Path("outputs")
 CHECKPOINT = "last.ckpt"
@@ -109,7 +109,7 @@ class RunFolder:
     def read_identity(self) -> dict[str, Any]:
         """Content of ``run.json``; empty where there is none or it is damaged."""
         try:
-            content = json.loads(self.identity.read_text(encoding="utf-8"))
+            content = read_json(self.identity)
         except (OSError, ValueError):
             return {}
         return content if isinstance(content, dict) else {}
@@ -121,9 +121,11 @@ class RunFolder:
             WeakspotError: when it is missing or damaged.
         """
         try:
-            content: dict[str, Any] = json.loads(self.metrics.read_text(encoding="utf-8"))
+            content = read_json(self.metrics)
         except (OSError, ValueError) as error:
             raise WeakspotError(f"{self.metrics} is missing or damaged; give a finished run folder") from error
+        if not isinstance(content, dict):
+            raise WeakspotError(f"{self.metrics} is damaged; give a finished run folder")
         return content
 
     def last_logged(self, name: str) -> float | None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib
-import json
 import os
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -16,6 +15,7 @@ from weakspot.data.preprocess import Preprocess
 from weakspot.errors import WeakspotError
 from weakspot.model.meta import BundleMeta
 from weakspot.types import ImageMaps
+from weakspot.untrusted import parse_json
 
 METADATA_KEY = "weakspot"
 """Where a file's metadata keep :meth:`BundleMeta.to_dict` as JSON."""
@@ -73,7 +73,7 @@ def load_exported(path: Path) -> tuple[ExportedModel, BundleMeta]:
     if not text:
         raise WeakspotError(f"{path} was not made by 'weakspot export model': it holds no description of the model")
     try:
-        return ExportedModel(path, run), BundleMeta.from_dict(json.loads(text))
+        return ExportedModel(path, run), BundleMeta.from_dict(parse_json(text))
     except (ValueError, TypeError, AttributeError, WeakspotError) as error:
         raise WeakspotError(f"{path} cannot be used: {error}; export it again") from error
 

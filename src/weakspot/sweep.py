@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib
-import json
 import os
 import traceback
 from collections.abc import Callable, Sequence
@@ -21,6 +20,7 @@ from omegaconf import DictConfig
 from weakspot import ui
 from weakspot.errors import WeakspotError, as_weakspot_error
 from weakspot.files import write_json
+from weakspot.untrusted import read_json
 
 OPTUNA = "hydra/sweeper=optuna"
 PLUGINS = {
@@ -115,7 +115,7 @@ class Cell:
 
 def read_cells(folder: Path) -> Done:
     """What the cells of the sweep in `folder` came to."""
-    cells = [json.loads(path.read_text(encoding="utf-8")) for path in sorted((folder / CELLS).glob("*.json"))]
+    cells = [read_json(path) for path in sorted((folder / CELLS).glob("*.json"))]
     finished = [Path(cell["folder"]) for cell in cells if "folder" in cell]
     return Done(finished, folder, [Failure(cell["overrides"], cell["error"]) for cell in cells if "error" in cell])
 

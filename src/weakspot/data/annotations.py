@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import json
+import math
 import re
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
@@ -16,9 +16,11 @@ import numpy.typing as npt
 from PIL import Image
 from pycocotools import mask as coco_mask
 
+from weakspot.data.rle import decode_brush, decode_mask
 from weakspot.errors import WeakspotError
 from weakspot.files import atomic_path
 from weakspot.types import GOOD, BoolArray, Sample, Size
+from weakspot.untrusted import MOST_ANNOTATIONS, MOST_PIXELS, read_json
 
 Boxes = npt.NDArray[np.int64]
 
@@ -77,7 +79,7 @@ def read_annotations(path: Path) -> list[Annotation]:
         WeakspotError: when it is neither, or damaged; the message names the file.
     """
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = read_json(path, MOST_ANNOTATIONS)
         if isinstance(content, dict) and {"images", "annotations", "categories"} <= content.keys():
             found = list(_read_coco(content))
         elif isinstance(content, list) and content and all("data" in task for task in content):
@@ -90,7 +92,7 @@ def read_annotations(path: Path) -> list[Annotation]:
         raise WeakspotError(
             f"truth={path} cannot be read ({error.strerror}); give a COCO or Label Studio file"
         ) from error
-    except (ValueError, KeyError, TypeError, AttributeError, IndexError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, IndexError, OverflowError) as error:
         raise WeakspotError(f"truth={path} is damaged ({type(error).__name__}: {error}); export it again") from error
     if not found:
         raise WeakspotError(f"truth={path} holds no annotated picture; predictions that nobody looked at do not count")
@@ -104,7 +106,7 @@ def _read_coco(content: dict[str, Any]) -> Iterator[Annotation]:
         if annotation["category_id"] not in good:
             of_image[annotation["image_id"]].append(annotation)
     for image in content["images"]:
-        found = Annotation(image["file_name"], (int(image["height"]), int(image["width"])))
+        found = Annotation(str(image["file_name"]), _size(image["height"], image["width"]))
         for annotation in of_image[image["id"]]:
             if annotation.get("segmentation"):
                 found.add_mask(_coco_shape(annotation["segmentation"], found.size))
@@ -115,16 +117,18 @@ def _read_coco(content: dict[str, Any]) -> Iterator[Annotation]:
 
 
 def _coco_shape(segmentation: Any, size: Size) -> BoolArray:  # noqa: ANN401 - polygons or run lengths
-    height, width = size
-    polygons = isinstance(segmentation, list)
-    encoded = (
-        coco_mask.merge(coco_mask.frPyObjects(segmentation, height, width))
-        if polygons
-        else coco_mask.frPyObjects(segmentation, height, width)
-        if isinstance(segmentation["counts"], list)
-        else segmentation
-    )
-    return np.asarray(coco_mask.decode(encoded), dtype=bool)
+    if isinstance(segmentation, list):
+        return _filled([np.asarray(polygon, np.float64) for polygon in segmentation], size)
+    if tuple(segmentation["size"]) != size:
+        raise ValueError(f"a mask of {segmentation['size']} in a picture of {list(size)}")
+    return decode_mask(segmentation["counts"], size)
+
+
+def _size(height: Any, width: Any) -> Size:  # noqa: ANN401 - what the file has
+    size = int(height), int(width)
+    if min(size) < 1 or math.prod(size) > MOST_PIXELS:
+        raise ValueError(f"a picture of {size} (height, width)")
+    return size
 
 
 def _read_labelstudio(tasks: list[dict[str, Any]]) -> Iterator[Annotation]:
@@ -133,12 +137,12 @@ def _read_labelstudio(tasks: list[dict[str, Any]]) -> Iterator[Annotation]:
         if not kept:
             continue
         data = task["data"]
-        name = str(data.get("file") or data.get("image") or next(iter(data.values())))
+        name = str(data.get("file") or data.get("image") or next(iter(data.values()), ""))
         found: Annotation | None = None
         for item in kept[-1]["result"]:
             if item["type"] not in _LABELSTUDIO or GOOD in item["value"].get(item["type"], ()):
                 continue
-            size = int(item["original_height"]), int(item["original_width"])
+            size = _size(item["original_height"], item["original_width"])
             found = found or Annotation(name, size)
             _LABELSTUDIO[item["type"]](found, item["value"])
         yield found or Annotation(name, (0, 0))  # looked at, and nothing marked: its size is not said
@@ -154,12 +158,12 @@ def _add_rectangle(found: Annotation, value: dict[str, Any]) -> None:
     right, below = np.array([np.cos(angle), np.sin(angle)]), np.array([-np.sin(angle), np.cos(angle)])
     corner = np.array([x, y])
     corners = [corner, corner + across * right, corner + across * right + down * below, corner + down * below]
-    return found.add_mask(_filled(np.array(corners), found.size))
+    return found.add_mask(_filled([np.array(corners)], found.size))
 
 
 def _add_polygon(found: Annotation, value: dict[str, Any]) -> None:
     points = np.array(value["points"], dtype=np.float64) * np.array(found.size[::-1]) / 100
-    found.add_mask(_filled(points, found.size))
+    found.add_mask(_filled([points], found.size))
 
 
 def _add_brush(found: Annotation, value: dict[str, Any]) -> None:
@@ -171,49 +175,19 @@ def _add_brush(found: Annotation, value: dict[str, Any]) -> None:
 _LABELSTUDIO = {"rectanglelabels": _add_rectangle, "polygonlabels": _add_polygon, "brushlabels": _add_brush}
 
 
-def _filled(points: npt.NDArray[np.float64], size: Size) -> BoolArray:
-    """The pixels whose centres lie in a polygon of ``(x, y)`` corners."""
-    polygons = [points.ravel().tolist()]
-    encoded = coco_mask.merge(coco_mask.frPyObjects(polygons, *size))
-    return np.asarray(coco_mask.decode(encoded), dtype=bool)
+def _filled(polygons: Sequence[npt.NDArray[np.float64]], size: Size) -> BoolArray:
+    """The pixels whose centres lie in any of some polygons of ``(x, y)`` corners.
 
-
-def decode_brush(encoded: Sequence[int], size: Size) -> npt.NDArray[np.uint8]:
-    """Decode a Label Studio brush: run lengths over the RGBA bytes of the picture, packed in bits.
-
-    The format is that of https://github.com/thi-ng/umbrella/tree/develop/packages/rle-pack: 32 bits with the number of
-    values, 5 with the bits of a value less one, four times 4 with the bits of each run length less one; then runs, each
-    a bit (1: one value repeated, 0: as many values one by one), two bits that choose the run length's bits, the length
-    less one, and the values.
-
-    Args:
-        encoded: the bytes.
-        size: ``(height, width)``.
-
-    Returns:
-        The alpha channel, ``(height, width)``.
+    Raises:
+        ValueError: for what is no polygon, and for corners far outside the picture: pycocotools' C code takes memory
+            for the whole way there.
     """
-    bits = "".join(f"{byte:08b}" for byte in encoded)
-    position = 0
-
-    def take(count: int) -> int:
-        nonlocal position
-        position += count
-        return int(bits[position - count : position], 2)
-
-    number, value_bits = take(32), take(5) + 1
-    lengths = [take(4) + 1 for _ in range(4)]
-    values = np.zeros(number, dtype=np.uint8)
-    filled = 0
-    while filled < number:
-        repeated, count = take(1), 0
-        count = take(lengths[take(2)]) + 1
-        if repeated:
-            values[filled : filled + count] = take(value_bits)
-        else:
-            values[filled : filled + count] = [take(value_bits) for _ in range(count)]
-        filled += count
-    return values.reshape(*size, 4)[..., 3]
+    far = 2 * max(size)
+    for points in polygons:
+        if points.size < 6 or points.size % 2 or not (np.abs(points) <= far).all():
+            raise ValueError(f"a polygon that is none, or lies far outside a picture of {size} (height, width)")
+    encoded = coco_mask.merge(coco_mask.frPyObjects([points.ravel().tolist() for points in polygons], *size))
+    return np.asarray(coco_mask.decode(encoded), dtype=bool)
 
 
 @dataclass(frozen=True)

@@ -34,6 +34,7 @@ __all__ = [
     "PreprocessMode",
     "Progress",
     "decode_image",
+    "holds_image",
     "inspect_image",
     "inspect_images",
     "is_image",
@@ -137,6 +138,15 @@ def decode_image(data: bytes, name: Path, *, most_pixels: int | None = None) -> 
                 if picture.width * picture.height > most_pixels:
                     raise _UnreadableError(f"more than {most_pixels / 1e6:g} million pixels; make it smaller")
         return _rgb(_load(data))
+
+
+def holds_image(path: Path) -> bool:
+    """Return whether a file starts as an image does, whatever its name; it may still be damaged."""
+    try:
+        with _explained(path), Image.open(path, formats=_FORMATS):
+            return True
+    except WeakspotError:
+        return False
 
 
 def to_rgb(image: Image.Image) -> ImageArray:

@@ -18,6 +18,7 @@ from typing import Any
 from weakspot.errors import WeakspotError, did_you_mean
 from weakspot.files import shown
 from weakspot.types import PARTS, Part
+from weakspot.untrusted import parse_json
 
 COLUMNS = ("path", "label", "part", "split", "group", "mask")
 
@@ -98,7 +99,7 @@ def _records(table: Path) -> Iterator[tuple[int, dict[str, Any]]]:
 
 def _json_object(line: str, where: str) -> dict[str, Any]:
     try:
-        values = json.loads(line)
+        values = parse_json(line)
     except ValueError as error:
         raise WeakspotError(f"{where}: not JSON ({error}); mend the line") from error
     if not isinstance(values, dict):

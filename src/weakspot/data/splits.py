@@ -23,6 +23,7 @@ from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold, train
 
 from weakspot.errors import WeakspotError, did_you_mean
 from weakspot.files import shown, write_text
+from weakspot.spreadsheet import exact, inert, inert_path
 from weakspot.types import GOOD, Part, Sample
 
 Indices = npt.NDArray[np.intp]
@@ -224,8 +225,9 @@ def write_split(path: Path, samples: Sequence[Sample], parts: Sequence[Part], ro
     writer = csv.writer(table)  # RFC 4180: line breaks in names survive
     writer.writerow(_COLUMNS)
     for sample, part in zip(samples, parts, strict=True):
-        mask = "" if sample.mask is None else portable(sample.mask, root)
-        writer.writerow((portable(sample.path, root), part, sample.defect, mask, sample.group or ""))
+        files = ("" if path is None else inert_path(portable(path, root)) for path in (sample.path, sample.mask))
+        name, mask = files
+        writer.writerow((name, part, inert(sample.defect), mask, inert(sample.group or "")))
     write_text(path, table.getvalue(), errors="surrogateescape")  # names that are not UTF-8 come back as they were
 
 
@@ -248,7 +250,8 @@ def read_split(path: Path, root: Path) -> tuple[list[Sample], list[Part]]:
                 f"{shown(path)}: image {number} lacks a path, a part ({', '.join(_PARTS)}) or a defect; mend the row"
             )
         mask, group = row.get("mask"), row.get("group")
-        samples.append(Sample(root / row["path"], row["defect"], root / mask if mask else None, group or None))
+        defect, group = exact(row["defect"]), exact(group) if group else None
+        samples.append(Sample(root / row["path"], defect, root / mask if mask else None, group))
         parts.append(part)
     if not samples:
         raise WeakspotError(f"{shown(path)}: holds no images; make the split anew")

@@ -18,6 +18,7 @@ from weakspot.errors import WeakspotError, did_you_mean
 from weakspot.export.source import Exported, Pictures, place_picture
 from weakspot.export.yolo import write_yolo
 from weakspot.files import atomic_path, write_json, write_text
+from weakspot.spreadsheet import inert, inert_path
 from weakspot.types import GOOD, Box, Prediction
 
 BoxFormat = Callable[[Exported, Path, Pictures], str]
@@ -215,5 +216,7 @@ def write_csv(exported: Exported, folder: Path, pictures: Pictures) -> str:
             place_picture(prediction.path, folder / "images" / name, pictures)
             for box in prediction.boxes:
                 size = (prediction.width, prediction.height)
-                rows.writerow((name, *size, *box.xyxy, box.label, box.confidence, box.score, box.trust))
+                rows.writerow(
+                    (inert_path(name), *size, *box.xyxy, inert(box.label), box.confidence, box.score, box.trust)
+                )
     return exported.summary

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import math
 import os
 import platform
@@ -23,6 +22,7 @@ from weakspot.evaluation import measure_some
 from weakspot.localizer import Localizer
 from weakspot.model.meta import META_FILE, find_bundle
 from weakspot.types import Prediction, Sample
+from weakspot.untrusted import read_json
 
 TOLERANCE = 1e-4
 """How far probabilities may differ at full precision."""
@@ -189,7 +189,7 @@ def faster_export(run: Path) -> tuple[Path, float] | None:
     for path in sorted((run / "exports").glob("*.certificate.json")):
         model = path.with_name(path.name.removesuffix(".certificate.json"))
         try:
-            content = json.loads(path.read_text(encoding="utf-8"))
+            content = read_json(path)
             speed = content["speed"]
             here = speed["machine"] == machine() and speed["threads"] == os.environ.get("OMP_NUM_THREADS", "all")
             same = content["passed"] and content["precision"] == "fp32" and content["bundle"] == bundle_hash(run)

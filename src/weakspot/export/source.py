@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, get_args
 
+from weakspot.data.images import holds_image
 from weakspot.data.splits import read_split
 from weakspot.errors import WeakspotError, did_you_mean
 from weakspot.files import atomic_path
@@ -113,7 +114,7 @@ def place_picture(source: Path, target: Path, how: Pictures) -> None:
     """Copy a picture to `target`, or link it there, or do nothing.
 
     Raises:
-        WeakspotError: when the picture has gone since it was predicted.
+        WeakspotError: when the picture has gone since it was predicted, or is none.
     """
     if how == "none":
         return
@@ -121,6 +122,8 @@ def place_picture(source: Path, target: Path, how: Pictures) -> None:
         raise WeakspotError(
             f"{source} is no longer there; give pictures=none (--pictures none) to write annotations alone"
         )
+    if not holds_image(source):  # predictions that somebody else made could name any file
+        raise WeakspotError(f"{source} is not an image, so it is not copied; give pictures=none (--pictures none)")
     with atomic_path(target) as temporary:
         if how == "link":
             temporary.symlink_to(source.resolve())

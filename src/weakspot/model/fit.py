@@ -55,13 +55,12 @@ def fit(module: ClassifierModule, data: DataModule, settings: TrainerConfig, fol
         folder: run folder; gets ``checkpoints/`` and ``logs/``.
 
     Raises:
-        WeakspotError: when the device is not there, or the loss becomes NaN.
+        WeakspotError: when the device is not there, the checkpoint is damaged, or the loss becomes NaN or infinite.
     """
     checkpoint = folder / "checkpoints" / CHECKPOINT
     history = History()
     if checkpoint.is_file():
-        saved = torch.load(checkpoint, map_location="cpu", weights_only=True)
-        history.load_state_dict(saved["callbacks"][history.state_key])
+        saved = _read_checkpoint(checkpoint, history)
         if _complete(history, settings):
             module.load_state_dict(saved["state_dict"])
             return FitSummary(len(history.epochs), 0.0, history.epochs)
@@ -72,14 +71,29 @@ def fit(module: ClassifierModule, data: DataModule, settings: TrainerConfig, fol
         warnings.filterwarnings("ignore", module="lightning_fabric")
         warnings.filterwarnings("ignore", module="torch.utils.data")
         try:
-            trainer.fit(module, data, ckpt_path=str(checkpoint) if checkpoint.is_file() else None)
+            trainer.fit(module, data, ckpt_path=str(checkpoint) if checkpoint.is_file() else None, weights_only=True)
         except SystemExit:
             signal.signal(signal.SIGINT, signal.default_int_handler)
             # Lightning answers Ctrl-C by leaving the interpreter.
             raise KeyboardInterrupt from None
-    if not all(torch.isfinite(p).all() for p in module.parameters()):
-        raise WeakspotError("training diverged (weights are NaN); lower model.optimizer.lr")
     return FitSummary(trainer.current_epoch, time.monotonic() - start, history.epochs)
+
+
+def _read_checkpoint(path: Path, history: History) -> dict[str, Any]:
+    """What training goes on from; `history` becomes the one in it.
+
+    Raises:
+        WeakspotError: when it is damaged, or holds anything but tensors and plain values, which is never unpickled.
+    """
+    try:
+        saved: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+        history.load_state_dict(saved["callbacks"][history.state_key])
+        finished = saved["state_dict"] and history.epochs
+    except Exception as error:  # torch raises many types for damaged or unsafe files
+        raise WeakspotError(f"{path} is damaged; delete it to train from the start") from error
+    if not finished:
+        raise WeakspotError(f"{path} holds no finished epoch; delete it to train from the start")
+    return saved
 
 
 def estimate_minutes(network: CamNet, size: Size, *, stem_images: int, tail_images: int, batch_size: int) -> float:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import importlib.metadata
-import json
 import platform
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -14,9 +14,14 @@ from weakspot.data.preprocess import Preprocess
 from weakspot.decision import Decision
 from weakspot.errors import WeakspotError
 from weakspot.files import write_json
+from weakspot.untrusted import expect, read_json
 
 FORMAT = 1
 WEIGHTS_FILE, META_FILE = "model.safetensors", "model.json"
+
+MOST_CLASSES, LONGEST_NAME = 1000, 300
+MOST_TAPS, MOST_CHANNELS, WIDEST = 8, 4096, 256
+"""What a network may be asked for; without a limit a description of a hundred bytes could take all memory there is."""
 
 
 @dataclass(frozen=True)
@@ -66,11 +71,49 @@ class BundleMeta:
         if values.pop("format", None) != FORMAT:
             raise WeakspotError(f"its format is not {FORMAT}; train again with this version of weakspot")
         try:
+            _check(values)
             boxes, preprocess = BoxRule(**values.pop("boxes")), Preprocess.from_dict(values.pop("preprocess"))
             decision = Decision(**values.pop("decision", {}))
             return cls(**values, boxes=boxes, preprocess=preprocess, decision=decision)
         except (KeyError, TypeError) as error:
             raise WeakspotError(f"a key is missing or unknown ({error})") from error
+        except ValueError as error:
+            raise WeakspotError(str(error)) from error
+
+
+def _check(values: Mapping[str, Any]) -> None:
+    """Types and sizes; what the numbers must be is checked where they are used.
+
+    Raises:
+        ValueError: naming the entry.
+    """
+    expect(values, classes=list, backbone=str, outputs=int, split_hash=str, data_hash=str, heatmap=str)
+    expect(values, boxes=dict, preprocess=dict, decision=dict, weights=dict, thresholds=dict, versions=dict)
+    expect(values, evidence=(dict, type(None)))
+    classes = values["classes"]
+    named = all(isinstance(name, str) and 0 < len(name) <= LONGEST_NAME for name in classes)
+    if not named or len(set(classes)) < len(classes) or not 2 <= len(classes) <= MOST_CLASSES:
+        raise ValueError(f"classes are not 2 to {MOST_CLASSES} different names of up to {LONGEST_NAME} characters")
+    for key in ("weights", "versions"):
+        expect(values.get(key, {}), **dict.fromkeys(values.get(key, {}), str))
+    expect(values["thresholds"], **dict.fromkeys(values["thresholds"], dict))
+    expect(values["boxes"], outlines=bool)
+    expect(values.get("decision", {}), temperature=(int, float), threshold=(int, float, type(None)))
+    if values.get("evidence"):
+        _check_evidence(values["evidence"])
+
+
+def _check_evidence(settings: Mapping[str, Any]) -> None:
+    expect(settings, taps=list, channels=list, where_width=int, extent_width=int)
+    expect({str(i): tap for i, tap in enumerate(settings["taps"])}, **{str(i): str for i in range(MOST_TAPS)})
+    pairs = settings["channels"]
+    numbers = [n for pair in pairs for n in (pair if isinstance(pair, list) and len(pair) == 2 else [0])]
+    if not 1 <= len(settings["taps"]) == len(pairs) <= MOST_TAPS:
+        raise ValueError(f"evidence has {len(settings['taps'])} taps and {len(pairs)} pairs of channels")
+    if not all(type(n) is int and 1 <= n <= MOST_CHANNELS for n in numbers):
+        raise ValueError(f"evidence channels are not pairs of 1 to {MOST_CHANNELS}")
+    if not all(2 <= settings.get(key, 2) <= WIDEST for key in ("where_width", "extent_width")):
+        raise ValueError(f"evidence widths are not 2 to {WIDEST}")
 
 
 def library_versions() -> dict[str, str]:
@@ -107,7 +150,7 @@ def read_meta_file(path: Path) -> tuple[BundleMeta, str]:
         WeakspotError: when it is missing, damaged, or of another format.
     """
     try:
-        values = json.loads(path.read_text(encoding="utf-8"))
+        values = read_json(path)
         sha256 = values.pop("sha256")
         return BundleMeta.from_dict(values), sha256
     except (OSError, ValueError, KeyError, AttributeError, TypeError, WeakspotError) as error:

@@ -28,7 +28,7 @@ class BalancedAccuracy(MulticlassConfusionMatrix):
 
 
 class ClassifierModule(pl.LightningModule):
-    """Trains the tail and the dense layer with class-weighted cross-entropy.
+    """Trains the tail and the dense layer with class-weighted cross-entropy; a loss that is no number ends it.
 
     Args:
         network: logits and maps in one pass; its stem stays frozen.
@@ -74,12 +74,30 @@ class ClassifierModule(pl.LightningModule):
         inputs, targets = batch
         logits = self(inputs)
         loss = functional.cross_entropy(logits, targets, weight=self.class_weights)
+        if not torch.isfinite(loss):
+            raise self._diverged(
+                f"the loss is {loss.item()} in epoch {self.current_epoch + 1}, batch {batch_index + 1}"
+            )
         self.train_accuracy(logits, targets)
         self.train_balanced.update(logits, targets)
         self.log("train/loss", loss, on_step=False, on_epoch=True, prog_bar=True, batch_size=len(targets))
         self.log("train/accuracy", self.train_accuracy, on_step=False, on_epoch=True, prog_bar=True)
         self.log("train/balanced_accuracy", self.train_balanced, on_step=False, on_epoch=True)
         return loss
+
+    def on_train_epoch_end(self) -> None:
+        """Before the checkpoint is written: one of weights that are no numbers would replace the last good one.
+
+        Raises:
+            WeakspotError: when the last step of the epoch made them so.
+        """
+        for name, values in self.network.state_dict().items():
+            if not torch.isfinite(values).all():
+                raise self._diverged(f"{name} is not finite after epoch {self.current_epoch + 1}")
+
+    def _diverged(self, what: str) -> WeakspotError:
+        kept = f" (checkpoints/ holds epoch {self.current_epoch})" if self.current_epoch else ""
+        return WeakspotError(f"training diverged: {what}; lower model.optimizer.lr{kept}")
 
     def validation_step(self, batch: tuple[Tensor, Tensor], batch_index: int) -> None:
         """Log loss and balanced accuracy of the validation part."""

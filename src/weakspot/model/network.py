@@ -9,6 +9,7 @@ dense layer are linear, so the mean of that map plus the bias *is* the logit: th
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator
+from contextlib import contextmanager
 from itertools import product
 from typing import NamedTuple
 
@@ -160,8 +161,13 @@ class CamNet(nn.Module):
         return joined
 
     def forward_tail(self, features: Tensor) -> CamOutput:
-        """Run the trained part on the stem's features ``(batch, channels, h, w)``."""
-        activations = self.tail(features)
+        """Run the trained part on the stem's features ``(batch, channels, h, w)``.
+
+        In training, batch normalisation takes a lone image, such as the last batch may hold, by the statistics it has
+        gathered: an image has none of its own, and where a map is a single cell there would be an error.
+        """
+        with _no_statistics_of_one(self.tail, len(features)):
+            activations = self.tail(features)
         maps = functional.conv2d(activations, self.head.weight[:, :, None, None])
         logits = maps.mean(dim=(2, 3)) + self.head.bias
         return CamOutput(self._with_good(logits), self._with_good(maps))
@@ -169,6 +175,20 @@ class CamNet(nn.Module):
     def _with_good(self, values: Tensor) -> Tensor:
         """Put Good's zero in front where the head has a single output."""
         return torch.cat([torch.zeros_like(values), values], dim=1) if self.outputs == 1 else values
+
+
+@contextmanager
+def _no_statistics_of_one(part: nn.Module, images: int) -> Iterator[None]:
+    """While the block runs, batch normalisation neither uses nor changes statistics of a single image."""
+    layers = [layer for layer in part.modules() if isinstance(layer, nn.BatchNorm2d) and layer.training]
+    lone = layers if images == 1 else []
+    for layer in lone:
+        layer.eval()
+    try:
+        yield
+    finally:
+        for layer in lone:
+            layer.train()
 
 
 class _Span(NamedTuple):

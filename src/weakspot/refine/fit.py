@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 import shutil
 from collections.abc import Callable, Iterator, Sequence
@@ -13,6 +14,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 from sklearn.decomposition import PCA
 from torch import nn
@@ -32,8 +34,13 @@ from weakspot.refine.bank import Bank
 from weakspot.refine.heads import HeadTrainer, Lessons
 from weakspot.types import Size
 
+log = logging.getLogger(__name__)
+
 PROJECTED = 64
 """Channels that the finest level is projected to; each coarser level has twice as many, if the backbone has them."""
+
+TINY = 1e-12
+"""Variance that is taken for none, as where every picture is of one even colour."""
 
 SAMPLE_IMAGES, SAMPLE_CELLS = 40, 400
 """Images, and cells of each, that the projections are made from."""
@@ -130,7 +137,8 @@ def _projecting_net(source: Source, items: Sequence[Seen], rng: np.random.Genera
         for projection, fit in zip(net.projections, fits, strict=True):
             assert isinstance(projection, nn.Conv2d)  # noqa: S101 - for the type checker
             # Directions of next to no variance are left small rather than blown up to noise.
-            scale = np.sqrt(np.maximum(fit.explained_variance_, 1e-6 * fit.explained_variance_[0]))
+            least = max(1e-6 * fit.explained_variance_[0], TINY)
+            scale = np.sqrt(np.maximum(fit.explained_variance_, least))
             weight = fit.components_ / scale[:, None]
             projection.weight.copy_(torch.from_numpy(weight).float()[:, :, None, None])
             projection.bias.copy_(torch.from_numpy(-weight @ fit.mean_).float())  # type: ignore[union-attr]
@@ -182,8 +190,7 @@ def _train(trainer: HeadTrainer, settings: RefineConfig, folder: Path) -> None:
     ]
     for name, fit, steps in stages:
         kept = folder / f"evidence-{name}.safetensors"
-        if kept.is_file():
-            trainer.net.load_state_dict(load_file(kept))
+        if kept.is_file() and _taken_over(trainer.net, kept):
             continue
         if steps:
             fit(steps)
@@ -191,3 +198,13 @@ def _train(trainer: HeadTrainer, settings: RefineConfig, folder: Path) -> None:
         content = save({key: value.cpu().contiguous() for key, value in trainer.net.state_dict().items()})
         with atomic_path(kept) as temporary:
             temporary.write_bytes(content)
+
+
+def _taken_over(net: EvidenceNet, kept: Path) -> bool:
+    """Load what a stage came to; False where the file is damaged, so that the stage is done again."""
+    try:
+        net.load_state_dict(load_file(kept))
+    except (OSError, SafetensorError, RuntimeError) as error:
+        log.warning("%s is damaged (%s); its stage is done again", kept, (str(error).splitlines() or [""])[0])
+        return False
+    return True

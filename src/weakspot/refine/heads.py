@@ -129,7 +129,10 @@ class HeadTrainer:
             for step in range(steps):
                 value = loss()
                 if not torch.isfinite(value):
-                    raise WeakspotError(f"training the evidence heads diverged ({name}); lower refine.learning_rate")
+                    raise WeakspotError(
+                        f"training the evidence heads diverged: the loss is {value.item()} in step {step + 1} "
+                        f"({name}); lower refine.learning_rate (finished stages are kept)"
+                    )
                 optimizer.zero_grad()
                 value.backward()  # type: ignore[no-untyped-call]
                 optimizer.step()

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import csv
 import io
-import json
 import statistics
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict
@@ -23,6 +22,8 @@ from weakspot.files import write_json, write_text
 from weakspot.report.crossfit import SERIES, Row, best_thresholds, group_by, known
 from weakspot.report.summary_page import plus_minus, rule_text, summary_page
 from weakspot.runs import RunFolder
+from weakspot.spreadsheet import inert
+from weakspot.untrusted import read_json
 
 CELL = (*SERIES, "threshold", "settings")
 MEASURES = ("balanced_accuracy", "auroc", "v2", "box_accuracy_30", "oracle_single_v2")
@@ -62,7 +63,7 @@ def read_rows(runs: Iterable[RunFolder]) -> list[dict[str, Any]]:
     rows, configs, seen = [], [], set()
     for run in runs:
         try:
-            metrics = json.loads(run.metrics.read_text(encoding="utf-8"))
+            metrics = read_json(run.metrics)
             if metrics["run"] in seen:
                 continue
             seen.add(metrics["run"])
@@ -158,7 +159,7 @@ def write_leaderboard(folder: Path, rows: Sequence[Row], failures: Sequence[Mapp
     text = io.StringIO()
     writer = csv.DictWriter(text, COLUMNS)
     writer.writeheader()
-    writer.writerows({key: _inert(value) for key, value in row.items()} for row in rows)
+    writer.writerows({key: inert(value) for key, value in row.items()} for row in rows)
     # Paths may hold what UTF-8 cannot.
     write_text(folder / "summary.csv", text.getvalue(), errors="backslashreplace")
     cells, best, failed = aggregate(rows), best_thresholds(rows), [dict(failure) for failure in failures]
@@ -166,11 +167,6 @@ def write_leaderboard(folder: Path, rows: Sequence[Row], failures: Sequence[Mapp
     write_json(folder / "summary.json", content)
     page = summary_page(folder, rows, cells, best, failed)
     write_text(folder / "summary.html", page, errors="backslashreplace")
-
-
-def _inert(value: Any) -> Any:  # noqa: ANN401 - a cell
-    """A text that a spreadsheet would take for a formula gets an apostrophe in front; numbers stay numbers."""
-    return f"'{value}" if isinstance(value, str) and value.startswith(("=", "+", "-", "@", "\t", "\r")) else value
 
 
 def leaderboard_table(rows: Sequence[Row]) -> Table:
