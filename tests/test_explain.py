@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 import shlex
 import shutil
@@ -37,6 +38,7 @@ from weakspot.explain import (
     subject_of_imagenet,
     subject_of_run,
 )
+from weakspot.explain_all import compare_all
 from weakspot.heatmaps.methods import METHODS, Settings
 from weakspot.heatmaps.scaling import SCALINGS
 from weakspot.heatmaps.subject import Answer, Subject
@@ -49,7 +51,7 @@ from weakspot.model.imagenet import load_photographs
 from weakspot.model.model import Model
 from weakspot.model.network import CamNet
 from weakspot.predictions import read_predictions
-from weakspot.report.explained import jet_overlay
+from weakspot.report.explained import jet_overlay, sheet_figure
 from weakspot.runs import RunFolder
 from weakspot.types import Box, ImageArray
 
@@ -209,6 +211,20 @@ def test_all_methods_side_by_side(fabric: Path, photos: RunFolder) -> None:
     with np.load(f"sheet/{image.stem}.npz") as maps:
         assert set(maps.files) == {f"{name}/anomaly" for name in METHODS}
         assert maps["guided_grad_cam/anomaly"].shape == (64, 96)
+
+
+def test_methods_are_shown_without_their_faithfulness_where_it_is_not_asked_for(
+    fabric: Path, photos: RunFolder
+) -> None:
+    subject, methods = subject_of_run(photos.path, "cpu"), ["cam", "grad_cam"]
+    found = compare_all(subject, picture(fabric), "anomaly", methods=methods, faithfulness=False)
+    assert [each.method for each in found.methods] == methods
+    assert all(math.isnan(each.road) and each.seconds > 0 for each in found.methods)
+    titles = [axes.get_title() for axes in sheet_figure(found.image, found.methods, "all", columns=2).axes]
+    assert titles[0] == "the picture"
+    assert titles[1].startswith("cam: ")
+    assert len(titles) == 4
+    assert not any("ROAD" in title for title in titles)
 
 
 @pytest.mark.parametrize(

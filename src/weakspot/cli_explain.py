@@ -120,6 +120,7 @@ def _explain(
     device: str,
 ) -> None:
     from weakspot import explain as explaining
+    from weakspot.explain_all import compare_all
     from weakspot.heatmaps.methods import check_method
     from weakspot.report import explained
     from weakspot.report.overlays import UniqueNames
@@ -135,7 +136,7 @@ def _explain(
         stem = Path(names(path)).stem
         if method == "all":
             with ui.progress_bar("heat maps") as progress:
-                found = explaining.compare_all(subject, path, target_class, settings, progress=progress)
+                found = compare_all(subject, path, target_class, settings, progress=progress)
             found.save(folder, stem)
             explained.write_sheet(folder / f"{stem}.png", found.image, found.methods, f"{path.name}: {found.target}")
             ui.out.print(explained.comparison_table_of(found.methods))

@@ -21,9 +21,7 @@ from weakspot.audit import erase, good_training_images
 from weakspot.boxes import label_regions
 from weakspot.data.images import read_image
 from weakspot.errors import WeakspotError
-from weakspot.features import Progress
 from weakspot.files import atomic_path, write_json
-from weakspot.heatmaps.faithfulness import road
 from weakspot.heatmaps.methods import METHODS, Maps, Settings
 from weakspot.heatmaps.network import Logits
 from weakspot.heatmaps.subject import Answer, Subject
@@ -133,10 +131,16 @@ class Explanation:
     def save(self, folder: Path, name: str) -> None:
         """Write ``NAME.json``, and the raw map under method and class in ``NAME.npz``."""
         write_json(folder / f"{name}.json", self.to_dict())
-        _write_maps(folder / f"{name}.npz", {f"{self.method}/{self.target}": self.map})
+        write_maps(folder / f"{name}.npz", {f"{self.method}/{self.target}": self.map})
 
 
 # --- what can be explained ----------------------------------------------------------------------------------------
+
+
+def write_maps(path: Path, maps: dict[str, Any]) -> None:
+    """Maps by name as an ``.npz`` file, whole or not at all."""
+    with atomic_path(path) as temporary:
+        np.savez(temporary, **maps)
 
 
 def subject_of_run(run: Path, device: str = "auto") -> Subject:
@@ -327,111 +331,3 @@ def _covered(boxes: Sequence[Box], image: ImageArray) -> float:
     for box in boxes:
         hidden[box.y0 : box.y1, box.x0 : box.x1] = True
     return float(hidden.mean())
-
-
-# --- side by side -------------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class Compared:
-    """One method on one picture.
-
-    Attributes:
-        method: its name.
-        map: raw ``(h, w)``; None where the method cannot serve this network.
-        over: the map over the picture.
-        seconds: that it took.
-        road: how faithful it is, see :func:`~weakspot.heatmaps.faithfulness.road`; NaN where there is no map
-            or it was not asked for.
-        why_not: why there is no map.
-    """
-
-    method: str
-    map: Maps | None
-    over: Maps | None
-    seconds: float = float("nan")
-    road: float = float("nan")
-    why_not: str = ""
-
-
-@dataclass(frozen=True)
-class Comparison:
-    """All methods on one picture.
-
-    Attributes:
-        path, image: the picture.
-        target: name of the explained class.
-        methods: one a method.
-    """
-
-    path: Path
-    image: ImageArray
-    target: str
-    methods: tuple[Compared, ...]
-
-    def save(self, folder: Path, name: str) -> None:
-        """Write ``NAME.json``, and the raw maps under method and class in ``NAME.npz``."""
-        table = [{key: getattr(each, key) for key in ("method", "seconds", "road", "why_not")} for each in self.methods]
-        write_json(folder / f"{name}.json", {"path": str(self.path), "target": self.target, "methods": table})
-        maps = {f"{each.method}/{self.target}": each.map for each in self.methods if each.map is not None}
-        _write_maps(folder / f"{name}.npz", maps)
-
-
-def _write_maps(path: Path, maps: dict[str, Any]) -> None:
-    with atomic_path(path) as temporary:
-        np.savez(temporary, **maps)
-
-
-def compare_all(
-    subject: Subject,
-    path: Path,
-    target: str | None = None,
-    settings: Settings | None = None,
-    methods: Sequence[str] = tuple(METHODS),
-    *,
-    faithfulness: bool = True,
-    progress: Progress | None = None,
-) -> Comparison:
-    """Every method on one picture, timed, and how faithful its map is.
-
-    Args:
-        subject: the model.
-        path: the picture.
-        target: name or id of the class to explain; None for the one the model decides for.
-        settings: each method takes of it what it takes.
-        methods: their names.
-        faithfulness: also measure ROAD, which takes longer than most maps.
-        progress: called with how many methods are done, and of how many.
-
-    Raises:
-        WeakspotError: for a picture, class or layer that is not there.
-    """
-    image = read_image(path)
-    chosen = subject.ask([image])[0].label if target is None else subject.class_id(target)
-    pixels, found, wanted = subject.pixels([image]), list[Compared](), settings or Settings()
-    subject.layers(pixels).resolve(wanted.target_layer, wanted.activation)  # a wrong one is not nine methods' fault
-    for name in methods:
-        own = Settings(**{key: getattr(wanted, key) for key in METHODS[name].takes})
-        found.append(_timed(subject, image, pixels, chosen, name, own, faithfulness))
-        if progress:
-            progress(len(found), len(methods))
-    return Comparison(path, image, subject.classes[chosen], tuple(found))
-
-
-def _timed(
-    subject: Subject,
-    image: ImageArray,
-    pixels: torch.Tensor,
-    target: int,
-    method: str,
-    settings: Settings,
-    faithfulness: bool,
-) -> Compared:
-    start = time.perf_counter()
-    try:
-        map_ = subject.maps(pixels, [target], method, settings)[0]
-    except WeakspotError as error:
-        return Compared(method, None, None, why_not=str(error))
-    seconds = time.perf_counter() - start
-    faithful = float(road(subject.module, pixels, map_[None], [target])[0]) if faithfulness else float("nan")
-    return Compared(method, map_, subject.over_picture(map_, image), seconds, faithful)

@@ -15,7 +15,8 @@ from matplotlib.figure import Figure
 from rich.table import Table
 
 from weakspot.data.preprocess import fit_within
-from weakspot.explain import Compared, Explanation
+from weakspot.explain import Explanation
+from weakspot.explain_all import Compared
 from weakspot.files import atomic_path
 from weakspot.heatmaps.layers import Layers
 from weakspot.heatmaps.methods import METHODS
