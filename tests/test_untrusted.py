@@ -94,6 +94,7 @@ HUGE = {"taps": ["a"], "channels": [[10**6, 10**6]], "where_width": 32, "extent_
         ({"classes": [str(i) for i in range(2000)]}, "classes are not"),
         ({"classes": ["good", "x" * 10_000]}, "classes are not"),
         ({"outputs": True}, "outputs is True"),
+        ({"boxes": {"threshold": 10**400}}, "too large"),
         ({"backbone": ["tiny"]}, "backbone is"),
         ({"boxes": [1]}, "boxes is"),
         ({"weights": {"origin": ["<b>"]}}, "origin is"),
