@@ -338,7 +338,7 @@ def coco(segmentation: Any = None, **image: Any) -> dict[str, Any]:
     [
         coco(height=10**9, width=10**9),
         coco(height=-1),
-        coco({"size": [10, 20], "counts": [0, 10**9]}),
+        coco({"size": [10, 20], "counts": [0, 10**13]}),
         coco({"size": [10, 20], "counts": [0, -5, 205]}),
         coco({"size": [10, 20], "counts": [0, 2**70]}),
         coco({"size": [10**6, 20], "counts": [0, 20 * 10**6]}),
