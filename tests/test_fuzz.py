@@ -21,7 +21,7 @@ def test_damaged_files_are_read_or_refused_with_one_line(tmp_path: Path) -> None
     fuzz.run(targets, tmp_path, seed=9, seconds=4.0, most=40)
     findings = [(name, what) for name, target in targets.items() for _, what in target.findings]
     assert not findings
-    assert sum(target.tried - target.read_well for target in targets.values()) > 100  # they were damaged
+    assert sum(target.tried - target.read_well for target in targets.values()) > 50  # they were damaged
 
 
 def test_a_crash_a_second_line_and_a_slow_file_are_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

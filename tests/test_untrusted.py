@@ -7,6 +7,7 @@ import hashlib
 import io
 import json
 import os
+import re
 import struct
 import zipfile
 from pathlib import Path
@@ -19,6 +20,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pycocotools import mask as coco_mask
 
+import weakspot
 from weakspot.boxes import BoxRule
 from weakspot.config import read_config
 from weakspot.data.annotations import read_annotations
@@ -37,6 +39,7 @@ from weakspot.model.meta import META_FILE, WEIGHTS_FILE, BundleMeta
 from weakspot.model.model import Model
 from weakspot.model.network import CamNet
 from weakspot.predictions import read_predictions, write_predictions
+from weakspot.report.page import environment
 from weakspot.review import ReviewQueue
 from weakspot.runs import RunFolder
 from weakspot.spreadsheet import exact, inert, inert_path
@@ -91,6 +94,7 @@ HUGE = {"taps": ["a"], "channels": [[10**6, 10**6]], "where_width": 32, "extent_
         ({"classes": [str(i) for i in range(2000)]}, "classes are not"),
         ({"classes": ["good", "x" * 10_000]}, "classes are not"),
         ({"outputs": True}, "outputs is True"),
+        ({"boxes": {"threshold": 10**400}}, "too large"),
         ({"backbone": ["tiny"]}, "backbone is"),
         ({"boxes": [1]}, "boxes is"),
         ({"weights": {"origin": ["<b>"]}}, "origin is"),
@@ -137,6 +141,14 @@ def test_headers_of_tensors_are_not_believed(bundle: Path, content: bytes) -> No
     with pytest.raises(WeakspotError) as error:
         load_bundle(bundle)
     refused(error, WEIGHTS_FILE)
+
+
+def test_tensors_that_are_no_numbers_are_refused(bundle: Path) -> None:
+    model, meta = load_bundle(bundle)
+    torch.nn.init.constant_(model.network.head.bias, float("nan"))
+    save_bundle(bundle, model, meta)
+    with pytest.raises(WeakspotError, match=r"head\.bias holds NaN"):
+        load_bundle(bundle)
 
 
 def test_a_checkpoint_is_never_unpickled(here: Path) -> None:
@@ -326,7 +338,7 @@ def coco(segmentation: Any = None, **image: Any) -> dict[str, Any]:
     [
         coco(height=10**9, width=10**9),
         coco(height=-1),
-        coco({"size": [10, 20], "counts": [0, 10**9]}),
+        coco({"size": [10, 20], "counts": [0, 10**13]}),
         coco({"size": [10, 20], "counts": [0, -5, 205]}),
         coco({"size": [10, 20], "counts": [0, 2**70]}),
         coco({"size": [10**6, 20], "counts": [0, 20 * 10**6]}),
@@ -432,3 +444,20 @@ def test_boxes_as_csv_hold_no_formulas(tmp_path: Path) -> None:
     exported = Exported([prediction_of(name) for name in names], names, names, "m")
     write_boxes(exported, "csv", tmp_path / "out", "none")
     assert [Path(row["file"]) for row in no_formula(tmp_path / "out" / "boxes.csv")] == [Path(name) for name in names]
+
+
+# --- names in pages -----------------------------------------------------------------------------------------------
+
+
+def test_no_page_can_make_elements_of_names() -> None:
+    package = Path(weakspot.__file__).parent
+    pages = [path for path in (package / "report" / "templates").rglob("*.*") if path.is_file()]
+    pages.append(package / "serve" / "page.html")
+    assert {page.suffix for page in pages} == {".html", ".js", ".css"}
+    way_in = re.compile(r"innerHTML|outerHTML|insertAdjacentHTML|document\.write|\beval\(|\|\s*safe|autoescape")
+    for page in pages:
+        assert not way_in.search(page.read_text(encoding="utf-8")), page.name
+    for template in ("{{ name }}", '<i title="{{ name }}">'):
+        shown = environment().from_string(template).render(name="<script>\"'&")
+        assert "<script>" not in shown
+        assert '"<' not in shown

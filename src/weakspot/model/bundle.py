@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from pathlib import Path
 
+import torch
 from safetensors import SafetensorError
 from safetensors.torch import load as load_tensors
 from safetensors.torch import save as save_tensors
@@ -60,6 +61,9 @@ def load_bundle(folder: Path) -> tuple[Model, BundleMeta]:
         network = CamNet(meta.backbone, len(meta.classes), meta.outputs)
         network.tile = meta.preprocess.tile
         state = load_tensors(content)
+        spoilt = [name for name, tensor in state.items() if not torch.isfinite(tensor).all()]
+        if spoilt:
+            raise WeakspotError(f"{weights_path} cannot be used: {spoilt[0]} holds NaN or infinity; train again")
         of_evidence = {name: state.pop(name) for name in list(state) if name.startswith(EVIDENCE_PREFIX)}
         network.load_state_dict(state)
         evidence = None

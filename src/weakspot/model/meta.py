@@ -77,7 +77,7 @@ class BundleMeta:
             return cls(**values, boxes=boxes, preprocess=preprocess, decision=decision)
         except (KeyError, TypeError) as error:
             raise WeakspotError(f"a key is missing or unknown ({error})") from error
-        except ValueError as error:
+        except (ValueError, OverflowError) as error:
             raise WeakspotError(str(error)) from error
 
 
