@@ -8,6 +8,7 @@ import re
 import shlex
 import shutil
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import nbformat
@@ -112,14 +113,18 @@ def test_demo_makes_data_trains_and_names_the_picture(
     assert synthetic.DEMO_SUBSET in Path("my demo/config.yaml").read_text()
 
 
-def executed(name: str) -> nbformat.NotebookNode:
-    """A notebook with what it shows."""
-    notebook = nbformat.read(ROOT / "notebooks" / f"{name}.ipynb", as_version=4)
-    NotebookClient(notebook, timeout=120, kernel_name="python3", resources={"metadata": {"path": "."}}).execute()
-    return notebook
+def executed(names: Sequence[str]) -> dict[str, nbformat.NotebookNode]:
+    """Notebooks with what they show; one process for all, as importing torch takes longer than most of their cells."""
+    notebooks = {name: nbformat.read(ROOT / "notebooks" / f"{name}.ipynb", as_version=4) for name in names}
+    together = nbformat.v4.new_notebook()
+    for notebook in notebooks.values():
+        together.cells += [*notebook.cells, nbformat.v4.new_code_cell("%reset -f")]  # no name goes to the next one
+    NotebookClient(together, timeout=120, kernel_name="python3", resources={"metadata": {"path": "."}}).execute()
+    return notebooks
 
 
 def pictures(notebook: nbformat.NotebookNode) -> int:
+    """How many are shown."""
     found = [output.get("data", {}) for cell in notebook.cells for output in cell.get("outputs", [])]
     return sum("image/png" in data or "image/jpeg" in data for data in found)
 
@@ -141,7 +146,7 @@ def test_notebooks_run_and_show_pictures(monkeypatch: pytest.MonkeyPatch) -> Non
     monkeypatch.setenv("WEAKSPOT_RUN", "outputs/a/b/c")
     monkeypatch.setenv("WEAKSPOT_DATA", "mvtec")
     monkeypatch.setenv("WEAKSPOT_OVERRIDES", " ".join([*TINY, "data.options.good=12", "data.options.defect=3"]))
-    shown = {name: pictures(executed(name)) for name in NOTEBOOKS}
+    shown = {name: pictures(notebook) for name, notebook in executed(NOTEBOOKS).items()}
     assert shown["03_inspect_boxes"] >= 6
     assert shown["04_compare_heatmaps"] >= 3
     assert all(shown.values()), shown

@@ -341,7 +341,8 @@ class Compared:
         map: raw ``(h, w)``; None where the method cannot serve this network.
         over: the map over the picture.
         seconds: that it took.
-        road: how faithful it is, see :func:`~weakspot.heatmaps.faithfulness.road`; NaN where there is no map.
+        road: how faithful it is, see :func:`~weakspot.heatmaps.faithfulness.road`; NaN where there is no map
+            or it was not asked for.
         why_not: why there is no map.
     """
 
@@ -388,9 +389,10 @@ def compare_all(
     settings: Settings | None = None,
     methods: Sequence[str] = tuple(METHODS),
     *,
+    faithfulness: bool = True,
     progress: Progress | None = None,
 ) -> Comparison:
-    """Every method on one picture, timed, with its faithfulness.
+    """Every method on one picture, timed, and how faithful its map is.
 
     Args:
         subject: the model.
@@ -398,6 +400,7 @@ def compare_all(
         target: name or id of the class to explain; None for the one the model decides for.
         settings: each method takes of it what it takes.
         methods: their names.
+        faithfulness: also measure ROAD, which takes longer than most maps.
         progress: called with how many methods are done, and of how many.
 
     Raises:
@@ -409,14 +412,20 @@ def compare_all(
     subject.layers(pixels).resolve(wanted.target_layer, wanted.activation)  # a wrong one is not nine methods' fault
     for name in methods:
         own = Settings(**{key: getattr(wanted, key) for key in METHODS[name].takes})
-        found.append(_timed(subject, image, pixels, chosen, name, own))
+        found.append(_timed(subject, image, pixels, chosen, name, own, faithfulness))
         if progress:
             progress(len(found), len(methods))
     return Comparison(path, image, subject.classes[chosen], tuple(found))
 
 
 def _timed(
-    subject: Subject, image: ImageArray, pixels: torch.Tensor, target: int, method: str, settings: Settings
+    subject: Subject,
+    image: ImageArray,
+    pixels: torch.Tensor,
+    target: int,
+    method: str,
+    settings: Settings,
+    faithfulness: bool,
 ) -> Compared:
     start = time.perf_counter()
     try:
@@ -424,5 +433,5 @@ def _timed(
     except WeakspotError as error:
         return Compared(method, None, None, why_not=str(error))
     seconds = time.perf_counter() - start
-    faithful = float(road(subject.module, pixels, map_[None], [target])[0])
+    faithful = float(road(subject.module, pixels, map_[None], [target])[0]) if faithfulness else float("nan")
     return Compared(method, map_, subject.over_picture(map_, image), seconds, faithful)

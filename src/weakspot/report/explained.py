@@ -136,7 +136,8 @@ def sheet_figure(image: ImageArray, found: Sequence[Compared], title: str, colum
             panel.set_title(each.method, fontsize=9)
             continue
         small, over = _shrunk(image, each.over)
-        caption = f"{each.method}: {_time(each.seconds)}, ROAD {each.road:+.3f}"
+        faithful = f", ROAD {each.road:+.3f}" if math.isfinite(each.road) else ""
+        caption = f"{each.method}: {_time(each.seconds)}{faithful}"
         _show(panel, blend(small, _drawn(each.method, over)), caption)
     return figure
 
