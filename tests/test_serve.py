@@ -183,6 +183,8 @@ def test_what_was_asked_before_the_end_is_answered(model: Path, fabric: Path) ->
             thread.start()
         for _ in threads:
             connected.acquire()
+        for _ in range(3):  # who comes later is answered later: by then all six were seen
+            httpx.get(f"{address}/health", timeout=60)
         while not client.get("/health").json()["answered"]:
             pass
     process.send_signal(signal.SIGTERM)

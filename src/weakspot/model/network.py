@@ -166,7 +166,7 @@ class CamNet(nn.Module):
         In training, batch normalisation takes a lone image, such as the last batch may hold, by the statistics it has
         gathered: an image has none of its own, and where a map is a single cell there would be an error.
         """
-        with _no_statistics_of_one(self.tail, len(features)):
+        with _no_statistics_of_one(self.tail, features):
             activations = self.tail(features)
         maps = functional.conv2d(activations, self.head.weight[:, :, None, None])
         logits = maps.mean(dim=(2, 3)) + self.head.bias
@@ -178,10 +178,11 @@ class CamNet(nn.Module):
 
 
 @contextmanager
-def _no_statistics_of_one(part: nn.Module, images: int) -> Iterator[None]:
+def _no_statistics_of_one(part: nn.Module, features: Tensor) -> Iterator[None]:
     """While the block runs, batch normalisation neither uses nor changes statistics of a single image."""
     layers = [layer for layer in part.modules() if isinstance(layer, nn.BatchNorm2d) and layer.training]
-    lone = layers if images == 1 else []
+    # Outside training nobody asks how many there are: an exported graph would be for that number alone.
+    lone = layers if layers and len(features) == 1 else []
     for layer in lone:
         layer.eval()
     try:
