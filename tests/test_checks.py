@@ -49,6 +49,7 @@ def border(low: float) -> dict[str, Any]:
         ({"erased": erased(0.5, 0.25, 0.3)}, "by 0.25 when as much", "not shown that the class rests"),
         ({"erased": erased(0.5, 0.7, 0.01)}, "by 0.70 when as much", "not shown that the class rests"),
         ({"erased": erased(0.5, 0.7, None, 1)}, "p = –", "not shown that the class rests"),
+        ({"erased": erased(9.7, 0.5, 0.0001, 30)}, "p < 0.001", "The class rests on what is inside"),
         ({"border": border(0.3)}, "35% lies within 10% of the border, which is 36%", "No more than chance"),
         ({"border": border(0.4)}, "41% of 90 pictures", "More than chance"),
     ],

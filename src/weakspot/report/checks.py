@@ -85,12 +85,14 @@ def _erased(controls: Mapping[str, Any], _: Mapping[str, Any]) -> Iterator[Check
     if not control.get("images"):
         return
     change = control["erased"]
-    shown = change["p_value"] is not None and change["p_value"] <= 0.05 and change["difference"]["value"] > 0
+    p_value = change["p_value"]
+    shown = p_value is not None and p_value <= 0.05 and change["difference"]["value"] > 0
+    chance = "p < 0.001" if p_value is not None and p_value < 0.001 else f"p = {number(p_value)}"
     yield Check(
         "Does the alarm go away when its boxes are painted over?",
         f"On {control['images']} pictures called defective the log-odds of a defect fall by {change['second']:.2f} "
         f"when the boxes are painted over with Good surface, and by {change['first']:.2f} when as much is painted "
-        f"over elsewhere (p = {number(change['p_value'])}).",
+        f"over elsewhere ({chance}).",
         "The class rests on what is inside the boxes."
         if shown
         else "It is not shown that the class rests on what is inside the boxes: it may look at something else.",
