@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import sys
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from datetime import datetime
@@ -13,8 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from weakspot import __version__, cli_data, cli_explain, cli_export, cli_serve, ui
-from weakspot.cli_data import find_sources
+from weakspot import __version__, cli_data, cli_explain, cli_export, cli_predict, cli_serve, ui
 from weakspot.errors import WeakspotError, as_weakspot_error
 
 if TYPE_CHECKING:
@@ -38,6 +36,7 @@ app.command()(cli_explain.explain)
 app.command()(cli_explain.summary)
 app.add_typer(cli_export.app, name="export")
 app.command()(cli_serve.serve)
+app.command()(cli_predict.predict)
 HYDRA_VERB = {"allow_extra_args": True, "ignore_unknown_options": True, "help_option_names": []}
 
 
@@ -124,49 +123,6 @@ def demo(
 
 
 @app.command()
-def predict(
-    run: Annotated[Path, typer.Argument(help="Run folder, bundle, or an exported model (.onnx, .xml).")],
-    source: Annotated[str, typer.Argument(help="Image, folder or glob pattern (quote it).")],
-    output: Annotated[Path | None, typer.Option(help="Folder for the results; default outputs/predict/<time>.")] = None,
-    threshold: Annotated[float | None, typer.Option(help="Box threshold instead of the run's own.")] = None,
-    overlays: Annotated[bool, typer.Option(help="Write a picture with map and boxes for every image.")] = True,
-    batch_size: Annotated[
-        int | None, typer.Option(min=1, help="Images in one forward pass; default: what suits the device.")
-    ] = None,
-    device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
-) -> None:
-    """Class, confidences and boxes for any number of images, as JSONL, CSV and overlay pictures.
-
-    Example:  weakspot predict outputs/demo/fabric/20260101-120000-1a2b3c4d "photos/*.png"
-    """
-    images = find_sources(source)
-    from weakspot import predicting
-    from weakspot.localizer import Localizer
-
-    localizer = Localizer.load(run, device)
-    if threshold is not None:
-        localizer = localizer.with_rule(threshold=threshold)
-    folder = output or Path("outputs") / "predict" / datetime.now().strftime("%Y%m%d-%H%M%S")
-    counts: Counter[str] = Counter()
-    unreadable = 0
-    with ui.progress_bar("predicting", len(images)) as progress:
-        results = predicting.predict(localizer, images, folder, overlays=overlays, batch_size=batch_size)
-        for done, prediction in enumerate(results, start=1):
-            if prediction.status == "ok":
-                counts[prediction.label] += 1
-            else:
-                unreadable += 1
-                ui.error(prediction.message)
-            progress(done, len(images))
-    ui.out.print(f"{len(images)} images: " + ", ".join(f"{n} {label}" for label, n in sorted(counts.items())))
-    ui.out.print(f"results: {folder}", soft_wrap=True)
-    if run.is_dir() and str(localizer.device) == "cpu":
-        _hint_at_faster(run)
-    if unreadable:
-        raise WeakspotError(f"{unreadable} of {len(images)} images could not be read; {folder} says which")
-
-
-@app.command()
 def summarize(
     folder: Annotated[Path, typer.Argument(help="Folder with run folders anywhere below it.")] = Path("outputs"),
     output: Annotated[Path | None, typer.Option(help="Folder for summary.html, .csv, .json; default FOLDER.")] = None,
@@ -240,14 +196,6 @@ def cache(
     else:
         files, size = store.usage()
         ui.out.print(f"{store.folder}: {files} files, {size / 2**20:.1f} MiB", soft_wrap=True)
-
-
-def _hint_at_faster(run: Path) -> None:
-    from weakspot.export.certificate import faster_export
-
-    if found := faster_export(run):
-        text = f"{found[0]} gives the same answers, {found[1]:.2f} × as fast when it was measured on this machine"
-        ui.err.print(text, style="dim", markup=False, highlight=False, soft_wrap=True)
 
 
 def _train_task(config: DictConfig) -> Outcome:

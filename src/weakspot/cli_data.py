@@ -1,8 +1,7 @@
-"""Verbs that look at a data set and train nothing, `check` and `split`; and which files a source stands for."""
+"""Verbs that look at a data set and train nothing, `check` and `split`."""
 
 from __future__ import annotations
 
-import glob
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
@@ -120,27 +119,3 @@ def _parsed(options: Sequence[str] | None) -> dict[str, object]:
             raise WeakspotError(f"--option {text}: give key=value, such as file=labels.csv")
     pairs = [text.split("=", 1) for text in options or ()]
     return {key: {"true": True, "false": False}.get(value, value) for key, value in pairs}
-
-
-def find_sources(source: str) -> list[Path]:
-    """Image files that a path or glob pattern stands for, sorted. An existing path is never taken for a pattern.
-
-    Raises:
-        WeakspotError: when there is none.
-    """
-    from weakspot.data.images import is_image
-    from weakspot.data.loading import pictures_in
-
-    if not source:
-        raise WeakspotError("the source is empty; give a file, a folder or a glob pattern")
-    path = Path(source).expanduser()
-    if path.is_dir():
-        found = pictures_in(path)
-    elif path.exists():
-        found = [path]
-    else:
-        found = sorted(Path(p) for p in glob.glob(str(path), recursive=True) if is_image(Path(p)))  # noqa: PTH207 - any pattern
-    if not found:
-        what = "holds no images" if path.is_dir() else "is no file or folder and matches no image"
-        raise WeakspotError(f"{source} {what} (png, jpg, jpeg, bmp, tif, tiff, webp)")
-    return found

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from weakspot import ui
-from weakspot.cli_data import find_sources
 from weakspot.errors import WeakspotError
 
 if TYPE_CHECKING:
@@ -66,6 +65,7 @@ def explain(
 
     Example:  weakspot explain outputs/photos new_photos/a.png    (or: weakspot explain imagenet photo.jpg)
     """
+    from weakspot.data.loading import find_sources
     from weakspot.heatmaps.methods import Settings
 
     images = find_sources(image)

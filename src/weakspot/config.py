@@ -123,6 +123,9 @@ class TrainerConfig:
     augment: str = "none"
     schedule: str = "constant"
     accelerator: str = "auto"
+    devices: int = 1
+    strategy: str = "auto"
+    precision: str = "32-true"
     logger: str = "tensorboard"
 
 
@@ -241,8 +244,7 @@ def fit_identity(
     `crossfit` says whether more models are trained to set box scores on.
     """
     model = {key: value for key, value in asdict(config.model).items() if key not in ("weights", "preprocess")}
-    outside = ("accelerator", "logger")
-    trainer = {key: value for key, value in asdict(config.trainer).items() if key not in outside}
+    trainer = _trainer_identity(config)
     inputs = config.cache.precision if config.cache.enabled else "images"
     return short_hash(
         [
@@ -263,6 +265,17 @@ def fit_identity(
     )
 
 
+WHERE_TRAINED = ("accelerator", "devices", "strategy", "logger")
+"""Keys of the trainer that say where, and not what: the optimisation is the same on any number of devices."""
+
+
+def _trainer_identity(config: TrainConfig) -> dict[str, Any]:
+    trainer = {key: value for key, value in asdict(config.trainer).items() if key not in WHERE_TRAINED}
+    if trainer["precision"] == TrainerConfig.precision:  # so that runs from before there was a choice are found
+        del trainer["precision"]
+    return trainer
+
+
 def _refine_identity(config: TrainConfig) -> dict[str, Any]:
     """Only what has an effect: without refinement its other settings have none."""
     return asdict(config.refine) if config.refine.method != "none" else {"method": "none"}
@@ -273,14 +286,9 @@ def settings_identity(config: TrainConfig) -> str:
     values = asdict(config)
     for key in ("seed", "output", "name", "cache", "reuse", "objective"):
         values.pop(key)
-    for section, key in (
-        ("split", "seed"),
-        ("split", "fold"),
-        ("data", "root"),
-        ("trainer", "accelerator"),
-        ("trainer", "logger"),
-    ):
+    for section, key in (("split", "seed"), ("split", "fold"), ("data", "root")):
         values[section].pop(key)
+    values["trainer"] = _trainer_identity(config)
     return short_hash([values])
 
 
@@ -292,6 +300,7 @@ def check_settings(config: TrainConfig) -> None:
     """
     one_of("refine.method", config.refine.method, ("none", "segment"))
     one_of("trainer.accelerator", config.trainer.accelerator, ("auto", "cpu", "gpu"))
+    _check_devices(config.trainer)
     one_of("trainer.logger", config.trainer.logger, ("csv", "tensorboard", "mlflow"))
     one_of("objective", config.objective, ("val/loss", "val/balanced_accuracy"))
     one_of("data.resize", config.data.resize, get_args(Resizing))
@@ -317,6 +326,25 @@ def check_settings(config: TrainConfig) -> None:
     ):
         if not fine:
             raise WeakspotError(f"{key}={value} must be {wanted}")
+
+
+PRECISIONS = ("32-true", "16-mixed", "bf16-mixed")
+"""Lightning's names: single precision, or half of it where that does no harm."""
+
+
+def _check_devices(trainer: TrainerConfig) -> None:
+    one_of("trainer.strategy", trainer.strategy, ("auto", "ddp_spawn"))
+    one_of("trainer.precision", trainer.precision, PRECISIONS)
+    if trainer.devices < 1:
+        raise WeakspotError(f"trainer.devices={trainer.devices} must be at least 1")
+    if trainer.devices > 1 and trainer.strategy == "auto":
+        raise WeakspotError(f"trainer.devices={trainer.devices} needs trainer.strategy=ddp_spawn; trainer=ddp sets it")
+    if trainer.devices > trainer.batch_size:
+        raise WeakspotError(
+            f"trainer.batch_size={trainer.batch_size} is shared out among trainer.devices={trainer.devices}; raise it"
+        )
+    if trainer.precision == "16-mixed" and trainer.accelerator == "cpu":
+        raise WeakspotError("trainer.precision=16-mixed needs a GPU; use bf16-mixed or 32-true on a processor")
 
 
 def run_identity(config: TrainConfig, fit: str, truth_hash: str) -> str:

@@ -68,7 +68,7 @@ def jsonable(value: Any) -> Any:  # noqa: ANN401 - any nesting in, any nesting o
     return value
 
 
-def shown(path: Path) -> str:
-    """Return the path as messages write it: on one line even where the name holds a line break."""
+def shown(path: Path | str) -> str:
+    """Return the path, or the URL, as messages write it: on one line even where the name holds a line break."""
     text = str(path)
     return text if text.isprintable() else repr(text)

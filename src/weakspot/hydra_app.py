@@ -7,7 +7,6 @@ import re
 import sys
 import textwrap
 from collections.abc import Callable, Sequence
-from concurrent.futures import BrokenExecutor
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +19,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from weakspot.errors import WeakspotError, did_you_mean
-from weakspot.sweep import OPTUNA, Cell, Done, Outcome, check_plugins, new_folder, prefer_own_files, read_cells
+from weakspot.sweep import OPTUNA, Cell, Done, Outcome, check_plugins, died, new_folder, prefer_own_files, read_cells
 
 SWEEP_DIR = "hydra.sweep.dir="
 SWEEP_FLAGS = ("-m", "--multirun")
@@ -111,12 +110,13 @@ def run(config_name: str, task: Callable[[DictConfig], Outcome], arguments: Sequ
     folder = new_folder(given[-1].removeprefix(SWEEP_DIR).strip("'\"") if given else None)
     try:
         _main(config_name, Cell(task, folder, os.getpid()), [*arguments, f"{SWEEP_DIR}{folder}"])
-    except BrokenExecutor as error:  # joblib's
-        raise WeakspotError(
-            f"a worker process died ({str(error).splitlines()[0]}); the same command again skips the finished cells"
-        ) from error
-    except ValueError:  # a search without one finished trial has no best one
-        if not read_cells(folder).failures:
+    except Exception as error:
+        if died(error):
+            raise WeakspotError(
+                f"a worker process died ({str(error).splitlines()[0]}); the same command again skips the finished cells"
+            ) from error
+        # A search without one finished trial has no best one.
+        if not isinstance(error, ValueError) or not read_cells(folder).failures:
             raise
     return read_cells(folder)
 

@@ -12,7 +12,7 @@ import numpy as np
 from PIL import Image
 
 from weakspot.boxes import BoxRule
-from weakspot.data.loading import ImageSource, Loaded, batched, load_images, pictures_in
+from weakspot.data.loading import ImageSource, Loaded, Stored, batched, load_images, pictures_in
 from weakspot.errors import WeakspotError
 from weakspot.model.meta import BundleMeta
 from weakspot.predictions import make_prediction
@@ -154,7 +154,7 @@ class Localizer:
 
 
 def _expand(images: ImageSource | Iterable[ImageSource]) -> Iterator[ImageSource]:
-    single = isinstance(images, str | Path | Image.Image | np.ndarray)
+    single = isinstance(images, str | Path | Image.Image | np.ndarray | Stored)
     for image in [images] if single else images:  # type: ignore[union-attr]
         if isinstance(image, str | Path) and Path(image).is_dir():
             yield from pictures_in(Path(image))

@@ -208,6 +208,15 @@ def to_record(prediction: Prediction) -> dict[str, Any]:
     }
 
 
+def to_line(record: dict[str, Any]) -> str:
+    """One line of ``predictions.jsonl`` as text, without its end.
+
+    Args:
+        record: what :func:`to_record` and then :func:`~weakspot.files.jsonable` made.
+    """
+    return json.dumps(record, ensure_ascii=False, allow_nan=False)
+
+
 def from_record(record: dict[str, Any]) -> Prediction:
     """Read what :func:`to_record` made.
 
@@ -279,7 +288,7 @@ def prediction_writer(folder: Path) -> Iterator[PredictionSink]:
 
         def write(prediction: Prediction) -> None:
             record = jsonable(to_record(prediction))
-            jsonl.write(json.dumps(record, ensure_ascii=False, allow_nan=False) + "\n")
+            jsonl.write(to_line(record) + "\n")
             rows.writerows(_csv_rows(record))
 
         yield write

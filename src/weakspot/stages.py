@@ -208,6 +208,8 @@ def fit_model(plan: Plan, folder: Path, cache: FeatureCache | None) -> tuple[Mod
         on_features=cache is not None,
         schedule=config.trainer.schedule,
     )
+    if config.trainer.strategy != "auto":
+        network.cpu()  # the processes get copies, each for its own device
     summary = fit(module, loaders, config.trainer, folder)
     network.eval().to(device)  # Lightning leaves it on the CPU
     return Model(network, _fit_evidence(plan, folder / "checkpoints", cache)), summary

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import importlib
 import os
+import shutil
+import sys
 import traceback
 from collections.abc import Callable, Sequence
+from concurrent.futures import BrokenExecutor
 from dataclasses import dataclass
 from datetime import datetime
 from itertools import chain, count
@@ -25,8 +28,13 @@ from weakspot.untrusted import read_json
 OPTUNA = "hydra/sweeper=optuna"
 PLUGINS = {
     "hydra/launcher=joblib": "hydra_plugins.hydra_joblib_launcher",
+    "hydra/launcher=submitit_slurm": "hydra_plugins.hydra_submitit_launcher",
+    "hydra/launcher=submitit_local": "hydra_plugins.hydra_submitit_launcher",
+    "hydra/launcher=ray": "ray",
     OPTUNA: "hydra_plugins.hydra_optuna_sweeper",
 }
+EXTRAS = {"submitit_slurm": "slurm", "submitit_local": "slurm", "ray": "ray"}
+"""Where a plugin is not in the extra ``sweep``."""
 SWEEPS = Path("outputs") / "sweeps"
 CELLS = "cells"
 
@@ -145,7 +153,7 @@ def new_folder(given: str | None) -> Path:
 
 
 def check_plugins(arguments: Sequence[str]) -> None:
-    """Refuse a launcher or sweeper that is not installed.
+    """Refuse a launcher or sweeper that is not installed, and Slurm where there is none.
 
     Raises:
         WeakspotError: saying what to install.
@@ -154,4 +162,24 @@ def check_plugins(arguments: Sequence[str]) -> None:
         try:
             importlib.import_module(PLUGINS[argument])
         except ImportError as error:
-            raise WeakspotError(f"{argument} needs a plugin: pip install 'weakspot[sweep]'") from error
+            extra = EXTRAS.get(argument.partition("=")[2], "sweep")
+            raise WeakspotError(f"{argument} needs a plugin: pip install 'weakspot[{extra}]'") from error
+    if "hydra/launcher=submitit_slurm" in arguments and shutil.which("sbatch") is None:
+        raise WeakspotError(
+            "hydra/launcher=submitit_slurm: there is no sbatch here; start it where jobs are submitted, or try the "
+            "sweep with hydra/launcher=submitit_local"
+        )
+
+
+def died(error: Exception) -> bool:
+    """Whether a launcher (joblib's, submitit's, Ray's) says by this that a process running a cell has died."""
+    kinds: list[type[BaseException]] = [BrokenExecutor]
+    if "submitit" in sys.modules:
+        from submitit.core.utils import UncompletedJobError
+
+        kinds.append(UncompletedJobError)
+    if "ray" in sys.modules:
+        from ray.exceptions import OutOfMemoryError, WorkerCrashedError
+
+        kinds += [WorkerCrashedError, OutOfMemoryError]
+    return isinstance(error, tuple(kinds))

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pytorch_lightning as pl
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset, Sampler
+from torch.utils.data import DataLoader, Dataset, Sampler, SequentialSampler, default_collate
 
 from weakspot.data.images import read_image
+from weakspot.data.loading import batched
 from weakspot.data.preprocess import Preprocess
 from weakspot.data.views import apply_view
 from weakspot.errors import WeakspotError
@@ -85,13 +88,37 @@ class EpochShuffle(Sampler[int]):
         return iter((order * self.views + drawn).tolist())
 
 
+class Shares(Sampler[list[int]]):
+    """One process's share of every batch: of n processes, every n-th item; a share of the last batch may be empty.
+
+    Nothing is repeated to make shares equal, as torch's ``DistributedSampler`` does, so nothing is counted twice.
+
+    Args:
+        sampler: the order, the same in every process.
+        batch_size: of all shares together.
+        rank: of this process, from 0.
+        world: number of processes.
+    """
+
+    def __init__(self, sampler: Sampler[int], batch_size: int, rank: int = 0, world: int = 1) -> None:
+        self.sampler = sampler  # Lightning looks for it here, to tell it the epoch
+        self.batch_size, self.rank, self.world = batch_size, rank, world
+
+    def __len__(self) -> int:
+        return math.ceil(len(self.sampler) / self.batch_size)  # type: ignore[arg-type]
+
+    def __iter__(self) -> Iterator[list[int]]:
+        for batch in batched(self.sampler, self.batch_size):
+            yield batch[self.rank :: self.world]
+
+
 class DataModule(pl.LightningDataModule):
-    """Training and validation batches.
+    """Training and validation batches; with several processes, each one's share of them.
 
     Args:
         train: training part; shuffled, the order depending on `seed` and the epoch alone.
         val: validation part; may be empty.
-        batch_size: images in a batch.
+        batch_size: images in a batch, of all processes together.
         seed: of the order.
         views: how many items of `train`, one after the other, are the same image.
     """
@@ -103,8 +130,20 @@ class DataModule(pl.LightningDataModule):
 
     def train_dataloader(self) -> DataLoader[Item]:
         """Batches of the training part, in another order each epoch."""
-        return DataLoader(self.train, self.batch_size, sampler=self.order)
+        return self._loader(self.train, self.order)
 
     def val_dataloader(self) -> DataLoader[Item] | list[DataLoader[Item]]:
         """Batches of the validation part; no loader at all where it is empty."""
-        return DataLoader(self.val, self.batch_size) if len(self.val) else []  # type: ignore[arg-type]
+        in_order = SequentialSampler(self.val)  # type: ignore[arg-type]
+        return self._loader(self.val, in_order) if len(in_order) else []
+
+    def _loader(self, items: Dataset[Item], order: Sampler[int]) -> DataLoader[Item]:
+        rank, world = (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
+        shares = Shares(order, self.batch_size, rank, world)
+        return DataLoader(items, batch_sampler=shares, collate_fn=partial(_collate, items))
+
+
+def _collate(dataset: Dataset[Item], items: list[Item]) -> tuple[Tensor, Tensor]:
+    """A batch; an empty one has the shape of the others."""
+    inputs, targets = default_collate(items or [dataset[0]])
+    return (inputs, targets) if items else (inputs[:0], targets[:0])

@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any
 
 import numpy as np
@@ -61,7 +61,7 @@ Progress = Callable[[int, int], None]
 """Called with (done, total)."""
 
 
-def is_image(path: Path) -> bool:
+def is_image(path: PurePath) -> bool:
     """Return whether the name is that of an image: a known extension, and not hidden (``._x.png``)."""
     return path.suffix[1:].lower() in EXTENSIONS and not path.name.startswith(".")
 
@@ -121,7 +121,7 @@ def read_image(path: Path) -> ImageArray:
     return decode_image(_read_bytes(path), path)
 
 
-def decode_image(data: bytes, name: Path, *, most_pixels: int | None = None) -> ImageArray:
+def decode_image(data: bytes, name: Path | str, *, most_pixels: int | None = None) -> ImageArray:
     """Decode an image file's content as :func:`read_image` does.
 
     Args:
@@ -133,7 +133,7 @@ def decode_image(data: bytes, name: Path, *, most_pixels: int | None = None) -> 
         WeakspotError: as :func:`read_image`.
     """
     with _explained(name):
-        if most_pixels is not None:
+        if most_pixels is not None and data:
             with Image.open(io.BytesIO(data), formats=_FORMATS) as picture:
                 if picture.width * picture.height > most_pixels:
                     raise _UnreadableError(f"more than {most_pixels / 1e6:g} million pixels; make it smaller")
@@ -200,10 +200,7 @@ def _read_bytes(path: Path) -> bytes:
             raise _UnreadableError("this is a folder, not an image file; give the files in it")
         if not stat.S_ISREG(mode):  # reading a pipe would wait for ever
             raise _UnreadableError("not a regular file; give an image file")
-        data = path.read_bytes()
-        if not data:
-            raise _UnreadableError("the file is empty; copy it again or remove it")
-        return data
+        return path.read_bytes()
 
 
 class _UnreadableError(WeakspotError):
@@ -211,7 +208,7 @@ class _UnreadableError(WeakspotError):
 
 
 @contextmanager
-def _explained(path: Path) -> Iterator[None]:
+def _explained(path: Path | str) -> Iterator[None]:
     """Turn whatever goes wrong inside into one line that names the file."""
     try:
         yield
@@ -241,6 +238,8 @@ def _reason(error: Exception) -> str:
 
 def _load(data: bytes) -> Image.Image:
     """Decode the first picture, upright."""
+    if not data:
+        raise _UnreadableError("the file is empty; copy it again or remove it")
     # Pillow's remarks (large image, odd EXIF, …) are no news to a user, and what matters raises. One filter that stays,
     # for Pillow alone, since `catch_warnings` is not safe in the threads of `inspect_images`.
     if _PILLOW_WARNINGS not in warnings.filters:

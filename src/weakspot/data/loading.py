@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import glob
 import os
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import islice
@@ -15,15 +16,30 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from weakspot.data.images import list_images, read_image, to_rgb
+from weakspot.data.images import decode_image, is_image, list_images, read_image, to_rgb
 from weakspot.data.preprocess import Preprocess, fit_within
 from weakspot.errors import WeakspotError
+from weakspot.files import shown
 from weakspot.types import ImageArray
 
 T = TypeVar("T")
 
-ImageSource = Path | str | ImageArray | Image.Image
-"""A file, a uint8 array ``(H, W)``, ``(H, W, 3)`` RGB or ``(H, W, 4)`` RGBA, or a PIL image."""
+
+@dataclass(frozen=True)
+class Stored:
+    """An image file that is somewhere else than on this machine's disks.
+
+    Attributes:
+        name: its URL.
+        fetch: gets its content; may raise anything.
+    """
+
+    name: str
+    fetch: Callable[[], bytes]
+
+
+ImageSource = Path | str | ImageArray | Image.Image | Stored
+"""A file, a uint8 array ``(H, W)``, ``(H, W, 3)`` RGB or ``(H, W, 4)`` RGBA, a PIL image, or a file elsewhere."""
 
 
 @dataclass(frozen=True)
@@ -64,7 +80,7 @@ def load_images(
 
     def load(item: tuple[int, ImageSource]) -> Loaded:
         index, source = item
-        name = Path(source) if isinstance(source, str | Path) else Path(f"array-{index}")
+        name = _name(source, index)
         try:
             image = as_rgb(source)
         except WeakspotError as error:
@@ -84,12 +100,39 @@ def load_images(
             yield loaded
 
 
+def _name(source: ImageSource, index: int) -> Path:
+    if isinstance(source, Stored):
+        return Path(source.name)
+    return Path(source) if isinstance(source, str | Path) else Path(f"array-{index}")
+
+
 def pictures_in(folder: Path) -> list[Path]:
     """Every image in a folder, sorted; masks are left out where it is a data set in MVTec AD layout."""
     images = list_images(folder)
     if (folder / "train").is_dir() or (folder / "test").is_dir():
         images = [path for path in images if path.relative_to(folder).parts[0] != "ground_truth"]
     return images
+
+
+def find_sources(source: str) -> list[Path]:
+    """Image files that a path or glob pattern stands for, sorted. An existing path is never taken for a pattern.
+
+    Raises:
+        WeakspotError: when there is none.
+    """
+    if not source:
+        raise WeakspotError("the source is empty; give a file, a folder or a glob pattern")
+    path = Path(source).expanduser()
+    if path.is_dir():
+        found = pictures_in(path)
+    elif path.exists():
+        found = [path]
+    else:
+        found = sorted(Path(p) for p in glob.glob(str(path), recursive=True) if is_image(Path(p)))  # noqa: PTH207 - any pattern
+    if not found:
+        what = "holds no images" if path.is_dir() else "is no file or folder and matches no image"
+        raise WeakspotError(f"{source} {what} (png, jpg, jpeg, bmp, tif, tiff, webp)")
+    return found
 
 
 def as_rgb(source: ImageSource) -> ImageArray:
@@ -100,6 +143,8 @@ def as_rgb(source: ImageSource) -> ImageArray:
     """
     if isinstance(source, str | Path):
         return read_image(Path(source))
+    if isinstance(source, Stored):
+        return _decode_stored(source)
     if isinstance(source, Image.Image):
         return to_rgb(source)
     array = np.asarray(source)
@@ -112,6 +157,15 @@ def as_rgb(source: ImageSource) -> ImageArray:
     if array.shape[2] != 3:
         raise WeakspotError(f"an array of shape {array.shape} is not an image; give (H, W), (H, W, 3) or (H, W, 4)")
     return array
+
+
+def _decode_stored(source: Stored) -> ImageArray:
+    try:
+        data = source.fetch()
+    except Exception as error:  # what a storage service's library raises is its own affair
+        reason = " ".join(f"{type(error).__name__}: {error}".split())
+        raise WeakspotError(f"{shown(source.name)} cannot be fetched ({reason})") from error
+    return decode_image(data, source.name)
 
 
 def stack_pixels(images: Sequence[npt.NDArray[np.float32]]) -> npt.NDArray[np.float32]:

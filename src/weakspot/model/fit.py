@@ -14,7 +14,9 @@ import pytorch_lightning as pl
 import torch
 from pytorch_lightning.callbacks import Callback, EarlyStopping, ModelCheckpoint, RichProgressBar
 from pytorch_lightning.loggers import CSVLogger, Logger, MLFlowLogger, TensorBoardLogger
+from pytorch_lightning.plugins.environments import LightningEnvironment
 from pytorch_lightning.utilities.exceptions import MisconfigurationException  # type: ignore[attr-defined]
+from torch.multiprocessing import ProcessExitedException, ProcessRaisedException
 
 from weakspot import ui
 from weakspot.config import TrainerConfig
@@ -55,7 +57,8 @@ def fit(module: ClassifierModule, data: DataModule, settings: TrainerConfig, fol
         folder: run folder; gets ``checkpoints/`` and ``logs/``.
 
     Raises:
-        WeakspotError: when the device is not there, the checkpoint is damaged, or the loss becomes NaN or infinite.
+        WeakspotError: when the device is not there, the checkpoint is damaged, the loss becomes NaN or infinite, or a
+            process of several dies.
     """
     checkpoint = folder / "checkpoints" / CHECKPOINT
     history = History()
@@ -76,7 +79,23 @@ def fit(module: ClassifierModule, data: DataModule, settings: TrainerConfig, fol
             signal.signal(signal.SIGINT, signal.default_int_handler)
             # Lightning answers Ctrl-C by leaving the interpreter.
             raise KeyboardInterrupt from None
-    return FitSummary(trainer.current_epoch, time.monotonic() - start, history.epochs)
+        except (ProcessRaisedException, ProcessExitedException) as error:
+            raise _of_process(error) from error
+    if settings.strategy != "auto":  # the epochs went by in other processes; the checkpoint is what they left here
+        _read_checkpoint(checkpoint, history)
+        for epoch in history.epochs:
+            _log_epoch(epoch)
+    return FitSummary(len(history.epochs), time.monotonic() - start, history.epochs)
+
+
+def _of_process(error: Exception) -> Exception:
+    """What went wrong in one of several training processes, as if it had happened here."""
+    if isinstance(error, ProcessExitedException):
+        first = str(error).splitlines()[0]
+        return WeakspotError(f"a training process died ({first}); the same command goes on from the last epoch")
+    last = str(error).strip().splitlines()[-1]
+    ours = f"{WeakspotError.__module__}.{WeakspotError.__qualname__}: "
+    return WeakspotError(last.removeprefix(ours)) if last.startswith(ours) else error
 
 
 def _read_checkpoint(path: Path, history: History) -> dict[str, Any]:
@@ -140,7 +159,7 @@ class History(Callback):
         """Keep what was logged."""
         values = {name: float(value) for name, value in sorted(trainer.callback_metrics.items())}
         self.epochs.append({"epoch": trainer.current_epoch + 1, "seconds": time.monotonic() - self._start, **values})
-        log.info("epoch %d: %s", trainer.current_epoch + 1, ", ".join(f"{k} {v:.4f}" for k, v in values.items()))
+        _log_epoch(self.epochs[-1])
 
     def state_dict(self) -> dict[str, Any]:
         """For the checkpoint."""
@@ -149,6 +168,11 @@ class History(Callback):
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """From the checkpoint."""
         self.epochs = list(state_dict["epochs"])
+
+
+def _log_epoch(epoch: dict[str, float]) -> None:
+    values = {name: value for name, value in epoch.items() if name not in ("epoch", "seconds")}
+    log.info("epoch %d: %s", epoch["epoch"], ", ".join(f"{name} {value:.4f}" for name, value in values.items()))
 
 
 def _complete(history: History, settings: TrainerConfig) -> bool:
@@ -212,7 +236,12 @@ def _trainer(settings: TrainerConfig, folder: Path, history: History) -> pl.Trai
     try:
         return pl.Trainer(
             accelerator=settings.accelerator,
-            devices=1,
+            devices=settings.devices,
+            strategy=settings.strategy,
+            precision=settings.precision,  # type: ignore[arg-type]
+            # Which processes there are is said here, not by the queue that a run may be a job of.
+            plugins=[LightningEnvironment()],
+            use_distributed_sampler=False,  # the data module shares batches out, without repeating any image
             max_epochs=settings.max_epochs,
             callbacks=callbacks,
             logger=_loggers(settings.logger, folder),

@@ -9,6 +9,7 @@ import torch
 from pytorch_lightning.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
 from torch.nn import functional
+from torchmetrics import MeanMetric
 from torchmetrics.classification import MulticlassAccuracy, MulticlassConfusionMatrix
 
 from weakspot.errors import WeakspotError
@@ -59,6 +60,8 @@ class ClassifierModule(pl.LightningModule):
         self.optimizer = optimizer
         self.on_features, self.schedule = on_features, schedule
         self.register_buffer("class_weights", torch.tensor(class_weights, dtype=torch.float32), persistent=False)
+        # Lightning's own mean over processes rounds half an image off where their shares differ.
+        self.train_loss, self.val_loss = MeanMetric(nan_strategy="disable"), MeanMetric(nan_strategy="disable")
         self.train_accuracy = MulticlassAccuracy(num_classes=network.classes, average="micro")
         self.train_balanced = BalancedAccuracy(num_classes=network.classes)
         self.val_balanced = BalancedAccuracy(num_classes=network.classes)
@@ -73,17 +76,35 @@ class ClassifierModule(pl.LightningModule):
         """Loss of one batch."""
         inputs, targets = batch
         logits = self(inputs)
-        loss = functional.cross_entropy(logits, targets, weight=self.class_weights)
+        loss, share = self._loss(logits, targets)
         if not torch.isfinite(loss):
             raise self._diverged(
                 f"the loss is {loss.item()} in epoch {self.current_epoch + 1}, batch {batch_index + 1}"
             )
-        self.train_accuracy(logits, targets)
-        self.train_balanced.update(logits, targets)
-        self.log("train/loss", loss, on_step=False, on_epoch=True, prog_bar=True, batch_size=len(targets))
+        if len(targets):
+            self.train_loss.update(loss.detach(), len(targets))
+            self.train_accuracy.update(logits, targets)
+            self.train_balanced.update(logits, targets)
+        self.log("train/loss", self.train_loss, on_step=False, on_epoch=True, prog_bar=True)
         self.log("train/accuracy", self.train_accuracy, on_step=False, on_epoch=True, prog_bar=True)
         self.log("train/balanced_accuracy", self.train_balanced, on_step=False, on_epoch=True)
-        return loss
+        return share
+
+    def _loss(self, logits: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+        """Class-weighted mean loss of the whole batch, and what this process is to minimise.
+
+        With one process they are the same. With several, DDP averages the gradients of the processes; so that the
+        average is the whole batch's gradient, each process weighs its share's sum of losses by the sum of weights of
+        all shares, times the number of processes.
+        """
+        if self.trainer.world_size == 1:
+            loss = functional.cross_entropy(logits, targets, weight=self.class_weights)
+            return loss, loss
+        losses = functional.cross_entropy(logits, targets, weight=self.class_weights, reduction="sum")
+        sums = torch.stack([losses.detach(), self.class_weights[targets].sum()])
+        whole = self.trainer.strategy.reduce(sums, reduce_op="sum")
+        assert isinstance(whole, Tensor)  # noqa: S101 - for mypy; it is what it was
+        return whole[0] / whole[1], losses * self.trainer.world_size / whole[1]
 
     def on_train_epoch_end(self) -> None:
         """Before the checkpoint is written: one of weights that are no numbers would replace the last good one.
@@ -103,9 +124,11 @@ class ClassifierModule(pl.LightningModule):
         """Log loss and balanced accuracy of the validation part."""
         inputs, targets = batch
         logits = self(inputs)
-        loss = functional.cross_entropy(logits, targets, weight=self.class_weights)
-        self.val_balanced.update(logits, targets)
-        self.log("val/loss", loss, prog_bar=True, batch_size=len(targets))
+        loss, _ = self._loss(logits, targets)
+        if len(targets):
+            self.val_loss.update(loss, len(targets))
+            self.val_balanced.update(logits, targets)
+        self.log("val/loss", self.val_loss, prog_bar=True)
         self.log("val/balanced_accuracy", self.val_balanced, prog_bar=True)
 
     def configure_optimizers(self) -> OptimizerLRScheduler:

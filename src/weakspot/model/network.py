@@ -179,10 +179,10 @@ class CamNet(nn.Module):
 
 @contextmanager
 def _no_statistics_of_one(part: nn.Module, features: Tensor) -> Iterator[None]:
-    """While the block runs, batch normalisation neither uses nor changes statistics of a single image."""
+    """While the block runs, batch normalisation neither uses nor changes statistics of a single image, or of none."""
     layers = [layer for layer in part.modules() if isinstance(layer, nn.BatchNorm2d) and layer.training]
     # Outside training nobody asks how many there are: an exported graph would be for that number alone.
-    lone = layers if layers and len(features) == 1 else []
+    lone = layers if layers and len(features) <= 1 else []
     for layer in lone:
         layer.eval()
     try:
