@@ -40,7 +40,7 @@ def test_the_shares_of_a_batch_are_the_batch_and_nothing_is_seen_twice(images: i
     shares = [list(Shares(order, batch, rank, world)) for rank in range(world)]
     assert {len(share) for share in shares} == {len(Shares(order, batch))} == {-(-images // batch)}
     for step, parts in enumerate(zip(*shares, strict=True)):
-        assert sorted(sum(parts, [])) == sorted(whole[step * batch : (step + 1) * batch])
+        assert sorted(index for part in parts for index in part) == sorted(whole[step * batch : (step + 1) * batch])
     assert sorted(index for share in shares for part in share for index in part) == list(range(images))
 
 
@@ -66,7 +66,7 @@ def test_two_processes_train_the_model_that_one_trains(
     first, second = content(one), content(two)
     assert first["split"] == second["split"]
     assert one.split.read_bytes() == two.split.read_bytes()
-    assert first["data"]["n_train"] % 8 == 1
+    assert one.split.read_text().count(",train") % 8 == 1
     assert first["train"]["epochs"] == second["train"]["epochs"] == 2
     for mine, theirs in zip(first["train"]["history"], second["train"]["history"], strict=True):
         assert set(mine) == set(theirs)

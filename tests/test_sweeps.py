@@ -6,6 +6,7 @@ import csv
 import importlib.util
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -27,6 +28,10 @@ TINY = (
 SWEEP = (
     "train", "-m", "data.subset=fabric,gear", *TINY, "split.folds=2", "split.fold=0,1", "boxes.threshold=0.3,0.6",
     "model.class_weights=[1,1000]", "model.optimizer.lr=0.01",  # so that every image gets a box
+)  # fmt: skip
+FOUR = (
+    "train", "-m", "data.subset=gear", "model.backbone=resnet18", "model.weights=none", "data.image_size=32",
+    "trainer.max_epochs=1", "trainer.accelerator=cpu", "split.folds=2", "split.fold=0,1", "boxes.threshold=0.3,0.6",
 )  # fmt: skip
 DRIVER = Path(__file__).with_name("sweep_driver.py")
 
@@ -52,7 +57,7 @@ def start(folder: Path, *arguments: str, kill: str = "never:0") -> subprocess.Po
     folder.mkdir(exist_ok=True)
     environment = os.environ | {
         "COUNTS": str(folder / "counts"), "KILL": kill, "XDG_CACHE_HOME": str(folder / "cache"), "COLUMNS": "150",
-        "PYTHONPATH": os.pathsep.join([str(DRIVER.parent), *sys.path]),
+        "PYTHONPATH": os.pathsep.join([str(DRIVER.parent), *sys.path]), "RAY_ADDRESS": "local",
     }  # fmt: skip
     return subprocess.Popen(
         [sys.executable, str(DRIVER), *arguments], cwd=folder, env=environment, text=True,
@@ -142,6 +147,47 @@ def test_joblib_runs_cells_in_other_processes_to_one_leaderboard(two: Path, tmp_
     assert "validated against ConfigStore" not in output
     runs = [json.loads(path.read_text()) for path in (tmp_path / "outputs").rglob("run.json")]
     assert sum("fitted_by" in run for run in runs) == 1
+
+
+@pytest.fixture(scope="module")
+def four(two: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder in which :data:`FOUR` has run, one cell after the other."""
+    folder = tmp_path_factory.mktemp("four")
+    finish(start(folder, *FOUR, f"data.root={two}"))
+    return folder
+
+
+@pytest.mark.parametrize(("launcher", "package"), [("submitit_local", "submitit"), ("ray", "ray")])
+def test_a_cluster_runs_cells_to_the_same_leaderboard_and_skips_finished_ones(
+    two: Path, four: Path, tmp_path: Path, launcher: str, package: str
+) -> None:
+    pytest.importorskip(package, reason=f"the extra with {package} is not installed")
+    kept, *removed = sorted((four / "outputs" / "default" / "gear").iterdir())
+    shutil.copytree(kept, tmp_path / kept.relative_to(four))
+    output = finish(start(tmp_path, *FOUR, f"data.root={two}", f"hydra/launcher={launcher}"))
+    assert summary(tmp_path) == summary(four)
+    assert len(summary(tmp_path)["runs"]) == 4
+    folder = tmp_path / "outputs" / "default" / "gear"
+    assert (folder / kept.name).is_dir()  # and not made again under another time
+    assert len(list(folder.iterdir())) == len(removed) + 1
+    assert output.count("to look at:") == 1
+    (sweep,) = (tmp_path / "outputs" / "sweeps").iterdir()
+    assert len(list((sweep / "cells").iterdir())) == 4
+
+
+def test_slurm_where_there_is_none_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("submitit", reason="the slurm extra is not installed")
+    monkeypatch.setenv("PATH", "")
+    with pytest.raises(WeakspotError, match=r"submitit_slurm: there is no sbatch here; .* hydra/launcher=submitit_loc"):
+        hydra_app.run("train", lambda config: pytest.fail("started"), ["-m", "hydra/launcher=submitit_slurm"])
+
+
+def test_slurms_settings_are_those_of_the_plugin() -> None:
+    config = pytest.importorskip("hydra_plugins.hydra_submitit_launcher.config", reason="no slurm extra")
+    for name, known in (("submitit_slurm", config.SlurmQueueConf), ("submitit_local", config.LocalQueueConf)):
+        ours = yaml.safe_load((hydra_app.conf_dir() / "hydra" / "launcher" / f"{name}.yaml").read_text())
+        assert set(ours) <= set(known.__dataclass_fields__)
+        assert ours["_target_"] == known._target_
 
 
 @needs_plugins

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import tempfile
+import time
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -93,12 +94,14 @@ class Receipt:
         tally: what its part holds.
         problems: one line for every picture that could not be read.
         failed: why the shard could not be done; empty.
+        seconds: spent on it by the worker, loading the model not counted.
     """
 
     number: int
     tally: Tally
     problems: tuple[str, ...] = ()
     failed: str = ""
+    seconds: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -166,15 +169,17 @@ class Worker:
     def __call__(self, shard: Shard) -> Receipt:
         """Predict a shard and write its part. A problem that another try would meet again is told, not raised."""
         try:
-            records = list(self._predict(shard.names))
+            self._localizer = self._localizer or _load(self.job, self._files)
+            start = time.perf_counter()
+            records = list(self._predict(self._localizer, shard.names))
             self._store.write(self.job.part(shard.number), FORMATS[self.job.file_format].write(records))
         except (WeakspotError, OSError) as error:
             return Receipt(shard.number, Tally.of([]), failed=" ".join(str(error).split()))
         problems = tuple(record["message"] for record in records if record["status"] != "ok")
-        return Receipt(shard.number, Tally.of((r["status"], r["label"]) for r in records), problems)
+        tally = Tally.of((record["status"], record["label"]) for record in records)
+        return Receipt(shard.number, tally, problems, seconds=time.perf_counter() - start)
 
-    def _predict(self, names: Sequence[str]) -> Iterator[Record]:
-        self._localizer = localizer = self._localizer or _load(self.job, self._files)
+    def _predict(self, localizer: Localizer, names: Sequence[str]) -> Iterator[Record]:
         predictions = localizer.predict(self._pictures.open(names), batch_size=self.job.batch_size)
         for name, prediction in zip(names, predictions, strict=True):
             # A prediction's path is one of this machine's, which would cut the slashes of a URL.

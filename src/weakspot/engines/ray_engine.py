@@ -49,11 +49,11 @@ def require_ray() -> Any:  # noqa: ANN401 - a module
 
 
 @contextmanager
-def connected(cpus: int | None = None) -> Iterator[Any]:
+def connected() -> Iterator[Any]:
     """Yield the module ``ray``, connected to a cluster while the block runs.
 
-    To the one that ``RAY_ADDRESS`` names or that runs on this machine, else to a new one of this machine alone, with
-    `cpus` cores; None for all. A connection that is there already is used and stays.
+    To the one that ``RAY_ADDRESS`` names or that ``ray start`` started here, else to a new one of this machine alone.
+    A connection that is there already is used and stays.
 
     Raises:
         WeakspotError: when Ray is not installed or the cluster cannot be reached.
@@ -62,10 +62,8 @@ def connected(cpus: int | None = None) -> Iterator[Any]:
     if ray.is_initialized():
         yield ray
         return
-    own = "RAY_ADDRESS" not in os.environ and not _running_here()
-    settings: dict[str, Any] = {"include_dashboard": False, "num_cpus": cpus} if own else {}
     try:
-        ray.init(logging_level=logging.ERROR, log_to_driver=False, **settings)
+        ray.init(include_dashboard=False, logging_level=logging.ERROR, log_to_driver=False)
     except (ConnectionError, RuntimeError, ValueError) as error:
         where = os.environ.get("RAY_ADDRESS", "this machine")
         raise WeakspotError(f"no Ray cluster at {where} ({str(error).splitlines()[0]}); see 'ray start'") from error
@@ -73,12 +71,6 @@ def connected(cpus: int | None = None) -> Iterator[Any]:
         yield ray
     finally:
         ray.shutdown()
-
-
-def _running_here() -> bool:
-    from ray._private.services import find_gcs_addresses
-
-    return bool(find_gcs_addresses())  # type: ignore[no-untyped-call]
 
 
 def predict(plan: Plan, *, actors: int | None = None) -> Iterator[Receipt]:
@@ -152,8 +144,7 @@ class ShardActor:
 
 
 def _receipt(record: dict[str, Any]) -> Receipt:
-    problems = tuple(record["problems"])
-    return Receipt(record["number"], Tally(**record["tally"]), problems, record["failed"])
+    return Receipt(**{**record, "tally": Tally(**record["tally"]), "problems": tuple(record["problems"])})
 
 
 def _resources(job: Job, cluster: Mapping[str, float], actors: int | None) -> dict[str, Any]:

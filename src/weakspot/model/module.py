@@ -9,7 +9,7 @@ import torch
 from pytorch_lightning.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
 from torch.nn import functional
-from torchmetrics import MeanMetric
+from torchmetrics import Metric
 from torchmetrics.classification import MulticlassAccuracy, MulticlassConfusionMatrix
 
 from weakspot.errors import WeakspotError
@@ -26,6 +26,31 @@ class BalancedAccuracy(MulticlassConfusionMatrix):
         counts = super().compute()
         true = counts.sum(dim=1)
         return (counts.diagonal() / true)[true > 0].mean()
+
+
+class MeanLoss(Metric):
+    """Mean over images of what was the mean of their batch.
+
+    Lightning's own rounds the number of images where processes have seen different ones, torchmetrics' leaves NaN out
+    or forgets the weights.
+    """
+
+    total: Tensor
+    images: Tensor
+
+    def __init__(self) -> None:
+        super().__init__()
+        for state in ("total", "images"):
+            self.add_state(state, torch.tensor(0.0), dist_reduce_fx="sum")
+
+    def update(self, loss: Tensor, images: int) -> None:
+        """A batch's mean loss, of so many images."""
+        self.total += loss * images
+        self.images += images
+
+    def compute(self) -> Tensor:
+        """A scalar; NaN before anything was seen."""
+        return self.total / self.images
 
 
 class ClassifierModule(pl.LightningModule):
@@ -60,8 +85,7 @@ class ClassifierModule(pl.LightningModule):
         self.optimizer = optimizer
         self.on_features, self.schedule = on_features, schedule
         self.register_buffer("class_weights", torch.tensor(class_weights, dtype=torch.float32), persistent=False)
-        # Lightning's own mean over processes rounds half an image off where their shares differ.
-        self.train_loss, self.val_loss = MeanMetric(nan_strategy="disable"), MeanMetric(nan_strategy="disable")
+        self.train_loss, self.val_loss = MeanLoss(), MeanLoss()
         self.train_accuracy = MulticlassAccuracy(num_classes=network.classes, average="micro")
         self.train_balanced = BalancedAccuracy(num_classes=network.classes)
         self.val_balanced = BalancedAccuracy(num_classes=network.classes)
