@@ -1,7 +1,7 @@
 """Does Ray's engine lose or double a row when things die? Against the local engine, on your pictures and your model.
 
-Three passes over the same pictures: the local engine; Ray, with one of its workers killed when half of the parts are
-written; Ray, with the command itself killed when half are written, and then given again. SIGKILL each time. Rows must be
+Three passes over the same pictures: the local engine; Ray, with a worker killed when half of the parts are written;
+Ray, with the command itself killed when half are written, and then given again. SIGKILL each time. Rows must be
 the local engine's, byte for byte.
 
     python benchmarks/ray_kills.py DATA RUN --images 500

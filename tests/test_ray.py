@@ -115,7 +115,7 @@ def test_rows_are_those_of_the_local_engine_though_a_worker_is_killed(
     errors = [line for line in remote.err.splitlines() if line.startswith("error: ")]
     assert len(errors) == 2
     assert errors == [line.replace("here", "there") for line in local.err.splitlines() if line.startswith("error: ")]
-    assert remote.out.splitlines()[0] == local.out.splitlines()[0]  # 59 images: 30 anomaly, 28 good
+    assert local.out.splitlines()[0] in remote.out.splitlines()  # 59 images: 21 anomaly, 37 good
     summary = json.loads(Path("there/summary.json").read_text())
     assert (summary["images"], summary["unreadable"]) == (59, 1)
 

@@ -37,9 +37,11 @@ def require_ray() -> Any:  # noqa: ANN401 - a module
     Raises:
         WeakspotError: when it is not installed.
     """
-    # Both are read when ray is imported: what its C++ processes print is no news to a user, and nothing is sent home.
+    # Read when ray is imported: what its C++ processes print is no news to a user, nothing is sent home, and workers
+    # are no less important than other programs (Ray starts them at niceness 15).
     os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    os.environ.setdefault("RAY_worker_niceness", "0")
     try:
         import ray
         import ray.data
