@@ -10,12 +10,14 @@ import numpy as np
 import pytest
 import torch
 from safetensors.numpy import load_file
+from torch.multiprocessing.spawn import ProcessExitedException, ProcessRaisedException
 
 from weakspot import pipeline
 from weakspot.config import TrainConfig, fit_identity, settings_identity, typed
 from weakspot.data.datamodule import EpochShuffle, Shares
 from weakspot.errors import WeakspotError
 from weakspot.hydra_app import compose
+from weakspot.model.fit import _of_process
 from weakspot.predictions import read_predictions
 from weakspot.runs import RunFolder
 
@@ -96,13 +98,16 @@ def fit_of(run: RunFolder) -> object:
     return run.read_identity()["fit"]
 
 
-def test_a_loss_that_is_no_number_ends_both_processes_with_one_line(
-    fabric: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, tiny: None
-) -> None:
-    monkeypatch.chdir(tmp_path)
-    arguments = (f"data.root={fabric}", "data.subset=fabric", "trainer=ddp", "model.optimizer.lr=1e30")
-    with pytest.raises(WeakspotError, match=r"^training diverged: .* lower model\.optimizer\.lr$"):
-        pipeline.train(settings(*arguments))
+def test_what_goes_wrong_in_a_process_is_told_as_if_it_had_happened_here() -> None:
+    trace = "\n\n-- Process 1 terminated with the following error:\nTraceback (most recent call last):\n  File ...\n"
+    line = "training diverged: the loss is nan in epoch 1, batch 2; lower model.optimizer.lr"
+    found = _of_process(ProcessRaisedException(f"{trace}weakspot.errors.WeakspotError: {line}\n", 1, 4711))
+    assert isinstance(found, WeakspotError)
+    assert str(found) == line
+    ours = ProcessRaisedException(f"{trace}KeyError: 'x'\n", 1, 4711)
+    assert _of_process(ours) is ours  # a mistake of ours keeps its traceback
+    died = ProcessExitedException("process 1 terminated with signal SIGKILL", 1, 4711, -9, "SIGKILL")
+    assert "a training process died (process 1 terminated with signal SIGKILL)" in str(_of_process(died))
 
 
 # --- settings -----------------------------------------------------------------------------------------------------
