@@ -1,6 +1,7 @@
 """How many cores and GPUs do so many pictures a day take? From what decoding, network, boxes and writing cost here.
 
-Each stage is timed by itself over the same pictures on one thread, the whole way (`predict`) beside it. With
+Each stage runs by itself over the same pictures on one thread, the whole way (`predict`) beside it; what counts is the
+processor time that it took, which other programs on the machine do not change much. With
 `--gpu-rate` (images a second of the forward pass alone, measured on your GPU) the plan has a line for GPUs, each fed by
 as many cores as decoding and boxes need.
 
@@ -11,6 +12,7 @@ as many cores as decoding and boxes need.
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
@@ -24,7 +26,6 @@ from common import (
     OutputOption,
     RoundsOption,
     Spread,
-    alternate,
     choose_files,
     described,
     in_rounds,
@@ -32,6 +33,7 @@ from common import (
     report,
     save_model,
     table,
+    take_turns,
     workplace,
 )
 
@@ -87,6 +89,13 @@ def stages(localizer: Localizer, paths: Sequence[Path], scratch: Path) -> dict[s
     }
 
 
+def core_seconds(run: Callable[[], object]) -> float:
+    """Processor time that a call takes, all its threads together."""
+    start = time.process_time()
+    run()
+    return time.process_time() - start
+
+
 def machines(cost: dict[str, float], per_day: int, gpu_rate: float | None) -> list[str]:
     """The plan in words: cores, GPUs, and what holds each back.
 
@@ -132,7 +141,9 @@ def main(
         localizer = Localizer.load(run or save_model(scratch / "model", "none"), "cpu")
         paths = choose_files(folder, images)
         bytes_an_image = sum(path.stat().st_size for path in paths) / len(paths)
-        seconds = alternate(stages(localizer, paths, scratch), rounds)
+        seconds = take_turns(
+            {name: partial(core_seconds, run) for name, run in stages(localizer, paths, scratch).items()}, rounds
+        )
         row = (scratch / "part.jsonl").stat().st_size / len(paths)
         packed = (scratch / "part.parquet").stat().st_size / len(paths)
     cost = {stage: Spread.of([1000 * s / len(paths) for s in values]).median for stage, values in seconds.items()}

@@ -28,6 +28,9 @@ if TYPE_CHECKING:
 TRIES = 4
 """How often a shard is begun before the job gives up: a picture that kills every worker must not do so for ever."""
 
+STARTS = 3
+"""How often a cluster of this machine is started before that is given up: Ray allows it 30 seconds."""
+
 Batch = dict[str, "npt.NDArray[Any]"]
 
 
@@ -64,11 +67,16 @@ def connected() -> Iterator[Any]:
     if ray.is_initialized():
         yield ray
         return
-    try:
-        ray.init(include_dashboard=False, logging_level=logging.ERROR, log_to_driver=False)
-    except (ConnectionError, RuntimeError, ValueError) as error:
-        where = os.environ.get("RAY_ADDRESS", "this machine")
-        raise WeakspotError(f"no Ray cluster at {where} ({str(error).splitlines()[0]}); see 'ray start'") from error
+    for left in reversed(range(STARTS)):
+        try:
+            ray.init(include_dashboard=False, logging_level=logging.ERROR, log_to_driver=False)
+            break
+        except Exception as error:  # that it took too long, on a busy machine, is none of Ray's own exceptions
+            ray.shutdown()
+            if isinstance(error, ConnectionError | RuntimeError | ValueError) or not left:
+                where = os.environ.get("RAY_ADDRESS", "this machine")
+                reason = str(error).splitlines()[0]
+                raise WeakspotError(f"no Ray cluster at {where} ({reason}); see 'ray start'") from error
     try:
         yield ray
     finally:
