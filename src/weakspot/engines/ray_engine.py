@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict
@@ -172,6 +173,7 @@ def _quiet(ray: Any) -> None:  # noqa: ANN401 - a module
     context = ray.data.DataContext.get_current()
     context.enable_progress_bars = False
     context.print_on_execution_start = False
+    warnings.filterwarnings("ignore", message=".ray_remote_args. is deprecated")  # pyproject.toml keeps below its end
     for name in ("ray.data", "ray"):
         logging.getLogger(name).setLevel(logging.ERROR)
 
