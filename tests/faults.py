@@ -21,7 +21,7 @@ import sys
 import tempfile
 import time
 import traceback
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -136,7 +136,8 @@ class Bench:
     """A folder to run commands in, put back to a known state before each."""
 
     def __init__(self, scratch: Path) -> None:
-        self.here, self.log, self.counted = scratch / "here", scratch / "said", scratch / "counted"
+        self.scratch, self.here = scratch, scratch / "here"
+        self.log, self.counted = scratch / "said", scratch / "counted"
         self.states = {name: scratch / name for name in ("empty", "trained")}
         self.folders = {"DATA": str(scratch / "data"), "PHOTOS": str(scratch / "photos")}
         self._known: dict[str, Undisturbed] = {}
@@ -159,20 +160,32 @@ class Bench:
         shutil.rmtree(self.here, ignore_errors=True)
         shutil.copytree(self.states[state], self.here)
 
-    def start(self, words: Sequence[str], kill_at: int = 0) -> int:
-        """Start a command in a fork, which kills itself before its `kill_at`-th change to a file; its process."""
+    def start(
+        self, words: Sequence[str], kill_at: int = 0, first: Callable[[], object] = int, log: Path | None = None
+    ) -> int:
+        """Start a command in a fork.
+
+        Args:
+            words: the command line.
+            kill_at: it kills itself before so many changes to files.
+            first: called in the fork before.
+            log: for what it says.
+
+        Returns:
+            Its process.
+        """
         process = os.fork()
         if not process:
             try:
-                self._in_child(words, kill_at)
+                self._in_child(words, kill_at, first, log or self.log)
             finally:
                 os._exit(70)
         return process
 
-    def _in_child(self, words: Sequence[str], kill_at: int) -> None:
+    def _in_child(self, words: Sequence[str], kill_at: int, first: Callable[[], object], log: Path) -> None:
         os.setsid()
         os.chdir(self.here)
-        said = os.open(self.log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+        said = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
         os.dup2(said, 1), os.dup2(said, 2)
         sys.stdout, sys.stderr = open(1, "w", closefd=False), open(2, "w", closefd=False)  # noqa: SIM115
         os.environ |= {"XDG_CACHE_HOME": str(self.here / "cache"), "COLUMNS": "150"}
@@ -180,6 +193,7 @@ class Bench:
         sys.argv = ["weakspot", *(self.filled(word) for word in words)]
         changes, status = count_changes(self.here, kill_at), 0
         try:
+            first()
             cli.main()
         except SystemExit as end:
             status = end.code if isinstance(end.code, int) else 0
@@ -194,14 +208,21 @@ class Bench:
         """A word with its folders."""
         return re.sub("DATA|PHOTOS", lambda found: self.folders[found[0]], word)
 
-    def wait(self, process: int, kill_after: float = SLOWEST, with_signal: signal.Signals = signal.SIGKILL) -> Ended:
+    def wait(
+        self,
+        process: int,
+        kill_after: float = SLOWEST,
+        with_signal: signal.Signals = signal.SIGKILL,
+        log: Path | None = None,
+    ) -> Ended:
         """Wait for a process, and send it a signal when its time is over."""
+        log = log or self.log
         begin, sent = time.monotonic(), 0.0
         while True:
             found, status = os.waitpid(process, os.WNOHANG)
             now = time.monotonic()
             if found:
-                text = self.log.read_text(errors="replace") if self.log.is_file() else ""
+                text = log.read_text(errors="replace") if log.is_file() else ""
                 return Ended(os.waitstatus_to_exitcode(status), text, now - (sent or begin))
             if not sent and now - begin > kill_after:
                 os.kill(process, with_signal)
@@ -267,8 +288,13 @@ class Bench:
         ended = self.run(command.words)
         told = bool(command.says) and any(command.says in line for line in ended.errors)
         if "Traceback" in ended.said or (ended.status != known.ended.status and not (ended.status == 1 and told)):
-            return tally.note("crashes", f"{name}: ended with {ended.status}: {ended.said[-1500:]}")
-        files = results(self.here)
+            tally.note("crashes", f"{name}: ended with {ended.status}: {ended.said[-1500:]}")
+        else:
+            self.compare_files(name, tally)
+
+    def compare_files(self, name: str, tally: Tally) -> None:
+        """What is there must be what an undisturbed run leaves."""
+        known, files = self.undisturbed(name), results(self.here)
         for path in sorted(known.files.keys() - files.keys()):
             tally.note("lost", f"{name}: {path} is missing")
         for path in sorted(files.keys() - known.files.keys()):
@@ -276,7 +302,13 @@ class Bench:
         for path in sorted(files.keys() & known.files.keys()):
             if files[path] != known.files[path]:
                 tally.note("wrong", f"{name}: {path} is another")
-        return None
+
+    def refused(self, name: str, ended: Ended, names: str, tally: Tally) -> None:
+        """A command that could not do its work must have said so in one line that names the thing."""
+        tally.faults += 1
+        told = "Traceback" not in ended.said and "Logging error" not in ended.said and len(ended.errors) == 1
+        if ended.status != 1 or not told or names not in ended.errors[0]:
+            tally.note("crashes", f"{name}: ended with {ended.status}: {ended.said[-1500:]}")
 
 
 def count_changes(here: Path, kill_at: int) -> list[int]:
@@ -392,6 +424,10 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as scratch:
         bench = Bench(Path(scratch))
         tallies = disturb_all(bench, seed, options.kills / 500, interrupts=3)
+        if not options.only:
+            from mishaps import all_mishaps
+
+            tallies |= all_mishaps(bench, seed)
     print(table(tallies))
     print(f"longest wait after Ctrl-C: {tallies['Ctrl-C'].slowest_stop:.2f} s")
     findings = [finding for tally in tallies.values() for finding in tally.findings]
