@@ -153,6 +153,7 @@ class Bench:
         trained = self.run(COMMANDS["train"].words)
         if trained.status:
             raise RuntimeError(trained.said)
+        self.learn()
         shutil.copytree(self.here, self.states["trained"])
 
     def reset(self, state: str) -> None:
@@ -174,35 +175,17 @@ class Bench:
         Returns:
             Its process.
         """
-        process = os.fork()
-        if not process:
-            try:
-                self._in_child(words, kill_at, first, log or self.log)
-            finally:
-                os._exit(70)
-        return process
+        changes: list[int] = []
 
-    def _in_child(self, words: Sequence[str], kill_at: int, first: Callable[[], object], log: Path) -> None:
-        os.setsid()
-        os.chdir(self.here)
-        said = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
-        os.dup2(said, 1), os.dup2(said, 2)
-        sys.stdout, sys.stderr = open(1, "w", closefd=False), open(2, "w", closefd=False)  # noqa: SIM115
-        os.environ |= {"XDG_CACHE_HOME": str(self.here / "cache"), "COLUMNS": "150"}
-        signal.signal(signal.SIGINT, signal.default_int_handler)
-        sys.argv = ["weakspot", *(self.filled(word) for word in words)]
-        changes, status = count_changes(self.here, kill_at), 0
-        try:
+        def begin() -> None:
+            changes.append(0)
+            count_changes(self.here, kill_at, changes)
             first()
-            cli.main()
-        except SystemExit as end:
-            status = end.code if isinstance(end.code, int) else 0
-        except BaseException:
-            traceback.print_exc()
-            status = 70
-        sys.stdout.flush(), sys.stderr.flush()
-        self.counted.write_text(json.dumps([changes[0], sorted(sys.modules)]))
-        os._exit(status)
+
+        def end() -> None:
+            self.counted.write_text(json.dumps([changes[0], sorted(sys.modules)]))
+
+        return fork([self.filled(word) for word in words], self.here, log or self.log, begin, end)
 
     def filled(self, word: str) -> str:
         """A word with its folders."""
@@ -238,17 +221,20 @@ class Bench:
     def undisturbed(self, name: str) -> Undisturbed:
         """What a command does when it is left alone; found out once."""
         if name not in self._known:
-            for _ in range(2):  # the first is slowed down by imports, which are then made here
-                self.reset(COMMANDS[name].begin)
-                ended = self.run(COMMANDS[name].words)
-                changes, modules = json.loads(self.counted.read_text())
-                for module in set(modules) - set(sys.modules):
-                    with contextlib.suppress(Exception):
-                        importlib.import_module(module)
+            self.reset(COMMANDS[name].begin)
+            ended = self.run(COMMANDS[name].words)
             if ended.status not in (0, 1) or "Traceback" in ended.said:
                 raise RuntimeError(f"{name}: {ended.said}")
-            self._known[name] = Undisturbed(ended, results(self.here), changes)
+            self._known[name] = Undisturbed(ended, results(self.here), self.learn())
         return self._known[name]
+
+    def learn(self) -> int:
+        """Import here what the last command had to, so that the next need not; how many changes to files it made."""
+        changes, modules = json.loads(self.counted.read_text())
+        for module in set(modules) - set(sys.modules):
+            with contextlib.suppress(Exception):
+                importlib.import_module(module)
+        return int(changes)
 
     def disturb(self, name: str, rng: random.Random, kills: int, tally: Tally) -> None:
         """Kill a command up to `kills` times, then let it end, and compare."""
@@ -311,9 +297,51 @@ class Bench:
             tally.note("crashes", f"{name}: ended with {ended.status}: {ended.said[-1500:]}")
 
 
-def count_changes(here: Path, kill_at: int) -> list[int]:
+def fork(
+    words: Sequence[str], here: Path, log: Path, begin: Callable[[], object] = int, end: Callable[[], object] = int
+) -> int:
+    """Start a command in a fork of this process.
+
+    Args:
+        words: the command line.
+        here: folder to run in; the cache lies there too.
+        log: for what it says.
+        begin, end: called in the fork before, and after if it ends by itself.
+
+    Returns:
+        Its process.
+    """
+    process = os.fork()
+    if process:
+        return process
+    status = 70
+    try:
+        os.setsid()
+        os.chdir(here)
+        said = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+        os.dup2(said, 1), os.dup2(said, 2)
+        sys.stdout, sys.stderr = open(1, "w", closefd=False), open(2, "w", closefd=False)  # noqa: SIM115
+        os.environ |= {"XDG_CACHE_HOME": str(here / "cache"), "COLUMNS": "150"}
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        sys.argv = ["weakspot", *words]
+        begin()
+        try:
+            cli.main()
+            status = 0
+        except SystemExit as ending:
+            status = ending.code if isinstance(ending.code, int) else 0
+        sys.stdout.flush(), sys.stderr.flush()
+        end()
+    except BaseException:
+        traceback.print_exc()
+        sys.stderr.flush()
+    finally:
+        os._exit(status)
+
+
+def count_changes(here: Path, kill_at: int, count: list[int]) -> None:
     """Count changes to files below a folder from now on, its cache apart, and die before one of them."""
-    count, cache = [0], str(here / "cache")
+    cache = str(here / "cache")
     changing = {"os.rename", "os.remove", "os.mkdir", "os.rmdir", "os.link", "os.symlink"}
 
     def hook(event: str, arguments: tuple[Any, ...]) -> None:
@@ -330,7 +358,6 @@ def count_changes(here: Path, kill_at: int) -> list[int]:
                 os.kill(os.getpid(), signal.SIGKILL)
 
     sys.addaudithook(hook)
-    return count
 
 
 # --- what is compared ---------------------------------------------------------------------------------------------
