@@ -28,7 +28,8 @@ from weakspot.threads import threads
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="kills forks of itself")
 
 KILLS = {
-    "train": 5, "evaluate in place": 4, "predict": 4, "export boxes": 3, "audit": 1, "report": 1, "check": 1, "split": 1,
+    "train": 5, "evaluate in place": 4, "predict": 4, "export boxes": 3, "audit": 1, "report": 1, "check": 1,
+    "split": 1,
 }  # fmt: skip
 
 
@@ -150,6 +151,15 @@ def test_trained_again_in_its_folder_a_run_is_not_taken_for_finished_meanwhile(
     train_again(run, "reuse=false")
     assert seen == [(False, False)]
     assert run.metrics.is_file()
+
+
+def test_checkpoints_are_made_beside_the_last_one_not_on_another_disk(
+    run: RunFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tempfile.mkstemp", lambda *_, **__: pytest.fail("written elsewhere, and then copied"))
+    run.checkpoint.unlink()
+    train_again(run, "reuse=false")
+    assert run.checkpoint.is_file()
 
 
 def test_a_folder_with_nothing_but_a_dead_process_s_beginnings_is_taken(tmp_path: Path) -> None:

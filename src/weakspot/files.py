@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 
 _TEMPORARY = re.compile(r"\.([0-9a-f]{8})-(\d+)-[0-9a-f]{8}(\.\w+)?")
-_tidied: set[Path] = set()
+_tidied: set[tuple[int, Path]] = set()
 
 
 @contextmanager
@@ -54,8 +54,9 @@ def atomic_path(path: Path) -> Iterator[Path]:
 
 def temporary_beside(path: Path) -> Path:
     """A new hidden name in the same folder that says whose it is, with the same suffix."""
-    if path.parent not in _tidied:
-        _tidied.add(path.parent)
+    here = os.getpid(), path.parent.absolute()
+    if here not in _tidied:
+        _tidied.add(here)
         _tidy(path.parent)
     # The name itself is left out: with a long one the temporary name would exceed the file system's limit.
     return path.parent / f".{_machine()}-{os.getpid()}-{uuid.uuid4().hex[:8]}{path.suffix}"

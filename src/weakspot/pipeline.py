@@ -163,7 +163,8 @@ def _fit_or_adopt(plan: Plan, run: RunFolder, fit_hash: str) -> None:
         shutil.rmtree(run.checkpoint.parent, ignore_errors=True)
         run.maps.unlink(missing_ok=True)  # nobody takes over what is being made
         run.unfinish()
-    run.update_identity(fitted_by=None)
+    if not run.asks_again:  # its model was taken over, once
+        run.update_identity(fitted_by=None)
     fit_and_map(plan, run)
 
 
