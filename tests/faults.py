@@ -107,6 +107,7 @@ class Tally:
         """Count a finding of a kind: ``lost``, ``wrong`` or ``crashes``."""
         setattr(self, kind, getattr(self, kind) + 1)
         self.findings.append(f"{kind}: {what}")
+        print(self.findings[-1], file=sys.stderr, flush=True)
 
 
 @dataclass(frozen=True)

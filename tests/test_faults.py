@@ -270,3 +270,12 @@ def test_a_cache_file_from_the_future_is_as_good_as_any(run: RunFolder) -> None:
     shutil.rmtree(run.path)
     command = ["data.subset=fabric", *mishaps.TINY, f"data.root={Path('../data').resolve()}", "output=run"]
     assert pipeline.train(typed(compose("train", command), TrainConfig)).read_metrics()["test"] == whole
+
+
+def test_figures_are_the_same_bytes_and_old_ones_go(run: RunFolder) -> None:
+    before = {path.name: path.read_bytes() for path in run.figures.iterdir()}
+    assert "trust.svg" in before
+    train_again(run)
+    assert before == {path.name: path.read_bytes() for path in run.figures.iterdir()}
+    evaluate("output=run", "decision.miss=1e-9")  # nothing is called defective any more
+    assert before.keys() - {path.name for path in run.figures.iterdir()} == {"trust.png", "trust.svg"}

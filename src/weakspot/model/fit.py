@@ -169,7 +169,9 @@ class _WholeCheckpoints(TorchCheckpointIO):
     meanwhile would leave half of one, and nothing to go on from.
     """
 
-    def save_checkpoint(self, checkpoint: dict[str, Any], path: str | os.PathLike[str], *_: object) -> None:
+    def save_checkpoint(
+        self, checkpoint: dict[str, Any], path: str | os.PathLike[str], storage_options: object = None
+    ) -> None:
         """Write it beside the last one."""
         content = BytesIO()
         torch.save(checkpoint, content)
