@@ -365,7 +365,9 @@ def count_changes(here: Path, kill_at: int, count: list[int]) -> None:
 
 IGNORED = re.compile(r"^cache/|/logs/|/checkpoints/|\.log$|^outputs/sweeps/.*(multirun|optimization).*")
 STAMP = re.compile(rb"\d{8}-\d{6}(?=[-/\"'&<\s])(-\d+(?=/))?")
-TIMES = re.compile(rb'"(seconds|pytorch|exported|ratio)": ?[-+.e\d]+|\d{4}-\d\d-\d\d \d\d:\d\d')
+TIMES = re.compile(
+    rb'"(seconds|pytorch|exported|ratio)": ?[-+.e\d]+|\d{4}-\d\d-\d\d \d\d:\d\d|(?<= epochs, )\d+ s(?=\.)'
+)
 
 
 def results(here: Path) -> dict[str, bytes]:
