@@ -16,7 +16,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -153,22 +153,28 @@ def deleted_between(bench: Bench, tally: Tally) -> None:
         bench.compare(name, tally)
 
 
-def two_at_once(bench: Bench, tally: Tally) -> None:
+def two_at_once(bench: Bench, tally: Tally, kinds: Sequence[str] = ("the same run", "another run", "predict")) -> None:
     """The same command twice at a time in one folder, and another one that wants to write there."""
-    other = (*COMMANDS["train"].words, "boxes.threshold=0.2")
-    for name, words in (("train", COMMANDS["train"].words), ("train", other), ("predict", COMMANDS["predict"].words)):
+    train = COMMANDS["train"].words
+    words = {
+        "the same run": train,
+        "another run": (*train, "boxes.threshold=0.2"),
+        "predict": COMMANDS["predict"].words,
+    }
+    for kind in kinds:
+        name = "predict" if kind == "predict" else "train"
         bench.undisturbed(name)
         bench.reset(COMMANDS[name].begin)
         logs = [bench.scratch / f"said-{i}" for i in range(2)]
-        both = [bench.start(w, log=log) for w, log in zip((COMMANDS[name].words, words), logs, strict=True)]
+        both = [bench.start(w, log=log) for w, log in zip((COMMANDS[name].words, words[kind]), logs, strict=True)]
         first, second = (bench.wait(process, log=log) for process, log in zip(both, logs, strict=True))
         tally.faults += 1
         refused = [one for one in (first, second) if one.errors and one.errors[-1].endswith(("folder", "or wait"))]
         if any("Traceback" in one.said for one in (first, second)) or len(refused) > 1:
-            tally.note("crashes", f"{name}, twice: {first.said[-800:]} {second.said[-800:]}")
-        elif words is other and not refused:
+            tally.note("crashes", f"{kind} at once: {first.said[-800:]} {second.said[-800:]}")
+        elif kind == "another run" and not refused:
             tally.note("wrong", "two runs in one folder")
-        elif words is not other or first not in refused:
+        elif kind != "another run" or first not in refused:
             bench.compare(name, tally)
 
 

