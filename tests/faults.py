@@ -293,8 +293,10 @@ class Bench:
     def refused(self, name: str, ended: Ended, names: str, tally: Tally) -> None:
         """A command that could not do its work must have said so in one line that names the thing."""
         tally.faults += 1
-        told = "Traceback" not in ended.said and "Logging error" not in ended.said and len(ended.errors) == 1
-        if ended.status != 1 or not told or names not in ended.errors[0]:
+        usual = self._known[name].ended.errors if name in self._known else []
+        errors = [line for line in ended.errors if line not in usual]
+        told = "Traceback" not in ended.said and "Logging error" not in ended.said and len(errors) == 1
+        if ended.status != 1 or not told or names not in errors[0]:
             tally.note("crashes", f"{name}: ended with {ended.status}: {ended.said[-1500:]}")
 
 
