@@ -17,13 +17,13 @@ from sklearn import metrics as sk
 from weakspot.errors import WeakspotError
 from weakspot.metrics import (
     Estimate,
+    as_good_or_not,
     best_iou,
     bootstrap,
     box_accuracy,
     box_iou,
     centre_box,
     classification_metrics,
-    good_or_not,
     localisation_metrics,
     mask_boxes,
     max_box_accuracy,
@@ -312,7 +312,8 @@ def test_of_equally_probable_classes_the_first_is_guessed_first():
 def test_good_or_not_takes_all_types_for_one():
     targets, said = np.array([0, 0, 1, 2, 2]), np.array([0, 1, 2, 2, 0])
     probabilities = np.eye(3)[said]
-    result = good_or_not(targets, probabilities, ["good", "good", "a", "b", "b"], said)
+    true, shares, decided = as_good_or_not(targets, probabilities, said)
+    result = classification_metrics(true, shares, NAMES, ["good", "good", "a", "b", "b"], predicted=decided)
     two = classification_metrics(
         np.minimum(targets, 1), np.eye(2)[np.minimum(said, 1)], NAMES, ["good", "good", "a", "b", "b"]
     )

@@ -132,7 +132,7 @@ class Pooled:
     def measure(self) -> dict[str, Any]:
         """As in a run's ``metrics.json``: ``test``, ``controls`` and ``alarms``.
 
-        Intervals of balanced accuracy and V2 come from drawing parts, where the split knows of any.
+        Intervals of classes and V2 allow for parts, where the split knows of any.
         """
         truth, clusters = self.truth(), np.array(self.clusters())
         boxes = [boxes_array(prediction.boxes) for prediction in self.predictions]
@@ -142,8 +142,6 @@ class Pooled:
         else:
             probabilities = class_probabilities(self.predictions, classes)
         test = class_metrics(probabilities, targets, said, classes, self.samples)
-        balanced = cluster_estimate(self.right(classes), clusters.tolist(), targets)
-        test["classification"]["balanced_accuracy"] = balanced.as_dict()
         test["parts"] = len(set(clusters))
         shuffled, alarms = shuffled_labels(targets, said, self.samples)
         controls: dict[str, Any] = {"shuffled_labels": shuffled} if shuffled else {}

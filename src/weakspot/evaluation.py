@@ -23,20 +23,22 @@ from weakspot.maps import MapStore
 from weakspot.metrics import (
     BEST_BOXES,
     IOU_LEVELS,
+    as_good_or_not,
     best_iou,
     classification_metrics,
     detection_metrics,
-    good_or_not,
     max_box_accuracy,
     pixel_metrics,
     pointing_hit,
     proportion,
     size_class,
+    widened_by_parts,
 )
+from weakspot.metrics.classification import IntArray
 from weakspot.metrics.paired import cluster_estimate
 from weakspot.predictions import draw_boxes, make_prediction
 from weakspot.truth import Truth, levels_reached, trust_metrics
-from weakspot.types import Box, ImageMaps, Prediction, Sample, Size
+from weakspot.types import ANOMALY, GOOD, Box, FloatArray, ImageMaps, Prediction, Sample, Size
 
 SWEEP_STEPS = 39
 PIXEL_BUDGET = 40_000_000
@@ -121,7 +123,7 @@ def class_metrics(
 ) -> dict[str, Any]:
     """``classification``, ``calibration`` and, for more than two classes, ``good_or_not`` (all defects for one class).
 
-    Intervals of balanced accuracy come from drawing parts, where the split knows of any.
+    Where the split knows of parts, intervals are wide enough for drawing parts.
 
     Args:
         probabilities: ``(n, classes)``.
@@ -131,16 +133,16 @@ def class_metrics(
         samples: the images.
     """
     defects, clusters = [sample.defect for sample in samples], part_numbers(samples)
-    found = {"classification": classification_metrics(targets, probabilities, classes, defects, predicted=said)}
-    right = {"classification": said == targets, "good_or_not": (said != 0) == (targets != 0)}
-    strata = {"classification": targets, "good_or_not": targets != 0}
+
+    def measured(true: IntArray, shares: FloatArray, decided: IntArray, names: Sequence[str]) -> dict[str, Any]:
+        found = classification_metrics(true, shares, names, defects, predicted=decided)
+        if len(set(clusters)) == len(samples):
+            return found
+        return widened_by_parts(found, true, shares, decided, defects, clusters)
+
+    found = {"classification": measured(targets, probabilities, said, classes)}
     if len(classes) > 2:
-        found["good_or_not"] = good_or_not(targets, probabilities, defects, said)
-    if len(set(clusters)) < len(samples):
-        for name, metrics in found.items():
-            estimate = cluster_estimate(right[name].astype(np.float64), clusters, strata[name])
-            if estimate.low < estimate.high:
-                metrics["balanced_accuracy"] |= {"low": estimate.low, "high": estimate.high}
+        found["good_or_not"] = measured(*as_good_or_not(targets, probabilities, said), (GOOD, ANOMALY))
     return {**found, "calibration": calibration_metrics(probabilities, targets)}
 
 

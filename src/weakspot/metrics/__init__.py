@@ -2,7 +2,7 @@
 
 from weakspot.iou import box_iou
 from weakspot.metrics.baselines import centre_box, random_box, whole_image_box
-from weakspot.metrics.classification import classification_metrics, good_or_not
+from weakspot.metrics.classification import as_good_or_not, classification_metrics
 from weakspot.metrics.detection import detection_metrics
 from weakspot.metrics.intervals import Estimate, bootstrap, proportion
 from weakspot.metrics.localisation import (
@@ -17,11 +17,13 @@ from weakspot.metrics.localisation import (
     pointing_hit,
     size_class,
 )
+from weakspot.metrics.parts import widened_by_parts
 
 __all__ = [
     "BEST_BOXES",
     "IOU_LEVELS",
     "Estimate",
+    "as_good_or_not",
     "best_iou",
     "bootstrap",
     "box_accuracy",
@@ -29,7 +31,6 @@ __all__ = [
     "centre_box",
     "classification_metrics",
     "detection_metrics",
-    "good_or_not",
     "localisation_metrics",
     "mask_boxes",
     "max_box_accuracy",
@@ -39,4 +40,5 @@ __all__ = [
     "random_box",
     "size_class",
     "whole_image_box",
+    "widened_by_parts",
 ]

@@ -17,7 +17,7 @@ from sklearn.metrics import (
 )
 
 from weakspot.metrics.intervals import N_RESAMPLES, Estimate, draw_indices, percentile_estimate, proportion, undefined
-from weakspot.types import ANOMALY, GOOD, FloatArray
+from weakspot.types import GOOD, FloatArray
 
 IntArray = npt.NDArray[np.integer[Any]]
 
@@ -121,15 +121,12 @@ def _top_k_error(targets: IntArray, probabilities: FloatArray) -> dict[str, dict
     return {str(k): proportion((rank >= k).sum(), len(targets)).as_dict() for k in wanted}
 
 
-def good_or_not(
-    targets: IntArray, probabilities: FloatArray, defects: Sequence[str], predicted: IntArray
-) -> dict[str, Any]:
-    """:func:`classification_metrics` with all classes but Good taken for one; arguments as there."""
+def as_good_or_not(
+    targets: IntArray, probabilities: FloatArray, predicted: IntArray
+) -> tuple[IntArray, FloatArray, IntArray]:
+    """The same images with all classes but Good taken for one; arguments of :func:`classification_metrics`."""
     two = np.stack([probabilities[:, 0], np.clip(1 - probabilities[:, 0], 0, 1)], axis=1)
-    classes = (GOOD, ANOMALY)
-    return classification_metrics(
-        (targets != 0).astype(np.int64), two, classes, defects, predicted=(predicted != 0).astype(np.int64)
-    )
+    return (targets != 0).astype(np.int64), two, (predicted != 0).astype(np.int64)
 
 
 def _confusion(targets: IntArray, predicted: IntArray, k: int) -> IntArray:

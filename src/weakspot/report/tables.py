@@ -142,7 +142,7 @@ def pooled_table(metrics: dict[str, Any], title: str) -> Table:
         _row(table, f"balanced accuracy of fold {number}", fold["balanced_accuracy"])
         if fold["v2"]:
             _row(table, f"V2 of fold {number}", fold["v2"])
-    table.caption = f"{test['parts']} independent parts; intervals of balanced accuracy and V2 come from drawing parts"
+    table.caption = f"{test['parts']} independent parts; intervals of classes and V2 allow for that"
     return table
 
 

@@ -1,0 +1,106 @@
+"""Intervals for images that are not independent: photographs of one part are right or wrong together.
+
+The cluster bootstrap (Davison and Hinkley, "Bootstrap Methods and their Application", 1997, 3.8) draws parts.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from weakspot.metrics.classification import IntArray, class_scores, macro_scores, ranker
+from weakspot.metrics.intervals import N_RESAMPLES, Estimate, percentile_estimate
+from weakspot.metrics.paired import draw_clusters
+from weakspot.types import FloatArray
+
+Resampled = npt.NDArray[np.float64]
+
+
+def widened_by_parts(
+    metrics: Mapping[str, Any],
+    targets: IntArray,
+    probabilities: FloatArray,
+    predicted: IntArray,
+    defects: Sequence[str],
+    clusters: Sequence[int],
+) -> dict[str, Any]:
+    """What :func:`~weakspot.metrics.classification.classification_metrics` found, its intervals wide enough for parts.
+
+    Each interval becomes the hull of the one for independent images and that of the cluster bootstrap; values stay.
+    The ``top_k_error`` and what has no interval are left alone.
+
+    Args:
+        metrics: from the other arguments.
+        targets: true classes, shape ``(n,)``, 0 for Good.
+        probabilities: ``(n, K)``.
+        predicted: predicted classes, ``(n,)``.
+        defects: defect type of each image.
+        clusters: number of the part each image shows.
+    """
+    times = draw_clusters(clusters, N_RESAMPLES, 0)
+    names = np.array(defects, dtype=object)
+    called = predicted != 0
+    overall = _of_confusion(times, targets, predicted, probabilities.shape[1]) | _of_ranking(
+        times, targets, 1.0 - probabilities[:, 0]
+    )
+    return {
+        **metrics,
+        **{name: _hull(metrics[name], resamples) for name, resamples in overall.items()},
+        "recall_per_defect": {
+            name: _hull(found, _share(times, names == name, called))
+            for name, found in metrics["recall_per_defect"].items()
+        },
+        "per_class": {
+            name: _widened_recall(row, _share(times, targets == k, predicted == k))
+            for k, (name, row) in enumerate(metrics["per_class"].items())
+        },
+    }
+
+
+def _of_confusion(times: npt.NDArray[np.intp], targets: IntArray, predicted: IntArray, k: int) -> dict[str, Resampled]:
+    """Of each resample ``(r, n)``: what its confusion matrix says, NaN where it does not."""
+    cells = [[times[:, (targets == i) & (predicted == j)].sum(axis=1) for j in range(k)] for i in range(k)]
+    counts = np.stack([np.stack(row, axis=1) for row in cells], axis=1)
+    true = counts.sum(axis=2)
+    missing = (true[:, np.unique(targets)] == 0).any(axis=1)
+    scores = macro_scores(counts) if k > 2 else {name: v[:, 1] for name, v in class_scores(counts).items()}
+    if k == 2:
+        scores["precision"] = np.where(counts[:, :, 1].any(axis=1), scores["precision"], math.nan)
+    found = {name: np.where(missing, math.nan, values) for name, values in scores.items()}
+    right = np.trace(counts, axis1=1, axis2=2)
+    balanced = np.where(missing, math.nan, macro_scores(counts)["recall"])
+    return {**found, "accuracy": right / np.maximum(true.sum(axis=1), 1), "balanced_accuracy": balanced}
+
+
+def _of_ranking(times: npt.NDArray[np.intp], targets: IntArray, scores: FloatArray) -> dict[str, Resampled]:
+    positive = targets != 0
+    if positive.all() or not positive.any():
+        return {}
+    with np.errstate(invalid="ignore", divide="ignore"):  # a resample without one side: NaN
+        return ranker(positive, scores)(times)
+
+
+def _share(times: npt.NDArray[np.intp], among: npt.NDArray[np.bool_], hit: npt.NDArray[np.bool_]) -> Resampled:
+    """Share of the images `among` that are `hit`, in each resample; NaN where none was drawn."""
+    with np.errstate(invalid="ignore"):
+        return np.asarray(times[:, among & hit].sum(axis=1) / times[:, among].sum(axis=1))
+
+
+def _hull(found: Mapping[str, Any], resamples: Resampled) -> dict[str, Any]:
+    of_images = Estimate(**found)
+    of_parts = percentile_estimate(of_images.value, of_images.n, resamples)
+    if math.isnan(of_images.value) or math.isnan(of_parts.low):
+        return dict(found)
+    low, high = min(of_images.low, of_parts.low), max(of_images.high, of_parts.high)
+    return replace(of_images, low=low, high=high).as_dict()
+
+
+def _widened_recall(row: Mapping[str, Any], resamples: Resampled) -> dict[str, Any]:
+    found = {"value": row["recall"], "n": row["n"], "low": row["recall_low"], "high": row["recall_high"]}
+    hull = _hull(found, resamples)
+    return {**row, "recall_low": hull["low"], "recall_high": hull["high"]}
