@@ -5,7 +5,7 @@ VENV := .venv
 STAMP := $(VENV)/installed
 BIN := $(VENV)/bin
 
-.PHONY: demo test lint fuzz audit-deps docs bench clean
+.PHONY: demo test lint fuzz faults soak audit-deps docs bench clean
 
 $(STAMP): pyproject.toml
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "weakspot needs Python 3.11 or newer; make PYTHON=python3.11 ...")'
@@ -28,6 +28,12 @@ lint: $(STAMP)
 
 fuzz: $(STAMP)  # damaged and hostile files for MINUTES minutes, another seed each time
 	OMP_NUM_THREADS=1 $(BIN)/python tests/fuzz.py --minutes $(or $(MINUTES),10)
+
+faults: $(STAMP)  # KILLS kills over all commands, full disks, two at once, …; half an hour on an idle core
+	OMP_NUM_THREADS=1 $(BIN)/python tests/faults.py --kills $(or $(KILLS),500)
+
+soak: $(STAMP)  # IMAGES pictures, one in twenty broken, through predict and the service
+	OMP_NUM_THREADS=1 $(BIN)/python tests/soak.py --images $(or $(IMAGES),20000)
 
 audit-deps: $(STAMP)  # known holes in what is installed; asks a public service
 	$(BIN)/python -m pip install --quiet pip-audit

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -18,6 +18,7 @@ from PIL import Image
 from weakspot.data.images import list_images, read_image, to_rgb
 from weakspot.data.preprocess import Preprocess, fit_within
 from weakspot.errors import WeakspotError
+from weakspot.threads import threads
 from weakspot.types import ImageArray
 
 T = TypeVar("T")
@@ -76,7 +77,7 @@ def load_images(
         return Loaded(name, image.shape[:2], pixels, kept)
 
     items = iter(enumerate(sources))
-    with ThreadPoolExecutor(workers) as pool:
+    with threads(workers) as pool:
         waiting: deque[Future[Loaded]] = deque(pool.submit(load, item) for item in islice(items, 4 * workers))
         while waiting:
             loaded = waiting.popleft().result()

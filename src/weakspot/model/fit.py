@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import logging
+import os
 import signal
 import time
 import warnings
 from dataclasses import dataclass
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -14,12 +16,14 @@ import pytorch_lightning as pl
 import torch
 from pytorch_lightning.callbacks import Callback, EarlyStopping, ModelCheckpoint, RichProgressBar
 from pytorch_lightning.loggers import CSVLogger, Logger, MLFlowLogger, TensorBoardLogger
+from pytorch_lightning.plugins.io import TorchCheckpointIO
 from pytorch_lightning.utilities.exceptions import MisconfigurationException  # type: ignore[attr-defined]
 
 from weakspot import ui
 from weakspot.config import TrainerConfig
 from weakspot.data.datamodule import DataModule
 from weakspot.errors import WeakspotError
+from weakspot.files import atomic_path
 from weakspot.model.module import ClassifierModule
 from weakspot.model.network import CamNet
 from weakspot.runs import CHECKPOINT
@@ -158,6 +162,23 @@ def _complete(history: History, settings: TrainerConfig) -> bool:
     return reached or len(history.epochs) >= settings.max_epochs
 
 
+class _WholeCheckpoints(TorchCheckpointIO):
+    """Checkpoints that replace the last one whole or not at all.
+
+    Lightning's own are made in the system's temporary folder and moved, which on another disk means copied: a kill
+    meanwhile would leave half of one, and nothing to go on from.
+    """
+
+    def save_checkpoint(
+        self, checkpoint: dict[str, Any], path: str | os.PathLike[str], storage_options: object = None
+    ) -> None:
+        """Write it beside the last one."""
+        content = BytesIO()
+        torch.save(checkpoint, content)
+        with atomic_path(Path(path)) as temporary:
+            temporary.write_bytes(content.getbuffer())
+
+
 class _ProgressBar(RichProgressBar):
     """Lightning's bar without the logger's version number."""
 
@@ -216,6 +237,7 @@ def _trainer(settings: TrainerConfig, folder: Path, history: History) -> pl.Trai
             max_epochs=settings.max_epochs,
             callbacks=callbacks,
             logger=_loggers(settings.logger, folder),
+            plugins=[_WholeCheckpoints()],
             num_sanity_val_steps=0,
             log_every_n_steps=1,
             enable_progress_bar=ui.bars_shown(),
