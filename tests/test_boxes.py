@@ -8,6 +8,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
+from scipy import ndimage
 
 from weakspot.boxes import BoxRule, boxes_array, find_boxes, merge_boxes, region_outlines, scale_min_max, upsample
 from weakspot.errors import WeakspotError
@@ -61,6 +62,11 @@ def test_rule_accepts_the_ends_of_its_ranges():
     assert BoxRule(threshold_kind="absolute", threshold=np.float32(2.5)).threshold == 2.5
 
 
+def test_a_rule_made_absolute_keeps_the_rest():
+    rule = BoxRule("components", "calibrated", -1.5, min_area=3, merge=0.5)
+    assert rule.absolute(2.0) == BoxRule("components", "absolute", -1.5, min_area=3, merge=0.5, min_score=2.0)
+
+
 # ---------------------------------------------------------------- resizing and scaling
 
 
@@ -87,8 +93,14 @@ def test_upsample_takes_a_view_that_is_not_contiguous():
     np.testing.assert_array_equal(upsample(maps[..., 1].T, (13, 8)), upsample(maps[..., 1].T.copy(), (13, 8)))
 
 
+def test_upsample_takes_whole_numbers():
+    result = upsample(np.array([[0, 4]]), (1, 4))
+    assert result.dtype == np.float32
+    np.testing.assert_array_equal(result, [[0, 1, 3, 4]])
+
+
 def test_upsample_refuses_what_is_no_map_or_no_size():
-    with pytest.raises(ValueError, match="shape"):
+    with pytest.raises(ValueError, match=r"^the map must have shape \(height, width\)"):
         upsample(np.zeros((2, 3, 4), np.float32), (5, 5))
     with pytest.raises(ValueError, match="size"):
         upsample(np.zeros((2, 3), np.float32), (0, 5))
@@ -457,6 +469,44 @@ def test_a_region_inside_anothers_box_keeps_its_own_outline():
     dot, ring = find_boxes(evidence, (9, 9), BoxRule("components", "absolute", 0.5, outlines=True))
     assert [set(polygon) for polygon in dot.outlines] == [{(4, 4), (5, 4), (5, 5), (4, 5)}]
     assert [set(polygon) for polygon in ring.outlines] == [{(0, 0), (9, 0), (9, 9), (0, 9)}]
+
+
+def test_a_region_belongs_to_the_smallest_box_it_lies_in():
+    evidence = np.zeros((6, 20), np.float32)
+    evidence[0:5, 6:18] = 2  # a ring, surer than what it surrounds
+    evidence[1:4, 7:17] = 0
+    evidence[3, 8:12] = 1
+    ring, inner = find_boxes(evidence, (6, 20), BoxRule("components", "absolute", 0.5, outlines=True))
+    assert (ring.xyxy, inner.xyxy) == ((6, 0, 18, 5), (8, 3, 12, 4))
+    assert [len(ring.outlines), len(inner.outlines)] == [1, 1]
+    assert set(inner.outlines[0]) == {(8, 3), (12, 3), (12, 4), (8, 4)}
+    assert (6, 0) in ring.outlines[0]
+
+
+@given(
+    hnp.arrays(
+        bool, st.tuples(st.integers(1, 8), st.integers(1, 12)), elements=st.integers(0, 3).map(lambda i: i == 0)
+    ),
+    st.sampled_from([None, 0.0, 0.5, 1.5]),
+    st.integers(1, 3),
+    st.integers(1, 4),
+)
+@settings(deadline=None, max_examples=80)
+def test_outlines_are_those_of_the_regions_in_the_smallest_box(mask, merge, min_area, max_boxes):
+    rule = BoxRule("components", "absolute", 0.5, min_area, max_boxes, merge=merge, outlines=True)
+    boxes = find_boxes(mask.astype(np.float32), mask.shape, rule)
+    labels, count = ndimage.label(mask, np.ones((3, 3)))
+    mine = [np.zeros(mask.shape, bool) for _ in boxes]
+    for region in (labels == i + 1 for i in range(count)):
+        rows, columns = np.nonzero(region)
+        around = [
+            ((b.x1 - b.x0) * (b.y1 - b.y0), i)
+            for i, b in enumerate(boxes)
+            if b.x0 <= columns.min() and columns.max() < b.x1 and b.y0 <= rows.min() and rows.max() < b.y1
+        ]
+        if around and region.sum() >= min_area:
+            mine[min(around)[1]] |= region
+    assert [box.outlines for box in boxes] == [region_outlines(part, mask.shape) for part in mine]
 
 
 @given(hnp.arrays(bool, st.tuples(st.integers(1, 9), st.integers(1, 9))))

@@ -35,6 +35,8 @@ from weakspot.metrics import (
     whole_image_box,
 )
 from weakspot.metrics.classification import class_scores, macro_scores, ranker
+from weakspot.metrics.localisation import _grid
+from weakspot.metrics.regions import aupro
 from weakspot.types import GOOD
 
 NAMES = ["good", "anomaly"]
@@ -204,7 +206,7 @@ def test_bootstrapped_intervals_agree_with_resampling_images_one_by_one():
         "average_precision": sk.average_precision_score,
     }
     for name, statistic in slow.items():
-        reference = bootstrap(statistic, [targets, scores], 600, seed=5, strata=targets)
+        reference = bootstrap(statistic, [targets, scores], 250, seed=5, strata=targets)
         assert result[name]["value"] == pytest.approx(reference.value), name
         assert result[name]["low"] == pytest.approx(reference.low, abs=0.02), name
         assert result[name]["high"] == pytest.approx(reference.high, abs=0.02), name
@@ -310,14 +312,16 @@ def test_of_equally_probable_classes_the_first_is_guessed_first():
 
 
 def test_good_or_not_takes_all_types_for_one():
-    targets, said = np.array([0, 0, 1, 2, 2]), np.array([0, 1, 2, 2, 0])
-    probabilities = np.eye(3)[said]
-    result = good_or_not(targets, probabilities, ["good", "good", "a", "b", "b"], said)
-    two = classification_metrics(
-        np.minimum(targets, 1), np.eye(2)[np.minimum(said, 1)], NAMES, ["good", "good", "a", "b", "b"]
+    targets, said = np.array([0, 0, 1, 2, 2]), np.array([0, 1, 2, 2, 0])  # not what is most probable
+    probabilities = np.array([[0.6, 0.1, 0.3], [0.5, 0.3, 0.2], [0.1, 0.7, 0.2], [0.4, 0.3, 0.3], [0.3, 0.3, 0.4]])
+    defects = ["good", "good", "a", "b", "b"]
+    result = good_or_not(targets, probabilities, defects, said)
+    two = np.array([[0.6, 0.4], [0.5, 0.5], [0.1, 0.9], [0.4, 0.6], [0.3, 0.7]])
+    assert result == classification_metrics(
+        np.array([0, 0, 1, 1, 1]), two, NAMES, defects, predicted=np.array([0, 1, 1, 1, 0])
     )
-    assert result == two
     assert result["balanced_accuracy"]["value"] == pytest.approx((1 / 2 + 2 / 3) / 2)
+    assert result["top_k_error"]["1"]["value"] == 0
 
 
 def test_predicted_may_come_from_a_threshold():
@@ -643,6 +647,15 @@ def test_a_random_box_lies_in_the_image_and_repeats():
         assert first[0, 3] <= size[0]
 
 
+def test_a_random_box_always_has_an_area():
+    class Same:
+        def uniform(self, low, high, n):
+            assert low == 0
+            return np.full(n, high / 2)
+
+    assert random_box((10, 30), Same()).tolist() == [[15.0, 5.0, 15.0 + 1e-6, 5.0 + 1e-6]]
+
+
 def test_localisation_metrics_of_no_image_and_of_unequal_lists():
     result = localisation_metrics([], [], [], [])
     assert (result["n"], result["n_without_truth"], result["per_defect"]) == (0, 0, {})
@@ -680,8 +693,18 @@ def test_pointing_with_a_flat_map_or_an_empty_mask_misses():
 
 
 def test_pointing_refuses_nan():
-    with pytest.raises(WeakspotError, match="NaN"):
+    line = "the evidence holds NaN or infinity, so it cannot be measured; check weights and training"
+    with pytest.raises(WeakspotError, match=f"^{line}$"):
         pointing_hit(np.array([[0.0, np.nan]]), np.ones((2, 2), dtype=bool))
+
+
+@pytest.mark.parametrize("shape", [(2, 2, 1), (4,), (0, 3)])
+def test_pointing_refuses_what_is_no_map_or_no_mask(shape):
+    with pytest.raises(ValueError, match=r"^evidence must have shape \(height, width\) and not be empty"):
+        pointing_hit(np.ones(shape), np.ones((2, 2), dtype=bool))
+    with pytest.raises(ValueError, match=r"^a mask must have shape \(height, width\) and not be empty"):
+        pointing_hit(np.eye(2), np.ones(shape, dtype=bool))
+    assert pointing_hit(np.ones((1, 1)), np.ones((2, 2), dtype=bool)) is False
 
 
 def test_pointing_into_an_image_smaller_than_the_map():
@@ -705,7 +728,29 @@ def test_pixel_metrics_equal_sklearn_at_equal_resolution():
     assert result["pixel_auroc"] == pytest.approx(sk.roc_auc_score(truth, scores))
     assert result["pixel_average_precision"] == pytest.approx(sk.average_precision_score(truth, scores))
     assert (result["n"], result["n_defect_images"]) == (3, 2)
+    assert result["aupro"] == aupro(*zip(*pairs, strict=True))
+    assert set(result) == {"pixel_auroc", "pixel_average_precision", "aupro", "n", "n_defect_images"}
     assert json.loads(json.dumps(result)) == result
+
+
+@pytest.mark.parametrize(
+    ("shape", "expected"),
+    [
+        ((1000, 3000), (20, 60)),
+        ((3000, 1000), (60, 20)),
+        ((1, 3000), (1, 60)),
+        ((3000, 1), (60, 1)),
+        ((40, 60), (40, 60)),
+    ],
+)
+def test_the_grid_is_no_longer_than_allowed_and_never_empty(shape, expected):
+    assert _grid(shape, 60) == expected
+
+
+def test_the_grid_has_512_pixels_if_not_told_otherwise():
+    rng = np.random.default_rng(0)
+    pairs = [(rng.random((3, 1030)).astype(np.float32), rng.random((3, 1030)) < 0.1)]
+    assert pixel_metrics(pairs) == pixel_metrics(pairs, longest_side=512) != pixel_metrics(pairs, longest_side=513)
 
 
 def test_pixel_metrics_pool_over_images_so_that_levels_count():
@@ -738,8 +783,7 @@ def test_pixel_metrics_grid_is_limited_and_keeps_the_place():
 @pytest.mark.parametrize("value", [False, True])
 def test_pixel_metrics_of_one_kind_of_pixels_are_undefined(value):
     result = pixel_metrics([(np.eye(2, 3, dtype=np.float32), np.full((4, 6), value))])
-    assert math.isnan(result["pixel_auroc"])
-    assert math.isnan(result["pixel_average_precision"])
+    assert all(math.isnan(result[key]) for key in ("pixel_auroc", "pixel_average_precision", "aupro"))
 
 
 def test_pixel_metrics_of_no_image_and_of_nan():

@@ -125,7 +125,7 @@ def good_or_not(
     targets: IntArray, probabilities: FloatArray, defects: Sequence[str], predicted: IntArray
 ) -> dict[str, Any]:
     """:func:`classification_metrics` with all classes but Good taken for one; arguments as there."""
-    two = np.stack([probabilities[:, 0], np.clip(1 - probabilities[:, 0], 0, 1)], axis=1)
+    two = np.stack([probabilities[:, 0], 1 - probabilities[:, 0]], axis=1)
     classes = (GOOD, ANOMALY)
     return classification_metrics(
         (targets != 0).astype(np.int64), two, classes, defects, predicted=(predicted != 0).astype(np.int64)

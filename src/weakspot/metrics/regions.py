@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -28,12 +29,14 @@ def aupro(evidence: Sequence[FloatArray], masks: Sequence[BoolArray], limit: flo
         0…1; NaN without a defect pixel or without any other.
     """
     others = np.sort(np.concatenate([e[~m] for e, m in zip(evidence, masks, strict=True)]))
+    if len(others) == 0:
+        return math.nan
     shares = []
     for values, mask in zip(evidence, masks, strict=True):
         _, pixels, labels = label_regions(mask)
-        left = _area_to_the_right(values[mask], others, limit) if len(others) else np.array([])
-        shares += [left[labels[mask] == i + 1].mean() for i in range(len(pixels))] if len(others) else []
-    return float(np.mean(shares)) / limit if shares else float("nan")
+        left = _area_to_the_right(values[mask], others, limit)
+        shares += [left[labels[mask] == i + 1].mean() for i in range(len(pixels))]
+    return float(np.mean(shares)) / limit if shares else math.nan
 
 
 def _area_to_the_right(values: FloatArray, others: FloatArray, limit: float) -> npt.NDArray[np.float64]:
