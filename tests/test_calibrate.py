@@ -74,7 +74,7 @@ def test_too_few_images_promise_nothing_and_say_so() -> None:
     assert found.false_boxes == 0
     assert found.bound > 5
     assert "too few to promise it" in found.origin
-    with pytest.raises(ValueError, match="^no Good image to calibrate on$"):
+    with pytest.raises(ValueError, match=r"^no Good image to calibrate on$"):
         calibrate([], 0, wanted=5)
 
 
