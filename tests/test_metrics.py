@@ -24,6 +24,7 @@ from weakspot.metrics import (
     centre_box,
     classification_metrics,
     good_or_not,
+    intervals,
     localisation_metrics,
     mask_boxes,
     max_box_accuracy,
@@ -35,6 +36,7 @@ from weakspot.metrics import (
     whole_image_box,
 )
 from weakspot.metrics.classification import class_scores, macro_scores, ranker
+from weakspot.metrics.intervals import percentile_estimate
 from weakspot.metrics.localisation import _grid
 from weakspot.metrics.regions import aupro
 from weakspot.types import GOOD
@@ -137,6 +139,29 @@ def test_bootstrap_refuses_lengths_that_differ():
     for arrays, strata in [([np.zeros(3), np.zeros(4)], None), ([np.zeros(3)], np.zeros(4)), ([], None)]:
         with pytest.raises(ValueError, match="length"):
             bootstrap(np.mean, arrays, strata=strata)
+
+
+def test_percentiles_of_what_is_defined():
+    resamples = np.r_[np.arange(101.0), np.nan, np.inf]
+    assert percentile_estimate(0.5, 3, resamples) == Estimate(0.5, 3, 2.5, 97.5)
+    assert is_undefined(percentile_estimate(math.nan, 3, resamples).as_dict(), 3)
+    nowhere = percentile_estimate(0.5, 3, np.array([math.nan]))
+    assert (nowhere.value, nowhere.n, math.isnan(nowhere.low), math.isnan(nowhere.high)) == (0.5, 3, True, True)
+
+
+@pytest.mark.parametrize(("chunk", "rows"), [(11, [2, 2, 1]), (8, [2, 2, 1]), (1, [1] * 5), (100, [5])])
+def test_resamples_are_drawn_a_few_at_a_time(monkeypatch, chunk, rows):
+    monkeypatch.setattr(intervals, "_CHUNK", chunk)
+    draws = list(intervals.draw_indices(np.array([1, 0, 1, 1]), 5, 0))
+    assert [len(some) for some in draws] == rows
+    drawn = np.concatenate(draws)
+    assert set(drawn[:, 0]) == {1}
+    assert set(drawn[:, 1:].ravel()) == {0, 2, 3}
+
+
+def test_bootstrap_s_own_seed_is_0():
+    values = np.random.default_rng(1).normal(size=30)
+    assert bootstrap(np.mean, [values]) == bootstrap(np.mean, [values], 1000, seed=0)
 
 
 # ---------------------------------------------------------------- classification
@@ -268,6 +293,24 @@ def test_a_perfect_balanced_accuracy_is_as_sure_as_its_recalls():
     assert found["low"] == pytest.approx(np.mean(exact))
 
 
+def test_a_perfect_balanced_accuracy_over_many_classes_leaves_out_those_without_images():
+    targets = np.array([0] * 24 + [2] * 16)
+    found = classification_metrics(targets, np.eye(4)[targets], ["good", "a", "b", "c"], ["x"] * 40)[
+        "balanced_accuracy"
+    ]
+    assert (found["value"], found["n"], found["high"]) == (1.0, 40, 1.0)
+    assert found["low"] == pytest.approx((proportion(24, 24).low + proportion(16, 16).low) / 2)
+    wrong = classification_metrics(targets, np.eye(4)[2 - targets], ["good", "a", "b", "c"], ["x"] * 40)
+    assert (wrong["balanced_accuracy"]["value"], wrong["balanced_accuracy"]["low"]) == (0.0, 0.0)
+    assert wrong["balanced_accuracy"]["high"] == pytest.approx((proportion(0, 24).high + proportion(0, 16).high) / 2)
+
+
+def test_the_same_images_have_the_same_intervals():
+    rng = np.random.default_rng(4)
+    targets, scores = rng.integers(0, 2, 30), rng.random(30)
+    assert two_class(targets, scores) == two_class(targets, scores)
+
+
 def test_class_without_images_is_left_out_of_means_over_many():
     probabilities = np.eye(3)[[0, 0, 1, 2]]
     result = classification_metrics(
@@ -361,7 +404,9 @@ def test_no_image_at_all():
     for name in ("accuracy", "balanced_accuracy", "precision", "recall", "f1", "auroc", "average_precision"):
         assert is_undefined(result[name], 0), name
     assert result["confusion_matrix"]["counts"] == [[0, 0], [0, 0]]
-    assert result["per_class"]["good"]["n"] == 0
+    nothing = dict.fromkeys(("precision", "recall", "recall_low", "recall_high", "f1"), math.nan) | {"n": 0}
+    assert str(result["per_class"]) == str({"good": nothing, "anomaly": nothing})
+    assert str(classification_metrics(np.zeros(0, int), np.zeros(0), NAMES, [])) == str(result)
     json.dumps(result)
 
 
@@ -394,6 +439,8 @@ def test_classification_refuses_input_that_does_not_fit():
         {"targets": np.array([0, 1, 1])},
         {"probabilities": np.array([[np.nan, 1], [1, 0]])},
         {"probabilities": np.array([[3.0, -2.0], [1, 0]])},
+        {"probabilities": np.array([[1.1, 0.0], [1, 0]])},
+        {"probabilities": np.array([[1.0, -0.1], [1, 0]])},
         {"probabilities": np.eye(2)[:, :1]},
         {"defects": ["good"]},
         {"class_names": ["good"]},

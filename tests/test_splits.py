@@ -12,10 +12,10 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from sklearn.model_selection import StratifiedKFold, train_test_split
+from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold, train_test_split
 
 from weakspot.data.readers import read_samples
-from weakspot.data.splits import part_numbers, read_split, split_hash, split_samples, with_parts, write_split
+from weakspot.data.splits import _strata, part_numbers, read_split, split_hash, split_samples, with_parts, write_split
 from weakspot.errors import WeakspotError
 from weakspot.files import atomic_path, write_json, write_text
 from weakspot.types import GOOD, Part, Sample
@@ -85,6 +85,34 @@ def test_stratified_and_independent_of_validation(
             assert abs(tested - held_out * count / len(samples)) < 1
 
 
+def test_a_fifth_is_tested_and_nothing_held_out_if_not_told_otherwise() -> None:
+    samples = make(good=50, cut=9, hole=2, dent=17)
+    assert split_samples(samples) == split_samples(samples, test_size=0.2, val_size=0.0, seed=42)
+    assert split_samples(samples) != split_samples(samples, seed=43)
+
+
+@pytest.mark.parametrize(
+    ("counts", "share", "expected"),
+    [
+        ({"good": 9, "cut": 3, "hole": 2, "dent": 1}, 0.5, {"good": 9, "cut": 3, "hole": 3}),  # the smallest other
+        ({"good": 9, "cut": 2, "hole": 2, "dent": 1}, 0.5, {"good": 9, "cut": 3, "hole": 2}),  # the first of two
+        (
+            {"good": 9, "cut": 3, "hole": 1, "dent": 1},
+            0.5,
+            {"good": 9, "cut": 3, "hole": 2},
+        ),  # two lone ones are a type
+        ({"good": 9, "hole": 1}, 0.5, {"good": 9, "hole": 1}),
+        ({"good": 1, "hole": 4}, 0.5, {"good": 1, "hole": 4}),  # Good is never taken for a defect
+        ({"good": 6, "cut": 2, "hole": 2}, 0.25, {"good": 6, "cut": 2, "hole": 2}),  # three types, three held out
+        ({"good": 6, "cut": 2, "hole": 2}, 0.2, {"good": 6, "defect": 4}),  # two held out
+        ({"good": 6, "cut": 2, "hole": 2}, 0.8, {"good": 6, "defect": 4}),  # two left
+    ],
+)
+def test_what_is_stratified_by(counts: dict[str, int], share: float, expected: dict[str, int]) -> None:
+    defects = np.array([sample.defect for sample in make(**counts)])
+    assert Counter(_strata(defects, share).tolist()) == expected
+
+
 def test_validation_is_stratified_too() -> None:
     samples = make(good=100, cut=20, hole=40)
     parts = split_samples(samples, test_size=0.25, val_size=0.25, seed=1)
@@ -152,6 +180,21 @@ def test_grouped_hold_out_has_about_the_size_asked_for(share: float, expected: i
     samples = make([f"g{number // 2}" for number in range(100)], good=70, cut=30)
     parts = split_samples(samples, test_size=share)
     assert abs(len(numbers(parts, "test")) - expected) <= 2
+
+
+@pytest.mark.parametrize(("share", "folds"), [(0.2, 5), (0.5, 2), (0.75, 4), (0.01, 50)])
+def test_the_grouped_test_part_is_the_first_fold_of_scikit_learn(share: float, folds: int) -> None:
+    groups = np.arange(100) // 2
+    samples = make([f"g{number}" for number in groups], good=60, cut=40)
+    defects = [sample.defect for sample in samples]
+    splitter = StratifiedGroupKFold(folds, shuffle=True, random_state=7)
+    fold = next(splitter.split(groups, defects, groups))[1].tolist()
+    expected = fold if share <= 0.5 else sorted(set(range(100)) - set(fold))
+    if share == 0.01:  # one group: a part without Good or without a defect
+        with pytest.raises(WeakspotError, match=r"the test part would hold .* \(images of a group stay together"):
+            split_samples(samples, test_size=share, seed=7)
+    else:
+        assert numbers(split_samples(samples, test_size=share, seed=7), "test") == expected
 
 
 # ------------------------------------------------------------------------------------------------------------ refusals
