@@ -155,7 +155,6 @@ def test_csv_holds_every_box_as_it_is(results: Path) -> None:
 
 
 def test_labelstudio_s_own_interface_accepts_tasks_and_predictions(results: Path) -> None:
-    """Its SDK brings 30 packages and another OpenCV, so CI does not install it; the next test holds what it checks."""
     sdk = pytest.importorskip("label_studio_sdk.label_interface", reason="label-studio-sdk is not installed")
     folder = export(results, "labelstudio")
     interface = sdk.LabelInterface((folder / "label_config.xml").read_text())

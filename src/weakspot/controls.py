@@ -102,7 +102,7 @@ def _box_alarm(
             "seen": f"V2 of the boxes is {found.second:.3f}, that of the {name.replace('_', ' ')} {found.first:.3f} "
             f"(n = {len(known)}, p = {found.p_value:.3f})",
             "why": "boxes that know nothing of the image fit about as well",
-            "do": "use the class, not the boxes, or train experiment=recommended",
+            "do": "use the class, not the boxes (experiment=recommended draws better ones than plain class maps)",
         }
     ]
 
