@@ -621,6 +621,21 @@ def test_max_box_accuracy_by_hand():
     assert json.loads(json.dumps(result)) == result
 
 
+def test_max_box_accuracy_levels_are_inclusive():
+    result = max_box_accuracy(np.array([[0.3, 0.5, 0.7]]), np.array([1]))
+    found = [result[f"oracle_box_accuracy_{level}"] for level in (30, 50, 70)]
+    assert found == pytest.approx([1.0, 2 / 3, 1 / 3])
+
+
+def test_boxes_of_a_row_go_from_left_to_right():
+    mask = np.array([[0, 0, 0, 0, 1], [1, 0, 0, 0, 1], [1, 0, 1, 0, 0], [0, 0, 1, 0, 0]], dtype=bool)
+    mask[1, 2] = False
+    row = np.array([[0, 0, 0, 1, 0], [0, 1, 0, 1, 0]], dtype=bool)
+    row[0, 1] = True
+    np.testing.assert_array_equal(mask_boxes(row)[:, 0], [1, 3])
+    np.testing.assert_array_equal(mask_boxes(mask)[:, 1], [0, 1, 2])
+
+
 def test_max_box_accuracy_is_never_below_any_single_threshold():
     ious = np.random.default_rng(0).random((9, 30))
     result = max_box_accuracy(ious, np.linspace(0.1, 0.9, 9))

@@ -44,5 +44,5 @@ def _area_to_the_right(values: FloatArray, others: FloatArray, limit: float) -> 
     begin = 1 - np.searchsorted(others, values, "right") / len(others)  # share of the others that are hot before it
     end = 1 - np.searchsorted(others, values, "left") / len(others)  # and with its equals
     rising = np.clip(np.minimum(end, limit) - begin, 0, None)
-    slope = np.divide(rising, end - begin, out=np.zeros_like(rising), where=end > begin)
+    slope = rising / np.where(end > begin, end - begin, 1)
     return np.asarray(rising * slope / 2 + np.clip(limit - end, 0, None), dtype=np.float64)
