@@ -5,7 +5,7 @@ VENV := .venv
 STAMP := $(VENV)/installed
 BIN := $(VENV)/bin
 
-.PHONY: demo test lint fuzz audit-deps docs bench clean
+.PHONY: demo test lint fuzz faults soak coverage mutants audit-deps docs bench clean
 
 $(STAMP): pyproject.toml
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "weakspot needs Python 3.11 or newer; make PYTHON=python3.11 ...")'
@@ -28,6 +28,25 @@ lint: $(STAMP)
 
 fuzz: $(STAMP)  # damaged and hostile files for MINUTES minutes, another seed each time
 	OMP_NUM_THREADS=1 $(BIN)/python tests/fuzz.py --minutes $(or $(MINUTES),10)
+
+faults: $(STAMP)  # KILLS kills over all commands, full disks, two at once, …; half an hour on an idle core
+	OMP_NUM_THREADS=1 $(BIN)/python tests/faults.py --kills $(or $(KILLS),500)
+
+soak: $(STAMP)  # IMAGES pictures, one in twenty broken, through predict and the service
+	OMP_NUM_THREADS=1 $(BIN)/python tests/soak.py --images $(or $(IMAGES),20000)
+
+coverage: $(STAMP)  # which lines and branches the tests run; about twice as long as make test
+	rm -f .coverage .coverage.*
+	OMP_NUM_THREADS=1 $(BIN)/coverage run -m pytest
+	$(BIN)/coverage combine --quiet
+	$(BIN)/coverage report --fail-under=90
+	$(BIN)/coverage report --fail-under=95 --include='$(CORE)'
+
+CORE := */weakspot/types.py,*/weakspot/boxes.py,*/weakspot/calibrate.py,*/weakspot/metrics/*,*/weakspot/predictions.py,*/weakspot/data/splits.py,*/weakspot/data/readers.py
+
+mutants: $(STAMP)  # small faults put into the numbers one at a time; each must fail a test
+	OMP_NUM_THREADS=1 OPENCV_FOR_THREADS_NUM=1 $(BIN)/mutmut run
+	$(BIN)/mutmut results
 
 audit-deps: $(STAMP)  # known holes in what is installed; asks a public service
 	$(BIN)/python -m pip install --quiet pip-audit

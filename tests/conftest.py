@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 import torch
 from browsing import CHROMIUM
+from hypothesis import Phase, settings
 from torch import nn
 
 from weakspot.data import synthetic
@@ -32,6 +33,12 @@ def tiny_backbone() -> Backbone:
     stem = nn.Sequential(nn.Conv2d(3, 8, 3, stride=4, padding=1), nn.ReLU(), nn.MaxPool2d(2))
     tail = nn.Sequential(nn.Conv2d(8, 16, 3, padding=1), nn.ReLU())
     return Backbone(stem, tail, channels=16, smallest=8, taps={"early": 2}, pyramid=("early", FREEZE_POINT))
+
+
+# What make mutants runs: the same examples each time, and the first that fails is enough.
+settings.register_profile(
+    "mutants", derandomize=True, deadline=None, database=None, max_examples=50, phases=[Phase.explicit, Phase.generate]
+)
 
 
 @pytest.fixture(autouse=True)

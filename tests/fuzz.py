@@ -14,11 +14,13 @@ import io
 import json
 import random
 import re
+import shutil
 import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -65,6 +67,7 @@ class Target:
         file: name it is read under.
         sound: contents to start from.
         read: reads it; errors of the user's are WeakspotErrors.
+        change: how to damage it; None for changed bytes, and values where it is JSON.
         tried, read_well: how many inputs, and how many of them were read.
         findings: inputs that were neither read nor refused, and what happened.
     """
@@ -72,6 +75,7 @@ class Target:
     file: str
     sound: list[bytes]
     read: Reader
+    change: Callable[[bytes, random.Random], bytes] | None = None
     tried: int = 0
     read_well: int = 0
     findings: list[tuple[bytes, str]] = field(default_factory=list)
@@ -156,7 +160,8 @@ def run(targets: dict[str, Target], folder: Path, seed: int, seconds: float, mos
         for name, target in targets.items():
             rng = streams[name]
             text = target.file.endswith((".json", ".jsonl"))
-            attempt(target, mutated(rng.choice(target.sound), rng, text), folder)
+            change = target.change or partial(mutated, text=text)
+            attempt(target, change(rng.choice(target.sound), rng), folder)
 
 
 # --- what is damaged ----------------------------------------------------------------------------------------------
@@ -291,10 +296,38 @@ def tables(folder: Path) -> Iterator[tuple[str, Target]]:
     yield "config.yaml", Target("config.yaml", [(folder / "config.yaml").read_bytes()], read_config)
 
 
-def all_targets(folder: Path) -> dict[str, Target]:
-    """Every kind of file; `folder` keeps what they need."""
+def requests(folder: Path, kept_open: contextlib.ExitStack) -> Iterator[tuple[str, Target]]:
+    """What is sent to the service, with the bundle that is in `folder`."""
+    import fuzz_service
+
+    found = [picture for _, target in pictures() for picture in target.sound]
+    shutil.copytree(folder / "bundle", folder / "served")  # the other is damaged
+    service = kept_open.enter_context(fuzz_service.running(folder / "served", found[0]))
+    two = [(b"a.png", found[0]), (b"b.jpg", found[4])]
+    sound = [fuzz_service.request(two), fuzz_service.request(two, "/predict?map=true", pieces=3)]
+    sound += [fuzz_service.request([(name, found[0])], kind=fuzz_service.TYPES[1]) for name in fuzz_service.NAMES]
+    change = partial(fuzz_service.hostile_request, pictures=found)
+    yield "request", Target("request.http", sound, lambda path: service.send(path.read_bytes()), change)
+
+    def among_good(path: Path) -> None:
+        name, _, picture = path.read_bytes().partition(b"\n")
+        service.send_among_good(name, picture)
+
+    def changed(content: bytes, rng: random.Random) -> bytes:
+        name, _, picture = content.partition(b"\n")
+        return rng.choice([name, *fuzz_service.NAMES]) + b"\n" + mutated(picture, rng, text=False)
+
+    sent = [b"c.png\n" + picture for picture in found]
+    yield "picture in a batch", Target("upload.bin", sent, among_good, changed)
+
+
+def all_targets(folder: Path, kept_open: contextlib.ExitStack) -> dict[str, Target]:
+    """Every kind of file, and requests; `folder` keeps what they need until `kept_open` is closed."""
     folder.mkdir(parents=True, exist_ok=True)
-    return dict([*pictures(), *models(folder), *tables(folder)])
+    targets = dict([*pictures(), *models(folder), *tables(folder)])
+    with contextlib.suppress(ImportError):
+        targets |= dict(requests(folder, kept_open))
+    return targets
 
 
 def main() -> None:
@@ -307,8 +340,8 @@ def main() -> None:
     findings = Path("fuzz_findings")
     (findings / "last").mkdir(parents=True, exist_ok=True)
     print(f"seed {seed}; if the process dies, what it read last is in {findings}/last")
-    with tempfile.TemporaryDirectory() as scratch:
-        targets = all_targets(Path(scratch) / "kept")
+    with tempfile.TemporaryDirectory() as scratch, contextlib.ExitStack() as kept_open:
+        targets = all_targets(Path(scratch) / "kept", kept_open)
         run(targets, findings / "last", seed, 60 * options.minutes)
     print(f"{'':20}{'inputs':>10}{'read':>10}{'refused':>10}{'findings':>10}")
     for name, target in targets.items():

@@ -1,5 +1,6 @@
 """Evidence → boxes: exact answers on tiny maps, then properties."""
 
+import re
 import time
 
 import numpy as np
@@ -8,7 +9,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
+from scipy import ndimage
 
+from weakspot import boxes as boxes_module
 from weakspot.boxes import BoxRule, boxes_array, find_boxes, merge_boxes, region_outlines, scale_min_max, upsample
 from weakspot.errors import WeakspotError
 from weakspot.types import Box
@@ -55,10 +58,41 @@ def test_rule_refuses_nonsense_and_names_the_key(settings_, words):
     assert "\n" not in str(error.value)
 
 
+@pytest.mark.parametrize(
+    ("settings_", "line"),
+    [
+        ({"method": "x"}, "method=x is not a choice; choose from single, components"),
+        ({"threshold_kind": "x"}, "threshold_kind=x is not a choice; choose from relative, absolute, calibrated"),
+        ({"threshold": True}, "threshold=True is not a number; give one such as 0.7"),
+        (
+            {"threshold": 0.0},
+            "threshold=0.0 is outside (0, 1]; give a share of the map's range, or set boxes.threshold_kind=absolute",
+        ),
+        ({"min_area": -1}, "min_area=-1 is not a whole number of at least 1"),
+        ({"max_boxes": 0}, "max_boxes=0 is not a whole number of at least 1"),
+        ({"min_score": "x"}, "min_score=x is not a number; give one such as 0.7"),
+        ({"merge": "x"}, "merge=x is not a number; give one such as 0.7"),
+        ({"merge": -0.5}, "merge=-0.5 is below 0; give 0 or more, or null"),
+        ({"false_boxes": 0.0}, "false_boxes=0.0 is not above 0; give how many per 100 Good images"),
+    ],
+)
+def test_the_line_of_a_refusal(settings_, line):
+    with pytest.raises(WeakspotError, match=f"^boxes.{re.escape(line)}$"):
+        BoxRule(**settings_)
+
+
 def test_rule_accepts_the_ends_of_its_ranges():
+    assert BoxRule(merge=0).merge == 0
+    assert BoxRule(false_boxes=0.1).false_boxes == 0.1
+    assert BoxRule(min_area=np.int64(1), max_boxes=np.int64(1)).max_boxes == 1
     assert BoxRule(threshold=1.0).threshold == 1.0
     assert BoxRule(threshold_kind="absolute", threshold=-3).threshold == -3
     assert BoxRule(threshold_kind="absolute", threshold=np.float32(2.5)).threshold == 2.5
+
+
+def test_a_rule_made_absolute_keeps_the_rest():
+    rule = BoxRule("components", "calibrated", -1.5, min_area=3, merge=0.5)
+    assert rule.absolute(2.0) == BoxRule("components", "absolute", -1.5, min_area=3, merge=0.5, min_score=2.0)
 
 
 # ---------------------------------------------------------------- resizing and scaling
@@ -87,8 +121,14 @@ def test_upsample_takes_a_view_that_is_not_contiguous():
     np.testing.assert_array_equal(upsample(maps[..., 1].T, (13, 8)), upsample(maps[..., 1].T.copy(), (13, 8)))
 
 
+def test_upsample_takes_whole_numbers():
+    result = upsample(np.array([[0, 4]]), (1, 4))
+    assert result.dtype == np.float32
+    np.testing.assert_array_equal(result, [[0, 1, 3, 4]])
+
+
 def test_upsample_refuses_what_is_no_map_or_no_size():
-    with pytest.raises(ValueError, match="shape"):
+    with pytest.raises(ValueError, match=r"^the map must have shape \(height, width\)"):
         upsample(np.zeros((2, 3, 4), np.float32), (5, 5))
     with pytest.raises(ValueError, match="size"):
         upsample(np.zeros((2, 3), np.float32), (0, 5))
@@ -200,6 +240,28 @@ def test_max_boxes_keeps_the_best():
     assert [box.score for box in boxes] == [3.0, 2.0]
 
 
+def test_of_very_many_boxes_the_surest_are_merged(monkeypatch):
+    monkeypatch.setattr(boxes_module, "MOST_MERGED", 3)
+    map_ = np.array([[1, 0, 4, 0, 0, 0, 3, 0, 0, 0, 0, 5]], np.float32)
+    rule = BoxRule("components", "absolute", 0.5, merge=1.0)
+    assert [(*box.xyxy, box.score) for box in find_boxes(map_, (1, 12), rule)] == [
+        (11, 0, 12, 1, 5.0), (2, 0, 3, 1, 4.0), (6, 0, 7, 1, 3.0),
+    ]  # fmt: skip
+    monkeypatch.setattr(boxes_module, "MOST_MERGED", 4)
+    assert (0, 0, 3, 1) in corners(find_boxes(map_, (1, 12), rule))
+
+
+def test_a_box_is_called_anomaly_if_not_told_otherwise():
+    for rule in (SINGLE, COMPONENTS):
+        assert [box.label for box in find_boxes(hot_map((2, 3), (0, 0)), (2, 3), rule)] == ["anomaly"]
+
+
+def test_outlines_where_every_box_is_dropped():
+    for method in ("single", "components"):
+        rule = BoxRule(method, "absolute", 0.5, min_score=2.0, outlines=True)
+        assert find_boxes(hot_map((2, 3), (0, 0)), (2, 3), rule) == []
+
+
 def test_min_area_is_counted_in_original_pixels():
     map_ = hot_map((2, 4), (0, 0), (0, 2), (0, 3))  # regions of 1 and 2 cells; on 4×8 pixels, 4 and 8
     for min_area, n_boxes in [(4, 2), (5, 1), (8, 1), (9, 0)]:
@@ -255,10 +317,11 @@ def test_nan_and_infinity_are_refused(bad, rule):
     map_ = hot_map((3, 4), (1, 1))
     broken = map_.copy()
     broken[0, 0] = bad
-    with pytest.raises(WeakspotError, match="evidence holds NaN"):
+    line = "holds NaN or infinity, so no box can be drawn; check weights and training log"
+    with pytest.raises(WeakspotError, match=f"^the evidence {line}$"):
         find_boxes(broken, (30, 40), rule)
     if bad != -np.inf:
-        with pytest.raises(WeakspotError, match="score map holds NaN"):
+        with pytest.raises(WeakspotError, match=f"^the score map {line}$"):
             find_boxes(map_, (30, 40), rule, score_map=broken)
 
 
@@ -276,10 +339,11 @@ def test_shapes_that_do_not_fit_are_refused():
         find_boxes(np.zeros((1, 3, 4), np.float32), (30, 40), SINGLE)
     with pytest.raises(ValueError, match="empty"):
         find_boxes(np.zeros((0, 4), np.float32), (30, 40), SINGLE)
-    with pytest.raises(ValueError, match="differ"):
+    with pytest.raises(ValueError, match=r"^score map \(4, 3\) and evidence \(3, 4\) differ in shape$"):
         find_boxes(np.ones((3, 4), np.float32), (30, 40), SINGLE, score_map=np.ones((4, 3), np.float32))
-    with pytest.raises(ValueError, match="size"):
-        find_boxes(np.ones((3, 4), np.float32), (30, 0), SINGLE)
+    for size in ((30, 0), (0, 30)):
+        with pytest.raises(ValueError, match=r"^size must be \(height, width\) of at least \(1, 1\), not "):
+            find_boxes(np.ones((3, 4), np.float32), size, SINGLE)
 
 
 def test_map_of_one_pixel():
@@ -306,6 +370,7 @@ def test_input_is_left_alone():
 def test_boxes_array():
     np.testing.assert_array_equal(boxes_array([Box(1, 2, 3, 5), Box(0, 0, 1, 1)]), [[1, 2, 3, 5], [0, 0, 1, 1]])
     assert boxes_array([]).shape == (0, 4)
+    assert boxes_array([Box(1, 2, 3, 5)]).dtype == np.float64
 
 
 # ---------------------------------------------------------------- properties
@@ -457,6 +522,43 @@ def test_a_region_inside_anothers_box_keeps_its_own_outline():
     dot, ring = find_boxes(evidence, (9, 9), BoxRule("components", "absolute", 0.5, outlines=True))
     assert [set(polygon) for polygon in dot.outlines] == [{(4, 4), (5, 4), (5, 5), (4, 5)}]
     assert [set(polygon) for polygon in ring.outlines] == [{(0, 0), (9, 0), (9, 9), (0, 9)}]
+
+
+def test_a_region_belongs_to_the_smallest_box_it_lies_in():
+    evidence = np.zeros((6, 20), np.float32)
+    evidence[:, 8:19] = 2  # a ring, surer than what it surrounds
+    evidence[1:5, 9:18] = 0
+    evidence[3, 10:13] = 1
+    ring, inner = find_boxes(evidence, (6, 20), BoxRule("components", "absolute", 0.5, outlines=True))
+    assert (ring.xyxy, inner.xyxy) == ((8, 0, 19, 6), (10, 3, 13, 4))
+    assert [set(polygon) for polygon in ring.outlines] == [{(8, 0), (19, 0), (19, 6), (8, 6)}]
+    assert [set(polygon) for polygon in inner.outlines] == [{(10, 3), (13, 3), (13, 4), (10, 4)}]
+
+
+@given(
+    hnp.arrays(
+        bool, st.tuples(st.integers(1, 8), st.integers(1, 12)), elements=st.integers(0, 3).map(lambda i: i == 0)
+    ),
+    st.sampled_from([None, 0.0, 0.5, 1.5]),
+    st.integers(1, 3),
+    st.integers(1, 4),
+)
+@settings(deadline=None, max_examples=80)
+def test_outlines_are_those_of_the_regions_in_the_smallest_box(mask, merge, min_area, max_boxes):
+    rule = BoxRule("components", "absolute", 0.5, min_area, max_boxes, merge=merge, outlines=True)
+    boxes = find_boxes(mask.astype(np.float32), mask.shape, rule)
+    labels, count = ndimage.label(mask, np.ones((3, 3)))
+    mine = [np.zeros(mask.shape, bool) for _ in boxes]
+    for region in (labels == i + 1 for i in range(count)):
+        rows, columns = np.nonzero(region)
+        around = [
+            ((b.x1 - b.x0) * (b.y1 - b.y0), i)
+            for i, b in enumerate(boxes)
+            if b.x0 <= columns.min() and columns.max() < b.x1 and b.y0 <= rows.min() and rows.max() < b.y1
+        ]
+        if around and region.sum() >= min_area:
+            mine[min(around)[1]] |= region
+    assert [box.outlines for box in boxes] == [region_outlines(part, mask.shape) for part in mine]
 
 
 @given(hnp.arrays(bool, st.tuples(st.integers(1, 9), st.integers(1, 9))))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -11,7 +12,7 @@ from hypothesis import strategies as st
 from scipy.stats import poisson
 
 from weakspot.boxes import BoxRule, find_boxes
-from weakspot.calibrate import CONFIDENCE, calibrate, rate_bound
+from weakspot.calibrate import CONFIDENCE, Calibration, calibrate, rate_bound
 from weakspot.errors import WeakspotError
 
 
@@ -31,11 +32,35 @@ def test_the_score_lies_just_above_the_first_box_too_many() -> None:
     assert "too few" not in found.origin
 
 
+def test_what_is_written_down() -> None:
+    found = Calibration(1.25, 200, 6, 5.0, 4.5349)
+    origin = "calibrated: at most 5 false boxes per 100 Good images; 6 on 200 held-out ones, upper bound 4.5 per 100"
+    assert found.to_dict() == {
+        "value": 1.25, "origin": origin, "n_good": 200, "false_boxes": 6, "wanted_per_100": 5.0,
+        "bound_per_100": 4.5349,
+    }  # fmt: skip
+    assert replace(found, bound=5.0).origin == origin.replace("4.5", "5.0")
+    assert replace(found, bound=5.01).origin.endswith("5.0 per 100; too few to promise it")
+
+
 def test_boxes_of_equal_score_stay_or_go_together() -> None:
     found = calibrate([3.0] * 5 + [4.0] * 5, 200, wanted=5)
     assert found.false_boxes == 5
     assert 3 < found.min_score < 4  # type: ignore[operator]
     assert calibrate([3.0] * 50, 200, wanted=5).false_boxes == 0
+
+
+def test_a_rate_that_is_just_reached_is_kept_to() -> None:
+    scores = [float(s) for s in range(20)]
+    assert calibrate(scores, 200, wanted=rate_bound(6, 200)).false_boxes == 6
+    assert calibrate(scores, 200, wanted=math.nextafter(rate_bound(6, 200), 0)).false_boxes == 5
+
+
+def test_the_next_number_above_a_false_box_may_stay() -> None:
+    above = math.nextafter(3.0, math.inf)
+    found = calibrate([above] * 6 + [3.0], 200, wanted=5)
+    assert (found.min_score, found.false_boxes) == (above, 6)
+    assert calibrate(np.full(20, 3, np.float32), 200, wanted=5).min_score == above  # type: ignore[arg-type]
 
 
 def test_where_no_box_is_false_every_box_may_stay() -> None:
@@ -49,7 +74,7 @@ def test_too_few_images_promise_nothing_and_say_so() -> None:
     assert found.false_boxes == 0
     assert found.bound > 5
     assert "too few to promise it" in found.origin
-    with pytest.raises(ValueError, match="no Good image"):
+    with pytest.raises(ValueError, match=r"^no Good image to calibrate on$"):
         calibrate([], 0, wanted=5)
 
 

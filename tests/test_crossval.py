@@ -5,11 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
-from scipy.stats import binomtest
 from sklearn.metrics import balanced_accuracy_score
 from typer.testing import CliRunner
 
@@ -18,85 +14,12 @@ from weakspot.config import TrainConfig, typed
 from weakspot.crossval import MEMBERS, Pooled, compare, cross_validate, find_runs
 from weakspot.errors import WeakspotError
 from weakspot.hydra_app import compose
-from weakspot.metrics.paired import class_weights, cluster_estimate, draw_clusters, paired_difference, stratum_means
 from weakspot.predictions import read_predictions
 
 TINY = (
     "data.subset=fabric", "model.backbone=tiny", "model.weights=none", "data.image_size=[64,96]",
     "trainer.max_epochs=2", "trainer.stop_at_accuracy=null", "trainer.accelerator=cpu",
 )  # fmt: skip
-
-
-# --- paired numbers -----------------------------------------------------------------------------------------------
-
-
-@pytest.mark.filterwarnings("ignore:y_pred contains classes")
-@given(st.lists(st.tuples(st.integers(0, 2), st.booleans()), min_size=1, max_size=30))
-def test_weights_of_classes_give_balanced_accuracy(cases: list[tuple[int, bool]]) -> None:
-    targets = np.array([target for target, _ in cases])
-    right = np.array([float(r) for _, r in cases])
-    said = np.where(right == 1, targets, 3)
-    expected = balanced_accuracy_score(targets, said)
-    assert (class_weights(targets) * right).sum() == pytest.approx(expected)
-
-
-def test_a_difference_by_hand() -> None:
-    first, second = np.array([1.0, 0, 0, 0]), np.array([1.0, 1, 1, 0])
-    found = paired_difference(first, second, [0, 1, 2, 3], np.array([0, 0, 1, 1]))
-    assert (found.first, found.second, found.difference.value) == (0.25, 0.75, 0.5)
-    assert (found.difference.n, found.parts) == (4, 4)
-    # Only two parts differ: of four ways to swap them two give ±0.5.
-    assert found.p_value == pytest.approx(0.5, abs=0.02)
-
-
-def test_without_a_difference_chance_explains_everything() -> None:
-    same = np.array([1.0, 0, 1])
-    found = paired_difference(same, same, [0, 1, 2], np.zeros(3))
-    assert (found.difference.value, found.difference.low, found.difference.high, found.p_value) == (0, 0, 0, 1)
-    empty = paired_difference(np.zeros(0), np.zeros(0), [], np.zeros(0))
-    assert np.isnan(empty.difference.value)
-    with pytest.raises(ValueError, match="differ in shape"):
-        paired_difference(same, same[:2], [0, 1, 2], np.zeros(3))
-
-
-def test_the_p_value_of_single_images_is_mcnemars() -> None:
-    """With one image a part and one stratum, swapping is the exact sign test on the discordant pairs."""
-    first = np.r_[np.ones(12), np.zeros(3), np.ones(20)]
-    second = np.r_[np.zeros(12), np.ones(3), np.ones(20)]
-    found = paired_difference(first, second, list(range(35)), np.zeros(35))
-    assert found.p_value == pytest.approx(binomtest(3, 15).pvalue, abs=0.01)
-
-
-def test_photographs_of_one_part_count_as_one() -> None:
-    """Six photographs of each of eight parts: the interval is as wide as that of eight images, not of 48."""
-    per_part = np.array([1, 1, 1, 0, 0, 1, 0, 1], dtype=float)
-    clusters = np.repeat(np.arange(8), 6)
-    grouped = cluster_estimate(np.repeat(per_part, 6), clusters.tolist(), np.zeros(48))
-    alone = cluster_estimate(per_part, list(range(8)), np.zeros(8))
-    assert (grouped.value, grouped.low, grouped.high) == (alone.value, alone.low, alone.high)
-    as_images = cluster_estimate(np.repeat(per_part, 6), list(range(48)), np.zeros(48))
-    assert as_images.high - as_images.low < 0.6 * (grouped.high - grouped.low)
-
-
-@given(st.integers(0, 1000))
-@settings(max_examples=20)
-def test_draws_keep_parts_whole_and_their_number(seed: int) -> None:
-    clusters = [4, 4, 9, 1, 1, 1]
-    times = draw_clusters(clusters, 50, seed)
-    assert times.shape == (50, 6)
-    assert (times[:, 0] == times[:, 1]).all()
-    assert (times[:, 3] == times[:, 5]).all()
-    assert (times[:, [0, 2, 3]].sum(axis=1) == 3).all()
-
-
-def test_a_resample_without_a_class_is_undefined() -> None:
-    times = np.array([[1, 1, 0], [0, 0, 3]])
-    means = stratum_means(times, np.array([1.0, 0.0, 1.0]), np.array([0, 0, 1]))
-    assert np.isnan(means).all()
-    assert stratum_means(np.array([[1, 1, 1]]), np.array([1.0, 0.0, 1.0]), np.array([0, 0, 1])).tolist() == [0.75]
-
-
-# --- runs ---------------------------------------------------------------------------------------------------------
 
 
 def config(fabric: Path, *overrides: str) -> TrainConfig:

@@ -24,6 +24,7 @@ from weakspot.metrics import (
     box_iou,
     centre_box,
     classification_metrics,
+    intervals,
     localisation_metrics,
     mask_boxes,
     max_box_accuracy,
@@ -35,6 +36,9 @@ from weakspot.metrics import (
     whole_image_box,
 )
 from weakspot.metrics.classification import class_scores, macro_scores, ranker
+from weakspot.metrics.intervals import percentile_estimate
+from weakspot.metrics.localisation import _grid
+from weakspot.metrics.regions import aupro
 from weakspot.types import GOOD
 
 NAMES = ["good", "anomaly"]
@@ -137,6 +141,29 @@ def test_bootstrap_refuses_lengths_that_differ():
             bootstrap(np.mean, arrays, strata=strata)
 
 
+def test_percentiles_of_what_is_defined():
+    resamples = np.r_[np.arange(101.0), np.nan, np.inf]
+    assert percentile_estimate(0.5, 3, resamples) == Estimate(0.5, 3, 2.5, 97.5)
+    assert is_undefined(percentile_estimate(math.nan, 3, resamples).as_dict(), 3)
+    nowhere = percentile_estimate(0.5, 3, np.array([math.nan]))
+    assert (nowhere.value, nowhere.n, math.isnan(nowhere.low), math.isnan(nowhere.high)) == (0.5, 3, True, True)
+
+
+@pytest.mark.parametrize(("chunk", "rows"), [(11, [2, 2, 1]), (8, [2, 2, 1]), (1, [1] * 5), (100, [5])])
+def test_resamples_are_drawn_a_few_at_a_time(monkeypatch, chunk, rows):
+    monkeypatch.setattr(intervals, "_CHUNK", chunk)
+    draws = list(intervals.draw_indices(np.array([1, 0, 1, 1]), 5, 0))
+    assert [len(some) for some in draws] == rows
+    drawn = np.concatenate(draws)
+    assert set(drawn[:, 0]) == {1}
+    assert set(drawn[:, 1:].ravel()) == {0, 2, 3}
+
+
+def test_bootstrap_s_own_seed_is_0():
+    values = np.random.default_rng(1).normal(size=30)
+    assert bootstrap(np.mean, [values]) == bootstrap(np.mean, [values], 1000, seed=0)
+
+
 # ---------------------------------------------------------------- classification
 
 
@@ -204,7 +231,7 @@ def test_bootstrapped_intervals_agree_with_resampling_images_one_by_one():
         "average_precision": sk.average_precision_score,
     }
     for name, statistic in slow.items():
-        reference = bootstrap(statistic, [targets, scores], 600, seed=5, strata=targets)
+        reference = bootstrap(statistic, [targets, scores], 250, seed=5, strata=targets)
         assert result[name]["value"] == pytest.approx(reference.value), name
         assert result[name]["low"] == pytest.approx(reference.low, abs=0.02), name
         assert result[name]["high"] == pytest.approx(reference.high, abs=0.02), name
@@ -266,6 +293,24 @@ def test_a_perfect_balanced_accuracy_is_as_sure_as_its_recalls():
     assert found["low"] == pytest.approx(np.mean(exact))
 
 
+def test_a_perfect_balanced_accuracy_over_many_classes_leaves_out_those_without_images():
+    targets = np.array([0] * 24 + [2] * 16)
+    found = classification_metrics(targets, np.eye(4)[targets], ["good", "a", "b", "c"], ["x"] * 40)[
+        "balanced_accuracy"
+    ]
+    assert (found["value"], found["n"], found["high"]) == (1.0, 40, 1.0)
+    assert found["low"] == pytest.approx((proportion(24, 24).low + proportion(16, 16).low) / 2)
+    wrong = classification_metrics(targets, np.eye(4)[2 - targets], ["good", "a", "b", "c"], ["x"] * 40)
+    assert (wrong["balanced_accuracy"]["value"], wrong["balanced_accuracy"]["low"]) == (0.0, 0.0)
+    assert wrong["balanced_accuracy"]["high"] == pytest.approx((proportion(0, 24).high + proportion(0, 16).high) / 2)
+
+
+def test_the_same_images_have_the_same_intervals():
+    rng = np.random.default_rng(4)
+    targets, scores = rng.integers(0, 2, 30), rng.random(30)
+    assert two_class(targets, scores) == two_class(targets, scores)
+
+
 def test_class_without_images_is_left_out_of_means_over_many():
     probabilities = np.eye(3)[[0, 0, 1, 2]]
     result = classification_metrics(
@@ -310,15 +355,17 @@ def test_of_equally_probable_classes_the_first_is_guessed_first():
 
 
 def test_good_or_not_takes_all_types_for_one():
-    targets, said = np.array([0, 0, 1, 2, 2]), np.array([0, 1, 2, 2, 0])
-    probabilities = np.eye(3)[said]
+    targets, said = np.array([0, 0, 1, 2, 2]), np.array([0, 1, 2, 2, 0])  # not what is most probable
+    probabilities = np.array([[0.6, 0.1, 0.3], [0.5, 0.3, 0.2], [0.1, 0.7, 0.2], [0.4, 0.3, 0.3], [0.3, 0.3, 0.4]])
+    defects = ["good", "good", "a", "b", "b"]
     true, shares, decided = as_good_or_not(targets, probabilities, said)
-    result = classification_metrics(true, shares, NAMES, ["good", "good", "a", "b", "b"], predicted=decided)
-    two = classification_metrics(
-        np.minimum(targets, 1), np.eye(2)[np.minimum(said, 1)], NAMES, ["good", "good", "a", "b", "b"]
+    result = classification_metrics(true, shares, NAMES, defects, predicted=decided)
+    two = np.array([[0.6, 0.4], [0.5, 0.5], [0.1, 0.9], [0.4, 0.6], [0.3, 0.7]])
+    assert result == classification_metrics(
+        np.array([0, 0, 1, 1, 1]), two, NAMES, defects, predicted=np.array([0, 1, 1, 1, 0])
     )
-    assert result == two
     assert result["balanced_accuracy"]["value"] == pytest.approx((1 / 2 + 2 / 3) / 2)
+    assert result["top_k_error"]["1"]["value"] == 0
 
 
 def test_predicted_may_come_from_a_threshold():
@@ -358,7 +405,9 @@ def test_no_image_at_all():
     for name in ("accuracy", "balanced_accuracy", "precision", "recall", "f1", "auroc", "average_precision"):
         assert is_undefined(result[name], 0), name
     assert result["confusion_matrix"]["counts"] == [[0, 0], [0, 0]]
-    assert result["per_class"]["good"]["n"] == 0
+    nothing = dict.fromkeys(("precision", "recall", "recall_low", "recall_high", "f1"), math.nan) | {"n": 0}
+    assert str(result["per_class"]) == str({"good": nothing, "anomaly": nothing})
+    assert str(classification_metrics(np.zeros(0, int), np.zeros(0), NAMES, [])) == str(result)
     json.dumps(result)
 
 
@@ -391,6 +440,8 @@ def test_classification_refuses_input_that_does_not_fit():
         {"targets": np.array([0, 1, 1])},
         {"probabilities": np.array([[np.nan, 1], [1, 0]])},
         {"probabilities": np.array([[3.0, -2.0], [1, 0]])},
+        {"probabilities": np.array([[1.1, 0.0], [1, 0]])},
+        {"probabilities": np.array([[1.0, -0.1], [1, 0]])},
         {"probabilities": np.eye(2)[:, :1]},
         {"defects": ["good"]},
         {"class_names": ["good"]},
@@ -571,6 +622,21 @@ def test_max_box_accuracy_by_hand():
     assert json.loads(json.dumps(result)) == result
 
 
+def test_max_box_accuracy_levels_are_inclusive():
+    result = max_box_accuracy(np.array([[0.3, 0.5, 0.7]]), np.array([1]))
+    found = [result[f"oracle_box_accuracy_{level}"] for level in (30, 50, 70)]
+    assert found == pytest.approx([1.0, 2 / 3, 1 / 3])
+
+
+def test_boxes_of_a_row_go_from_left_to_right():
+    mask = np.array([[0, 0, 0, 0, 1], [1, 0, 0, 0, 1], [1, 0, 1, 0, 0], [0, 0, 1, 0, 0]], dtype=bool)
+    mask[1, 2] = False
+    row = np.array([[0, 0, 0, 1, 0], [0, 1, 0, 1, 0]], dtype=bool)
+    row[0, 1] = True
+    np.testing.assert_array_equal(mask_boxes(row)[:, 0], [1, 3])
+    np.testing.assert_array_equal(mask_boxes(mask)[:, 1], [0, 1, 2])
+
+
 def test_max_box_accuracy_is_never_below_any_single_threshold():
     ious = np.random.default_rng(0).random((9, 30))
     result = max_box_accuracy(ious, np.linspace(0.1, 0.9, 9))
@@ -644,6 +710,15 @@ def test_a_random_box_lies_in_the_image_and_repeats():
         assert first[0, 3] <= size[0]
 
 
+def test_a_random_box_always_has_an_area():
+    class Same:
+        def uniform(self, low, high, n):
+            assert low == 0
+            return np.full(n, high / 2)
+
+    assert random_box((10, 30), Same()).tolist() == [[15.0, 5.0, 15.0 + 1e-6, 5.0 + 1e-6]]
+
+
 def test_localisation_metrics_of_no_image_and_of_unequal_lists():
     result = localisation_metrics([], [], [], [])
     assert (result["n"], result["n_without_truth"], result["per_defect"]) == (0, 0, {})
@@ -681,8 +756,18 @@ def test_pointing_with_a_flat_map_or_an_empty_mask_misses():
 
 
 def test_pointing_refuses_nan():
-    with pytest.raises(WeakspotError, match="NaN"):
+    line = "the evidence holds NaN or infinity, so it cannot be measured; check weights and training"
+    with pytest.raises(WeakspotError, match=f"^{line}$"):
         pointing_hit(np.array([[0.0, np.nan]]), np.ones((2, 2), dtype=bool))
+
+
+@pytest.mark.parametrize("shape", [(2, 2, 1), (4,), (0, 3)])
+def test_pointing_refuses_what_is_no_map_or_no_mask(shape):
+    with pytest.raises(ValueError, match=r"^evidence must have shape \(height, width\) and not be empty"):
+        pointing_hit(np.ones(shape), np.ones((2, 2), dtype=bool))
+    with pytest.raises(ValueError, match=r"^a mask must have shape \(height, width\) and not be empty"):
+        pointing_hit(np.eye(2), np.ones(shape, dtype=bool))
+    assert pointing_hit(np.ones((1, 1)), np.ones((2, 2), dtype=bool)) is False
 
 
 def test_pointing_into_an_image_smaller_than_the_map():
@@ -706,7 +791,29 @@ def test_pixel_metrics_equal_sklearn_at_equal_resolution():
     assert result["pixel_auroc"] == pytest.approx(sk.roc_auc_score(truth, scores))
     assert result["pixel_average_precision"] == pytest.approx(sk.average_precision_score(truth, scores))
     assert (result["n"], result["n_defect_images"]) == (3, 2)
+    assert result["aupro"] == aupro(*zip(*pairs, strict=True))
+    assert set(result) == {"pixel_auroc", "pixel_average_precision", "aupro", "n", "n_defect_images"}
     assert json.loads(json.dumps(result)) == result
+
+
+@pytest.mark.parametrize(
+    ("shape", "expected"),
+    [
+        ((1000, 3000), (20, 60)),
+        ((3000, 1000), (60, 20)),
+        ((1, 3000), (1, 60)),
+        ((3000, 1), (60, 1)),
+        ((40, 60), (40, 60)),
+    ],
+)
+def test_the_grid_is_no_longer_than_allowed_and_never_empty(shape, expected):
+    assert _grid(shape, 60) == expected
+
+
+def test_the_grid_has_512_pixels_if_not_told_otherwise():
+    rng = np.random.default_rng(0)
+    pairs = [(rng.random((3, 1030)).astype(np.float32), rng.random((3, 1030)) < 0.1)]
+    assert pixel_metrics(pairs) == pixel_metrics(pairs, longest_side=512) != pixel_metrics(pairs, longest_side=513)
 
 
 def test_pixel_metrics_pool_over_images_so_that_levels_count():
@@ -739,8 +846,7 @@ def test_pixel_metrics_grid_is_limited_and_keeps_the_place():
 @pytest.mark.parametrize("value", [False, True])
 def test_pixel_metrics_of_one_kind_of_pixels_are_undefined(value):
     result = pixel_metrics([(np.eye(2, 3, dtype=np.float32), np.full((4, 6), value))])
-    assert math.isnan(result["pixel_auroc"])
-    assert math.isnan(result["pixel_average_precision"])
+    assert all(math.isnan(result[key]) for key in ("pixel_auroc", "pixel_average_precision", "aupro"))
 
 
 def test_pixel_metrics_of_no_image_and_of_nan():

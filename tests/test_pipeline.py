@@ -361,7 +361,8 @@ def test_exact_copies_across_parts_are_counted_and_said(
         ("model.safetensors", lambda c: c[:-10] + b"0123456789", "is damaged"),
         ("model.json", lambda c: c[:-10], "cannot be used"),
         ("model.json", lambda c: c.replace(b'"classes"', b'"klasses"'), "key is missing or unknown"),
-        ("model.json", lambda c: c.replace(b'"format": 1', b'"format": 99'), "format is not 1"),
+        ("model.json", lambda c: c.replace(b'"format": 1', b'"format": 99'), "format 99, .* upgrade weakspot"),
+        ("model.json", lambda c: c.replace(b'"format": 1', b'"format": "1"'), "no format number"),
         ("model.json", lambda c: b"[]", "cannot be used"),
     ],
 )

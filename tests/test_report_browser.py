@@ -126,15 +126,23 @@ def test_the_keyboard_alone_reaches_everything(browser: Browser, run: RunFolder)
 
 
 def test_maps_are_painted_and_can_be_switched_off(browser: Browser, run: RunFolder) -> None:
-    painted = """[...document.querySelectorAll("#gallery canvas")].filter((c) => !c.hidden && c.getContext("2d")
-        .getImageData(0, 0, c.width, c.height).data.some((v) => v > 0)).length"""
+    seen = """[...document.querySelectorAll("#gallery canvas")].filter((c) => !c.hidden && c.width).map((c) => {
+        const copy = new OffscreenCanvas(c.width, c.height).getContext("2d", { willReadFrequently: true });
+        copy.drawImage(c, 0, 0);
+        return [...copy.getImageData(0, 0, c.width, c.height).data];
+    })"""
+    painted = f"{seen}.filter((d) => d.some((v) => v > 0)).length"
+    coloured = f"{seen}.filter((d) => d.some((v, i) => i % 4 === 0 && v !== d[i + 1])).length"
     with Watched(browser, run.report) as open_:
         open_.wait(f"{painted} > 5")
-        for name in ("viridis", "gray"):
+        for name, in_colour in (("viridis", True), ("gray", False)):
             open_.page.locator("[data-view=colours]").select_option(name)
+            open_.wait(f"{painted} > 5 && ({coloured} > 0) === {str(in_colour).lower()}")
         open_.page.locator("[data-view=scale]").select_option("own")
+        open_.wait(f"{painted} > 5")
         open_.page.locator("[data-view=colours]").select_option("off")
         open_.wait(f"{painted} === 0")
+        assert open_.page.evaluate(painted) == 0
 
 
 @pytest.mark.parametrize(("width", "scheme"), [(1280, "light"), (390, "dark")])

@@ -1,7 +1,9 @@
 """Splits: who is in which part, and the file that says so."""
 
+import hashlib
 import json
 import os
+import re
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
@@ -10,10 +12,10 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from sklearn.model_selection import StratifiedKFold, train_test_split
+from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold, train_test_split
 
 from weakspot.data.readers import read_samples
-from weakspot.data.splits import read_split, split_hash, split_samples, with_parts, write_split
+from weakspot.data.splits import _strata, part_numbers, read_split, split_hash, split_samples, with_parts, write_split
 from weakspot.errors import WeakspotError
 from weakspot.files import atomic_path, write_json, write_text
 from weakspot.types import GOOD, Part, Sample
@@ -83,11 +85,39 @@ def test_stratified_and_independent_of_validation(
             assert abs(tested - held_out * count / len(samples)) < 1
 
 
+def test_a_fifth_is_tested_and_nothing_held_out_if_not_told_otherwise() -> None:
+    samples = make(good=50, cut=9, hole=2, dent=17)
+    assert split_samples(samples) == split_samples(samples, test_size=0.2, val_size=0.0, seed=42)
+    assert split_samples(samples) != split_samples(samples, seed=43)
+
+
+@pytest.mark.parametrize(
+    ("counts", "share", "expected"),
+    [
+        ({"good": 9, "cut": 3, "hole": 2, "dent": 1}, 0.5, {"good": 9, "cut": 3, "hole": 3}),  # the smallest other
+        ({"good": 9, "cut": 2, "hole": 2, "dent": 1}, 0.5, {"good": 9, "cut": 3, "hole": 2}),  # the first of two
+        (
+            {"good": 9, "cut": 3, "hole": 1, "dent": 1},
+            0.5,
+            {"good": 9, "cut": 3, "hole": 2},
+        ),  # two lone ones are a type
+        ({"good": 9, "hole": 1}, 0.5, {"good": 9, "hole": 1}),
+        ({"good": 1, "hole": 4}, 0.5, {"good": 1, "hole": 4}),  # Good is never taken for a defect
+        ({"good": 6, "cut": 2, "hole": 2}, 0.25, {"good": 6, "cut": 2, "hole": 2}),  # three types, three held out
+        ({"good": 6, "cut": 2, "hole": 2}, 0.2, {"good": 6, "defect": 4}),  # two held out
+        ({"good": 6, "cut": 2, "hole": 2}, 0.8, {"good": 6, "defect": 4}),  # two left
+    ],
+)
+def test_what_is_stratified_by(counts: dict[str, int], share: float, expected: dict[str, int]) -> None:
+    defects = np.array([sample.defect for sample in make(**counts)])
+    assert Counter(_strata(defects, share).tolist()) == expected
+
+
 def test_validation_is_stratified_too() -> None:
     samples = make(good=100, cut=20, hole=40)
     parts = split_samples(samples, test_size=0.25, val_size=0.25, seed=1)
     found = Counter((part, sample.defect) for sample, part in zip(samples, parts, strict=True))
-    assert found["test", GOOD], found["val", GOOD] == (25, 19)
+    assert (found["test", GOOD], found["val", GOOD]) == (25, 19)
     assert (found["test", "cut"], found["val", "cut"]) == (5, 4)
     assert (found["test", "hole"], found["val", "hole"]) == (10, 7)
 
@@ -150,6 +180,21 @@ def test_grouped_hold_out_has_about_the_size_asked_for(share: float, expected: i
     samples = make([f"g{number // 2}" for number in range(100)], good=70, cut=30)
     parts = split_samples(samples, test_size=share)
     assert abs(len(numbers(parts, "test")) - expected) <= 2
+
+
+@pytest.mark.parametrize(("share", "folds"), [(0.2, 5), (0.5, 2), (0.75, 4), (0.01, 50)])
+def test_the_grouped_test_part_is_the_first_fold_of_scikit_learn(share: float, folds: int) -> None:
+    groups = np.arange(100) // 2
+    samples = make([f"g{number}" for number in groups], good=60, cut=40)
+    defects = [sample.defect for sample in samples]
+    splitter = StratifiedGroupKFold(folds, shuffle=True, random_state=7)
+    fold = next(splitter.split(groups, defects, groups))[1].tolist()
+    expected = fold if share <= 0.5 else sorted(set(range(100)) - set(fold))
+    if share == 0.01:  # one group: a part without Good or without a defect
+        with pytest.raises(WeakspotError, match=r"the test part would hold .* \(images of a group stay together"):
+            split_samples(samples, test_size=share, seed=7)
+    else:
+        assert numbers(split_samples(samples, test_size=share, seed=7), "test") == expected
 
 
 # ------------------------------------------------------------------------------------------------------------ refusals
@@ -290,6 +335,19 @@ def test_the_hash_knows_parts_and_defects_but_no_order() -> None:
     assert split_hash(relabelled, parts, root) != reference
 
 
+def test_the_hash_of_a_split_stays_what_it_was() -> None:
+    """Finished runs are found by it."""
+    samples = [Sample(Path("/data/a/é.png"), "cut"), Sample(Path("/data/a/1.png"), GOOD)]
+    rows = b'[["a/1.png", "train", "good"], ["a/\\u00e9.png", "test", "cut"]]'
+    assert split_hash(samples, ["test", "train"], Path("/data")) == hashlib.sha256(rows).hexdigest()
+    with pytest.raises(ValueError, match="zip"):
+        split_hash(samples, ["test"], Path("/data"))
+
+
+def test_images_of_a_group_share_a_number_and_others_have_their_own() -> None:
+    assert part_numbers(make(["a", None, "b", "a", None], good=5)) == [0, 1, 2, 0, 3]
+
+
 # --------------------------------------------------------------------------------------------------------- given parts
 
 
@@ -303,7 +361,8 @@ def test_given_parts_stay() -> None:
     for options in ({}, {"val_size": 0.5}, {"seed": 3, "test_size": 0.5}):
         assert split_samples(samples, **options) == [sample.part for sample in samples]
     only_good = put(make(good=4, cut=3), "rrvtrrt")
-    assert split_samples(only_good)[2] == "val"
+    for val_size in (0.0, 0.2):
+        assert split_samples(only_good, val_size=val_size) == [sample.part for sample in only_good]
 
 
 def test_validation_is_carved_out_of_a_given_training_part_alone() -> None:
@@ -314,12 +373,27 @@ def test_validation_is_carved_out_of_a_given_training_part_alone() -> None:
     assert split_samples(samples, val_size=0.2) == parts
 
 
+def test_groups_stay_together_in_a_validation_part_carved_out() -> None:
+    groups = [f"g{number // 4}" for number in range(40)]
+    samples = put(make(groups, good=20, cut=20), ("r" * 16 + "t" * 4) * 2)
+    parts = split_samples(samples, val_size=0.25)
+    assert parts.count("val") == 8
+    assert [part == "test" for part in parts] == [sample.part == "test" for sample in samples]
+    for group in set(groups):
+        assert len({part for part, mine in zip(parts, groups, strict=True) if mine == group}) == 1
+
+
 def test_given_parts_that_cannot_be_used() -> None:
     samples = put(make(good=4, cut=4), "rrrtrrrt")
-    with pytest.raises(WeakspotError, match="cannot cut data whose parts are given"):
+    expected = "split.folds (and cv) cannot cut data whose parts are given; leave it out, or the parts"
+    with pytest.raises(WeakspotError, match=f"^{re.escape(expected)}$"):
         split_samples(samples, folds=2, fold=0)
-    with pytest.raises(WeakspotError, match="1 of 8 images are in no part"):
+    with pytest.raises(WeakspotError, match=r"^1 of 8 images are in no part; give all a part$"):
         split_samples([replace(samples[0], part=None), *samples[1:]])
+    with pytest.raises(
+        WeakspotError, match="the val part would hold 2 good and 0 defect images of 11 good and 3 defect"
+    ):
+        split_samples(put(make(good=11, cut=3), "r" * 10 + "trrt"), val_size=0.1)
     with pytest.raises(WeakspotError, match=r"the test part would hold 0 good and 1 defect.* \(its parts were given\)"):
         split_samples(put(make(good=4, cut=4), "rrrrrrrt"))
 
@@ -339,8 +413,11 @@ def test_a_run_s_split_file_is_taken_over(tmp_path: Path) -> None:
     [
         ("a.png,train\nb.png,test\nc.png,test\n", r"line 4: c\.png is no image of this data set"),
         ("a.png,train\nb.png,test\n/data/a.png,test\n", r"line 4: /data/a\.png was named before"),
-        ("a.png,train\n", r"1 of 2 images are not in it, /data/b\.png for one"),
-        ("a.png,training\n", "line 2 lacks a path or a part"),
+        ("a.png,train\n", r"1 of 2 images are not in it, /data/b\.png for one; add a line for each$"),
+        ("a.png,training\n", r"line 2 lacks a path or a part \(train, val, test\); mend it$"),
+        ("a.png,XXXX\n", "line 2 lacks a path or a part"),
+        (",train\n", "line 2 lacks a path or a part"),
+        ("a.png,\n", "line 2 lacks a path or a part"),
     ],
 )
 def test_a_split_file_that_does_not_fit_is_refused(tmp_path: Path, rows: str, expected: str) -> None:

@@ -10,6 +10,8 @@ from typing import Any
 import pytest
 import torch
 from conftest import REAL_WEIGHTS, needs_weights
+from faults import Tally
+from mishaps import Entry, cut_off_download
 from safetensors.torch import save_file
 
 from weakspot.errors import WeakspotError
@@ -37,7 +39,7 @@ def offline(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 
 
 def put_in_torch_cache(state: dict[str, torch.Tensor]) -> Path:
-    path = weights._cached_file()
+    path = weights._cached_file(weights.VGG16_Weights.IMAGENET1K_V1)
     path.parent.mkdir(parents=True)
     torch.save(state, path)
     return path
@@ -155,17 +157,6 @@ def test_bad_files_are_one_clear_line_and_nothing_is_unpickled(tmp_path: Path, m
     assert not (tmp_path / "exploded").exists()
 
 
-class Entry:
-    """A torchvision entry whose address is a file."""
-
-    def __init__(self, path: Path) -> None:
-        self.url = path.as_uri()
-
-    def get_state_dict(self, **settings: Any) -> dict[str, torch.Tensor]:
-        state: dict[str, torch.Tensor] = torch.hub.load_state_dict_from_url(self.url, **settings)
-        return state
-
-
 def test_a_download_with_another_hash_is_refused_and_nothing_is_unpickled(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -183,9 +174,23 @@ def test_a_download_with_another_hash_is_refused_and_nothing_is_unpickled(
                 weights.torchvision_state(entry, "net")
             assert not list((tmp_path / "torch").rglob(name))
     torch.save({"0.weight": Bomb()}, tmp_path / "torch" / "hub" / "checkpoints" / f"net-{digest}.pth")
-    with pytest.raises(WeakspotError):
-        weights.torchvision_state(Entry(tmp_path / f"net-{digest}.pth"), "net")  # type: ignore[arg-type]
+    found = weights.torchvision_state(Entry(tmp_path / f"net-{digest}.pth"), "net")  # type: ignore[arg-type]
+    assert found["0.weight"].tolist() == [1, 1]  # downloaded anew
     assert not Path("exploded").exists()
+
+
+def test_a_download_that_was_cut_off_is_made_anew_or_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path / "torch"))
+    tally = Tally()
+    cut_off_download(tmp_path / "from", tally)
+    assert (tally.faults, tally.findings) == (8, [])
+
+
+@pytest.mark.usefixtures("offline")
+def test_a_damaged_cached_file_is_named_where_nothing_else_helps() -> None:
+    put_in_torch_cache({}).write_bytes(b"")
+    with pytest.raises(WeakspotError, match=r"three ways out.* is damaged, as by a download that was cut off"):
+        load_weights("imagenet")
 
 
 def test_none_is_random() -> None:

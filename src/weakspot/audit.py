@@ -91,7 +91,7 @@ def audit(run: RunFolder, device: str = "auto") -> Audit:
     result = erase_and_ask(run, samples, read_predictions(run.predictions), device)
     if result is None:
         raise WeakspotError(f"{run.path}: no test image was called defective, so there is no box to erase")
-    write_json(run.path / "audit.json", result.to_dict())
+    write_json(run.audit, result.to_dict())
     return result
 
 

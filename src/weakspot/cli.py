@@ -6,7 +6,6 @@ import os
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
-from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -14,6 +13,7 @@ import typer
 
 from weakspot import __version__, cli_data, cli_explain, cli_export, cli_predict, cli_serve, ui
 from weakspot.errors import WeakspotError, as_weakspot_error
+from weakspot.files import new_folder
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -54,7 +54,8 @@ def main() -> None:
         raise SystemExit(1) from error
     except SystemExit as end:
         if end.code == 130:  # what typer makes of Ctrl-C
-            ui.err.print("interrupted; 'train' goes on from its last finished epoch when started again", style="yellow")
+            text = "interrupted; the same command does it again ('train' goes on from its last finished epoch)"
+            ui.err.print(text, style="yellow", highlight=False, soft_wrap=True)
         raise
 
 
@@ -158,7 +159,7 @@ def compare(
 
     found = compared(first, second)
     ui.out.print(comparison_table(found))
-    path = page or Path("outputs") / "compare" / datetime.now().strftime("%Y%m%d-%H%M%S") / "compare.html"
+    path = page or new_folder(Path("outputs") / "compare") / "compare.html"
     ui.out.print(f"side by side: {write_comparison(path, first, second, found)}", soft_wrap=True, highlight=False)
     if output:
         write_json(output, asdict(found))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict
-from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -12,6 +11,7 @@ import typer
 
 from weakspot import ui
 from weakspot.errors import WeakspotError
+from weakspot.files import new_folder
 
 if TYPE_CHECKING:
     from weakspot.heatmaps.methods import Settings
@@ -70,7 +70,7 @@ def explain(
 
     images = find_sources(image)
     settings = Settings(target_layer, activation, scaling, patch, stride, fill)  # type: ignore[arg-type]
-    folder = output or Path("outputs") / "explain" / datetime.now().strftime("%Y%m%d-%H%M%S")
+    folder = output or new_folder(Path("outputs") / "explain")
     _explain(run, images, heatmap, target_class, settings, model, weights, folder, device)
 
 

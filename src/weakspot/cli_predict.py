@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections import Counter
-from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -11,6 +10,7 @@ import typer
 
 from weakspot import ui
 from weakspot.errors import WeakspotError, did_you_mean
+from weakspot.files import new_folder
 
 if TYPE_CHECKING:
     from weakspot.engines.jobs import Job
@@ -56,7 +56,7 @@ def predict(
     for place in (source, output or ""):
         if "://" in place:
             raise WeakspotError(f"{place}: --engine local knows files of this machine only; add --engine ray")
-    folder = Path(output) if output else Path("outputs") / "predict" / datetime.now().strftime("%Y%m%d-%H%M%S")
+    folder = Path(output) if output else new_folder(Path("outputs") / "predict")
     _here(run, source, folder, threshold, overlays is not False, batch_size, device)
 
 

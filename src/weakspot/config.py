@@ -377,4 +377,7 @@ def read_config(path: Path) -> TrainConfig:
     try:
         return typed(loaded, TrainConfig)
     except WeakspotError as error:
-        raise WeakspotError(f"{path} was not written by this version of weakspot ({error}); train again") from error
+        raise WeakspotError(
+            f"{path} was not written by this version of weakspot ({error}); upgrade weakspot if a newer one wrote it, "
+            "or train again"
+        ) from error

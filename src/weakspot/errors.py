@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import errno
 from collections.abc import Iterable
 
 
@@ -20,8 +21,10 @@ def as_weakspot_error(error: Exception) -> WeakspotError:
         return error
     if not isinstance(error, OSError):
         return WeakspotError(" ".join(f"{type(error).__name__}: {error}".split()))
-    named = f": {error.filename}; choose another file or folder" if error.filename else ""
-    return WeakspotError(f"{error.strerror or error}{named}")
+    named = f": {error.filename}" if error.filename else ""
+    full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+    way_out = "make room and start the same command again" if full else "choose another file or folder"
+    return WeakspotError(f"{error.strerror or error}{named}" + (f"; {way_out}" if named or full else ""))
 
 
 def did_you_mean(wrong: str, valid: Iterable[str]) -> str:

@@ -1,16 +1,26 @@
-"""Writing files that appear whole or not at all, and naming them in messages."""
+"""Writing files and folders that appear whole or not at all, and naming them in messages."""
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
+import os
+import platform
+import re
+import shutil
 import uuid
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from datetime import datetime
+from itertools import chain, count
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+
+_TEMPORARY = re.compile(r"\.([0-9a-f]{8})-(\d+)-[0-9a-f]{8}(\.\w+)?")
+_tidied: set[tuple[int, Path]] = set()
 
 
 @contextmanager
@@ -18,20 +28,94 @@ def atomic_path(path: Path) -> Iterator[Path]:
     """Yield a temporary path beside `path`; rename it to `path` on success, remove it on failure.
 
     The temporary file keeps the suffix, because many writers choose the format by it, lies in the same folder, because
-    a rename is atomic only within one file system, and is hidden, so that nothing takes it for a result.
+    a rename is atomic only within one file system, and is hidden, so that nothing takes it for a result. What a process
+    that was killed has left is removed when the next one writes there.
 
     Args:
-        path: the file to write; missing parent folders are made.
+        path: the file, or folder, to write; missing parent folders are made.
+
+    Raises:
+        OSError: when it cannot be written, naming `path`.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    # The name itself is left out: with a long one the temporary name would exceed the file system's limit.
-    temporary = path.parent / f".{uuid.uuid4().hex[:12]}{path.suffix}"
+    temporary = temporary_beside(path)
     try:
         yield temporary
         temporary.replace(path)
+    except OSError as error:
+        remove(temporary)
+        if error.errno is None or error.filename not in (None, str(temporary)):
+            raise
+        raise OSError(error.errno, error.strerror, str(path)) from error  # a full disk names no file at all
     except BaseException:  # an interrupt (Ctrl-C) must not leave half a file either
-        temporary.unlink(missing_ok=True)
+        remove(temporary)
         raise
+
+
+def temporary_beside(path: Path) -> Path:
+    """A new hidden name in the same folder that says whose it is, with the same suffix."""
+    here = os.getpid(), path.parent.absolute()
+    if here not in _tidied:
+        _tidied.add(here)
+        _tidy(path.parent)
+    # The name itself is left out: with a long one the temporary name would exceed the file system's limit.
+    return path.parent / f".{_machine()}-{os.getpid()}-{uuid.uuid4().hex[:8]}{path.suffix}"
+
+
+def is_temporary(path: Path) -> bool:
+    """Whether a file or folder is one of :func:`atomic_path` that has not got its name, or never will."""
+    return _TEMPORARY.fullmatch(path.name) is not None
+
+
+def remove(path: Path) -> None:
+    """Remove a file or a folder, if it is there."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)
+
+
+def _tidy(folder: Path) -> None:
+    """Remove temporary files and folders of processes of this machine that are no more."""
+    if os.name != "posix":  # elsewhere nobody can be asked about without harm
+        return
+    try:
+        names = [entry.name for entry in os.scandir(folder) if entry.name.startswith(".")]
+        for match in filter(None, map(_TEMPORARY.fullmatch, names)):
+            if match[1] == _machine() and not _alive(int(match[2])):
+                remove(folder / match[0])
+    except OSError:  # whoever writes there will say what is wrong with it
+        return
+
+
+def _alive(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except (ProcessLookupError, OverflowError):
+        return False
+    except PermissionError:
+        return True
+    return True
+
+
+def _machine() -> str:
+    """Eight hexadecimal digits for this machine, since another one that sees the same files has its own processes."""
+    return hashlib.sha256(platform.node().encode(errors="replace")).hexdigest()[:8]
+
+
+def new_folder(parent: Path, ending: str = "") -> Path:
+    """Make a new folder named by the time, even if the clock went back: ``<date>-<time>[-<number>]ENDING``."""
+    stamp = datetime.now().strftime("%Y%m%d-%H%M%S")
+    for name in chain([stamp], (f"{stamp}-{number}" for number in count(2))):
+        folder = parent / f"{name}{ending}"
+        try:
+            folder.mkdir(parents=True)
+        except FileExistsError:
+            if not parent.is_dir():
+                raise
+            continue
+        return folder
+    raise AssertionError
 
 
 def write_text(path: Path, text: str, *, errors: str = "strict") -> None:

@@ -5,11 +5,14 @@ from __future__ import annotations
 import logging
 import shutil
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 from scipy.special import softmax
 
 from weakspot import ui
@@ -33,23 +36,24 @@ from weakspot.dataset import Data, measurements, read_and_check, twins_of_traine
 from weakspot.decision import Wish, fit_decision, read_validation
 from weakspot.errors import WeakspotError
 from weakspot.evaluation import Evaluation, calibrated_rule, evaluate_maps, measure_some
-from weakspot.files import write_json
+from weakspot.files import jsonable, write_json
 from weakspot.heatmaps.classes import check_heatmap
 from weakspot.localizer import Localizer
+from weakspot.locks import alone
 from weakspot.maps import MapStore
 from weakspot.model.bundle import BundleMeta, find_bundle, read_meta, rewrite_meta
 from weakspot.predicting import predict
 from weakspot.predictions import write_predictions
 from weakspot.report.figures import write_figures
 from weakspot.report.pairs import write_pairs
-from weakspot.report.run_report import Evaluated, write_report
+from weakspot.report.run_report import Evaluated, read_evaluated, write_report
 from weakspot.review import ReviewQueue
 from weakspot.runs import (
     RunFolder,
     adopt_fit,
-    alone,
     find_finished,
     find_fit,
+    holds_something,
     logging_to,
     open_run,
     own_test_part,
@@ -64,7 +68,7 @@ from weakspot.stages import (
     make_plan,
     thresholds,
 )
-from weakspot.types import Part, Sample
+from weakspot.types import PARTS, Part, Sample
 
 __all__ = ["evaluate", "predict", "train", "write_results"]
 
@@ -98,13 +102,18 @@ def train(config: TrainConfig) -> RunFolder:
         crossfit=crossfitted(config, data),
     )
     run_hash = run_identity(config, fit_hash, data.truth_hash)
-    with alone(parent_folder(config), run_hash):
-        finished = find_finished(config, run_hash) if config.reuse and config.output is None else None
+    # Whoever writes to the same folder waits, and so does whoever makes the same run wherever that will be.
+    named = config.output is not None
+    with alone(Path(str(config.output)) if named else parent_folder(config), "" if named else run_hash):
+        finished = find_finished(config, run_hash) if config.reuse and not named else None
         if finished:
             ui.err.print(f"nothing to do: {finished.path} is the same run (reuse=false trains again)", style="dim")
+            if not finished.report.is_file():
+                write_report(read_evaluated(finished.path))
             return finished
         run = open_run(config, run_hash)
-        with logging_to(run.log):
+        run.update_identity(run=run_hash, fit=fit_hash)  # first, so that the folder is found again
+        with nullcontext() if named else alone(run.path), logging_to(run.log):
             log.info("pre-trained weights: %s", plan.weights.origin)
             config.data.root = str(data.root.resolve())
             write_config(run.config, config)
@@ -112,8 +121,6 @@ def train(config: TrainConfig) -> RunFolder:
             if data.near_duplicates is not None and data.near_duplicates.pairs:
                 write_pairs(run.figures / "near_duplicates.png", data.samples, data.near_duplicates)
             run.update_identity(
-                run=run_hash,
-                fit=fit_hash,
                 data=data.data_hash,
                 truth=data.truth_hash,
                 split=data.split_hash,
@@ -122,12 +129,12 @@ def train(config: TrainConfig) -> RunFolder:
                 seen=sorted(info.sha256 for info, part in zip(data.infos, data.parts, strict=True) if part != "test"),
             )
             with alone(parent_folder(config), fit_hash):
-                fitted = _fit_or_adopt(plan, run, fit_hash)
+                _fit_or_adopt(plan, run, fit_hash)
             store, samples = own_test_part(run)
             run.update_identity(alarms=_alarms(data, store, config))
             meta = _with_thresholds(read_meta(run.bundle), plan.rule, Wish(**asdict(config.decision)), run)
             rewrite_meta(run.bundle, meta)
-            write_results(run, config, store, samples, meta, run.read_identity(), data.parts, ask_again=fitted)
+            write_results(run, config, store, samples, meta, run.read_identity(), data.parts, ask_again=run.asks_again)
     return run
 
 
@@ -144,22 +151,21 @@ def _alarms(data: Data, store: MapStore, config: TrainConfig) -> list[dict[str, 
     return [shortcut.to_dict() for shortcut in found]
 
 
-def _fit_or_adopt(plan: Plan, run: RunFolder, fit_hash: str) -> bool:
-    """Give the run a model and maps: those of a finished run with the same data, split and settings, or new ones.
-
-    Returns:
-        Whether they are new.
-    """
+def _fit_or_adopt(plan: Plan, run: RunFolder, fit_hash: str) -> None:
+    """Give the run a model and maps: its own, those of a run with the same data, split and settings, or new ones."""
     donor = find_fit(fit_hash, run) if plan.config.reuse else None
     if donor:
         log.info("model and maps taken over from %s", donor.path)
         ui.err.print(f"same data, split and settings as {donor.path}: its model is taken over", style="dim")
         adopt_fit(run, donor)
-        return False
+        return
     if run.metrics.is_file():  # reuse=false in the folder of a finished run: from the start
         shutil.rmtree(run.checkpoint.parent, ignore_errors=True)
+        run.maps.unlink(missing_ok=True)  # nobody takes over what is being made
+        run.unfinish()
+    if not run.asks_again:  # its model was taken over, once
+        run.update_identity(fitted_by=None)
     fit_and_map(plan, run)
-    return True
 
 
 def evaluate(config: EvaluateConfig) -> RunFolder:
@@ -201,11 +207,10 @@ def evaluate(config: EvaluateConfig) -> RunFolder:
     if target.identity.is_file() and not in_place:
         raise WeakspotError(f"output={folder} is another run; choose another folder")
     # A log is what even a failed evaluation leaves; that one may be tried again.
-    foreign = folder.exists() and (not folder.is_dir() or (any(folder.iterdir()) and not target.log.is_file()))
-    if foreign and not in_place:
+    if holds_something(folder) and not target.log.is_file() and not in_place:
         raise WeakspotError(f"output={folder} already holds something else; choose another folder")
     target.path.mkdir(parents=True, exist_ok=True)
-    with logging_to(target.log):
+    with alone(folder), logging_to(target.log):
         parts: Sequence[Part] | None = None
         if config.data is None:
             store, samples = own_test_part(run)
@@ -225,13 +230,20 @@ def evaluate(config: EvaluateConfig) -> RunFolder:
             for line in corrected.remarks:
                 log.info("%s", line)
                 ui.err.print(line, style="yellow", markup=False, highlight=False)
-        write_config(target.config, settings)
         meta = _with_thresholds(meta, rule, wish, run)
         if in_place:
-            rewrite_meta(find_bundle(run.path), meta)
-            run.update_identity(run=run_identity(settings, identity["fit"], identity["truth"]))
-            identity = run.read_identity()
-        write_results(target, settings, store, samples, meta, identity, parts, truth=corrected)
+            identity = {**identity, "run": run_identity(settings, identity["fit"], identity["truth"])}
+
+        def settle() -> None:
+            write_config(target.config, settings)
+            if in_place:
+                rewrite_meta(find_bundle(run.path), meta)
+                run.update_identity(run=identity["run"])
+
+        ask_again = in_place and run.asks_again
+        write_results(
+            target, settings, store, samples, meta, identity, parts, settle, ask_again=ask_again, truth=corrected
+        )
     return target
 
 
@@ -243,11 +255,15 @@ def write_results(
     meta: BundleMeta,
     identity: dict[str, Any],
     parts: Sequence[Part] | None,
+    settle: Callable[[], None] = lambda: None,
     *,
     ask_again: bool = False,
     truth: Corrected | None = None,
 ) -> Evaluation:
-    """Evaluate saved maps and write predictions, metrics, figures and the report into `target`.
+    """Evaluate saved maps and write predictions, figures, the report and last the metrics into `target`.
+
+    Nothing is written before everything is measured. While files are replaced there are no metrics, so that what is cut
+    off then is not taken for whole.
 
     Args:
         target: folder to write to.
@@ -257,19 +273,43 @@ def write_results(
         meta: classes, preprocessing, box rule and thresholds.
         identity: content of the run's ``run.json``.
         parts: part of every image of the run's data set; None where other images are measured.
+        settle: called when all is measured, before the first file is written.
         ask_again: also erase boxes and run the network again (:mod:`weakspot.audit`); `target` holds the model then.
         truth: what a person marked; None takes the masks that the data has.
     """
     drawn = None if truth is None else truth.boxes
+    evaluation, alarms = _measure(target, config, store, samples, meta, identity, drawn, ask_again=ask_again)
+    target.unfinish()
+    settle()
+    write_predictions(target.path, evaluation.predictions)
+    review = ReviewQueue(meta.decision)
+    for prediction in evaluation.predictions:
+        review.add(prediction)
+    review.write(target.path / "review.csv")
+    history = (identity.get("train") or {}).get("history") or [] if parts is not None else []
+    with ui.status("drawing figures"):
+        write_figures(target.figures, evaluation, samples, meta.boxes, history)
+    described = None if truth is None else truth.described
+    metrics = jsonable(_metrics(config, samples, meta, identity, parts, evaluation, alarms, described))
+    write_report(Evaluated(target, config, meta, metrics, store, samples, evaluation.predictions, drawn))
+    write_json(target.metrics, metrics)
+    return evaluation
+
+
+def _measure(
+    target: RunFolder,
+    config: TrainConfig,
+    store: MapStore,
+    samples: Sequence[Sample],
+    meta: BundleMeta,
+    identity: dict[str, Any],
+    drawn: Mapping[Path, npt.NDArray[np.int64]] | None,
+    *,
+    ask_again: bool,
+) -> tuple[Evaluation, list[dict[str, Any]]]:
+    """Every number, and all alarms, which are shown."""
     with ui.status("measuring"):
         evaluation = evaluate_maps(store, samples, meta.classes, meta.preprocess, meta.boxes, meta.decision, drawn)
-        write_predictions(target.path, evaluation.predictions)
-        review = ReviewQueue(meta.decision)
-        for prediction in evaluation.predictions:
-            review.add(prediction)
-        review.write(target.path / "review.csv")
-        history = (identity.get("train") or {}).get("history") or [] if parts is not None else []
-        write_figures(target.figures, evaluation, samples, meta.boxes, history)
     leak = identity.get("leakage")
     if leak and leak["held_out_of_trained_parts"]:
         twins = set(leak["held_out_of_trained_parts"])
@@ -287,47 +327,55 @@ def write_results(
         alarms += [erased.alarm] if erased.alarm else []
     for alarm in alarms:
         ui.alarm(alarm)
-    counts = None if parts is None else {f"n_{part}": parts.count(part) for part in ("train", "val", "test")}
-    write_json(
-        target.metrics,
-        {
-            "name": config.name,
-            "settings": settings_identity(config),
-            "run": identity.get("run"),
-            "seed": config.seed,
-            "data": {
-                **{key: getattr(config.data, key) for key in ("layout", "root", "subset", "task")},
-                "hash": meta.data_hash if parts is not None else None,
-                "classes": meta.classes,
-                "truth": None if truth is None else truth.described,
-                "n_test_per_defect": dict(sorted(Counter(sample.defect for sample in samples).items())),
-            },
-            "split": {
-                **asdict(config.split),
-                "hash": meta.split_hash,
-                **counts,
-                "identical_across_parts": identity.get("identical_across_parts"),
-                "leakage": _leak_summary(leak),
-            }
-            if counts is not None
-            else {
-                "note": "other images than the run's own; none is byte for byte one that was trained on",
-                "leakage": _leak_summary(leak),
-            },
-            "test": evaluation.test,
-            "controls": evaluation.controls,
-            "alarms": alarms,
-            "curve": evaluation.curve,
-            "heatmap": config.heatmap,
-            "boxes": asdict(meta.boxes),
-            "thresholds": meta.thresholds,
-            "train": identity.get("train"),
-            "model": {"weights": meta.weights, "backbone": meta.backbone, "versions": meta.versions},
+    return evaluation, alarms
+
+
+def _metrics(
+    config: TrainConfig,
+    samples: Sequence[Sample],
+    meta: BundleMeta,
+    identity: dict[str, Any],
+    parts: Sequence[Part] | None,
+    evaluation: Evaluation,
+    alarms: list[dict[str, Any]],
+    truth: dict[str, Any] | None,
+) -> dict[str, Any]:
+    """Content of ``metrics.json``."""
+    leak = _leak_summary(identity.get("leakage"))
+    return {
+        "name": config.name,
+        "settings": settings_identity(config),
+        "run": identity.get("run"),
+        "seed": config.seed,
+        "data": {
+            **{key: getattr(config.data, key) for key in ("layout", "root", "subset", "task")},
+            "hash": meta.data_hash if parts is not None else None,
+            "classes": meta.classes,
+            "truth": truth,
+            "n_test_per_defect": dict(sorted(Counter(sample.defect for sample in samples).items())),
         },
-    )
-    metrics = target.read_metrics()
-    write_report(Evaluated(target, config, meta, metrics, store, samples, evaluation.predictions, drawn))
-    return evaluation
+        "split": {
+            **asdict(config.split),
+            "hash": meta.split_hash,
+            **{f"n_{part}": parts.count(part) for part in PARTS},
+            "identical_across_parts": identity.get("identical_across_parts"),
+            "leakage": leak,
+        }
+        if parts is not None
+        else {
+            "note": "other images than the run's own; none is byte for byte one that was trained on",
+            "leakage": leak,
+        },
+        "test": evaluation.test,
+        "controls": evaluation.controls,
+        "alarms": alarms,
+        "curve": evaluation.curve,
+        "heatmap": config.heatmap,
+        "boxes": asdict(meta.boxes),
+        "thresholds": meta.thresholds,
+        "train": identity.get("train"),
+        "model": {"weights": meta.weights, "backbone": meta.backbone, "versions": meta.versions},
+    }
 
 
 def _leak_summary(leak: dict[str, Any] | None) -> dict[str, Any] | None:

@@ -8,6 +8,7 @@ from pathlib import Path
 from weakspot.data.loading import ImageSource
 from weakspot.errors import WeakspotError
 from weakspot.localizer import Localizer
+from weakspot.locks import only_one
 from weakspot.predictions import prediction_writer
 from weakspot.report.overlays import LONGEST_SIDE, UniqueNames, write_overlay
 from weakspot.review import ReviewQueue
@@ -34,12 +35,16 @@ def predict(
         batch_size: images in one forward pass; None for what suits the device.
 
     Yields:
-        Every prediction after it was written; the files get their names when the iterator is exhausted.
+        Every prediction after it was written; the files get their names when the iterator is exhausted,
+        ``predictions.jsonl`` last.
+
+    Raises:
+        WeakspotError: when `output` is a run folder, or another process is writing to it.
     """
     if (output / "run.json").is_file():
         raise WeakspotError(f"{output} is a run folder; its predictions are its test part's, choose another folder")
     names, review = UniqueNames(), ReviewQueue(localizer.meta.decision)
-    with prediction_writer(output) as write:
+    with only_one(output), prediction_writer(output) as write:
         for prediction, loaded in localizer.stream(
             images, batch_size=batch_size, keep_longest=LONGEST_SIDE if overlays else None
         ):
@@ -48,4 +53,4 @@ def predict(
             if loaded.image is not None:
                 write_overlay(output / "overlays" / names(prediction.path), loaded.image, prediction)
             yield prediction
-    review.write(output / "review.csv")
+        review.write(output / "review.csv")

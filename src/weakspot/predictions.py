@@ -271,9 +271,9 @@ class PredictionSink(Protocol):
 def prediction_writer(folder: Path) -> Iterator[PredictionSink]:
     """Write ``predictions.jsonl`` and ``predictions.csv`` into `folder` as predictions come, in constant memory.
 
-    The files get their names when the block ends; an image with several boxes has several lines in the CSV, one
-    without any has one with the box columns empty. Names that a spreadsheet would take for formulas are made
-    :func:`~weakspot.spreadsheet.inert` in the CSV.
+    The files get their names when the block ends, ``predictions.jsonl`` last; an image with several boxes has several
+    lines in the CSV, one without any has one with the box columns empty. Names that a spreadsheet would take for
+    formulas are made :func:`~weakspot.spreadsheet.inert` in the CSV.
     """
     folder.mkdir(parents=True, exist_ok=True)
     with ExitStack() as stack:

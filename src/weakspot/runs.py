@@ -2,25 +2,20 @@
 
 from __future__ import annotations
 
-import hashlib
 import logging
 import os
 import shutil
-import tempfile
+import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
-from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock, Timeout
-
-from weakspot import ui
 from weakspot.config import TrainConfig, read_config
 from weakspot.data.splits import read_split
 from weakspot.errors import WeakspotError
-from weakspot.files import atomic_path, shown, write_json
+from weakspot.files import atomic_path, is_temporary, new_folder, shown, write_json
 from weakspot.maps import MapStore
 from weakspot.model.meta import META_FILE
 from weakspot.types import Sample
@@ -78,7 +73,7 @@ class RunFolder:
 
     @property
     def metrics(self) -> Path:
-        """Every number of the run."""
+        """Every number of the run; written last, so that what has it is whole."""
         return self.path / "metrics.json"
 
     @property
@@ -100,6 +95,21 @@ class RunFolder:
     def report(self) -> Path:
         """The page to open first."""
         return self.path / "report.html"
+
+    @property
+    def audit(self) -> Path:
+        """What ``weakspot audit`` found of the predictions."""
+        return self.path / "audit.json"
+
+    @property
+    def asks_again(self) -> bool:
+        """True where measuring includes erasing boxes: for a run with a model of its own, not one taken over."""
+        return self.read_identity().get("fitted_by") is None
+
+    def unfinish(self) -> None:
+        """Take away what says that the run is measured, and what was found of predictions that will be replaced."""
+        self.metrics.unlink(missing_ok=True)
+        self.audit.unlink(missing_ok=True)
 
     @property
     def fitted(self) -> bool:
@@ -151,20 +161,26 @@ def open_run(config: TrainConfig, run_hash: str) -> RunFolder:
     """
     if config.output is not None:
         folder = RunFolder(Path(config.output))
-        other = folder.path.exists() and (not folder.path.is_dir() or any(folder.path.iterdir()))
-        if other and folder.read_identity().get("run") != run_hash:
+        if holds_something(folder.path) and folder.read_identity().get("run") != run_hash:
             raise WeakspotError(f"output={folder.path} already holds something else; choose another folder")
-    else:
-        parent = parent_folder(config)
-        unfinished = [RunFolder(path) for path in sorted(parent.glob(f"*-{run_hash}"))]
-        unfinished = [run for run in unfinished if run.read_identity() and not run.metrics.is_file()]
-        stamp = datetime.now().strftime("%Y%m%d-%H%M%S")
-        folder = unfinished[-1] if unfinished else RunFolder(parent / f"{stamp}-{run_hash}")
-    try:
-        folder.path.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise WeakspotError(f"output={folder.path} cannot be made ({error.strerror}); choose another folder") from error
-    return folder
+        try:
+            folder.path.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise WeakspotError(
+                f"output={folder.path} cannot be made ({error.strerror}); choose another folder"
+            ) from error
+        return folder
+    parent = parent_folder(config)
+    found = [RunFolder(path) for path in sorted(parent.glob(f"*-{run_hash}"))]
+    unfinished = [
+        run for run in found if not run.metrics.is_file() and (run.read_identity() or not holds_something(run.path))
+    ]
+    return unfinished[-1] if unfinished else RunFolder(new_folder(parent, f"-{run_hash}"))
+
+
+def holds_something(path: Path) -> bool:
+    """Whether there is anything but an empty folder, or what a process that was killed right at its start has left."""
+    return path.exists() and (not path.is_dir() or not all(is_temporary(entry) for entry in path.iterdir()))
 
 
 def find_finished(config: TrainConfig, run_hash: str) -> RunFolder | None:
@@ -185,10 +201,11 @@ def parent_folder(config: TrainConfig) -> Path:
 def find_fit(fit_hash: str, beside: RunFolder) -> RunFolder | None:
     """A finished run whose model was fitted from the same data, split, network and settings; newest first.
 
-    Looked for under ``outputs/`` and among the neighbours of `beside`; None where there is none.
+    Looked for under ``outputs/`` and among the neighbours of `beside`, which comes first itself; None where there is
+    none.
     """
-    candidates = {*OUTPUTS.glob("*/*/*/run.json"), *beside.path.parent.glob("*/run.json"), beside.identity}
-    for identity in sorted(candidates, key=lambda path: path.parent.name, reverse=True):
+    candidates = {*OUTPUTS.glob("*/*/*/run.json"), *beside.path.parent.glob("*/run.json")}
+    for identity in [beside.identity, *sorted(candidates, key=lambda path: path.parent.name, reverse=True)]:
         run = RunFolder(identity.parent)
         if run.fitted and run.read_identity().get("fit") == fit_hash:
             return run
@@ -210,31 +227,6 @@ def adopt_fit(run: RunFolder, donor: RunFolder) -> None:
     run.update_identity(train=donor.read_identity().get("train"), fitted_by=str(donor.path))
     with atomic_path(run.bundle / META_FILE) as temporary:  # last: a bundle with one is whole
         shutil.copyfile(donor.bundle / META_FILE, temporary)
-
-
-@contextmanager
-def alone(folder: Path, identity: str) -> Iterator[None]:
-    """Wait until no other process of this user on this machine does the same thing, and keep others waiting meanwhile.
-
-    A process that dies, however it dies, lets go.
-
-    Args:
-        folder: where the thing is done.
-        identity: hash of what is done.
-    """
-    name = hashlib.sha256(f"{folder.resolve()} {identity}".encode(errors="surrogateescape")).hexdigest()[:24]
-    locks = Path(tempfile.gettempdir()) / f"weakspot-{getattr(os, 'getuid', int)()}"
-    locks.mkdir(mode=0o700, exist_ok=True)
-    lock = FileLock(locks / f"{name}.lock")
-    try:
-        lock.acquire(timeout=0)
-    except Timeout:
-        ui.err.print(f"another process works on {identity}; waiting for it", style="dim")
-        lock.acquire()
-    try:
-        yield
-    finally:
-        lock.release()
 
 
 def finished_run(path: Path) -> RunFolder:
@@ -264,10 +256,24 @@ def own_test_part(run: RunFolder) -> tuple[MapStore, list[Sample]]:
     return replace(store, paths=[sample.path for sample in test]), test
 
 
+class _Log(logging.FileHandler):
+    """A log that is left incomplete where there is no room for it: whatever matters more will say so."""
+
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 - logging's name
+        """Pass over what cannot be written."""
+        if not isinstance(sys.exc_info()[1], OSError):
+            super().handleError(record)
+
+    def close(self) -> None:
+        """Close, whatever is still to be written."""
+        with suppress(OSError):
+            super().close()
+
+
 @contextmanager
 def logging_to(path: Path) -> Iterator[None]:
     """Write weakspot's log to `path` as well, while the block runs."""
-    handler = logging.FileHandler(path, encoding="utf-8")
+    handler = _Log(path, encoding="utf-8")
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
     logger = logging.getLogger("weakspot")
     logger.addHandler(handler)

@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from weakspot.data.preprocess import Preprocess
 from weakspot.errors import WeakspotError
-from weakspot.model.meta import BundleMeta
+from weakspot.model.meta import BundleMeta, NewerFormatError
 from weakspot.types import ImageMaps
 from weakspot.untrusted import parse_json
 
@@ -74,6 +74,8 @@ def load_exported(path: Path) -> tuple[ExportedModel, BundleMeta]:
         raise WeakspotError(f"{path} was not made by 'weakspot export model': it holds no description of the model")
     try:
         return ExportedModel(path, run), BundleMeta.from_dict(parse_json(text))
+    except NewerFormatError as error:
+        raise WeakspotError(f"{path} cannot be used: {error}") from error
     except (ValueError, TypeError, AttributeError, WeakspotError) as error:
         raise WeakspotError(f"{path} cannot be used: {error}; export it again") from error
 

@@ -10,8 +10,6 @@ import traceback
 from collections.abc import Callable, Sequence
 from concurrent.futures import BrokenExecutor
 from dataclasses import dataclass
-from datetime import datetime
-from itertools import chain, count
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +18,7 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.core.plugins import Plugins
 from omegaconf import DictConfig
 
-from weakspot import ui
+from weakspot import files, ui
 from weakspot.errors import WeakspotError, as_weakspot_error
 from weakspot.files import write_json
 from weakspot.untrusted import read_json
@@ -142,14 +140,7 @@ def new_folder(given: str | None) -> Path:
         for old in (Path(given) / CELLS).glob("*.json"):
             old.unlink()
         return Path(given)
-    stamp = datetime.now().strftime("%Y%m%d-%H%M%S")
-    for name in chain([stamp], (f"{stamp}-{number}" for number in count(2))):
-        try:
-            (SWEEPS / name).mkdir(parents=True)
-        except FileExistsError:
-            continue
-        return SWEEPS / name
-    raise AssertionError
+    return files.new_folder(SWEEPS)
 
 
 def check_plugins(arguments: Sequence[str]) -> None:

@@ -7,12 +7,10 @@ from __future__ import annotations
 
 import hashlib
 import io
-import os
 import re
 import stat
 import warnings
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path, PurePath
@@ -25,6 +23,7 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 from weakspot.data.preprocess import Preprocess, PreprocessMode
 from weakspot.errors import WeakspotError
 from weakspot.files import shown
+from weakspot.threads import threads
 from weakspot.types import BoolArray, ImageArray, Size
 
 __all__ = [
@@ -340,7 +339,7 @@ def inspect_images(
         One :class:`ImageInfo` for each path, in order.
     """
     infos = []
-    with ThreadPoolExecutor(workers or min(8, os.cpu_count() or 1)) as pool:
+    with threads(workers) as pool:
         for info in pool.map(inspect_image, paths):
             infos.append(info)
             if progress is not None:

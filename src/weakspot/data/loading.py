@@ -6,7 +6,7 @@ import glob
 import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -20,6 +20,7 @@ from weakspot.data.images import decode_image, is_image, list_images, read_image
 from weakspot.data.preprocess import Preprocess, fit_within
 from weakspot.errors import WeakspotError
 from weakspot.files import shown
+from weakspot.threads import threads
 from weakspot.types import ImageArray
 
 T = TypeVar("T")
@@ -92,7 +93,7 @@ def load_images(
         return Loaded(name, image.shape[:2], pixels, kept)
 
     items = iter(enumerate(sources))
-    with ThreadPoolExecutor(workers) as pool:
+    with threads(workers) as pool:
         waiting: deque[Future[Loaded]] = deque(pool.submit(load, item) for item in islice(items, 4 * workers))
         while waiting:
             loaded = waiting.popleft().result()

@@ -9,10 +9,8 @@ because one screw resembles another, and a fixed background every other picture 
 
 from __future__ import annotations
 
-import os
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from functools import partial
 from typing import Any
@@ -25,6 +23,7 @@ from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components, minimum_spanning_tree
 
 from weakspot.data.images import ImageInfo, Progress, read_image
+from weakspot.threads import threads
 
 Float = npt.NDArray[np.float32]
 
@@ -135,7 +134,7 @@ def find_near_duplicates(
     sketches: list[Float] = []
     glances: list[Float] = []
     scale = min(1.0, SIDE / float(np.quantile([max(image.height, image.width) for image in images], 0.9)))
-    with ThreadPoolExecutor(workers or min(8, os.cpu_count() or 1)) as pool:
+    with threads(workers) as pool:
         for sketch, glance in pool.map(partial(_sketch, scale=scale), images):
             sketches.append(sketch)
             glances.append(glance)

@@ -9,9 +9,7 @@ difference gets by chance is found by shuffling the labels (maximum statistic: W
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -22,6 +20,7 @@ from PIL import Image
 from scipy.stats import rankdata
 
 from weakspot.data.images import ImageInfo, Progress, read_image
+from weakspot.threads import threads
 from weakspot.types import ImageArray
 
 VERSION = 1
@@ -219,7 +218,7 @@ def measure_all(images: Sequence[ImageInfo], *, workers: int | None = None, prog
         WeakspotError: when an image cannot be read; the message names it.
     """
     rows: list[Values] = []
-    with ThreadPoolExecutor(workers or min(8, os.cpu_count() or 1)) as pool:
+    with threads(workers) as pool:
         for row in pool.map(measure, images):
             rows.append(row)
             if progress is not None:

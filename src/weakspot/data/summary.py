@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import os
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -16,6 +14,7 @@ from weakspot.data.readers import read_samples
 from weakspot.data.shortcuts import Shortcut, find_shortcuts, measure_all
 from weakspot.errors import WeakspotError
 from weakspot.files import shown
+from weakspot.threads import threads
 from weakspot.types import ANOMALY, GOOD, Sample, Size
 
 
@@ -226,7 +225,7 @@ def _check_masks(
 
     empty: list[Path] = []
     bad: list[tuple[Path, str]] = []
-    with ThreadPoolExecutor(workers or min(8, os.cpu_count() or 1)) as pool:
+    with threads(workers) as pool:
         for done, ((mask, _), problem) in enumerate(zip(todo, pool.map(check, todo), strict=True), start=1):
             if problem == "":
                 empty.append(mask)

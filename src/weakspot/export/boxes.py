@@ -38,7 +38,7 @@ def box_format(name: str) -> Callable[[BoxFormat], BoxFormat]:
 
 
 def write_boxes(exported: Exported, name: str, folder: Path, pictures: Pictures) -> str:
-    """Write predictions into `folder` in the format called `name`.
+    """Write predictions into `folder` in the format called `name`, all of them or nothing.
 
     Args:
         exported: the predictions.
@@ -58,7 +58,9 @@ def write_boxes(exported: Exported, name: str, folder: Path, pictures: Pictures)
         )
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise WeakspotError(f"{folder} already holds something; choose another --output")
-    return BOX_FORMATS[name](exported, folder, pictures)
+    with atomic_path(folder) as temporary:
+        temporary.mkdir()
+        return BOX_FORMATS[name](exported, temporary, pictures)
 
 
 @box_format("coco")

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import shutil
-import tempfile
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,8 +17,9 @@ from weakspot.data.splits import read_split
 from weakspot.errors import WeakspotError, did_you_mean
 from weakspot.export.certificate import Certificate, bundle_hash, certificate_path, certify
 from weakspot.export.graph import halve_onnx, quantise_onnx, spread_evenly, write_onnx, write_openvino
-from weakspot.files import write_json
+from weakspot.files import remove, temporary_beside, write_json
 from weakspot.localizer import Localizer
+from weakspot.locks import only_one
 from weakspot.model.bundle import load_bundle
 from weakspot.runs import RunFolder
 from weakspot.types import Part, Sample
@@ -83,8 +83,7 @@ def export_model(order: Order, progress: Progress) -> Certificate:
     samples = certificate_samples(order)
     target = order.target
     target.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=".export-", dir=target.parent) as name:
-        scratch = Path(name)
+    with only_one(target.parent), _scratch(target) as scratch:
         onnx = scratch / "model.onnx"
         write_onnx(onnx, model, meta)
         if order.precision == "int8":
@@ -99,11 +98,25 @@ def export_model(order: Order, progress: Progress) -> Certificate:
         found = certify(original, exported, samples, order.precision, bundle_hash(order.run), progress)
         if found.failure:
             raise WeakspotError(f"the exported model is not the same: {found.failure}; nothing was written")
-        write_json(certificate_path(target), found.to_dict())
+        # Cut off at any moment, there is no certificate of another model, nor a graph with another's weights.
+        certificate_path(target).unlink(missing_ok=True)
+        target.unlink(missing_ok=True)
         if order.format == "openvino":
-            shutil.move(made.with_suffix(".bin"), target.with_suffix(".bin"))
-        shutil.move(made, target)
+            made.with_suffix(".bin").replace(target.with_suffix(".bin"))
+        made.replace(target)
+        write_json(certificate_path(target), found.to_dict())
     return found
+
+
+@contextmanager
+def _scratch(target: Path) -> Iterator[Path]:
+    """A folder beside the file, so that what is made there needs only a name."""
+    folder = temporary_beside(target.with_suffix(""))
+    folder.mkdir()
+    try:
+        yield folder
+    finally:
+        remove(folder)
 
 
 def certificate_samples(order: Order) -> list[Sample]:

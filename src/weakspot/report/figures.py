@@ -25,6 +25,9 @@ from weakspot.types import GOOD, BoolArray, FloatArray, ImageMaps, Prediction, S
 GALLERY_SIZE = 12
 
 
+NAMES = ("confusion_matrix", "reliability", "gallery", "threshold", "trust", "training")
+
+
 def write_figures(
     folder: Path,
     evaluation: Evaluation,
@@ -53,6 +56,10 @@ def write_figures(
         figures["trust"] = trust_figure(evaluation.test["localisation"]["trust"])
     if history:
         figures["training"] = training_figure(history)
+    for name in NAMES:
+        if name not in figures:  # of an earlier evaluation
+            for suffix in (".png", ".svg"):
+                (folder / f"{name}{suffix}").unlink(missing_ok=True)
     return [path for name, figure in figures.items() for path in _write(folder / name, figure, drawn=name != "gallery")]
 
 
@@ -60,8 +67,11 @@ def _write(path: Path, figure: Figure, *, drawn: bool) -> list[Path]:
     """A figure as PNG and, where it is drawn rather than made of pictures, as SVG for papers."""
     written = [path.with_suffix(suffix) for suffix in ((".png", ".svg") if drawn else (".png",))]
     for file in written:
-        options: dict[str, Any] = {"pil_kwargs": {"compress_level": 2}} if file.suffix == ".png" else {}
-        with atomic_path(file) as temporary:
+        # The same figure is the same file: no date, and names of its parts that do not come from a random number.
+        options: dict[str, Any] = (
+            {"pil_kwargs": {"compress_level": 2}} if file.suffix == ".png" else {"metadata": {"Date": None}}
+        )
+        with atomic_path(file) as temporary, mpl.rc_context({"svg.hashsalt": "weakspot"}):
             FigureCanvasAgg(figure).print_figure(
                 temporary, dpi=110, bbox_inches="tight", format=file.suffix[1:], **options
             )

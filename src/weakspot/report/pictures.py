@@ -5,9 +5,7 @@ from __future__ import annotations
 import base64
 import io
 import shutil
-import uuid
 from collections.abc import Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,6 +18,8 @@ from weakspot.boxes import region_outlines
 from weakspot.data.images import Progress, read_image
 from weakspot.data.preprocess import fit_within
 from weakspot.errors import WeakspotError
+from weakspot.files import temporary_beside
+from weakspot.threads import threads
 from weakspot.types import BoolArray, FloatArray, ImageArray
 
 EMBEDDED = 16 * 2**20
@@ -61,7 +61,7 @@ def thumbnails(paths: Iterable[Path], side: int, progress: Progress | None = Non
         except WeakspotError:
             return b""
 
-    with ThreadPoolExecutor(WORKERS) as pool:
+    with threads(WORKERS) as pool:
         for done, thumbnail in enumerate(pool.map(small, paths), start=1):
             if progress:
                 progress(done, total)
@@ -127,7 +127,7 @@ class Album:
 
     def __init__(self, page: Path, budget: int = EMBEDDED) -> None:
         self._left, self._folder = budget, page.with_name(f"{page.stem}_files")
-        self._temporary = page.with_name(f".{uuid.uuid4().hex[:12]}")
+        self._temporary = temporary_beside(self._folder)
 
     def __enter__(self) -> Album:
         return self

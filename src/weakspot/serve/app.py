@@ -16,19 +16,21 @@ from typing import Any
 
 import swagger_ui_bundle
 from fastapi import FastAPI, HTTPException, Request
+from fastapi.exceptions import RequestValidationError
 from fastapi.openapi.docs import get_swagger_ui_html
 from fastapi.responses import HTMLResponse, JSONResponse
 from fastapi.staticfiles import StaticFiles
 from PIL import Image
 from starlette.datastructures import UploadFile
 from starlette.middleware.trustedhost import TrustedHostMiddleware
+from starlette.requests import ClientDisconnect
 from starlette.types import Message, Receive
 
 from weakspot import __version__
 from weakspot.data.images import decode_image
 from weakspot.data.loading import Loaded
 from weakspot.errors import WeakspotError
-from weakspot.files import jsonable
+from weakspot.files import jsonable, shown
 from weakspot.heatmaps import shown_map
 from weakspot.localizer import Localizer
 from weakspot.predictions import to_record
@@ -53,7 +55,12 @@ UPLOAD = {
 
 PROBLEMS: dict[int | str, dict[str, Any]] = {
     status: {"model": Problem, "description": text}
-    for status, text in ((400, "no readable form"), (413, "too large"), (422, "no picture, or none that can be read"))
+    for status, text in (
+        (400, "no readable form"),
+        (408, "cut off"),
+        (413, "too large"),
+        (422, "no picture, or none that can be read"),
+    )
 }
 PAGE_RULES = {
     "Content-Security-Policy": "default-src 'self'; img-src 'self' data: blob:; style-src 'unsafe-inline'; "
@@ -70,12 +77,14 @@ class Limits:
         megapixels: of one picture, decoded.
         images: in one request.
         at_once: requests that are read and answered at a time; more wait, unread, until one is done.
+        silence: seconds between two pieces of a request; who stops in the middle would keep others waiting.
     """
 
     megabytes: float = 32.0
     megapixels: float = 50.0
     images: int = 32
     at_once: int = 4
+    silence: float = 30.0
 
     @property
     def body(self) -> int:
@@ -95,22 +104,34 @@ class Service:
     async def answer(self, request: Request, *, with_map: bool) -> list[dict[str, Any]]:
         """Read a request when there is room for it, and predict its pictures."""
         announced = request.headers.get("content-length", "")
-        if announced.isdigit() and int(announced) > self.limits.body:
+        if announced.isascii() and announced.isdigit() and int(announced[:20]) > self.limits.body:
             raise self._too_large()
         async with self.slots:
-            request._receive = self._counted(request._receive)
+            loaded = await self._read(request)
+            waiting = [asyncio.wrap_future(self.batcher.submit(one)) for one in loaded]
+            found = await asyncio.gather(*waiting, return_exceptions=True)
+        if isinstance(found[0], BaseException) and all(isinstance(one, BaseException) for one in found):
+            raise found[0]
+        predictions = [
+            _failed(one, on) if isinstance(one, BaseException) else one for one, on in zip(found, loaded, strict=True)
+        ]
+        return [_record(prediction, with_map=with_map) for prediction in predictions]
+
+    async def _read(self, request: Request) -> list[Loaded]:
+        """The pictures of a request, decoded one after the other: what waits for the model is small."""
+        request._receive = self._counted(request._receive)
+        try:
             async with request.form(max_files=self.limits.images, max_fields=0) as form:
                 uploads = [value for _, value in form.multi_items() if isinstance(value, UploadFile)]
                 if not uploads:
                     raise HTTPException(422, "no picture was sent; send files as multipart/form-data, field 'images'")
-                # One after the other: what is decoded waits for the model in its small, resized form.
-                loaded = [await self._load(number, upload) for number, upload in enumerate(uploads, start=1)]
-            waiting = [asyncio.wrap_future(self.batcher.submit(one)) for one in loaded]
-            predictions = await asyncio.gather(*waiting)
-            return [_record(prediction, with_map=with_map) for prediction in predictions]
+                return [await self._load(number, upload) for number, upload in enumerate(uploads, start=1)]
+        except UnicodeError as error:  # not every codec that Python knows can read names
+            raise HTTPException(400, "names in the form are not in the charset that it gives; send UTF-8") from error
 
     async def _load(self, number: int, upload: UploadFile) -> Loaded:
         name, data = upload.filename or f"image-{number}", await upload.read()
+        name = name.encode("utf-8", "replace").decode()  # what an answer can hold
         read = partial(self._decode, name, data)
         return await asyncio.get_running_loop().run_in_executor(self.decoders, read)
 
@@ -122,12 +143,15 @@ class Service:
         return self.localizer.prepare(Path(name), image)
 
     def _counted(self, receive: Receive) -> Receive:
-        """The same, until there is more than the limit; not every request says how long it is."""
+        """The same, until there is more than the limit or nothing; not every request says how long it is."""
         seen = 0
 
         async def counted() -> Message:
             nonlocal seen
-            message = await receive()
+            try:
+                message = await asyncio.wait_for(receive(), self.limits.silence)
+            except TimeoutError as error:
+                raise HTTPException(408, f"nothing came for {self.limits.silence:g} s; send it again") from error
             seen += len(message.get("body", b""))
             if seen > self.limits.body:
                 raise self._too_large()
@@ -171,6 +195,15 @@ def make_app(localizer: Localizer, name: str, limits: Limits, *, hosts: list[str
     if hosts is not None:
         app.add_middleware(TrustedHostMiddleware, allowed_hosts=hosts)
 
+    @app.exception_handler(RequestValidationError)
+    async def misspelt(request: Request, error: RequestValidationError) -> JSONResponse:
+        first = error.errors()[0]
+        return JSONResponse({"detail": f"{first['loc'][-1]}: {first['msg']}"}, 422)
+
+    @app.exception_handler(ClientDisconnect)
+    async def gone(request: Request, error: ClientDisconnect) -> JSONResponse:
+        return JSONResponse({"detail": "the request ended in the middle; send it again"}, 400)  # nobody hears it
+
     @app.post("/predict", response_model=Answer, responses=PROBLEMS, openapi_extra={"requestBody": UPLOAD})
     async def predict(request: Request, map: bool = False) -> JSONResponse:
         """Classify one or many pictures and draw boxes on those that are not good.
@@ -202,6 +235,12 @@ def make_app(localizer: Localizer, name: str, limits: Limits, *, hosts: list[str
         )  # fmt: skip
 
     return app
+
+
+def _failed(error: BaseException, on: Loaded) -> Prediction:
+    return Prediction(
+        on.name, status="error", message=f"{shown(on.name)}: not predicted ({' '.join(str(error).split())})"
+    )
 
 
 def _record(prediction: Prediction, *, with_map: bool) -> dict[str, Any]:

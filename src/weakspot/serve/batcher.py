@@ -67,9 +67,12 @@ class Batcher:
     def _answer(self, batch: list[Waiting]) -> None:
         try:
             predictions = self._localizer.predict_batch([loaded for loaded, _ in batch])
-        except Exception as error:  # the service goes on; each request says what happened
-            for _, future in batch:
-                future.set_exception(error)
+        except Exception as error:  # the service goes on
+            if len(batch) > 1:  # pictures of several requests: only the guilty one's is to fail
+                for one in batch:
+                    self._answer([one])
+            else:
+                batch[0][1].set_exception(error)
             return
         self.answered += len(batch)
         for (_, future), prediction in zip(batch, predictions, strict=True):

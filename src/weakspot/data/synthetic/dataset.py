@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import shutil
-import uuid
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -17,6 +16,7 @@ from weakspot.data.synthetic.biases import BIASES
 from weakspot.data.synthetic.picture import SUBSETS, checked_size, find_subset, render
 from weakspot.data.synthetic.scene import rng_for
 from weakspot.errors import WeakspotError, did_you_mean
+from weakspot.files import temporary_beside
 from weakspot.types import GOOD, Size
 
 GENERATOR_VERSION = 1
@@ -87,8 +87,9 @@ def generate(
     target = root / subset
     wanted = _parameters(subset, seed, good, defect, size, bias)
     _refuse_foreign(target, wanted)
-    scratch_folder = root / f".{subset}-{uuid.uuid4().hex}"
     try:
+        root.mkdir(parents=True, exist_ok=True)
+        scratch_folder = temporary_beside(target)
         scratch_folder.mkdir(parents=True)
         try:
             _write(scratch_folder, subset, wanted, size, progress)

@@ -1,0 +1,56 @@
+"""The tests themselves: each asserts something, and what looks like an assertion is one."""
+
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+
+TREES = {path.name: ast.parse(path.read_text("utf-8")) for path in sorted(Path(__file__).parent.glob("*.py"))}
+ASSERTING = {"raises", "warns", "fail"}
+
+
+def called(node: ast.AST) -> set[str]:
+    """Names of what is called anywhere in it."""
+    functions = [call.func for call in ast.walk(node) if isinstance(call, ast.Call)]
+    return {f.attr if isinstance(f, ast.Attribute) else getattr(f, "id", "") for f in functions}
+
+
+def asserts(node: ast.AST, helpers: set[str]) -> bool:
+    names = called(node)
+    return (
+        any(isinstance(each, ast.Assert) for each in ast.walk(node))
+        or not names.isdisjoint(ASSERTING | helpers)
+        or any(name.startswith("assert_") for name in names)
+    )
+
+
+def test_every_test_asserts_something_itself_or_by_a_helper() -> None:
+    functions = [
+        (file, node)
+        for file, tree in TREES.items()
+        for node in tree.body
+        if isinstance(node, ast.FunctionDef | ast.ClassDef)
+    ]
+    helpers = {node.name for _, node in functions if not node.name.startswith("test_") and asserts(node, set())}
+    methods = {
+        method.name
+        for _, node in functions
+        if isinstance(node, ast.ClassDef)
+        for method in node.body
+        if isinstance(method, ast.FunctionDef) and asserts(method, set())
+    }
+    tests = [(file, node) for file, node in functions if node.name.startswith("test_")]
+    assert [f"{file}::{node.name}" for file, node in tests if not asserts(node, helpers | methods)] == []
+    assert len(tests) > 500
+
+
+def test_no_assertion_is_always_true() -> None:
+    """``assert a, b == c`` and ``assert (a, "b")`` hold whatever b and c are."""
+    found = [
+        f"{file}:{node.lineno}"
+        for file, tree in TREES.items()
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Assert)
+        and (isinstance(node.test, ast.Tuple | ast.Constant) or isinstance(node.msg, ast.Compare))
+    ]
+    assert found == []
