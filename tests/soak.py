@@ -41,6 +41,9 @@ from weakspot.model.network import CamNet
 
 BROKEN = 0.05
 DISTINCT = 200
+ENOUGH = 2000
+"""Pictures of which a tenth suffices for all that is made once; memory is judged from here on."""
+
 GROWTH_MB = 25.0
 """How much memory may grow after the first tenth; the names of 20,000 files alone take some of it."""
 
@@ -132,8 +135,8 @@ def make_model(folder: Path) -> None:
 class Watch:
     """Memory and open files of a process, looked at now and then (Linux)."""
 
-    def __init__(self, process: int) -> None:
-        self.process = process
+    def __init__(self, process: int, images: int) -> None:
+        self.process, self.images = process, images
         self.seen: list[tuple[float, float, int]] = []
 
     def look(self, done: float) -> None:
@@ -155,7 +158,8 @@ class Watch:
         before, after, files_before, files_after = self.grown()
         text = f"{what}: memory {before:.0f} MB after a tenth, {after:.0f} MB at most; open files {files_before}, "
         print(f"{text}{files_after} at most", file=sys.stderr)
-        if after - before > GROWTH_MB or files_after > files_before + 10:
+        grown = after - before > GROWTH_MB and self.images >= ENOUGH
+        if grown or files_after > files_before + 10:
             tally.note("crashes", f"{text}{files_after} at most")
 
 
@@ -183,7 +187,7 @@ def soak_predict(scratch: Path, load: Load, tally: Tally) -> None:
     """All of them from files to files."""
     output, log = scratch / "results", scratch / "said"
     process = fork(["predict", "model", str(load.folder), "--output", str(output)], scratch, log)
-    watch = Watch(process)
+    watch = Watch(process, len(load.names))
     while os.waitpid(process, os.WNOHANG) == (0, 0):
         time.sleep(0.1)
         written = next(output.glob(".*.jsonl"), None)
@@ -212,7 +216,7 @@ def soak_service(scratch: Path, load: Load, tally: Tally) -> None:
     """All of them by HTTP, several in a request, several requests at a time."""
     log = scratch / "served"
     process = fork(["serve", "model", "--port", "0"], scratch, log)
-    watch, names, records = Watch(process), load.names, list[dict[str, Any]]()
+    watch, names, records = Watch(process, len(load.names)), load.names, list[dict[str, Any]]()
     address = None
     while address is None:
         if os.waitpid(process, os.WNOHANG) != (0, 0):

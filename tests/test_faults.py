@@ -8,12 +8,13 @@ import os
 import random
 import shutil
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import datetime
 from pathlib import Path
 
 import mishaps
 import pytest
+from conftest import tiny_backbone
 from faults import Bench, Tally
 
 from weakspot import files, locks, pipeline
@@ -23,6 +24,7 @@ from weakspot.config import EvaluateConfig, TrainConfig, read_config, typed
 from weakspot.errors import WeakspotError, as_weakspot_error
 from weakspot.files import atomic_path, is_temporary, new_folder, write_text
 from weakspot.hydra_app import compose
+from weakspot.model import network
 from weakspot.runs import RunFolder, holds_something
 from weakspot.threads import threads
 
@@ -35,8 +37,10 @@ KILLS = {
 
 
 @pytest.fixture(scope="module")
-def bench(tmp_path_factory: pytest.TempPathFactory) -> Bench:
-    return Bench(tmp_path_factory.mktemp("bench"))
+def bench(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bench]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(network.BACKBONES, "tiny", tiny_backbone)  # gone again for the tests that follow
+        yield Bench(tmp_path_factory.mktemp("bench"))
 
 
 @pytest.fixture

@@ -300,7 +300,6 @@ def check_settings(config: TrainConfig) -> None:
     """
     one_of("refine.method", config.refine.method, ("none", "segment"))
     one_of("trainer.accelerator", config.trainer.accelerator, ("auto", "cpu", "gpu"))
-    _check_devices(config.trainer)
     one_of("trainer.logger", config.trainer.logger, ("csv", "tensorboard", "mlflow"))
     one_of("objective", config.objective, ("val/loss", "val/balanced_accuracy"))
     one_of("data.resize", config.data.resize, get_args(Resizing))
@@ -326,6 +325,7 @@ def check_settings(config: TrainConfig) -> None:
     ):
         if not fine:
             raise WeakspotError(f"{key}={value} must be {wanted}")
+    _check_devices(config.trainer)
 
 
 PRECISIONS = ("32-true", "16-mixed", "bf16-mixed")

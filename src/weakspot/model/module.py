@@ -121,14 +121,15 @@ class ClassifierModule(pl.LightningModule):
         average is the whole batch's gradient, each process weighs its share's sum of losses by the sum of weights of
         all shares, times the number of processes.
         """
-        if self.trainer.world_size == 1:
+        processes = self._trainer.world_size if self._trainer else 1
+        if processes == 1:
             loss = functional.cross_entropy(logits, targets, weight=self.class_weights)
             return loss, loss
         losses = functional.cross_entropy(logits, targets, weight=self.class_weights, reduction="sum")
         sums = torch.stack([losses.detach(), self.class_weights[targets].sum()])
         whole = self.trainer.strategy.reduce(sums, reduce_op="sum")
         assert isinstance(whole, Tensor)  # noqa: S101 - for mypy; it is what it was
-        return whole[0] / whole[1], losses * self.trainer.world_size / whole[1]
+        return whole[0] / whole[1], losses * processes / whole[1]
 
     def on_train_epoch_end(self) -> None:
         """Before the checkpoint is written: one of weights that are no numbers would replace the last good one.
