@@ -126,6 +126,8 @@ def _check(unreadable: int, images: int, folder: str) -> None:
 
 
 def _hint_at_faster(run: Path) -> None:
+    if not (run / "exports").is_dir():
+        return  # what is imported below takes 140 MB
     from weakspot.export.certificate import faster_export
 
     if found := faster_export(run):
