@@ -157,7 +157,10 @@ def four(two: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@pytest.mark.parametrize(("launcher", "package"), [("submitit_local", "submitit"), ("ray", "ray")])
+@pytest.mark.parametrize(
+    ("launcher", "package"),
+    [("joblib", "hydra_plugins.hydra_joblib_launcher"), ("submitit_local", "submitit"), ("ray", "ray")],
+)
 def test_a_cluster_runs_cells_to_the_same_leaderboard_and_skips_finished_ones(
     two: Path, four: Path, tmp_path: Path, launcher: str, package: str
 ) -> None:
