@@ -83,7 +83,7 @@ def full_disk(bench: Bench, name: str, rng: random.Random, tally: Tally) -> None
         for path in bench.here.iterdir():
             shutil.rmtree(path) if path.is_dir() else path.unlink()
         shutil.copytree(bench.states[command.begin], bench.here, dirs_exist_ok=True)
-        remount(f"size={disk_use(bench.here) + int(needed * rng.uniform(0.0, 0.9)) // 4096 * 4096}")
+        remount(f"size={disk_use(bench.here) + int(max(0, needed) * rng.uniform(0.0, 0.9)) // 4096 * 4096}")
         ended = bench.run(command.words)
         if ended.status == bench.undisturbed(name).ended.status and "No space left" not in ended.said:
             return  # it needs less than thought
