@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from test_pipeline import DETERMINISTIC, TINY, metrics_of, train
+from test_pipeline import TINY, assert_same, metrics_of, train
 from test_recommended import FEW_STEPS
 from torch import nn
 
@@ -93,13 +93,7 @@ def test_the_same_seed_gives_the_same_bytes_with_refinement_too(here: Path) -> N
             Image.fromarray(noise).save(Path("flat") / name / f"{i}.png")
     same = ("experiment=recommended", *FEW_STEPS, "reuse=false", "cache.enabled=false")
     runs = [train_flat(*same, f"output={name}") for name in ("a", "b")]
-    first, second = (metrics_of(run) for run in runs)
-    for content in (first, second):
-        content.pop("train")  # holds seconds
-    assert first == second
-    for name in DETERMINISTIC:
-        first_bytes, second_bytes = ((run.path / name).read_bytes() for run in runs)
-        assert first_bytes == second_bytes, name
+    assert_same(*runs)
 
 
 # --- pictures of one colour ---------------------------------------------------------------------------------------
