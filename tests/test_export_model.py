@@ -18,7 +18,7 @@ import torch
 from conftest import tiny_backbone
 from test_pipeline import settings
 
-from weakspot import cli
+from weakspot import cli, runtime
 from weakspot.boxes import BoxRule
 from weakspot.config import write_config
 from weakspot.data.images import list_images, read_image
@@ -118,6 +118,30 @@ def test_exported_models_say_the_same(runs: dict[str, Path], kind: str, format_:
     assert proof["images"] == proof["same_boxes"] == proof["same_class"] == 6
     assert proof["largest_difference"] < 1e-4
     assert proof["accuracy"]["pytorch"] == proof["accuracy"]["exported"]
+
+
+@pytest.mark.usefixtures("tiny")
+@pytest.mark.parametrize(("kind", "format_"), KINDS)
+def test_several_at_once_are_answered_as_one_by_one(
+    runs: dict[str, Path], kind: str, format_: str, fabric: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    images = list_images(fabric)[::5]
+    opened: list[tuple[int, int]] = []
+    path = exported(runs, kind, format_)
+    reader = runtime.EXPORTED[path.suffix]
+
+    def noted(path: Path) -> tuple[runtime.Open, str]:
+        make, text = reader(path)
+        return lambda *threads: (opened.append(threads), make(*threads))[1], text
+
+    monkeypatch.setitem(runtime.EXPORTED, path.suffix, noted)
+    monkeypatch.setenv("OMP_NUM_THREADS", "3")
+    localizer = Localizer.load(path)
+    singly = [prediction for image in images for prediction in localizer.predict(image)]
+    assert opened == [(1, 3)]
+    assert [replace(p, said=None) for p in localizer.predict(images)] == [replace(p, said=None) for p in singly]
+    list(localizer.predict(images))
+    assert opened == [(1, 3), (3, 1)]
 
 
 @pytest.mark.usefixtures("tiny")

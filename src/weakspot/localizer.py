@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from copy import copy
 from dataclasses import replace
+from itertools import chain, islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,6 +18,7 @@ from weakspot.errors import WeakspotError
 from weakspot.model.meta import BundleMeta
 from weakspot.predictions import make_prediction
 from weakspot.runtime import EXPORTED, ExportedModel, load_exported
+from weakspot.threads import in_order
 from weakspot.types import ImageArray, Prediction
 
 if TYPE_CHECKING:
@@ -124,8 +126,25 @@ class Localizer:
             raise WeakspotError(f"batch_size={batch_size} must be at least 1")
         normalise = not isinstance(self._model, ExportedModel)
         loaded = load_images(_expand(images), self.meta.preprocess, keep_longest=keep_longest, normalise=normalise)
-        for batch in batched(loaded, batch_size):
-            yield from zip(self.predict_batch(batch), batch, strict=True)
+        for predictions, batch in self._answered(batched(loaded, batch_size)):
+            yield from zip(predictions, batch, strict=True)
+
+    def _answered(self, batches: Iterator[list[Loaded]]) -> Iterator[tuple[list[Prediction], list[Loaded]]]:
+        """Predictions of every batch; several batches at once where that is faster and there are several."""
+        streams = self._model.streams if isinstance(self._model, ExportedModel) else 1
+        first = list(islice(batches, streams))
+        asked = self
+        if len(first) > 1 and isinstance(self._model, ExportedModel):
+            asked = copy(self)
+            asked._model = self._model.for_many()
+
+        def answer(batch: list[Loaded]) -> tuple[list[Prediction], list[Loaded]]:
+            return asked.predict_batch(batch), batch
+
+        if asked is self:
+            yield from map(answer, chain(first, batches))
+        else:
+            yield from in_order(answer, chain(first, batches), workers=streams, ahead=2 * streams)
 
     def predict_batch(self, batch: list[Loaded]) -> list[Prediction]:
         """Predict loaded images in one forward pass."""

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import importlib
 import os
+import threading
 from collections.abc import Callable, Mapping, Sequence
+from copy import copy
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Final
 
@@ -14,6 +17,7 @@ import numpy.typing as npt
 from weakspot.data.preprocess import Preprocess
 from weakspot.errors import WeakspotError
 from weakspot.model.meta import BundleMeta, NewerFormatError
+from weakspot.threads import shared_out, wanted
 from weakspot.types import ImageMaps
 from weakspot.untrusted import parse_json
 
@@ -24,7 +28,10 @@ OUTPUTS: Final = ("logits", "probabilities", "maps", "extent", "where")
 """What the graph gives; the last two with refinement only."""
 
 Run = Callable[[npt.NDArray[np.uint8]], Mapping[str, npt.NDArray[np.float32]]]
-"""Pictures ``(n, H, W, 3)`` to :data:`OUTPUTS`."""
+"""Pictures ``(n, H, W, 3)`` to :data:`OUTPUTS`; several threads may call it at once."""
+
+Open = Callable[[int, int], Run]
+"""Makes ready for so many calls at once, on so many threads each; 0 threads: as many as suit the machine."""
 
 
 class ExportedModel:
@@ -33,12 +40,26 @@ class ExportedModel:
     Attributes:
         path: the file.
         device: always ``cpu``.
+        streams: how many pictures to ask about at once where there are many.
     """
 
     device = "cpu"
 
-    def __init__(self, path: Path, run: Run) -> None:
-        self.path, self._run = path, run
+    def __init__(self, path: Path, opened: Open) -> None:
+        self.path, self._open = path, opened
+        self._many: ExportedModel | None = None
+        self.streams, self._threads = shared_out(wanted() or os.cpu_count() or 1)
+
+    def for_many(self) -> ExportedModel:
+        """The same model for :attr:`streams` callers at once: more pictures a second, and later answers for one."""
+        if self._many is None:
+            self._many = copy(self)
+            self._many._run = self._open(self.streams, self._threads)
+        return self._many
+
+    @cached_property
+    def _run(self) -> Run:
+        return self._open(1, wanted())
 
     def move(self, device: str) -> None:
         """Nothing moves.
@@ -69,21 +90,15 @@ def load_exported(path: Path) -> tuple[ExportedModel, BundleMeta]:
     """
     if not path.is_file():
         raise WeakspotError(f"{path} does not exist; make it with 'weakspot export model RUN'")
-    run, text = EXPORTED[path.suffix.lower()](path)
+    opened, text = EXPORTED[path.suffix.lower()](path)
     if not text:
         raise WeakspotError(f"{path} was not made by 'weakspot export model': it holds no description of the model")
     try:
-        return ExportedModel(path, run), BundleMeta.from_dict(parse_json(text))
+        return ExportedModel(path, opened), BundleMeta.from_dict(parse_json(text))
     except NewerFormatError as error:
         raise WeakspotError(f"{path} cannot be used: {error}") from error
     except (ValueError, TypeError, AttributeError, WeakspotError) as error:
         raise WeakspotError(f"{path} cannot be used: {error}; export it again") from error
-
-
-def threads() -> int:
-    """How many threads to run on: ``OMP_NUM_THREADS``, as torch does; 0 for as many as suit the machine."""
-    text = os.environ.get("OMP_NUM_THREADS", "")
-    return int(text) if text.isdigit() else 0
 
 
 def _imported(name: str, extra: str) -> Any:  # noqa: ANN401 - a module
@@ -93,54 +108,71 @@ def _imported(name: str, extra: str) -> Any:  # noqa: ANN401 - a module
         raise WeakspotError(f"{name} is not installed; pip install 'weakspot[{extra}]'") from error
 
 
-def _onnx(path: Path) -> tuple[Run, str]:
+def _onnx(path: Path) -> tuple[Open, str]:
     runtime = _imported("onnxruntime", "onnx")
-    options = runtime.SessionOptions()
-    options.intra_op_num_threads = threads()
-    options.log_severity_level = 3
-    try:
-        session = runtime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
-    except Exception as error:  # its errors share no base class
-        raise WeakspotError(
-            f"{path} is damaged or no ONNX model ({str(error).splitlines()[0]}); export it again"
-        ) from error
-    names = [output.name for output in session.get_outputs()]
-    (pictures,) = (entry.name for entry in session.get_inputs())
 
-    def run(batch: npt.NDArray[np.uint8]) -> Mapping[str, npt.NDArray[np.float32]]:
-        return dict(zip(names, session.run(names, {pictures: batch}), strict=True))
+    def session(threads: int) -> Any:  # noqa: ANN401 - of a library that may be missing
+        options = runtime.SessionOptions()
+        options.intra_op_num_threads = threads
+        options.log_severity_level = 3
+        try:
+            return runtime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+        except Exception as error:  # its errors share no base class
+            why = str(error).splitlines()[0]
+            raise WeakspotError(f"{path} is damaged or no ONNX model ({why}); export it again") from error
 
-    return run, session.get_modelmeta().custom_metadata_map.get(METADATA_KEY, "")
+    first = session(wanted())
+    names = [output.name for output in first.get_outputs()]
+    (pictures,) = (entry.name for entry in first.get_inputs())
+
+    def opened(streams: int, threads: int) -> Run:
+        used = first if streams == 1 else session(threads)
+
+        def run(batch: npt.NDArray[np.uint8]) -> Mapping[str, npt.NDArray[np.float32]]:
+            return dict(zip(names, used.run(names, {pictures: batch}), strict=True))
+
+        return run
+
+    return opened, first.get_modelmeta().custom_metadata_map.get(METADATA_KEY, "")
 
 
-def _openvino(path: Path) -> tuple[Run, str]:
+def _openvino(path: Path) -> tuple[Open, str]:
     openvino = _imported("openvino", "openvino")
     core = openvino.Core()
-    # Full precision: processors with bfloat16 or float16 units would round the answers otherwise.
-    settings: dict[str, Any] = {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_PRECISION_HINT": "f32"}
-    if threads():
-        settings["INFERENCE_NUM_THREADS"] = threads()
     try:
         model = core.read_model(path)
         text = model.get_rt_info([METADATA_KEY]).astype(str) if model.has_rt_info([METADATA_KEY]) else ""
-        compiled = core.compile_model(model, "CPU", settings)
     except Exception as error:
-        raise WeakspotError(
-            f"{path} is damaged or no OpenVINO model ({_first_line(error)}); export it again"
-        ) from error
-    request = compiled.create_infer_request()
-    names = [output.any_name for output in compiled.outputs]
+        raise _no_openvino(path, error) from error
 
-    def run(batch: npt.NDArray[np.uint8]) -> Mapping[str, npt.NDArray[np.float32]]:
-        found = request.infer([batch])
-        return {name: np.array(found[i]) for i, name in enumerate(names)}
+    def opened(streams: int, threads: int) -> Run:
+        # Full precision: processors with bfloat16 or float16 units would round the answers otherwise.
+        settings: dict[str, Any] = {"INFERENCE_PRECISION_HINT": "f32"}
+        settings |= {"PERFORMANCE_HINT": "LATENCY"} if streams == 1 else {"NUM_STREAMS": streams}
+        if threads:
+            settings["INFERENCE_NUM_THREADS"] = streams * threads
+        try:
+            compiled = core.compile_model(model, "CPU", settings)
+        except Exception as error:
+            raise _no_openvino(path, error) from error
+        names = [output.any_name for output in compiled.outputs]
+        own = threading.local()  # a request serves one caller at a time
 
-    return run, text
+        def run(batch: npt.NDArray[np.uint8]) -> Mapping[str, npt.NDArray[np.float32]]:
+            if not hasattr(own, "request"):
+                own.request = compiled.create_infer_request()
+            found = own.request.infer([batch])
+            return {name: np.array(found[i]) for i, name in enumerate(names)}
+
+        return run
+
+    return opened, text
 
 
-def _first_line(error: Exception) -> str:
-    return next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)
+def _no_openvino(path: Path, error: Exception) -> WeakspotError:
+    why = next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)
+    return WeakspotError(f"{path} is damaged or no OpenVINO model ({why}); export it again")
 
 
-EXPORTED: dict[str, Callable[[Path], tuple[Run, str]]] = {".onnx": _onnx, ".xml": _openvino}
+EXPORTED: dict[str, Callable[[Path], tuple[Open, str]]] = {".onnx": _onnx, ".xml": _openvino}
 """Readers of exported models by the file's suffix."""

@@ -1,11 +1,21 @@
-"""Work in threads that ends when its caller does."""
+"""Work in threads that ends when its caller does, and how many threads to take."""
 
 from __future__ import annotations
 
+import math
 import os
-from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
+from itertools import islice
+from typing import TypeVar
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+MOST = 8
+"""Threads that do one and the same thing; more would only wait for memory."""
 
 
 @contextmanager
@@ -13,10 +23,47 @@ def threads(workers: int | None = None) -> Iterator[ThreadPoolExecutor]:
     """A pool of threads; what has not begun when the block ends, as by Ctrl-C, is not begun any more.
 
     Args:
-        workers: how many threads; None for one a core, at most 8.
+        workers: how many threads; None for one a core, at most :data:`MOST`.
     """
-    pool = ThreadPoolExecutor(workers or min(8, os.cpu_count() or 1))
+    pool = ThreadPoolExecutor(workers or min(MOST, os.cpu_count() or 1))
     try:
         yield pool
     finally:
         pool.shutdown(cancel_futures=True)
+
+
+def in_order(
+    work: Callable[[Item], Result], items: Iterable[Item], *, workers: int | None = None, ahead: int
+) -> Iterator[Result]:
+    """`work` of every item, by threads, in the order of `items`, which may be endless.
+
+    Args:
+        work: what it raises is raised where its result would have come.
+        items: taken by the consumer's thread.
+        workers: as of :func:`threads`.
+        ahead: how many are begun before the first result is asked for, and lie in memory at most.
+    """
+    remaining = iter(items)
+    with threads(workers) as pool:
+        waiting: deque[Future[Result]] = deque(pool.submit(work, item) for item in islice(remaining, ahead))
+        while waiting:
+            result = waiting.popleft().result()
+            waiting.extend(pool.submit(work, item) for item in islice(remaining, 1))
+            yield result
+
+
+def wanted() -> int:
+    """How many threads numerical libraries are to take: ``OMP_NUM_THREADS``, as torch does; 0 where they may choose."""
+    text = os.environ.get("OMP_NUM_THREADS", "")
+    return int(text) if text.isdigit() else 0
+
+
+def shared_out(cores: int) -> tuple[int, int]:
+    """How many things to do at once, at most :data:`MOST`, and how many threads each of them gets.
+
+    Example:
+        >>> shared_out(2), shared_out(12)
+        ((2, 1), (6, 2))
+    """
+    each = math.ceil(cores / MOST)
+    return cores // each, each

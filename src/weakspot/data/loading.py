@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import glob
 import os
-from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import Future
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -20,7 +18,7 @@ from weakspot.data.images import decode_image, is_image, list_images, read_image
 from weakspot.data.preprocess import Preprocess, fit_within
 from weakspot.errors import WeakspotError
 from weakspot.files import shown
-from weakspot.threads import threads
+from weakspot.threads import MOST, in_order
 from weakspot.types import ImageArray
 
 T = TypeVar("T")
@@ -71,13 +69,13 @@ def load_images(
     workers: int | None = None,
     normalise: bool = True,
 ) -> Iterator[Loaded]:
-    """Yield every image of `sources`, in order; a bad one is yielded with its error, never raised.
+    """Every image of `sources`, in order; a bad one comes with its error, which is never raised.
 
     With `keep_longest` each comes with its picture, no side of it longer than that many pixels.
     Without `normalise` they are only resized. At most ``4 × workers`` are in memory ahead of the consumer, however many
     there are.
     """
-    workers = workers or min(8, os.cpu_count() or 1)
+    workers = workers or min(MOST, os.cpu_count() or 1)
 
     def load(item: tuple[int, ImageSource]) -> Loaded:
         index, source = item
@@ -92,13 +90,7 @@ def load_images(
         pixels = preprocess(image) if normalise else preprocess.resize(image)
         return Loaded(name, image.shape[:2], pixels, kept)
 
-    items = iter(enumerate(sources))
-    with threads(workers) as pool:
-        waiting: deque[Future[Loaded]] = deque(pool.submit(load, item) for item in islice(items, 4 * workers))
-        while waiting:
-            loaded = waiting.popleft().result()
-            waiting.extend(pool.submit(load, item) for item in islice(items, 1))
-            yield loaded
+    return in_order(load, enumerate(sources), workers=workers, ahead=4 * workers)
 
 
 def _name(source: ImageSource, index: int) -> Path:
