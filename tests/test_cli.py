@@ -11,10 +11,12 @@ import sys
 from pathlib import Path
 
 import pytest
+from omegaconf.errors import OmegaConfBaseException
 from PIL import Image
 
 from weakspot import cli
 from weakspot.data.images import list_images
+from weakspot.errors import WeakspotError
 
 TINY = ["model.backbone=tiny", "model.weights=none", "data.image_size=[64,96]", "trainer.max_epochs=2"]
 
@@ -120,6 +122,23 @@ def test_ctrl_c_ends_a_training_with_130(weakspot, fabric: Path, monkeypatch: py
     result = weakspot("train", f"data.root={fabric}", "data.subset=fabric", *TINY)
     assert result.code == 130
     assert "interrupted" in result.err
+
+
+@pytest.mark.parametrize("made_of_it", [ValueError(), OmegaConfBaseException(), WeakspotError("half a file")])
+def test_ctrl_c_is_no_error_whatever_a_library_makes_of_it(
+    weakspot, fabric: Path, monkeypatch: pytest.MonkeyPatch, made_of_it: Exception
+) -> None:
+    def read(*args: object, **settings: object) -> None:
+        try:
+            raise KeyboardInterrupt
+        finally:
+            raise made_of_it
+
+    monkeypatch.setattr("omegaconf.OmegaConf.load", read)
+    result = weakspot("train", f"data.root={fabric}", "data.subset=fabric", *TINY)
+    assert result.code == 130
+    assert "interrupted" in result.err
+    assert "error" not in result.err
 
 
 def test_an_optimiser_that_does_not_exist_is_one_line(weakspot, fabric: Path) -> None:

@@ -47,16 +47,35 @@ def main() -> None:
         sys.argv.remove("--debug")
     try:
         app()
-    except (WeakspotError, OSError) as error:
-        if debug or os.environ.get("HYDRA_FULL_ERROR") == "1":
+    except Exception as error:
+        expected = isinstance(error, WeakspotError | OSError) or was_interrupted(error)
+        if not expected or debug or os.environ.get("HYDRA_FULL_ERROR") == "1":
             raise
+        if was_interrupted(error):
+            _say_interrupted()
+            raise SystemExit(INTERRUPTED) from error
         ui.error(str(as_weakspot_error(error)))
         raise SystemExit(1) from error
     except SystemExit as end:
-        if end.code == 130:  # what typer makes of Ctrl-C
-            text = "interrupted; the same command does it again ('train' goes on from its last finished epoch)"
-            ui.err.print(text, style="yellow", highlight=False, soft_wrap=True)
+        if end.code == INTERRUPTED:  # what typer makes of Ctrl-C
+            _say_interrupted()
         raise
+
+
+INTERRUPTED = 130
+"""Exit status after Ctrl-C, as shells have it."""
+
+
+def was_interrupted(error: BaseException | None) -> bool:
+    """Whether Ctrl-C led to an error, as libraries that it stops half-way raise others while they clean up."""
+    return error is not None and (
+        isinstance(error, KeyboardInterrupt) or was_interrupted(error.__cause__) or was_interrupted(error.__context__)
+    )
+
+
+def _say_interrupted() -> None:
+    text = "interrupted; the same command does it again ('train' goes on from its last finished epoch)"
+    ui.err.print(text, style="yellow", highlight=False, soft_wrap=True)
 
 
 def _version(show: bool) -> None:

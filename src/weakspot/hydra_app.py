@@ -192,7 +192,7 @@ def _first_choice(override: Override) -> str:
 def _explain(error: Exception, config_name: str, overrides: Sequence[str]) -> str:
     """One line for one of Hydra's errors, with the nearest valid key."""
     text = str(error).strip()
-    first = text.splitlines()[0]
+    first = text.splitlines()[0] if text else type(error).__name__
     missing = re.search(r"Could not override '([^']+)'", text) or re.search(r"Could not find '([^']+)'", text)
     if missing and "/" in missing.group(1):
         group, _, choice = missing.group(1).rpartition("/")
