@@ -256,6 +256,31 @@ def test_a_box_is_called_anomaly_if_not_told_otherwise():
         assert [box.label for box in find_boxes(hot_map((2, 3), (0, 0)), (2, 3), rule)] == ["anomaly"]
 
 
+@pytest.mark.parametrize("method", ["single", "components"])
+def test_a_score_that_is_just_enough_and_no_outlines_unless_asked_for(method):
+    evidence = np.zeros((4, 4))
+    evidence[1:3, 1:3] = 2.0
+    (box,) = find_boxes(evidence, (4, 4), BoxRule(method, "absolute", 0.5, min_score=2.0))
+    assert (box.score, box.outlines) == (2.0, ())
+
+
+def test_equal_boxes_come_from_top_to_bottom_then_left_to_right():
+    evidence = np.zeros((3, 7))
+    evidence[0, 3] = evidence[:3, 5] = evidence[2, :6] = 1.0  # the second region begins right of the first, ends left
+    found = find_boxes(evidence, (3, 7), BoxRule("components", "absolute", 0.5))
+    assert [box.xyxy for box in found] == [(0, 0, 6, 3), (3, 0, 4, 1)]
+
+
+def test_a_region_without_a_box_of_its_own_belongs_to_the_smallest_round_it():
+    evidence = np.zeros((20, 20))
+    evidence[:, 0] = evidence[19, :] = 3.0  # an angle round everything
+    evidence[8:17, 10] = evidence[16, 10:18] = 2.0  # one in it, far from the origin
+    evidence[10, 15] = 1.0  # a dot in both
+    outer, inner = find_boxes(evidence, (20, 20), BoxRule("components", "absolute", 0.5, max_boxes=2, outlines=True))
+    assert (outer.xyxy, inner.xyxy) == ((0, 0, 20, 20), (10, 8, 18, 17))
+    assert (len(outer.outlines), len(inner.outlines)) == (1, 2)
+
+
 def test_outlines_where_every_box_is_dropped():
     for method in ("single", "components"):
         rule = BoxRule(method, "absolute", 0.5, min_score=2.0, outlines=True)

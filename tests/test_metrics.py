@@ -668,10 +668,10 @@ def test_localisation_metrics_by_hand():
         np.array([[0, 0, 5, 5]]),  # a defect whose mask is missing
     ]
     result = localisation_metrics(
-        [*predicted, NO_BOX],
-        [*truth, NO_BOX],
-        ["hole", "cut", "cut", "scratch", "good"],
-        ["small", "large", "large", "small", "small"],
+        [*predicted, NO_BOX, NO_BOX],
+        [*truth, NO_BOX, NO_BOX],
+        ["hole", "cut", "cut", "scratch", "good", "good"],
+        ["small", "large", "medium", "small", "small", "small"],
     )
     assert result["n"] == 3
     assert result["n_without_truth"] == 1
@@ -685,7 +685,24 @@ def test_localisation_metrics_by_hand():
     assert result["per_defect"]["hole"]["mean_iou"]["value"] == 1.0
     assert result["per_defect"]["scratch"]["n"] == 0
     assert is_undefined(result["per_defect"]["scratch"]["v2"], 0)
-    assert result["per_size"] == {"small": box_accuracy(np.array([1.0])), "large": box_accuracy(np.array([0.6, 0.0]))}
+    assert result["per_size"] == {
+        "small": box_accuracy(np.array([1.0])),
+        "medium": box_accuracy(np.array([0.0])),
+        "large": box_accuracy(np.array([0.6])),
+    }
+    assert list(result["per_size"]) == ["small", "medium", "large"]
+
+
+def test_a_class_that_nobody_saw_or_named_keeps_its_place():
+    targets, probabilities = np.array([0, 2, 2]), np.array([[0.9, 0, 0.1], [0.2, 0, 0.8], [0.7, 0, 0.3]])
+    result = classification_metrics(targets, probabilities, ["good", "cut", "hole"], ["good", "hole", "hole"])
+    assert result["confusion_matrix"]["counts"] == [[1, 0, 0], [0, 0, 0], [1, 0, 1]]
+
+
+def test_boxes_of_a_mask_come_from_top_to_bottom_then_left_to_right():
+    mask = np.zeros((3, 7), bool)
+    mask[0, 3] = mask[:3, 5] = mask[2, :6] = True  # the second region starts further right and reaches further left
+    assert mask_boxes(mask).tolist() == [[0, 0, 6, 3], [3, 0, 4, 1]]
 
 
 def test_the_first_three_boxes_count_and_no_more():

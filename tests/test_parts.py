@@ -7,7 +7,14 @@ from typing import Any
 
 import numpy as np
 import pytest
-from sklearn.metrics import average_precision_score, balanced_accuracy_score, f1_score, precision_score, roc_auc_score
+from sklearn.metrics import (
+    average_precision_score,
+    balanced_accuracy_score,
+    f1_score,
+    precision_score,
+    recall_score,
+    roc_auc_score,
+)
 
 from weakspot.metrics import classification_metrics, widened_by_parts
 
@@ -100,3 +107,59 @@ def test_more_than_two_classes() -> None:
     for name in ("accuracy", "balanced_accuracy", "f1"):
         assert width(wide[name]) > width(plain[name])
     assert set(wide) == set(plain)
+
+
+def uneven() -> tuple[np.ndarray, np.ndarray, list[int], list[str]]:
+    """Few parts, many looks at each, and another share of errors for every class and type."""
+    kinds = [(0, "good", 6, 5), (1, "cut", 3, 2), (1, "hole", 4, 1), (2, "dent", 4, 2)]  # class, type, parts, right
+    rows = [
+        (target, target if i < right else (0 if target else 1), name)
+        for target, name, parts, right in kinds
+        for i in range(parts)
+    ]
+    targets, predicted, names = (np.repeat(np.array(column, dtype=object), 6) for column in zip(*rows, strict=True))
+    clusters = np.repeat(np.arange(len(rows)), 6).tolist()
+    return targets.astype(int), predicted.astype(int), clusters, names.tolist()
+
+
+@pytest.mark.parametrize("k", [2, 3])
+def test_every_interval_is_the_hull_of_two_that_are_found_in_plain_loops(k: int) -> None:
+    targets, predicted, clusters, defects = uneven()
+    kept = targets < k
+    targets, predicted = targets[kept], predicted[kept]
+    defects = [name for name, keep in zip(defects, kept, strict=True) if keep]
+    clusters = [number for number, keep in zip(clusters, kept, strict=True) if keep]
+    classes = ["good", "a", "b"][:k]
+    probabilities = np.full((len(targets), k), 0.1)
+    probabilities[np.arange(len(targets)), predicted] = 1 - 0.1 * (k - 1)
+    plain = classification_metrics(targets, probabilities, classes, defects)
+    wide = widened_by_parts(plain, targets, probabilities, predicted, defects, clusters)
+    n_parts = len(set(clusters))
+    drawn = np.random.default_rng(0).multinomial(n_parts, np.full(n_parts, 1 / n_parts), size=1000)[:, clusters]
+    looks = [np.repeat(np.arange(len(targets)), times) for times in drawn]
+    whole = [i for i in looks if set(targets[i]) == set(range(k))]
+    names, average = np.array(defects), "binary" if k == 2 else "macro"
+
+    def check(before: dict[str, Any], after: dict[str, Any], values: list[float]) -> None:
+        low, high = np.nanquantile(values, [0.025, 0.975])
+        assert after["low"] == pytest.approx(min(before["low"], low))
+        assert after["high"] == pytest.approx(max(before["high"], high))
+        assert (after["low"], after["high"]) != (before["low"], before["high"])
+
+    check(plain["accuracy"], wide["accuracy"], [(targets == predicted)[i].mean() for i in looks])
+    balanced = [balanced_accuracy_score(targets[i], predicted[i]) for i in whole]
+    check(plain["balanced_accuracy"], wide["balanced_accuracy"], balanced)
+    for name, score in (("precision", precision_score), ("recall", recall_score), ("f1", f1_score)):
+        undefined = np.nan if name == "precision" and k == 2 else 0
+        values = [score(targets[i], predicted[i], average=average, zero_division=undefined) for i in whole]
+        check(plain[name], wide[name], values)
+    for name in set(defects) - {"good"}:
+        said = [(predicted[i] != 0)[names[i] == name] for i in looks if (names[i] == name).any()]
+        check(plain["recall_per_defect"][name], wide["recall_per_defect"][name], [hit.mean() for hit in said])
+    for number, name in enumerate(classes):
+        sides = [
+            {side: metrics["per_class"][name][f"recall_{side}"] for side in ("low", "high")}
+            for metrics in (plain, wide)
+        ]
+        found = [(predicted[i] == number)[targets[i] == number] for i in looks if (targets[i] == number).any()]
+        check(*sides, [hit.mean() for hit in found])

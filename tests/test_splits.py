@@ -307,12 +307,15 @@ def test_relative_roots_give_the_same_file(tmp_path: Path, monkeypatch: pytest.M
 @pytest.mark.parametrize(
     ("content", "expected"),
     [
-        (None, "No such file"),
+        (None, r"cannot be read as a split \(No such file or directory\); make the split anew"),
         ("", "holds no images"),
         ("path,part,defect,mask,group\n", "holds no images"),
         ("path,part,defect\na.png,training,good\n", r"image 1 lacks a path, a part \(train, val, test\) or a defect"),
         ("file,part,defect\na.png,train,good\n", "image 1 lacks"),
-        ('path,part,defect\na.png,train,good\n"b.png,train,good', "cannot be read as a split"),
+        (
+            'path,part,defect\na.png,train,good\n"b.png,train,good',
+            r"cannot be read as a split \(unexpected end of data\)",
+        ),
     ],
 )
 def test_a_spoilt_csv_is_refused(tmp_path: Path, content: str | None, expected: str) -> None:
@@ -322,6 +325,31 @@ def test_a_spoilt_csv_is_refused(tmp_path: Path, content: str | None, expected: 
     with pytest.raises(WeakspotError, match=expected) as caught:
         read_split(path, tmp_path)
     assert "split.csv" in str(caught.value)
+
+
+def test_only_images_of_one_group_stay_together() -> None:
+    """An image without a group is a group of its own, beside images that have one."""
+    samples = make([*["a"] * 5, *[None] * 35, *["b"] * 5, *[None] * 15], good=40, cut=20)
+    parts = split_samples(samples, test_size=0.3)
+    assert {part for sample, part in zip(samples, parts, strict=True) if sample.group is None} == {"train", "test"}
+    for group in "ab":
+        assert len({part for sample, part in zip(samples, parts, strict=True) if sample.group == group}) == 1
+
+
+@pytest.mark.parametrize("seed", [2**32, 2**32 + 1, -1, 1.0])
+def test_seeds_are_what_numpy_takes(seed: int) -> None:
+    with pytest.raises(WeakspotError, match=r"split\.seed"):
+        split_samples(make(good=20, cut=10), seed=seed)
+    assert split_samples(make(good=20, cut=10), seed=2**32 - 1)
+
+
+def test_a_validation_part_needs_both_too() -> None:
+    expected = (
+        "the val part would hold 2 good and 0 defect images of 20 good and 2 defect images and needs both; "
+        "add images, or change split.test_size, split.val_size or split.folds"
+    )
+    with pytest.raises(WeakspotError, match=f"^{re.escape(expected)}$"):
+        split_samples(make(good=20, cut=2), val_size=0.1)
 
 
 def test_the_hash_knows_parts_and_defects_but_no_order() -> None:
