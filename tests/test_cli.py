@@ -112,6 +112,16 @@ def test_different_models_are_not_averaged(weakspot, fabric: Path) -> None:
     assert [cell["runs"] for cell in json.loads(Path("outputs/summary.json").read_text())["cells"]] == [2, 2]
 
 
+def test_ctrl_c_before_a_command_has_begun(weakspot, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupt() -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(cli, "app", interrupt)
+    result = weakspot("predict")
+    assert (result.code, result.out) == (130, "")
+    assert result.err.startswith("interrupted")
+
+
 def test_ctrl_c_ends_a_training_with_130(weakspot, fabric: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from weakspot.model import fit
 

@@ -47,7 +47,7 @@ def main() -> None:
         sys.argv.remove("--debug")
     try:
         app()
-    except Exception as error:
+    except (Exception, KeyboardInterrupt) as error:  # the latter before typer has begun
         expected = isinstance(error, WeakspotError | OSError) or was_interrupted(error)
         if not expected or debug or os.environ.get("HYDRA_FULL_ERROR") == "1":
             raise
