@@ -693,6 +693,14 @@ def test_localisation_metrics_by_hand():
     assert list(result["per_size"]) == ["small", "medium", "large"]
 
 
+def test_scores_of_single_images_and_of_a_class_alone():
+    counts = np.array([[[1, 0], [0, 1]], [[0, 1], [0, 1]], [[1, 0], [0, 0]]])  # rows true, columns predicted
+    assert class_scores(counts)["recall"].tolist() == [[1, 1], [0, 1], [1, 0]]
+    assert class_scores(counts)["precision"].tolist() == [[1, 1], [0, 0.5], [1, 0]]
+    assert class_scores(counts)["f1"] == pytest.approx(np.array([[1, 1], [0, 2 / 3], [1, 0]]))
+    assert macro_scores(counts)["recall"].tolist() == [1, 0.5, 1]  # over the classes that occur
+
+
 def test_a_class_that_nobody_saw_or_named_keeps_its_place():
     targets, probabilities = np.array([0, 2, 2]), np.array([[0.9, 0, 0.1], [0.2, 0, 0.8], [0.7, 0, 0.3]])
     result = classification_metrics(targets, probabilities, ["good", "cut", "hole"], ["good", "hole", "hole"])
