@@ -160,6 +160,17 @@ def test_trained_again_in_its_folder_a_run_is_not_taken_for_finished_meanwhile(
     assert run.checkpoint.is_file()
 
 
+def test_a_link_to_what_is_there_already_leaves_nothing_behind(tmp_path: Path) -> None:
+    """Renaming one of two links to a file to the other does nothing: a run that is taken over for the second time."""
+    donor, path = tmp_path / "donor", tmp_path / "taken"
+    donor.write_text("model")
+    for _ in range(2):
+        with atomic_path(path) as temporary:
+            os.link(donor, temporary)
+    assert path.samefile(donor)
+    assert sorted(entry.name for entry in tmp_path.iterdir()) == ["donor", "taken"]
+
+
 def test_a_folder_with_nothing_but_a_dead_process_s_beginnings_is_taken(tmp_path: Path) -> None:
     with atomic_path(tmp_path / "run.json") as temporary:
         temporary.touch()

@@ -42,6 +42,7 @@ def atomic_path(path: Path) -> Iterator[Path]:
     try:
         yield temporary
         temporary.replace(path)
+        temporary.unlink(missing_ok=True)  # rename(2) does nothing where both are the same file, linked twice
     except OSError as error:
         remove(temporary)
         if error.errno is None or error.filename not in (None, str(temporary)):
