@@ -144,9 +144,10 @@ def test_a_run_keeps_the_second_look_that_it_was_trained_with(
     assert any(p.boxes for p in known)
     for a, b in zip(known, found, strict=True):
         assert [box.trust for box in a.boxes] == pytest.approx([box.trust for box in b.boxes], abs=1e-3)
+    command = [f"run={finished.path}", f"output={finished.path}", "second_look=false"]
+    in_place = typed(compose("evaluate", command), EvaluateConfig)
     with pytest.raises(WeakspotError, match="whose maps stay"):
-        again = [f"run={finished.path}", f"output={finished.path}", "second_look=false"]
-        pipeline.evaluate(typed(compose("evaluate", again), EvaluateConfig))
+        pipeline.evaluate(in_place)
 
 
 def test_every_box_scores_enough_and_comes_in_order(run: RunFolder) -> None:
