@@ -21,6 +21,7 @@ from weakspot.data.splits import read_split
 from weakspot.decision import Decision
 from weakspot.errors import WeakspotError
 from weakspot.evaluation import resolution
+from weakspot.export.model import SUFFIX, Order, export_model
 from weakspot.heatmaps import combined_map, visible
 from weakspot.hydra_app import compose
 from weakspot.localizer import Localizer
@@ -28,6 +29,7 @@ from weakspot.maps import MapStore
 from weakspot.predictions import make_prediction, place_scores, read_predictions
 from weakspot.report.view import RunView
 from weakspot.runs import RunFolder
+from weakspot.trust import REASONS
 from weakspot.truth import Truth
 from weakspot.types import ImageMaps, Sample
 
@@ -97,6 +99,55 @@ def test_predict_gives_the_run_s_own_boxes(run: RunFolder) -> None:
     for a, b in zip(known, found, strict=True):
         assert [box.xyxy for box in a.boxes] == [box.xyxy for box in b.boxes]
         assert [box.score for box in a.boxes] == pytest.approx([box.score for box in b.boxes], abs=1e-2)
+
+
+@pytest.mark.parametrize("format_", ["onnx", "openvino"])
+def test_a_second_look_is_the_same_in_evaluate_predict_and_exports(
+    run: RunFolder, format_: str, tmp_path: Path
+) -> None:
+    looked = pipeline.evaluate(
+        typed(
+            compose("evaluate", [f"run={run.path}", f"output={tmp_path / 'looked'}", "second_look=true"]),
+            EvaluateConfig,
+        )
+    )
+    known, once = read_predictions(looked.predictions), read_predictions(run.predictions)
+    boxes = [(a, b) for p, q in zip(known, once, strict=True) for a, b in zip(p.boxes, q.boxes, strict=True)]
+    assert [a.xyxy for a, _ in boxes] == [b.xyxy for _, b in boxes]
+    assert all(a.trust <= b.trust for a, b in boxes)
+    assert any(a.trust < b.trust and a.doubt == REASONS["second look"] for a, b in boxes)
+    export_model(Order(run.path, format_, output=tmp_path / f"model{SUFFIX[format_]}"), lambda done, total: None)
+    for path in (run.path, tmp_path / f"model{SUFFIX[format_]}"):
+        localizer = Localizer.load(path, device="cpu").adjusted(second_look=True)
+        found = list(localizer.predict([p.path for p in known]))
+        assert [[b.xyxy for b in p.boxes] for p in found] == [[b.xyxy for b in p.boxes] for p in known]
+        trusts = [[b.trust for b in p.boxes] for p in found]
+        assert trusts == [pytest.approx([b.trust for b in p.boxes], abs=1e-3) for p in known]
+
+
+def test_a_symmetric_picture_looks_the_same_twice(run: RunFolder) -> None:
+    half = np.random.default_rng(3).integers(0, 255, (64, 40, 3), dtype=np.uint8)
+    localizer = Localizer.load(run.path, device="cpu").adjusted(second_look=True)
+    (found,) = localizer.predict(np.concatenate([half, half[:, ::-1]], axis=1))
+    assert found.said is not None
+    assert found.said.extent is not None
+    assert found.said.again == pytest.approx(found.said.extent[:, ::-1], abs=0.02)
+
+
+def test_a_run_keeps_the_second_look_that_it_was_trained_with(
+    fabric: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    finished = train(fabric, "second_look=true", "data.resize=keep_ratio", "data.image_size=[64,64]")
+    known = read_predictions(finished.predictions)
+    found = list(Localizer.load(finished.path, device="cpu").predict([p.path for p in known]))
+    assert any(p.boxes for p in known)
+    for a, b in zip(known, found, strict=True):
+        assert [box.trust for box in a.boxes] == pytest.approx([box.trust for box in b.boxes], abs=1e-3)
+    command = [f"run={finished.path}", f"output={finished.path}", "second_look=false"]
+    in_place = typed(compose("evaluate", command), EvaluateConfig)
+    with pytest.raises(WeakspotError, match="whose maps stay"):
+        pipeline.evaluate(in_place)
 
 
 def test_every_box_scores_enough_and_comes_in_order(run: RunFolder) -> None:

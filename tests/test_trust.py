@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -65,6 +66,20 @@ def test_a_class_map_that_looks_elsewhere_or_nowhere() -> None:
     (flat,) = trusted(steep(), np.ones((4, 4)))
     assert (flat.trust, level(flat.trust)) == (0.0, "red")
     assert with_trust([], steep(), steep(), elsewhere, SIZE, LOGITS, in_logits=True) == []
+
+
+@pytest.mark.parametrize(
+    ("shift", "trust", "doubt"),
+    [(0, 1.0, ""), (1, 5 / 7, REASONS["second look"]), (8, 0.0, REASONS["second look"])],
+)
+def test_a_second_look_must_find_the_same_box(shift: int, trust: float, doubt: str) -> None:
+    strict = replace(LOGITS, min_score=8.5)  # the box's own score decides, not that of the other
+    boxes = find_boxes(steep(), SIZE, strict)
+    again = np.roll(steep(high=5), shift, axis=1)
+    (box,) = with_trust(boxes, steep(), steep(), steep(), SIZE, strict, in_logits=True, again=again)
+    assert (box.trust, box.doubt) == (pytest.approx(trust), doubt)
+    (lost,) = with_trust(boxes, steep(), steep(), steep(), SIZE, strict, in_logits=True, again=np.full(SIZE, -9.0))
+    assert lost.trust == 0
 
 
 def test_a_relative_threshold_and_a_map_without_odds() -> None:

@@ -113,7 +113,8 @@ def erase_and_ask(
     if not called:
         return None
     rng = np.random.default_rng(0)
-    localizer, good = Localizer.load(run.path, device), good_training_images(run)
+    localizer = Localizer.load(run.path, device).adjusted(second_look=False)  # no box is drawn
+    good = good_training_images(run)
     drops: list[tuple[float, float]] = []
     groups: list[str] = []
     chosen = [called[i] for i in rng.permutation(len(called))[:MOST]]

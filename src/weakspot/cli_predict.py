@@ -14,6 +14,7 @@ from weakspot.files import new_folder
 
 if TYPE_CHECKING:
     from weakspot.engines.jobs import Job
+    from weakspot.localizer import Localizer
 
 ENGINES = ("local", "ray")
 
@@ -28,6 +29,9 @@ def predict(
     ] = None,
     batch_size: Annotated[
         int | None, typer.Option(min=1, help="Images in one forward pass; default: what suits the device.")
+    ] = None,
+    second_look: Annotated[
+        bool | None, typer.Option(help="Look at the mirrored picture too, for a surer trust; default: as trained.")
     ] = None,
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
     engine: Annotated[str, typer.Option(help="local, or ray: many machines, parts instead of one file.")] = "local",
@@ -48,7 +52,9 @@ def predict(
             raise WeakspotError("--overlays is for --engine local; predict the few pictures to look at with that")
         if output is None:
             raise WeakspotError("--engine ray needs --output: the same command goes on there when it was interrupted")
-        job = Job(run, source, output, file_format or "jsonl", shard_size or 256, threshold, batch_size, device)
+        job = Job(
+            run, source, output, file_format or "jsonl", shard_size or 256, threshold, batch_size, device, second_look
+        )
         return _on_ray(job, actors)
     for name, value in (("--format", file_format), ("--shard-size", shard_size), ("--actors", actors)):
         if value is not None:
@@ -57,26 +63,19 @@ def predict(
         if "://" in place:
             raise WeakspotError(f"{place}: --engine local knows files of this machine only; add --engine ray")
     folder = Path(output) if output else new_folder(Path("outputs") / "predict")
-    _here(run, source, folder, threshold, overlays is not False, batch_size, device)
-
-
-def _here(
-    run: Path,
-    source: str,
-    folder: Path,
-    threshold: float | None,
-    overlays: bool,
-    batch_size: int | None,
-    device: str,
-) -> None:
-    from weakspot import predicting
     from weakspot.data.loading import find_sources
     from weakspot.localizer import Localizer
 
     images = find_sources(source)
-    localizer = Localizer.load(run, device)
-    if threshold is not None:
-        localizer = localizer.with_rule(threshold=threshold)
+    localizer = Localizer.load(run, device).adjusted(threshold, second_look)
+    _here(run, localizer, images, folder, overlays is not False, batch_size)
+
+
+def _here(
+    run: Path, localizer: Localizer, images: list[Path], folder: Path, overlays: bool, batch_size: int | None
+) -> None:
+    from weakspot import predicting
+
     counts: Counter[str] = Counter()
     unreadable = 0
     with ui.progress_bar("predicting", len(images)) as progress:

@@ -160,6 +160,7 @@ class TrainConfig:
     split: SplitConfig = field(default_factory=SplitConfig)
     model: ModelConfig = field(default_factory=ModelConfig)
     heatmap: str = "cam"
+    second_look: bool = False
     refine: RefineConfig = field(default_factory=RefineConfig)
     boxes: BoxesConfig = field(default_factory=BoxesConfig)
     decision: DecisionConfig = field(default_factory=DecisionConfig)
@@ -179,6 +180,7 @@ class EvaluateConfig:
 
     run: str | None = None
     heatmap: str | None = None
+    second_look: bool | None = None
     boxes: BoxesChanges = field(default_factory=BoxesChanges)
     decision: DecisionChanges = field(default_factory=DecisionChanges)
     data: DataConfig | None = None
@@ -261,6 +263,7 @@ def fit_identity(
             config.seed,
             *(["crossfit"] if crossfit else []),
             *([config.heatmap] if config.heatmap != "cam" else []),  # the maps are kept beside the model
+            *(["second look"] if config.second_look else []),
         ]
     )
 

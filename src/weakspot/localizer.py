@@ -7,9 +7,10 @@ from copy import copy
 from dataclasses import replace
 from itertools import chain, islice
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import numpy.typing as npt
 from PIL import Image
 
 from weakspot.boxes import BoxRule
@@ -19,7 +20,7 @@ from weakspot.model.meta import BundleMeta
 from weakspot.predictions import make_prediction
 from weakspot.runtime import EXPORTED, ExportedModel, load_exported
 from weakspot.threads import in_order
-from weakspot.types import ImageArray, Prediction
+from weakspot.types import ImageArray, ImageMaps, Prediction
 
 if TYPE_CHECKING:
     import torch
@@ -33,6 +34,7 @@ class Localizer:
     Attributes:
         meta: classes, preprocessing, box rule and provenance, as the bundle has them.
         rule: from maps to boxes; may be replaced, for instance to move the threshold.
+        second_look: whether the mirrored picture is looked at too, for the trust of boxes; may be set.
 
     Example:
         >>> localizer = Localizer.load("outputs/demo/fabric/…")  # doctest: +SKIP
@@ -45,6 +47,7 @@ class Localizer:
         self._model = model
         self.meta = meta
         self.rule: BoxRule = meta.boxes
+        self.second_look = meta.second_look
 
     @classmethod
     def load(cls, path: str | Path, device: str = "auto") -> Localizer:
@@ -149,7 +152,7 @@ class Localizer:
     def predict_batch(self, batch: list[Loaded]) -> list[Prediction]:
         """Predict loaded images in one forward pass."""
         arrays = [item.pixels for item in batch if item.pixels is not None]
-        said = iter(self._model.ask(arrays) if arrays else [])
+        said = iter(self._ask(arrays) if arrays else [])
         return [
             Prediction(item.name, status="error", message=item.error)
             if item.pixels is None
@@ -164,6 +167,21 @@ class Localizer:
             )
             for item in batch
         ]
+
+    def _ask(self, arrays: list[npt.NDArray[Any]]) -> list[ImageMaps]:
+        said = self._model.ask(arrays)
+        if not self.second_look:
+            return said
+        across = 1 if isinstance(self._model, ExportedModel) else 2  # (h, w, 3) or (3, h, w)
+        mirrored = self._model.ask([np.flip(array, across) for array in arrays])
+        return [one.with_second_look(other) for one, other in zip(said, mirrored, strict=True)]
+
+    def adjusted(self, threshold: float | None = None, second_look: bool | None = None) -> Localizer:
+        """The same model (not copied) with another box threshold, with or without second look; None leaves it."""
+        other = self if threshold is None else self.with_rule(threshold=threshold)
+        other = copy(other)
+        other.second_look = self.second_look if second_look is None else second_look
+        return other
 
     def with_rule(self, **changes: object) -> Localizer:
         """The same model (not copied) with another box rule, for instance ``with_rule(threshold=0.5)``."""

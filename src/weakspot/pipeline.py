@@ -196,12 +196,15 @@ def evaluate(config: EvaluateConfig) -> RunFolder:
     if config.heatmap is not None and other_maps:
         _check_other_maps(config, rule, settings)
         settings.heatmap, meta = config.heatmap, replace(meta, heatmap=config.heatmap)
+    if config.second_look not in (None, settings.second_look):
+        other_maps, settings.second_look = True, bool(config.second_look)
+        meta = replace(meta, second_look=settings.second_look)
     folder = Path(config.output) if config.output else run.path / "evaluations" / _short_name(config, settings)
     target, in_place = RunFolder(folder), folder.resolve() == run.path.resolve()
     if in_place and config.data is not None:
         raise WeakspotError(f"output={folder} is the run itself; its own numbers are never replaced by other images'")
     if in_place and other_maps:
-        raise WeakspotError(f"output={folder} is the run itself, whose maps stay; give heatmap another output, or none")
+        raise WeakspotError(f"output={folder} is the run itself, whose maps stay; give another output, or none")
     if in_place and config.truth is not None:
         raise WeakspotError(f"output={folder} is the run itself; its own numbers are never replaced by another truth's")
     if target.identity.is_file() and not in_place:
@@ -216,7 +219,7 @@ def evaluate(config: EvaluateConfig) -> RunFolder:
             store, samples = own_test_part(run)
             parts = read_split(run.split, Path(settings.data.root or "."))[1]
             if other_maps:
-                store = _maps_of(run, inspect_images([sample.path for sample in samples]), settings.heatmap)
+                store = _maps_of(run, inspect_images([sample.path for sample in samples]), settings)
         else:
             # Size and classes are the model's, not the data's.
             own = settings.data
@@ -371,6 +374,7 @@ def _metrics(
         "alarms": alarms,
         "curve": evaluation.curve,
         "heatmap": config.heatmap,
+        "second_look": config.second_look,
         "boxes": asdict(meta.boxes),
         "thresholds": meta.thresholds,
         "train": identity.get("train"),
@@ -412,14 +416,22 @@ def _other_images(
     leak = None
     if config.split.near_duplicates != "ignore":
         leak = twins_of_trained(run, indexed, config.cache)
-    return _maps_of(run, indexed.infos, config.heatmap), indexed.samples, leak
+    return _maps_of(run, indexed.infos, config), indexed.samples, leak
 
 
-def _maps_of(run: RunFolder, images: Sequence[ImageInfo], heatmap: str) -> MapStore:
+def _maps_of(run: RunFolder, images: Sequence[ImageInfo], config: TrainConfig) -> MapStore:
     """Maps by a run's model."""
     localizer = Localizer.load(run.path)
     with ui.progress_bar("maps") as progress:
-        return compute_maps(localizer.model, images, localizer.meta.preprocess, None, heatmap, progress=progress)
+        return compute_maps(
+            localizer.model,
+            images,
+            localizer.meta.preprocess,
+            None,
+            config.heatmap,
+            config.second_look,
+            progress=progress,
+        )
 
 
 def _check_other_maps(config: EvaluateConfig, rule: BoxRule, settings: TrainConfig) -> None:
@@ -445,5 +457,5 @@ def _with_thresholds(meta: BundleMeta, rule: BoxRule, wish: Wish, run: RunFolder
 def _short_name(config: EvaluateConfig, settings: TrainConfig) -> str:
     data = None if config.data is None else asdict(config.data)
     truth = [] if config.truth is None else [Path(config.truth).read_text(encoding="utf-8")]
-    other = [] if config.heatmap is None else [config.heatmap]
+    other = [str(value) for value in (config.heatmap, config.second_look) if value is not None]
     return short_hash([asdict(settings.boxes), asdict(settings.decision), data, *truth, *other])

@@ -72,14 +72,7 @@ def make_prediction(
     decided = decision.decide(probabilities)
     boxes = draw_boxes(said, decided, size, preprocess.input_size(size), rule, classes[decided])
     if boxes:
-        boxes = with_trust(
-            boxes,
-            *_evidence(said, decided, size, preprocess.input_size(size), rule),
-            margin_map(said.maps, decided),
-            size,
-            rule,
-            in_logits=said.extent is not None,
-        )
+        boxes = trusted(boxes, said, decided, size, preprocess.input_size(size), rule)
     order = np.argsort(-probabilities, kind="stable")
     return Prediction(
         path=name,
@@ -92,6 +85,24 @@ def make_prediction(
         message="" if decided == 0 or boxes else "no box: evidence below threshold",
         boxes=tuple(boxes),
         said=said,
+    )
+
+
+def trusted(
+    boxes: Sequence[Box], said: ImageMaps, index: int, size: Size, input_size: Size, rule: BoxRule
+) -> list[Box]:
+    """Boxes of class `index` with their trust; arguments as of :func:`draw_boxes`."""
+    evidence, scores = _evidence(said, index, size, input_size, rule)
+    again = said.second_look
+    return with_trust(
+        boxes,
+        evidence,
+        scores,
+        margin_map(said.maps, index),
+        size,
+        rule,
+        in_logits=said.extent is not None,
+        again=None if again is None else _evidence(again, index, size, input_size, rule)[0],
     )
 
 
@@ -149,9 +160,7 @@ def draw_boxes_at(
     left = [int((peaks >= step).sum()) for step in steps]
     drawn = {count: at(step) for count, step in dict(zip(left, steps, strict=True)).items()}
     distinct = list({box.xyxy: box for boxes in drawn.values() for box in boxes}.values())
-    margin = margin_map(said.maps, index)
-    trusted = with_trust(distinct, evidence, scores, margin, size, rule, in_logits=said.extent is not None)
-    trust = {box.xyxy: (box.trust, box.doubt) for box in trusted}
+    trust = {box.xyxy: (box.trust, box.doubt) for box in trusted(distinct, said, index, size, input_size, rule)}
     for count, boxes in drawn.items():
         drawn[count] = [replace(box, trust=trust[box.xyxy][0], doubt=trust[box.xyxy][1]) for box in boxes]
     return [drawn[count] for count in left]

@@ -24,7 +24,7 @@ from weakspot.data.datamodule import DataModule, FeatureDataset, ImageDataset
 from weakspot.data.images import ImageInfo
 from weakspot.data.loading import batched, stack_pixels
 from weakspot.data.preprocess import Preprocess, PreprocessMode, Resizing
-from weakspot.data.views import AS_IS, AUGMENTATIONS
+from weakspot.data.views import AS_IS, AUGMENTATIONS, MIRRORED
 from weakspot.dataset import Data, index_and_split
 from weakspot.decision import Fitted, Wish
 from weakspot.errors import WeakspotError
@@ -171,7 +171,9 @@ def fit_and_map(plan: Plan, run: RunFolder) -> None:
     with ui.progress_bar("maps") as progress:
         val_defects = [i for i in data.where("val") if data.targets[i] != 0]
         images = [data.infos[i] for i in (*data.where("test"), *held_out, *val_defects)]
-        store = compute_maps(model, images, plan.preprocess, cache, plan.config.heatmap, progress=progress)
+        store = compute_maps(
+            model, images, plan.preprocess, cache, plan.config.heatmap, plan.config.second_look, progress=progress
+        )
     tests, good = len(data.where("test")), len(held_out)
     if held_out or val_defects:
         targets = [data.targets[i] for i in (*held_out, *val_defects)]
@@ -256,7 +258,9 @@ def _held_out_maps(plan: Plan, folder: Path, cache: FeatureCache | None) -> MapS
         model, _ = fit_model(plan, folder, cache)
         images = [plan.data.infos[i] for i in calibration_images(plan.data)]
         with ui.progress_bar("maps") as progress:
-            compute_maps(model, images, plan.preprocess, cache, plan.config.heatmap, progress=progress).save(kept)
+            compute_maps(
+                model, images, plan.preprocess, cache, plan.config.heatmap, plan.config.second_look, progress=progress
+            ).save(kept)
     return MapStore.load(kept)
 
 
@@ -350,17 +354,19 @@ def compute_maps(
     preprocess: Preprocess,
     cache: FeatureCache | None,
     heatmap: str = "cam",
+    second_look: bool = False,
     *,
     progress: Progress | None = None,
 ) -> MapStore:
-    """What the model says of a set of images, with maps of the method `heatmap`.
+    """What the model says of a set of images, with maps of the method `heatmap`, and of the same images mirrored.
 
     Raises:
         WeakspotError: when one cannot be read, or their maps would be of different sizes.
     """
     preprocess.common_input_size(image_sizes(images))
     device = next(model.network.parameters()).device
-    looks = look_at(model.network, [Seen(image) for image in images], preprocess, cache, model.taps)
+    seen = [Seen(image, view) for view in (AS_IS, MIRRORED)[: 1 + second_look] for image in images]
+    looks = look_at(model.network, seen, preprocess, cache, model.taps)
     said, by_method = list[ImageMaps](), ClassMaps(model.network, heatmap)
     for batch in batched(looks, inference_batch_size(device, preprocess)):
         arrays = [np.stack([look.features[i] for look in batch]) for i in range(len(model.taps))]
@@ -368,7 +374,10 @@ def compute_maps(
         pixels = torch.from_numpy(stack_pixels([look.pixels for look in batch])).to(device)
         said += by_method(model.answer(features, pixels), pixels)
         if progress:
-            progress(len(said), len(images))
+            progress(len(said), len(seen))
+    if second_look:
+        first, mirrored = said[: len(images)], said[len(images) :]
+        said = [one.with_second_look(other) for one, other in zip(first, mirrored, strict=True)]
     sizes = np.array(image_sizes(images), dtype=np.int64).reshape(-1, 2)
     return MapStore.of([image.path for image in images], sizes, said, model.network.bias.detach().cpu().numpy())
 
@@ -381,6 +390,7 @@ def _meta(plan: Plan, model: Model) -> BundleMeta:
         backbone=plan.config.model.backbone,
         outputs=plan.config.model.outputs,
         heatmap=plan.config.heatmap,
+        second_look=plan.config.second_look,
         boxes=plan.rule,
         thresholds={},  # set when the rest of the run is there
         weights={"origin": plan.weights.origin, "sha256": plan.weights.sha256},

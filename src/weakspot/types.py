@@ -128,12 +128,27 @@ class ImageMaps(NamedTuple):
         maps: float32 ``(classes, map height, map width)``, raw class activation maps.
         extent: ``(h, w)``, how far a defect goes, in logit units; None without refinement.
         where: ``(h', w')``, where one is, in logit units; None without refinement.
+        again: what `extent`, or without refinement `maps`, is where the mirrored image is looked at, mirrored back;
+            None without a second look.
     """
 
     logits: npt.NDArray[np.float32]
     maps: npt.NDArray[np.float32]
     extent: npt.NDArray[np.floating] | None = None
     where: npt.NDArray[np.floating] | None = None
+    again: npt.NDArray[np.floating] | None = None
+
+    def with_second_look(self, mirrored: ImageMaps) -> ImageMaps:
+        """The same, with what is said of the mirrored image in :attr:`again`."""
+        evidence = mirrored.maps if mirrored.extent is None else mirrored.extent
+        return self._replace(again=np.ascontiguousarray(evidence[..., ::-1], dtype=np.float16))
+
+    @property
+    def second_look(self) -> ImageMaps | None:
+        """The same, with the evidence of the second look instead of its own; None where there was none."""
+        if self.again is None:
+            return None
+        return self._replace(maps=self.again) if self.extent is None else self._replace(extent=self.again)
 
     @property
     def likeliest_defect(self) -> int:

@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 AS_IS: Final = "turn0"
+MIRRORED: Final = "turn0_mirrored"
 
 VIEWS: Final[dict[str, tuple[int, bool]]] = {
     f"turn{90 * turns}{'_mirrored' if mirrored else ''}": (turns, mirrored)

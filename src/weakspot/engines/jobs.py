@@ -28,6 +28,9 @@ from weakspot.untrusted import parse_json
 
 MANIFEST, SUMMARY = "manifest.json", "summary.json"
 
+SETTINGS = ("file_format", "shard_size", "threshold", "batch_size", "second_look")
+"""What of a job its results depend on, beside model and pictures."""
+
 Files = dict[str, bytes]
 """A model's files, by name."""
 
@@ -45,6 +48,7 @@ class Job:
         threshold: of boxes; None for the model's own.
         batch_size: pictures in a forward pass; None for what suits the device.
         device: as :meth:`~weakspot.localizer.Localizer.load` takes it.
+        second_look: at the mirrored pictures, for the trust of boxes; None for what the model was trained with.
     """
 
     run: Path
@@ -55,6 +59,7 @@ class Job:
     threshold: float | None = None
     batch_size: int | None = None
     device: str = "auto"
+    second_look: bool | None = None
 
     def __post_init__(self) -> None:
         if self.file_format not in FORMATS:
@@ -192,7 +197,7 @@ def _load(job: Job, files: Files) -> Localizer:
             (Path(folder) / name).write_bytes(content)
         exported = [name for name in files if Path(name).suffix.lower() in EXPORTED]
         localizer = Localizer.load(Path(folder, *exported), job.device)
-    return localizer if job.threshold is None else localizer.with_rule(threshold=job.threshold)
+    return localizer.adjusted(job.threshold, job.second_look)
 
 
 def _read_model(job: Job) -> Files:
@@ -223,7 +228,7 @@ def _manifest(job: Job, files: Files, names: Sequence[str]) -> dict[str, Any]:
     model = hashlib.sha256()
     for _, content in sorted(files.items()):
         model.update(hashlib.sha256(content).digest())
-    settings = {key: asdict(job)[key] for key in ("file_format", "shard_size", "threshold", "batch_size")}
+    settings = {key: asdict(job)[key] for key in SETTINGS}
     return {
         "weakspot": __version__,
         "model": model.hexdigest(),

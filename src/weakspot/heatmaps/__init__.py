@@ -33,8 +33,11 @@ def visible(said: ImageMaps, size: Size, preprocess: Preprocess) -> ImageMaps:
         whole: Maps = upsample(map_, whole_size)
         return whole[rows, columns]
 
-    extent, where = (None if plane is None else cut(plane) for plane in (said.extent, said.where))
-    return ImageMaps(said.logits, np.stack([cut(map_) for map_ in said.maps]), extent, where)
+    def cut_each(planes: npt.NDArray[np.floating]) -> Maps:
+        return cut(planes) if planes.ndim == 2 else np.stack([cut(plane) for plane in planes])
+
+    optional = (None if planes is None else cut_each(planes) for planes in (said.extent, said.where, said.again))
+    return ImageMaps(said.logits, cut_each(said.maps), *optional)
 
 
 def class_map(maps: Maps, index: int) -> Maps:

@@ -46,6 +46,7 @@ class BundleMeta:
         weights: ``{"origin", "sha256"}`` of the pre-trained weights.
         split_hash, data_hash: which data it was trained on.
         heatmap: method that the maps are made by, which boxes are drawn round.
+        second_look: whether the mirrored image is looked at too, for the trust of boxes.
         evidence: arguments of :class:`~weakspot.model.evidence.EvidenceNet`; None without refinement.
         versions: of the libraries that made it.
     """
@@ -60,6 +61,7 @@ class BundleMeta:
     split_hash: str
     data_hash: str
     heatmap: str = "cam"
+    second_look: bool = False
     evidence: dict[str, Any] | None = None
     decision: Decision = field(default_factory=Decision)
     versions: dict[str, str] = field(default_factory=lambda: library_versions())
@@ -105,6 +107,7 @@ def _check(values: Mapping[str, Any]) -> None:
     expect(values, classes=list, backbone=str, outputs=int, split_hash=str, data_hash=str, heatmap=str)
     expect(values, boxes=dict, preprocess=dict, decision=dict, weights=dict, thresholds=dict, versions=dict)
     expect(values, evidence=(dict, type(None)))
+    expect({"second_look": False, **values}, second_look=bool)
     classes = values["classes"]
     named = all(isinstance(name, str) and 0 < len(name) <= LONGEST_NAME for name in classes)
     if not named or len(set(classes)) < len(classes) or not 2 <= len(classes) <= MOST_CLASSES:
