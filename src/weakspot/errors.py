@@ -15,7 +15,7 @@ class WeakspotError(Exception):
     """
 
 
-def as_weakspot_error(error: Exception) -> WeakspotError:
+def as_weakspot_error(error: BaseException) -> WeakspotError:
     """The same error as one line for people: an operating system's says what is wrong with which file."""
     if isinstance(error, WeakspotError):
         return error
