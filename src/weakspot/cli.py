@@ -66,11 +66,12 @@ INTERRUPTED = 130
 """Exit status after Ctrl-C, as shells have it."""
 
 
-def was_interrupted(error: BaseException | None) -> bool:
+def was_interrupted(error: BaseException) -> bool:
     """Whether Ctrl-C led to an error, as libraries that it stops half-way raise others while they clean up."""
-    return error is not None and (
-        isinstance(error, KeyboardInterrupt) or was_interrupted(error.__cause__) or was_interrupted(error.__context__)
-    )
+    chain = [error]
+    for one in chain:  # it grows meanwhile; OmegaConf's errors are their own cause
+        chain += [cause for cause in (one.__cause__, one.__context__) if cause and cause not in chain]
+    return any(isinstance(one, KeyboardInterrupt) for one in chain)
 
 
 def _say_interrupted() -> None:
