@@ -160,6 +160,15 @@ def test_trained_again_in_its_folder_a_run_is_not_taken_for_finished_meanwhile(
     assert run.checkpoint.is_file()
 
 
+def test_an_array_that_does_not_fit_on_the_disk_names_its_file(tmp_path: Path) -> None:
+    def write() -> None:
+        with atomic_path(tmp_path / "a.npy"):
+            raise OSError("16368 requested and 3056 written")  # what NumPy's tofile says, without number or name
+
+    with pytest.raises(OSError, match=r"No space left on device: .*a\.npy"):
+        write()
+
+
 def test_a_link_to_what_is_there_already_leaves_nothing_behind(tmp_path: Path) -> None:
     """Renaming one of two links to a file to the other does nothing: a run that is taken over for the second time."""
     donor, path = tmp_path / "donor", tmp_path / "taken"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 from pathlib import Path
 
 import numpy as np
@@ -75,6 +77,21 @@ def test_levels_must_divide_evenly(sizes: list[tuple[int, int]], fits: bool) -> 
 
 
 # --- bank ---------------------------------------------------------------------------------------------------------
+
+
+def test_a_bank_has_its_room_before_it_is_filled(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where the disk is full, writing to a file in memory is no error but the end of the process (SIGBUS)."""
+    Bank(tmp_path, 2, [64], [(80, 80)], (320, 320))
+    for name in ("level0.npy", "pixels.npy"):
+        stat = (tmp_path / name).stat()
+        assert stat.st_blocks * 512 >= stat.st_size
+
+    def full(*arguments: int) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "posix_fallocate", full)
+    with pytest.raises(OSError, match=r"No space left on device: .*level0\.npy"):
+        Bank(tmp_path, 2, [64], [(80, 80)], (320, 320))
 
 
 def test_a_window_is_the_same_place_on_every_level(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import math
@@ -21,6 +22,10 @@ import numpy as np
 
 _TEMPORARY = re.compile(r"\.([0-9a-f]{8})-(\d+)-[0-9a-f]{8}(\.\w+)?")
 _tidied: set[tuple[int, Path]] = set()
+
+
+_SHORT_WRITE = re.compile(r"\d+ requested and \d+ written")
+"""What NumPy says when an array does not fit on the disk any more."""
 
 
 @contextmanager
@@ -45,6 +50,8 @@ def atomic_path(path: Path) -> Iterator[Path]:
         temporary.unlink(missing_ok=True)  # rename(2) does nothing where both are the same file, linked twice
     except OSError as error:
         remove(temporary)
+        if error.errno is None and _SHORT_WRITE.fullmatch(str(error)):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path)) from error
         if error.errno is None or error.filename not in (None, str(temporary)):
             raise
         raise OSError(error.errno, error.strerror, str(path)) from error  # a full disk names no file at all

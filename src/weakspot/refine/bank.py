@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -38,6 +39,22 @@ class Window:
         )
 
 
+def _array_on_disk(path: Path, shape: tuple[int, ...]) -> npt.NDArray[np.float16]:
+    """A new array that lies in a file.
+
+    Raises:
+        OSError: where there is no room for all of it, naming the file; found out later, it would end the process.
+    """
+    array = open_memmap(path, "w+", np.float16, shape)
+    if hasattr(os, "posix_fallocate"):
+        try:
+            with path.open("r+b") as file:
+                os.posix_fallocate(file.fileno(), 0, path.stat().st_size)
+        except OSError as error:
+            raise OSError(error.errno, error.strerror, str(path)) from error
+    return array
+
+
 class Bank:
     """Projected features and centred pixels of n images, in files of a scratch folder.
 
@@ -56,11 +73,11 @@ class Bank:
         self.sizes = list(sizes)
         self.factors = [size[0] // sizes[-1][0] for size in sizes]
         self._levels = [
-            open_memmap(folder / f"level{i}.npy", "w+", np.float16, (images, c, *size))
+            _array_on_disk(folder / f"level{i}.npy", (images, c, *size))
             for i, (c, size) in enumerate(zip(channels, sizes, strict=True))
         ]
         self._means = [np.zeros((images, c), np.float32) for c in channels]
-        self._pixels = open_memmap(folder / "pixels.npy", "w+", np.float16, (images, 3, *input_size))
+        self._pixels = _array_on_disk(folder / "pixels.npy", (images, 3, *input_size))
         self._pixel_factor = input_size[0] // sizes[-1][0]
 
     def __len__(self) -> int:
