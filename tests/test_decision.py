@@ -11,13 +11,14 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from scipy.special import expit
-from scipy.stats import binom
+from scipy.special import expit, logit
+from scipy.stats import binom, binomtest, norm
 
 from weakspot import pipeline
 from weakspot.config import EvaluateConfig, TrainConfig, typed
 from weakspot.decision import (
     Decision,
+    Validation,
     Wish,
     expected_calibration_error,
     fit_decision,
@@ -41,6 +42,10 @@ TINY = (
 
 def two_classes(margin: np.ndarray) -> np.ndarray:
     return np.stack([np.zeros_like(margin), margin], axis=1)
+
+
+def held_out(margin: np.ndarray, targets: list[int], parts: list[int] | None = None) -> Validation:
+    return Validation(two_classes(margin), np.array(targets), np.array(range(len(targets)) if parts is None else parts))
 
 
 # --- temperature --------------------------------------------------------------------------------------------------
@@ -85,7 +90,7 @@ def test_the_threshold_of_costs_is_the_cheapest() -> None:
     rng = np.random.default_rng(1)
     margin = rng.normal(0, 2, 30_000)
     targets = (rng.random(30_000) < expit(margin)).astype(int)
-    fitted = fit_decision(two_classes(margin), targets.tolist(), Wish(miss=9, false_alarm=1))
+    fitted = fit_decision(held_out(margin, targets.tolist()), Wish(miss=9, false_alarm=1))
     assert fitted.decision.threshold == pytest.approx(0.1)
     p = fitted.decision.probabilities(two_classes(margin))[:, 1]
 
@@ -115,13 +120,46 @@ def test_the_promised_recall_is_kept_as_often_as_promised(seed: int) -> None:
 
 
 def test_what_a_fit_says_of_itself() -> None:
-    logits, targets = two_classes(np.r_[-np.ones(6), np.ones(6)]), [0] * 6 + [1] * 6
-    assert "the most probable class; temperature" in fit_decision(logits, targets, Wish()).origin
-    few = fit_decision(logits[:8], targets[:8], Wish())
-    assert (few.decision, few.n_good, few.n_defect) == (Decision(), 6, 2)
+    margin, targets = np.r_[-np.ones(6), np.ones(6)], [0] * 6 + [1] * 6
+    assert "the most probable class; temperature" in fit_decision(held_out(margin, targets), Wish()).origin
+    few = fit_decision(held_out(margin[:8], targets[:8]), Wish())
+    assert (few.decision, few.n_good, few.n_defect, few.expected) == (Decision(), 6, 2, {})
     assert "no temperature: 6 Good and 2 defect validation images are too few" in few.origin
     with pytest.raises(WeakspotError, match=r"decision\.recall=0\.9: .* are too few; set split\.val_size"):
-        fit_decision(logits[:8], targets[:8], Wish(recall=0.9))
+        fit_decision(held_out(margin[:8], targets[:8]), Wish(recall=0.9))
+
+
+def test_what_to_expect_of_a_decision_by_hand() -> None:
+    margin, targets = np.r_[-np.ones(9), 1.0, np.ones(6), -1.0, -1.0], [0] * 10 + [1] * 8
+    fitted = fit_decision(held_out(margin, targets), Wish())
+    for key, k, n in (("recall", 6, 8), ("false_alarm_rate", 1, 10)):
+        exact = binomtest(k, n).proportion_ci(method="exact")
+        assert fitted.expected[key] == pytest.approx({"value": k / n, "n": n, "low": exact.low, "high": exact.high})
+    assert "finds 75% (35% – 97%) of the defects and calls 10% (0% – 45%) of the Good ones defective" in fitted.origin
+
+
+def test_photographs_of_one_part_promise_less() -> None:
+    margin = np.r_[-np.ones(40), np.tile([1.0, 1.0, 1.0, -1.0], 10)]
+    targets, parts = [0] * 40 + [1] * 40, [*range(40), *np.tile(np.arange(4), 10) + 100]
+    alone = fit_decision(held_out(margin, targets), Wish()).expected["recall"]
+    together = fit_decision(held_out(margin, targets, parts), Wish()).expected["recall"]
+    assert together["value"] == alone["value"] == 0.75
+    assert together["low"] == pytest.approx(0.25)  # of four parts drawn, one found, three missed
+    assert together["high"] == 1.0
+    assert alone["low"] > 0.55
+
+
+def test_the_expected_recall_holds_of_new_pictures() -> None:
+    rng = np.random.default_rng(3)
+    inside = 0
+    for _ in range(100):
+        margin = np.r_[rng.normal(-1, 1, 40), rng.normal(1, 1, 40)]
+        fitted = fit_decision(held_out(margin, [0] * 40 + [1] * 40), Wish(recall=0.8))
+        # P(not Good) >= threshold where the margin is at least this.
+        least = fitted.decision.temperature * logit(fitted.decision.threshold)
+        true = {"recall": norm.sf(least, 1), "false_alarm_rate": norm.sf(least, -1)}
+        inside += all(e["low"] <= true[key] <= e["high"] for key, e in fitted.expected.items())
+    assert inside >= 85  # each holds in at least 19 of 20 cases
 
 
 @pytest.mark.parametrize(
@@ -199,6 +237,7 @@ def test_a_run_calibrates_on_its_validation_part_and_evaluate_can_wish_again(
     decision = metrics["thresholds"]["decision"]
     kept = json.loads(run.validation.read_text())
     assert decision["n_good"] + decision["n_defect"] == len(kept["targets"]) == metrics["split"]["n_val"]
+    assert len(kept["parts"]) == len(kept["targets"])
     expected = fit_temperature(np.array(kept["logits"]), np.array(kept["targets"]))
     assert decision["decision"]["temperature"] == pytest.approx(expected)
     predictions = read_predictions(run.predictions)
@@ -216,6 +255,12 @@ def test_a_run_calibrates_on_its_validation_part_and_evaluate_can_wish_again(
     assert recall["b"] >= recall["a"]
     calls = [p.label == "anomaly" for p in read_predictions(folder.predictions)]
     assert calls == [p.probability >= 1 / 1001 for p in predictions]
+    old = {key: kept[key] for key in ("logits", "targets")}
+    run.validation.write_text(json.dumps(old))
+    assert read_validation(run.validation, 2).parts.tolist() == list(range(len(kept["targets"])))
+    run.validation.write_text(json.dumps({**old, "parts": [0]}))
+    with pytest.raises(WeakspotError, match=r"validation\.json is damaged \(parts and targets do not fit"):
+        read_validation(run.validation, 2)
     run.validation.write_text("{}")
     with pytest.raises(WeakspotError, match=r"validation\.json is damaged"):
         read_validation(run.validation, 2)

@@ -6,8 +6,7 @@ What is fitted here is fitted on the validation part.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -88,6 +87,21 @@ class Wish:
 
 
 @dataclass(frozen=True)
+class Validation:
+    """What a model said of the images that were held out of training to be decided on.
+
+    Attributes:
+        logits: ``(n, classes)``, Good first.
+        targets: ``(n,)``, true classes.
+        parts: ``(n,)``, number of the part that each image shows; several photographs of one say little more than one.
+    """
+
+    logits: npt.NDArray[np.float64]
+    targets: npt.NDArray[np.int64]
+    parts: npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True)
 class Fitted:
     """A decision and what it rests on.
 
@@ -95,26 +109,48 @@ class Fitted:
         decision: what to do.
         origin: where its numbers come from, in a sentence.
         n_good, n_defect: validation images.
+        expected: ``recall`` and ``false_alarm_rate`` under it, each ``{"value", "n", "low", "high"}`` of the validation
+            images, with the 95 % interval in which new images are expected; empty where nothing is fitted.
     """
 
     decision: Decision
     origin: str
     n_good: int
     n_defect: int
+    expected: dict[str, dict[str, Any]] = field(default_factory=dict)
 
 
-def fit_decision(logits: FloatArray, targets: Sequence[int], wish: Wish) -> Fitted:
-    """Fit temperature and threshold on validation images.
+def fit_decision(validation: Validation, wish: Wish) -> Fitted:
+    """Fit temperature and threshold on validation images, and say what to expect of them.
 
     Args:
-        logits: ``(n, classes)``, Good first.
-        targets: true classes.
+        validation: the images.
         wish: costs or wanted recall.
 
     Raises:
         WeakspotError: when a recall is wanted and there are too few validation images.
     """
-    truth = np.array(targets, dtype=np.int64)
+    fitted = _fit(validation.logits, validation.targets, wish)
+    if min(fitted.n_good, fitted.n_defect) < FEWEST:
+        return fitted
+    expected = _expected(validation, fitted.decision)
+    shares = [f"{e['value']:.0%} ({e['low']:.0%} – {e['high']:.0%})" for e in expected.values()]
+    said = f"there it finds {shares[0]} of the defects and calls {shares[1]} of the Good ones defective"
+    return replace(fitted, origin=f"{fitted.origin}; {said}", expected=expected)
+
+
+def _expected(validation: Validation, decision: Decision) -> dict[str, dict[str, Any]]:
+    from weakspot.metrics.parts import share_of_images  # scikit-learn, which prediction does without
+
+    called = np.array([decision.decide(p) for p in decision.probabilities(validation.logits)]) != 0
+    is_defect = validation.targets != 0
+    return {
+        name: share_of_images(called[among], validation.parts[among]).as_dict()
+        for name, among in (("recall", is_defect), ("false_alarm_rate", ~is_defect))
+    }
+
+
+def _fit(logits: FloatArray, truth: npt.NDArray[np.int64], wish: Wish) -> Fitted:
     n_defect = int((truth != 0).sum())
     n_good = len(truth) - n_defect
     enough = min(n_good, n_defect) >= FEWEST
@@ -136,24 +172,29 @@ def fit_decision(logits: FloatArray, targets: Sequence[int], wish: Wish) -> Fitt
     return Fitted(Decision(temperature, threshold), origin, n_good, n_defect)
 
 
-def read_validation(path: Path, classes: int) -> tuple[npt.NDArray[np.float64], list[int]]:
-    """Logits ``(n, classes)`` and true classes that a run kept of its validation part; none where it had none.
+def read_validation(path: Path, classes: int) -> Validation:
+    """What a run kept of its validation part; no image where it had none.
 
     Raises:
         WeakspotError: when the file is damaged.
     """
     if not path.is_file():
-        return np.zeros((0, classes)), []
+        none = np.zeros(0, dtype=np.int64)
+        return Validation(np.zeros((0, classes)), none, none)
     try:
         content = read_json(path)
         logits, targets = np.array(content["logits"], np.float64), [int(t) for t in content["targets"]]
+        # Runs of before November 2026 do not know the parts.
+        parts = [int(part) for part in content.get("parts", range(len(targets)))]
         if logits.shape != (len(targets), classes) or not all(0 <= target < classes for target in targets):
             raise ValueError("logits and targets do not fit")
+        if len(parts) != len(targets):
+            raise ValueError("parts and targets do not fit")
         if not np.isfinite(logits).all():
             raise ValueError("logits are not all numbers")
-    except (OSError, ValueError, KeyError, TypeError, OverflowError) as error:
+        return Validation(logits, np.array(targets, dtype=np.int64), np.array(parts, dtype=np.int64))
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, OverflowError) as error:
         raise WeakspotError(f"{path} is damaged ({error}); train again") from error
-    return logits, targets
 
 
 def fit_temperature(logits: FloatArray, targets: npt.NDArray[np.int64]) -> float:

@@ -449,8 +449,7 @@ def _with_thresholds(meta: BundleMeta, rule: BoxRule, wish: Wish, run: RunFolder
     calibration = None
     if rule.threshold_kind == "calibrated":
         rule, calibration = calibrated_rule(rule, MapStore.load(run.calibration), meta.preprocess)
-    validation = read_validation(run.validation, len(meta.classes))
-    fitted = fit_decision(*validation, wish)
+    fitted = fit_decision(read_validation(run.validation, len(meta.classes)), wish)
     return replace(meta, boxes=rule, decision=fitted.decision, thresholds=thresholds(rule, fitted, calibration))
 
 

@@ -24,6 +24,7 @@ from weakspot.data.datamodule import DataModule, FeatureDataset, ImageDataset
 from weakspot.data.images import ImageInfo
 from weakspot.data.loading import batched, stack_pixels
 from weakspot.data.preprocess import Preprocess, PreprocessMode, Resizing
+from weakspot.data.splits import part_numbers
 from weakspot.data.views import AS_IS, AUGMENTATIONS, MIRRORED
 from weakspot.dataset import Data, index_and_split
 from weakspot.decision import Fitted, Wish
@@ -176,8 +177,10 @@ def fit_and_map(plan: Plan, run: RunFolder) -> None:
         )
     tests, good = len(data.where("test")), len(held_out)
     if held_out or val_defects:
-        targets = [data.targets[i] for i in (*held_out, *val_defects)]
-        write_json(run.validation, {"logits": store.logits[tests:], "targets": targets})
+        positions = (*held_out, *val_defects)
+        parts = part_numbers([data.samples[i] for i in positions])
+        targets = [data.targets[i] for i in positions]
+        write_json(run.validation, {"logits": store.logits[tests:], "targets": targets, "parts": parts})
     if crossfit:
         stores = [
             _held_out_maps(part, run.checkpoint.parent / f"without-{k}", cache) for k, part in enumerate(crossfit)

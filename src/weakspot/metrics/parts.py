@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from weakspot.metrics.classification import IntArray, class_scores, macro_scores, ranker
-from weakspot.metrics.intervals import N_RESAMPLES, Estimate, percentile_estimate
+from weakspot.metrics.intervals import N_RESAMPLES, Estimate, percentile_estimate, proportion
 from weakspot.metrics.paired import draw_clusters
 from weakspot.types import FloatArray
 
@@ -60,6 +60,20 @@ def widened_by_parts(
             for k, (name, row) in enumerate(metrics["per_class"].items())
         },
     }
+
+
+def share_of_images(hit: npt.NDArray[np.bool_], clusters: IntArray) -> Estimate:
+    """Share of images that are `hit`, with Clopper and Pearson's interval; where parts repeat, its hull with theirs.
+
+    Args:
+        hit: shape ``(n,)``; no image gives NaN.
+        clusters: number of the part each image shows, ``(n,)``.
+    """
+    found = proportion(int(hit.sum()), len(hit))
+    if len(set(clusters.tolist())) == len(hit):
+        return found
+    times = draw_clusters(clusters.tolist(), N_RESAMPLES, 0)
+    return Estimate(**_hull(found.as_dict(), _share(times, np.ones(len(hit), dtype=bool), hit)))
 
 
 def _of_confusion(times: npt.NDArray[np.intp], targets: IntArray, predicted: IntArray, k: int) -> dict[str, Resampled]:
