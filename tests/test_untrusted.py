@@ -296,6 +296,20 @@ def test_maps_with_objects_bombs_or_false_headers_are_refused(
     assert not Path("exploded").exists()
 
 
+@pytest.mark.parametrize(
+    ("offset", "value"), [(6, 255), (8, 0x01), (8, 0x20), (8, 0x40), (10, 8), (10, 99)],
+    ids=["later version", "encrypted", "patched", "strongly encrypted", "compressed", "compressed in no known way"],
+)  # fmt: skip
+def test_maps_in_an_archive_that_says_something_odd_of_itself_are_refused(here: Path, offset: int, value: int) -> None:
+    make_store(here)
+    content = bytearray(Path("maps.npz").read_bytes())
+    for start, where in ((content.find(b"PK\x01\x02"), offset), (0, offset - 2)):  # the directory, the member itself
+        content[start + where : start + where + 2] = struct.pack("<H", value)
+    Path("maps.npz").write_bytes(content)
+    with pytest.raises(WeakspotError, match=r"maps\.npz is damaged"):
+        MapStore.load(Path("maps.npz"))
+
+
 def test_cached_arrays_that_are_not_ours_count_as_missing(here: Path) -> None:
     import zlib
 

@@ -100,13 +100,22 @@ def check_npz(path: Path) -> None:
         OSError: when it cannot be read.
         ValueError, zipfile.BadZipFile: when it is something else.
     """
-    with zipfile.ZipFile(path) as archive:
-        members = archive.infolist()
-        if sum(member.file_size for member in members) > path.stat().st_size:
-            raise ValueError("it would be larger unpacked than it is")
-        for member in members:
-            with archive.open(member) as file:
-                check_npy(file, member.file_size)
+    try:
+        with zipfile.ZipFile(path) as archive:
+            _check_members(archive, path.stat().st_size)
+    except RuntimeError as error:  # an encrypted member, or what zipfile does not know, such as a later version
+        raise ValueError(str(error)) from error
+
+
+def _check_members(archive: zipfile.ZipFile, size: int) -> None:
+    members = archive.infolist()
+    if any(member.compress_type != zipfile.ZIP_STORED for member in members):
+        raise ValueError("it is compressed")
+    if sum(member.file_size for member in members) > size:
+        raise ValueError("it would be larger unpacked than it is")
+    for member in members:
+        with archive.open(member) as file:
+            check_npy(file, member.file_size)
 
 
 def check_npy(file: IO[bytes], size: int) -> None:
