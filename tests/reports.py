@@ -22,9 +22,9 @@ from weakspot.files import write_json
 from weakspot.hydra_app import compose
 from weakspot.maps import MapStore
 from weakspot.model.meta import META_FILE, BundleMeta
-from weakspot.pipeline import write_results
 from weakspot.predictions import read_predictions
 from weakspot.report.run_report import Evaluated
+from weakspot.results import Tested, write_results
 from weakspot.runs import RunFolder
 from weakspot.types import Part, Sample
 
@@ -110,7 +110,7 @@ def make_report(folder: Path, made: Made, rule: BoxRule, root: Path) -> RunFolde
     write_config(run.config, config)
     write_json(run.identity, identity)
     meta = make_meta(made.classes, rule)
-    write_results(run, config, made.store, made.samples, meta, identity, ["test"] * len(made.samples))
+    write_results(run, Tested(config, made.store, made.samples, meta, identity, ["test"] * len(made.samples)))
     return run
 
 

@@ -17,7 +17,7 @@ import pytest
 from conftest import tiny_backbone
 from faults import Bench, Tally
 
-from weakspot import files, locks, pipeline
+from weakspot import files, locks, pipeline, results
 from weakspot.audit import audit
 from weakspot.cli import main
 from weakspot.config import EvaluateConfig, TrainConfig, read_config, typed
@@ -138,7 +138,7 @@ def test_evaluated_in_place_it_keeps_the_control_and_drops_the_old_audit(run: Ru
 
 def test_what_cannot_be_measured_leaves_everything_as_it_was(run: RunFolder, monkeypatch: pytest.MonkeyPatch) -> None:
     before = {path: path.read_bytes() for path in run.path.rglob("*") if path.is_file() and path.suffix != ".log"}
-    monkeypatch.setattr(pipeline, "erase_and_ask", lambda *_: (_ for _ in ()).throw(WeakspotError("a picture is gone")))
+    monkeypatch.setattr(results, "erase_and_ask", lambda *_: (_ for _ in ()).throw(WeakspotError("a picture is gone")))
     with pytest.raises(WeakspotError, match="a picture is gone"):
         evaluate("output=run", "boxes.threshold=0.3")
     assert before == {path: path.read_bytes() for path in before}

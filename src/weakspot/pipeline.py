@@ -4,19 +4,15 @@ from __future__ import annotations
 
 import logging
 import shutil
-from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import nullcontext
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import numpy.typing as npt
 from scipy.special import softmax
 
 from weakspot import ui
-from weakspot.audit import erase_and_ask
 from weakspot.boxes import BoxRule
 from weakspot.config import (
     EvaluateConfig,
@@ -24,30 +20,26 @@ from weakspot.config import (
     fit_identity,
     read_config,
     run_identity,
-    settings_identity,
     short_hash,
     write_config,
 )
-from weakspot.data.annotations import Corrected, correct
+from weakspot.data.annotations import correct
 from weakspot.data.images import ImageInfo, inspect_images
 from weakspot.data.shortcuts import find_shortcuts, follow_confidence
-from weakspot.data.splits import portable, read_split, write_split
+from weakspot.data.splits import read_split, write_split
 from weakspot.dataset import Data, measurements, read_and_check, twins_of_trained
 from weakspot.decision import Wish, fit_decision, read_validation
 from weakspot.errors import WeakspotError
-from weakspot.evaluation import Evaluation, calibrated_rule, evaluate_maps, measure_some
-from weakspot.files import jsonable, write_json
+from weakspot.evaluation import calibrated_rule
 from weakspot.heatmaps.classes import check_heatmap
 from weakspot.localizer import Localizer
 from weakspot.locks import alone
 from weakspot.maps import MapStore
 from weakspot.model.bundle import BundleMeta, find_bundle, read_meta, rewrite_meta
 from weakspot.predicting import predict
-from weakspot.predictions import write_predictions
-from weakspot.report.figures import write_figures
 from weakspot.report.pairs import write_pairs
-from weakspot.report.run_report import Evaluated, read_evaluated, write_report
-from weakspot.review import ReviewQueue
+from weakspot.report.run_report import read_evaluated, write_report
+from weakspot.results import Tested, write_results
 from weakspot.runs import (
     RunFolder,
     adopt_fit,
@@ -68,9 +60,9 @@ from weakspot.stages import (
     make_plan,
     thresholds,
 )
-from weakspot.types import PARTS, Part, Sample
+from weakspot.types import Part, Sample
 
-__all__ = ["evaluate", "predict", "train", "write_results"]
+__all__ = ["evaluate", "predict", "train"]
 
 log = logging.getLogger(__name__)
 
@@ -134,7 +126,8 @@ def train(config: TrainConfig) -> RunFolder:
             run.update_identity(alarms=_alarms(data, store, config))
             meta = _with_thresholds(read_meta(run.bundle), plan.rule, Wish(**asdict(config.decision)), run)
             rewrite_meta(run.bundle, meta)
-            write_results(run, config, store, samples, meta, run.read_identity(), data.parts, ask_again=run.asks_again)
+            tested = Tested(config, store, samples, meta, run.read_identity(), data.parts)
+            write_results(run, tested, ask_again=run.asks_again)
     return run
 
 
@@ -243,160 +236,9 @@ def evaluate(config: EvaluateConfig) -> RunFolder:
                 rewrite_meta(find_bundle(run.path), meta)
                 run.update_identity(run=identity["run"])
 
-        ask_again = in_place and run.asks_again
-        write_results(
-            target, settings, store, samples, meta, identity, parts, settle, ask_again=ask_again, truth=corrected
-        )
+        tested = Tested(settings, store, samples, meta, identity, parts, corrected)
+        write_results(target, tested, settle, ask_again=in_place and run.asks_again)
     return target
-
-
-def write_results(
-    target: RunFolder,
-    config: TrainConfig,
-    store: MapStore,
-    samples: Sequence[Sample],
-    meta: BundleMeta,
-    identity: dict[str, Any],
-    parts: Sequence[Part] | None,
-    settle: Callable[[], None] = lambda: None,
-    *,
-    ask_again: bool = False,
-    truth: Corrected | None = None,
-) -> Evaluation:
-    """Evaluate saved maps and write predictions, figures, the report and last the metrics into `target`.
-
-    Nothing is written before everything is measured. While files are replaced there are no metrics, so that what is cut
-    off then is not taken for whole.
-
-    Args:
-        target: folder to write to.
-        config: settings of the run, for the record.
-        store: maps.
-        samples: the same images' labels.
-        meta: classes, preprocessing, box rule and thresholds.
-        identity: content of the run's ``run.json``.
-        parts: part of every image of the run's data set; None where other images are measured.
-        settle: called when all is measured, before the first file is written.
-        ask_again: also erase boxes and run the network again (:mod:`weakspot.audit`); `target` holds the model then.
-        truth: what a person marked; None takes the masks that the data has.
-    """
-    drawn = None if truth is None else truth.boxes
-    evaluation, alarms = _measure(target, config, store, samples, meta, identity, drawn, ask_again=ask_again)
-    target.unfinish()
-    settle()
-    write_predictions(target.path, evaluation.predictions)
-    review = ReviewQueue(meta.decision)
-    for prediction in evaluation.predictions:
-        review.add(prediction)
-    review.write(target.path / "review.csv")
-    history = (identity.get("train") or {}).get("history") or [] if parts is not None else []
-    with ui.status("drawing figures"):
-        write_figures(target.figures, evaluation, samples, meta.boxes, history)
-    described = None if truth is None else truth.described
-    metrics = jsonable(_metrics(config, samples, meta, identity, parts, evaluation, alarms, described))
-    write_report(Evaluated(target, config, meta, metrics, store, samples, evaluation.predictions, drawn))
-    write_json(target.metrics, metrics)
-    return evaluation
-
-
-def _measure(
-    target: RunFolder,
-    config: TrainConfig,
-    store: MapStore,
-    samples: Sequence[Sample],
-    meta: BundleMeta,
-    identity: dict[str, Any],
-    drawn: Mapping[Path, npt.NDArray[np.int64]] | None,
-    *,
-    ask_again: bool,
-) -> tuple[Evaluation, list[dict[str, Any]]]:
-    """Every number, and all alarms, which are shown."""
-    with ui.status("measuring"):
-        evaluation = evaluate_maps(store, samples, meta.classes, meta.preprocess, meta.boxes, meta.decision, drawn)
-    leak = identity.get("leakage")
-    if leak and leak["held_out_of_trained_parts"]:
-        twins = set(leak["held_out_of_trained_parts"])
-        root = Path(config.data.root or ".")
-        kept = [i for i, sample in enumerate(samples) if portable(sample.path, root) not in twins]
-        evaluation.test["other_parts"] = measure_some(
-            evaluation.predictions, samples, store.sizes, meta.classes, kept, drawn
-        )
-    if "localisation" in evaluation.test:
-        _warn_of_small_defects(evaluation.test["localisation"]["resolution"])
-    alarms = [*(identity.get("alarms") or []), *evaluation.alarms]
-    erased = erase_and_ask(target, samples, evaluation.predictions) if ask_again else None
-    if erased is not None:
-        evaluation.controls["erased"] = erased.to_dict()
-        alarms += [erased.alarm] if erased.alarm else []
-    for alarm in alarms:
-        ui.alarm(alarm)
-    return evaluation, alarms
-
-
-def _metrics(
-    config: TrainConfig,
-    samples: Sequence[Sample],
-    meta: BundleMeta,
-    identity: dict[str, Any],
-    parts: Sequence[Part] | None,
-    evaluation: Evaluation,
-    alarms: list[dict[str, Any]],
-    truth: dict[str, Any] | None,
-) -> dict[str, Any]:
-    """Content of ``metrics.json``."""
-    leak = _leak_summary(identity.get("leakage"))
-    return {
-        "name": config.name,
-        "settings": settings_identity(config),
-        "run": identity.get("run"),
-        "seed": config.seed,
-        "data": {
-            **{key: getattr(config.data, key) for key in ("layout", "root", "subset", "task")},
-            "hash": meta.data_hash if parts is not None else None,
-            "classes": meta.classes,
-            "truth": truth,
-            "n_test_per_defect": dict(sorted(Counter(sample.defect for sample in samples).items())),
-        },
-        "split": {
-            **asdict(config.split),
-            "hash": meta.split_hash,
-            **{f"n_{part}": parts.count(part) for part in PARTS},
-            "identical_across_parts": identity.get("identical_across_parts"),
-            "leakage": leak,
-        }
-        if parts is not None
-        else {
-            "note": "other images than the run's own; none is byte for byte one that was trained on",
-            "leakage": leak,
-        },
-        "test": evaluation.test,
-        "controls": evaluation.controls,
-        "alarms": alarms,
-        "curve": evaluation.curve,
-        "heatmap": config.heatmap,
-        "second_look": config.second_look,
-        "boxes": asdict(meta.boxes),
-        "thresholds": meta.thresholds,
-        "train": identity.get("train"),
-        "model": {"weights": meta.weights, "backbone": meta.backbone, "versions": meta.versions},
-    }
-
-
-def _leak_summary(leak: dict[str, Any] | None) -> dict[str, Any] | None:
-    """What ``run.json`` says of near-duplicates, with a number in place of the paths."""
-    return leak and {**leak, "held_out_of_trained_parts": len(leak["held_out_of_trained_parts"])}
-
-
-def _warn_of_small_defects(resolution: dict[str, Any]) -> None:
-    """Say so where a quarter of the true boxes are too small for the set-up."""
-    smaller = resolution["smaller"]
-    if smaller["value"] > 0.25:
-        ui.err.print(
-            f"warning: {smaller['value']:.0%} of the {smaller['n']} true boxes have a side under "
-            f"{resolution['smallest']:.0f} px, which is as small as this set-up can localise (raise data.image_size, "
-            "set data.resize=tile, or refine=segment)",
-            style="yellow",
-        )
 
 
 def _other_images(

@@ -1,0 +1,169 @@
+"""A run measured and written down: predictions, figures, report and, last, ``metrics.json``."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from weakspot import ui
+from weakspot.audit import erase_and_ask
+from weakspot.config import TrainConfig, settings_identity
+from weakspot.data.annotations import Corrected
+from weakspot.data.splits import portable
+from weakspot.evaluation import Evaluation, evaluate_maps, measure_some
+from weakspot.files import jsonable, write_json
+from weakspot.maps import MapStore
+from weakspot.model.bundle import BundleMeta
+from weakspot.predictions import write_predictions
+from weakspot.report.figures import write_figures
+from weakspot.report.run_report import Evaluated, write_report
+from weakspot.review import ReviewQueue
+from weakspot.runs import RunFolder
+from weakspot.types import PARTS, Part, Sample
+
+
+@dataclass(frozen=True)
+class Tested:
+    """What a model said of labelled images, and what is known of both.
+
+    Attributes:
+        config: settings of the run, for the record.
+        store: what it said.
+        samples: the same images' labels.
+        meta: classes, preprocessing, box rule and thresholds.
+        identity: content of the run's ``run.json``.
+        parts: part of every image of the run's data set; None where other images are measured.
+        truth: what a person marked; None takes the masks that the data has.
+    """
+
+    config: TrainConfig
+    store: MapStore
+    samples: Sequence[Sample]
+    meta: BundleMeta
+    identity: dict[str, Any]
+    parts: Sequence[Part] | None
+    truth: Corrected | None = None
+
+
+def write_results(
+    target: RunFolder, tested: Tested, settle: Callable[[], None] = lambda: None, *, ask_again: bool = False
+) -> Evaluation:
+    """Evaluate saved maps and write predictions, figures, the report and last the metrics into `target`.
+
+    Nothing is written before everything is measured. While files are replaced there are no metrics, so that what is cut
+    off then is not taken for whole.
+
+    Args:
+        target: folder to write to.
+        tested: what is measured.
+        settle: called when all is measured, before the first file is written.
+        ask_again: also erase boxes and run the network again (:mod:`weakspot.audit`); `target` holds the model then.
+    """
+    config, meta, samples = tested.config, tested.meta, tested.samples
+    evaluation, alarms = _measure(target, tested, ask_again=ask_again)
+    target.unfinish()
+    settle()
+    write_predictions(target.path, evaluation.predictions)
+    review = ReviewQueue(meta.decision)
+    for prediction in evaluation.predictions:
+        review.add(prediction)
+    review.write(target.path / "review.csv")
+    history = (tested.identity.get("train") or {}).get("history") or [] if tested.parts is not None else []
+    with ui.status("drawing figures"):
+        write_figures(target.figures, evaluation, samples, meta.boxes, history)
+    metrics = jsonable(_metrics(tested, evaluation, alarms))
+    drawn = None if tested.truth is None else tested.truth.boxes
+    write_report(Evaluated(target, config, meta, metrics, tested.store, samples, evaluation.predictions, drawn))
+    write_json(target.metrics, metrics)
+    return evaluation
+
+
+def _measure(target: RunFolder, tested: Tested, *, ask_again: bool) -> tuple[Evaluation, list[dict[str, Any]]]:
+    """Every number, and all alarms, which are shown."""
+    store, samples, meta = tested.store, tested.samples, tested.meta
+    drawn = None if tested.truth is None else tested.truth.boxes
+    with ui.status("measuring"):
+        evaluation = evaluate_maps(store, samples, meta.classes, meta.preprocess, meta.boxes, meta.decision, drawn)
+    leak = tested.identity.get("leakage")
+    if leak and leak["held_out_of_trained_parts"]:
+        twins = set(leak["held_out_of_trained_parts"])
+        root = Path(tested.config.data.root or ".")
+        kept = [i for i, sample in enumerate(samples) if portable(sample.path, root) not in twins]
+        evaluation.test["other_parts"] = measure_some(
+            evaluation.predictions, samples, store.sizes, meta.classes, kept, drawn
+        )
+    if "localisation" in evaluation.test:
+        _warn_of_small_defects(evaluation.test["localisation"]["resolution"])
+    alarms = [*(tested.identity.get("alarms") or []), *evaluation.alarms]
+    erased = erase_and_ask(target, samples, evaluation.predictions) if ask_again else None
+    if erased is not None:
+        evaluation.controls["erased"] = erased.to_dict()
+        alarms += [erased.alarm] if erased.alarm else []
+    for alarm in alarms:
+        ui.alarm(alarm)
+    return evaluation, alarms
+
+
+def _metrics(tested: Tested, evaluation: Evaluation, alarms: list[dict[str, Any]]) -> dict[str, Any]:
+    """Content of ``metrics.json``."""
+    config, meta, identity = tested.config, tested.meta, tested.identity
+    return {
+        "name": config.name,
+        "settings": settings_identity(config),
+        "run": identity.get("run"),
+        "seed": config.seed,
+        "data": {
+            **{key: getattr(config.data, key) for key in ("layout", "root", "subset", "task")},
+            "hash": meta.data_hash if tested.parts is not None else None,
+            "classes": meta.classes,
+            "truth": None if tested.truth is None else tested.truth.described,
+            "n_test_per_defect": dict(sorted(Counter(sample.defect for sample in tested.samples).items())),
+        },
+        "split": _split(tested),
+        "test": evaluation.test,
+        "controls": evaluation.controls,
+        "alarms": alarms,
+        "curve": evaluation.curve,
+        "heatmap": config.heatmap,
+        "second_look": config.second_look,
+        "boxes": asdict(meta.boxes),
+        "thresholds": meta.thresholds,
+        "train": identity.get("train"),
+        "model": {"weights": meta.weights, "backbone": meta.backbone, "versions": meta.versions},
+    }
+
+
+def _split(tested: Tested) -> dict[str, Any]:
+    leak = _leak_summary(tested.identity.get("leakage"))
+    if tested.parts is None:
+        return {
+            "note": "other images than the run's own; none is byte for byte one that was trained on",
+            "leakage": leak,
+        }
+    return {
+        **asdict(tested.config.split),
+        "hash": tested.meta.split_hash,
+        **{f"n_{part}": tested.parts.count(part) for part in PARTS},
+        "identical_across_parts": tested.identity.get("identical_across_parts"),
+        "leakage": leak,
+    }
+
+
+def _leak_summary(leak: dict[str, Any] | None) -> dict[str, Any] | None:
+    """What ``run.json`` says of near-duplicates, with a number in place of the paths."""
+    return leak and {**leak, "held_out_of_trained_parts": len(leak["held_out_of_trained_parts"])}
+
+
+def _warn_of_small_defects(resolution: dict[str, Any]) -> None:
+    """Say so where a quarter of the true boxes are too small for the set-up."""
+    smaller = resolution["smaller"]
+    if smaller["value"] > 0.25:
+        ui.err.print(
+            f"warning: {smaller['value']:.0%} of the {smaller['n']} true boxes have a side under "
+            f"{resolution['smallest']:.0f} px, which is as small as this set-up can localise (raise data.image_size, "
+            "set data.resize=tile, or refine=segment)",
+            style="yellow",
+        )
