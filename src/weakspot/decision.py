@@ -130,7 +130,7 @@ def fit_decision(validation: Validation, wish: Wish) -> Fitted:
     Raises:
         WeakspotError: when a recall is wanted and there are too few validation images.
     """
-    fitted = _fit(validation.logits, validation.targets, wish)
+    fitted = _fit(validation, wish)
     if min(fitted.n_good, fitted.n_defect) < FEWEST:
         return fitted
     expected = _expected(validation, fitted.decision)
@@ -150,19 +150,21 @@ def _expected(validation: Validation, decision: Decision) -> dict[str, dict[str,
     }
 
 
-def _fit(logits: FloatArray, truth: npt.NDArray[np.int64], wish: Wish) -> Fitted:
+def _fit(validation: Validation, wish: Wish) -> Fitted:
+    truth = validation.targets
     n_defect = int((truth != 0).sum())
     n_good = len(truth) - n_defect
     enough = min(n_good, n_defect) >= FEWEST
-    temperature = fit_temperature(logits, truth) if enough else 1.0
+    temperature = fit_temperature(validation.logits, truth) if enough else 1.0
     calibrated = Decision(temperature)
     on = f"{n_good} Good and {n_defect} defect validation images"
     basis = f"temperature {temperature:.2f} fitted on {on}" if enough else f"no temperature: {on} are too few"
     if wish.recall is not None:
         if not enough:
             raise WeakspotError(f"decision.recall={wish.recall}: {on} are too few; set split.val_size=0.2")
-        scores = 1 - calibrated.probabilities(logits)[truth != 0, 0]
-        threshold, promised = recall_threshold(scores, wish.recall)
+        defects = truth != 0
+        scores = 1 - calibrated.probabilities(validation.logits[defects])[:, 0]
+        threshold, promised = recall_threshold(scores, validation.parts[defects], wish.recall)
         origin = f"finds {wish.recall:.0%} of defects with {promised:.0%} confidence; {basis}"
         return Fitted(Decision(temperature, threshold), origin, n_good, n_defect)
     if wish.miss == wish.false_alarm:
@@ -228,30 +230,38 @@ def fit_temperature(logits: FloatArray, targets: npt.NDArray[np.int64]) -> float
     return float(math.exp(minimize_scalar(unlikely, bounds=bounds, method="bounded").x))
 
 
-def recall_threshold(scores: FloatArray, recall: float, confidence: float = 0.8) -> tuple[float, float]:
+def recall_threshold(
+    scores: FloatArray, parts: npt.NDArray[np.int64], recall: float, confidence: float = 0.8
+) -> tuple[float, float]:
     """The highest threshold that finds a share of defects with some confidence.
 
     Args:
         scores: probabilities of not-Good of validation defects, at least one.
+        parts: number of the part that each image shows.
         recall: wanted share.
-        confidence: wanted one-sided confidence (Clopper–Pearson).
+        confidence: wanted one-sided confidence, Clopper and Pearson's. Photographs of one part are taken to be found or
+            missed together: n of them are worth n² / Σ (photographs of a part)² (Kish, "Survey Sampling", 1965).
 
     Returns:
         Threshold, and the confidence reached; below `confidence` where there are too few images to promise it, the
         threshold being the lowest score then.
     """
-    ranked = np.sort(np.asarray(scores, dtype=np.float64))
-    n = len(ranked)
+    order = np.argsort(scores, kind="stable")
+    ranked = np.asarray(scores, dtype=np.float64)[order]
+    surely = _confidences(parts[order], recall)
     missed = 0
-    while missed + 1 < n and _surely(n - missed - 1, n, recall) >= confidence:
+    while missed + 1 < len(ranked) and surely[missed + 1] >= confidence:
         missed += 1
     # Equal scores are found together.
-    return float(ranked[missed]), _surely(int((ranked >= ranked[missed]).sum()), n, recall)
+    return float(ranked[missed]), float(surely[(ranked < ranked[missed]).sum()])
 
 
-def _surely(found: int, n: int, recall: float) -> float:
-    """How surely the true recall is at least `recall` when `found` of `n` were found."""
-    return float(betaincc(found, n - found + 1, recall))
+def _confidences(parts: npt.NDArray[np.int64], recall: float) -> npt.NDArray[np.float64]:
+    """How surely the true recall is at least `recall` when 0, 1, … of these images were missed."""
+    _, sizes = np.unique(parts, return_counts=True)
+    n, independent = len(parts), len(parts) ** 2 / (sizes**2).sum()
+    missed = np.arange(n) * independent / n
+    return np.asarray(betaincc(independent - missed, missed + 1, recall))
 
 
 def expected_calibration_error(confidences: FloatArray, right: npt.NDArray[Any], bins: int = BINS) -> float:
