@@ -7,6 +7,9 @@ from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy.stats import binomtest
 from sklearn.metrics import (
     average_precision_score,
     balanced_accuracy_score,
@@ -17,6 +20,7 @@ from sklearn.metrics import (
 )
 
 from weakspot.metrics import classification_metrics, widened_by_parts
+from weakspot.metrics.parts import share_of_images, worth
 
 NAMES = ["good", "anomaly"]
 
@@ -163,3 +167,24 @@ def test_every_interval_is_the_hull_of_two_that_are_found_in_plain_loops(k: int)
         ]
         found = [(predicted[i] == number)[targets[i] == number] for i in looks if (targets[i] == number).any()]
         check(*sides, [hit.mean() for hit in found])
+
+
+@pytest.mark.parametrize(
+    ("sizes", "worth_"), [([1] * 7, 7.0), ([4] * 5, 5.0), ([9], 1.0), ([30] + [1] * 10, 1600 / 910)]
+)  # fmt: skip
+def test_what_photographs_of_parts_are_worth(sizes: list[int], worth_: float) -> None:
+    assert worth(np.repeat(np.arange(len(sizes)) * 3, sizes)) == pytest.approx(worth_)
+
+
+@given(st.lists(st.booleans(), min_size=1, max_size=12), st.integers(1, 5))
+def test_a_share_of_repeated_parts_has_the_interval_of_the_parts(hit: list[bool], times: int) -> None:
+    found = share_of_images(np.repeat(hit, times), np.repeat(np.arange(len(hit)), times))
+    exact = binomtest(sum(hit), len(hit)).proportion_ci(method="exact")
+    assert (found.value, found.n) == (pytest.approx(np.mean(hit)), times * len(hit))
+    assert (found.low, found.high) == pytest.approx((exact.low, exact.high), abs=1e-9)
+
+
+def test_a_share_of_nothing_is_undefined() -> None:
+    none = share_of_images(np.zeros(0, bool), np.zeros(0, int))
+    assert none.n == 0
+    assert np.isnan([none.value, none.low, none.high]).all()

@@ -140,7 +140,7 @@ def fit_decision(validation: Validation, wish: Wish) -> Fitted:
 
 
 def _expected(validation: Validation, decision: Decision) -> dict[str, dict[str, Any]]:
-    from weakspot.metrics.parts import share_of_images  # scikit-learn, which prediction does without
+    from weakspot.metrics.parts import share_of_images  # SciPy's statistics, which prediction does without
 
     called = np.array([decision.decide(p) for p in decision.probabilities(validation.logits)]) != 0
     is_defect = validation.targets != 0
@@ -163,9 +163,12 @@ def _fit(validation: Validation, wish: Wish) -> Fitted:
         if not enough:
             raise WeakspotError(f"decision.recall={wish.recall}: {on} are too few; set split.val_size=0.2")
         defects = truth != 0
-        scores = 1 - calibrated.probabilities(validation.logits[defects])[:, 0]
-        threshold, promised = recall_threshold(scores, validation.parts[defects], wish.recall)
-        origin = f"finds {wish.recall:.0%} of defects with {promised:.0%} confidence; {basis}"
+        threshold, promised = recall_threshold(
+            1 - calibrated.probabilities(validation.logits[defects])[:, 0], wish.recall
+        )
+        parts = len(np.unique(validation.parts[defects]))
+        if_so = f", did these show {n_defect} parts and not {parts}" if parts < n_defect else ""
+        origin = f"finds {wish.recall:.0%} of defects with {promised:.0%} confidence{if_so}; {basis}"
         return Fitted(Decision(temperature, threshold), origin, n_good, n_defect)
     if wish.miss == wish.false_alarm:
         return Fitted(calibrated, f"the most probable class; {basis}", n_good, n_defect)
@@ -230,38 +233,33 @@ def fit_temperature(logits: FloatArray, targets: npt.NDArray[np.int64]) -> float
     return float(math.exp(minimize_scalar(unlikely, bounds=bounds, method="bounded").x))
 
 
-def recall_threshold(
-    scores: FloatArray, parts: npt.NDArray[np.int64], recall: float, confidence: float = 0.8
-) -> tuple[float, float]:
+def recall_threshold(scores: FloatArray, recall: float, confidence: float = 0.8) -> tuple[float, float]:
     """The highest threshold that finds a share of defects with some confidence.
+
+    Images are counted, not parts: often so few of those are held out that nothing could be promised, and everything
+    would be called defective. What is to be expected (:attr:`Fitted.expected`) counts parts.
 
     Args:
         scores: probabilities of not-Good of validation defects, at least one.
-        parts: number of the part that each image shows.
         recall: wanted share.
-        confidence: wanted one-sided confidence, Clopper and Pearson's. Photographs of one part are taken to be found or
-            missed together: n of them are worth n² / Σ (photographs of a part)² (Kish, "Survey Sampling", 1965).
+        confidence: wanted one-sided confidence (Clopper–Pearson).
 
     Returns:
         Threshold, and the confidence reached; below `confidence` where there are too few images to promise it, the
         threshold being the lowest score then.
     """
-    order = np.argsort(scores, kind="stable")
-    ranked = np.asarray(scores, dtype=np.float64)[order]
-    surely = _confidences(parts[order], recall)
+    ranked = np.sort(np.asarray(scores, dtype=np.float64))
+    n = len(ranked)
     missed = 0
-    while missed + 1 < len(ranked) and surely[missed + 1] >= confidence:
+    while missed + 1 < n and _surely(n - missed - 1, n, recall) >= confidence:
         missed += 1
     # Equal scores are found together.
-    return float(ranked[missed]), float(surely[(ranked < ranked[missed]).sum()])
+    return float(ranked[missed]), _surely(int((ranked >= ranked[missed]).sum()), n, recall)
 
 
-def _confidences(parts: npt.NDArray[np.int64], recall: float) -> npt.NDArray[np.float64]:
-    """How surely the true recall is at least `recall` when 0, 1, … of these images were missed."""
-    _, sizes = np.unique(parts, return_counts=True)
-    n, independent = len(parts), len(parts) ** 2 / (sizes**2).sum()
-    missed = np.arange(n) * independent / n
-    return np.asarray(betaincc(independent - missed, missed + 1, recall))
+def _surely(found: int, n: int, recall: float) -> float:
+    """How surely the true recall is at least `recall` when `found` of `n` were found."""
+    return float(betaincc(found, n - found + 1, recall))
 
 
 def expected_calibration_error(confidences: FloatArray, right: npt.NDArray[Any], bins: int = BINS) -> float:

@@ -12,9 +12,10 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from scipy.stats import beta
 
 from weakspot.metrics.classification import IntArray, class_scores, macro_scores, ranker
-from weakspot.metrics.intervals import N_RESAMPLES, Estimate, percentile_estimate, proportion
+from weakspot.metrics.intervals import N_RESAMPLES, Estimate, percentile_estimate, undefined
 from weakspot.metrics.paired import draw_clusters
 from weakspot.types import FloatArray
 
@@ -62,18 +63,35 @@ def widened_by_parts(
     }
 
 
+def worth(clusters: IntArray) -> float:
+    """How many independent images these are worth, 1…n, if photographs of a part stand and fall together.
+
+    n² / Σ (photographs of a part)², after Kish, "Survey Sampling" (1965).
+
+    Args:
+        clusters: number of the part each image shows, ``(n,)``, at least one.
+    """
+    _, sizes = np.unique(clusters, return_counts=True)
+    return float(sizes.sum() ** 2 / (sizes**2).sum())
+
+
 def share_of_images(hit: npt.NDArray[np.bool_], clusters: IntArray) -> Estimate:
-    """Share of images that are `hit`, with Clopper and Pearson's interval; where parts repeat, its hull with theirs.
+    """Share of images that are `hit`, with Clopper and Pearson's interval for as many as they are worth.
+
+    Unlike a bootstrap it has a width where all or none are hit.
 
     Args:
         hit: shape ``(n,)``; no image gives NaN.
         clusters: number of the part each image shows, ``(n,)``.
     """
-    found = proportion(int(hit.sum()), len(hit))
-    if len(set(clusters.tolist())) == len(hit):
-        return found
-    times = draw_clusters(clusters.tolist(), N_RESAMPLES, 0)
-    return Estimate(**_hull(found.as_dict(), _share(times, np.ones(len(hit), dtype=bool), hit)))
+    n = len(hit)
+    if not n:
+        return undefined(0)
+    value, independent = float(hit.mean()), worth(clusters)
+    hits, others = value * independent, (1 - value) * independent
+    low = 0.0 if value == 0 else float(beta.ppf(0.025, hits, others + 1))
+    high = 1.0 if value == 1 else float(beta.ppf(0.975, hits + 1, others))
+    return Estimate(value, n, low, high)
 
 
 def _of_confusion(times: npt.NDArray[np.intp], targets: IntArray, predicted: IntArray, k: int) -> dict[str, Resampled]:
