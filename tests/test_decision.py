@@ -31,6 +31,7 @@ from weakspot.errors import WeakspotError
 from weakspot.hydra_app import compose
 from weakspot.localizer import Localizer
 from weakspot.predictions import read_predictions
+from weakspot.report.tables import metrics_table
 from weakspot.review import ReviewQueue, doubts
 from weakspot.types import Box, Prediction
 
@@ -241,6 +242,10 @@ def test_a_run_calibrates_on_its_validation_part_and_evaluate_can_wish_again(
     kept = json.loads(run.validation.read_text())
     assert decision["n_good"] + decision["n_defect"] == len(kept["targets"]) == metrics["split"]["n_val"]
     assert len(kept["parts"]) == len(kept["targets"])
+    assert decision["expected"]["recall"]["n"] == decision["n_defect"]
+    rows = list(metrics_table(metrics, "run").columns[0].cells)
+    assert "recall expected, from the validation part" in rows
+    assert "Good images called defective, expected, from the validation part" in rows
     expected = fit_temperature(np.array(kept["logits"]), np.array(kept["targets"]))
     assert decision["decision"]["temperature"] == pytest.approx(expected)
     predictions = read_predictions(run.predictions)
