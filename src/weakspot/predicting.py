@@ -25,7 +25,8 @@ def predict(
 ) -> Iterator[Prediction]:
     """Predict images and write ``predictions.jsonl``, ``predictions.csv`` and ``overlays/`` as they come.
 
-    At the end ``review.csv`` names those most worth a human look.
+    At the end ``review.csv`` names those most worth a human look. What an earlier prediction left in the same folder is
+    replaced, overlays of other images included.
 
     Args:
         localizer: a loaded model.
@@ -44,6 +45,7 @@ def predict(
     if (output / "run.json").is_file():
         raise WeakspotError(f"{output} is a run folder; its predictions are its test part's, choose another folder")
     names, review = UniqueNames(), ReviewQueue(localizer.meta.decision)
+    earlier = sorted((output / "overlays").glob("*.jpg")) if (output / "predictions.jsonl").is_file() else []
     with only_one(output), prediction_writer(output) as write:
         for prediction, loaded in localizer.stream(
             images, batch_size=batch_size, keep_longest=LONGEST_SIDE if overlays else None
@@ -54,3 +56,6 @@ def predict(
                 write_overlay(output / "overlays" / names(prediction.path), loaded.image, prediction)
             yield prediction
         review.write(output / "review.csv")
+        for path in earlier:
+            if path.name not in names:
+                path.unlink(missing_ok=True)
