@@ -290,7 +290,7 @@ def tables(folder: Path) -> Iterator[tuple[str, Target]]:
         "boxes": [{"x0": 0, "y0": 0, "x1": 2, "y1": 2, "score": 1.0, "label": "a", "outlines": [[[0, 0], [1, 1]]]}],
     }  # fmt: skip
     yield "predictions", Target("predictions.jsonl", [json.dumps(prediction).encode()], read_predictions)
-    validation = json.dumps({"logits": [[0.5, 1.0]], "targets": [1], "parts": [0]}).encode()
+    validation = json.dumps({"logits": [[0.5, 1.0]], "targets": [1]}).encode()
     yield "validation.json", Target("validation.json", [validation], lambda path: read_validation(path, 2))
     write_config(folder / "config.yaml", typed(compose("train", ["data=folder", "data.root=x"]), TrainConfig))
     yield "config.yaml", Target("config.yaml", [(folder / "config.yaml").read_bytes()], read_config)

@@ -24,7 +24,7 @@ from weakspot.maps import MapStore
 from weakspot.model.meta import META_FILE, BundleMeta
 from weakspot.predictions import read_predictions
 from weakspot.report.run_report import Evaluated
-from weakspot.results import Tested, write_results
+from weakspot.results import Measured, write_results
 from weakspot.runs import RunFolder
 from weakspot.types import Part, Sample
 
@@ -110,16 +110,16 @@ def make_report(folder: Path, made: Made, rule: BoxRule, root: Path) -> RunFolde
     write_config(run.config, config)
     write_json(run.identity, identity)
     meta = make_meta(made.classes, rule)
-    write_results(run, Tested(config, made.store, made.samples, meta, identity, ["test"] * len(made.samples)))
+    write_results(run, Measured(config, made.store, made.samples, meta, identity, ["test"] * len(made.samples)))
     return run
 
 
 def make_finished(folder: Path, made: Made, rule: BoxRule, root: Path, test: slice = slice(None)) -> RunFolder:
-    """A run as `train` leaves it, but for the model's weights; `test` are the images that it was tested on."""
-    tested = Made(made.samples[test], made.store.part(test), made.classes)
-    run = make_report(folder, tested, rule, root)
-    tested.store.save(run.maps)
-    paths = {sample.path for sample in tested.samples}
+    """A run as `train` leaves it, but for the model's weights; `test` are the images that it was measured on."""
+    measured = Made(made.samples[test], made.store.part(test), made.classes)
+    run = make_report(folder, measured, rule, root)
+    measured.store.save(run.maps)
+    paths = {sample.path for sample in measured.samples}
     parts: list[Part] = ["test" if sample.path in paths else "train" for sample in made.samples]
     write_split(run.split, made.samples, parts, root)
     write_json(run.bundle / META_FILE, make_meta(made.classes, rule).to_dict() | {"sha256": "0"})

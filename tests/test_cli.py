@@ -263,10 +263,11 @@ def test_predict_a_file_a_folder_and_a_glob(weakspot, run_folder: Path, fabric: 
         out = Path(f"out{count}{len(source)}")
         assert len((out / "predictions.jsonl").read_text().splitlines()) == count
         assert len(list((out / "overlays").iterdir())) == count
-    # Into a folder that was predicted into before: nothing of the old pictures stays.
-    kept = next((out / "overlays").glob(f"{images[1].stem}.jpg"))
+    # Into a folder that was predicted into before: nothing of the old pictures stays that can be removed.
+    (out / "overlays" / "a folder.jpg").mkdir()
     assert weakspot("predict", "run", str(images[1]), "--output", str(out)).code == 0
-    assert list((out / "overlays").iterdir()) == [kept]
+    assert {path.name for path in (out / "overlays").iterdir()} == {f"{images[1].stem}.jpg", "a folder.jpg"}
+    assert len((out / "predictions.jsonl").read_text().splitlines()) == 1
     weakspot("predict", "run", str(folder), "--no-overlays")
     (default,) = Path("outputs/predict").iterdir()
     assert not (default / "overlays").exists()

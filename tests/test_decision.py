@@ -16,6 +16,7 @@ from scipy.stats import binom, binomtest, norm
 
 from weakspot import pipeline
 from weakspot.config import EvaluateConfig, TrainConfig, typed
+from weakspot.data.splits import read_split
 from weakspot.decision import (
     Decision,
     Validation,
@@ -124,7 +125,7 @@ def test_what_a_fit_says_of_itself() -> None:
     margin, targets = np.r_[-np.ones(6), np.ones(6)], [0] * 6 + [1] * 6
     assert "the most probable class; temperature" in fit_decision(held_out(margin, targets), Wish()).origin
     few = fit_decision(held_out(margin[:8], targets[:8]), Wish())
-    assert (few.decision, few.n_good, few.n_defect, few.expected) == (Decision(), 6, 2, {})
+    assert (few.decision, few.n_good, few.n_defect, few.held_out) == (Decision(), 6, 2, {})
     assert "no temperature: 6 Good and 2 defect validation images are too few" in few.origin
     with pytest.raises(WeakspotError, match=r"decision\.recall=0\.9: .* are too few; set split\.val_size"):
         fit_decision(held_out(margin[:8], targets[:8]), Wish(recall=0.9))
@@ -135,15 +136,16 @@ def test_what_to_expect_of_a_decision_by_hand() -> None:
     fitted = fit_decision(held_out(margin, targets), Wish())
     for key, k, n in (("recall", 6, 8), ("false_alarm_rate", 1, 10)):
         exact = binomtest(k, n).proportion_ci(method="exact")
-        assert fitted.expected[key] == pytest.approx({"value": k / n, "n": n, "low": exact.low, "high": exact.high})
+        by_hand = {"value": k / n, "n": n, "low": exact.low, "high": exact.high, "parts": n}
+        assert fitted.held_out[key] == pytest.approx(by_hand)
     assert "finds 75% (35% – 97%) of the defects and calls 10% (0% – 45%) of the Good ones defective" in fitted.origin
 
 
 def test_photographs_of_one_part_promise_less() -> None:
     margin = np.r_[-np.ones(40), np.tile([1.0, 1.0, 1.0, -1.0], 10)]
     targets, parts = [0] * 40 + [1] * 40, [*range(40), *np.tile(np.arange(4), 10) + 100]
-    alone = fit_decision(held_out(margin, targets), Wish()).expected["recall"]
-    together = fit_decision(held_out(margin, targets, parts), Wish()).expected["recall"]
+    alone = fit_decision(held_out(margin, targets), Wish()).held_out["recall"]
+    together = fit_decision(held_out(margin, targets, parts), Wish()).held_out["recall"]
     assert together["value"] == alone["value"] == 0.75
     four = binomtest(3, 4).proportion_ci(method="exact")
     assert (together["low"], together["high"]) == pytest.approx((four.low, four.high))
@@ -153,7 +155,15 @@ def test_photographs_of_one_part_promise_less() -> None:
     assert "did these" not in fit_decision(held_out(margin, targets), Wish(recall=0.5)).origin
 
 
-def test_the_expected_recall_holds_of_new_pictures() -> None:
+def test_percentages_do_not_pass_for_all() -> None:
+    margin = np.r_[-np.ones(1000), np.ones(1999), -1.0]
+    fitted = fit_decision(held_out(margin, [0] * 1000 + [1] * 2000), Wish(recall=0.995))
+    assert fitted.origin.startswith("finds 99.5% of defects with ")
+    plain = fit_decision(held_out(margin, [0] * 1000 + [1] * 2000), Wish())
+    assert "finds 99.95% (99.72% – 100%) of the defects" in plain.origin
+
+
+def test_the_interval_of_the_held_out_recall_holds_of_new_pictures() -> None:
     rng = np.random.default_rng(3)
     inside = 0
     for _ in range(100):
@@ -162,7 +172,7 @@ def test_the_expected_recall_holds_of_new_pictures() -> None:
         # P(not Good) >= threshold where the margin is at least this.
         least = fitted.decision.temperature * logit(fitted.decision.threshold)
         true = {"recall": norm.sf(least, 1), "false_alarm_rate": norm.sf(least, -1)}
-        inside += all(e["low"] <= true[key] <= e["high"] for key, e in fitted.expected.items())
+        inside += all(e["low"] <= true[key] <= e["high"] for key, e in fitted.held_out.items())
     assert inside >= 85  # each holds in at least 19 of 20 cases
 
 
@@ -241,11 +251,10 @@ def test_a_run_calibrates_on_its_validation_part_and_evaluate_can_wish_again(
     decision = metrics["thresholds"]["decision"]
     kept = json.loads(run.validation.read_text())
     assert decision["n_good"] + decision["n_defect"] == len(kept["targets"]) == metrics["split"]["n_val"]
-    assert len(kept["parts"]) == len(kept["targets"])
-    assert decision["expected"]["recall"]["n"] == decision["n_defect"]
+    assert decision["held_out"]["recall"]["n"] == decision["n_defect"]
     rows = list(metrics_table(metrics, "run").columns[0].cells)
-    assert "recall expected, from the validation part" in rows
-    assert "Good images called defective, expected, from the validation part" in rows
+    assert "validation part: defects found" in rows
+    assert "validation part: Good images called defective" in rows
     expected = fit_temperature(np.array(kept["logits"]), np.array(kept["targets"]))
     assert decision["decision"]["temperature"] == pytest.approx(expected)
     predictions = read_predictions(run.predictions)
@@ -263,12 +272,27 @@ def test_a_run_calibrates_on_its_validation_part_and_evaluate_can_wish_again(
     assert recall["b"] >= recall["a"]
     calls = [p.label == "anomaly" for p in read_predictions(folder.predictions)]
     assert calls == [p.probability >= 1 / 1001 for p in predictions]
-    old = {key: kept[key] for key in ("logits", "targets")}
-    run.validation.write_text(json.dumps(old))
-    assert read_validation(run.validation, 2).parts.tolist() == list(range(len(kept["targets"])))
-    run.validation.write_text(json.dumps({**old, "parts": [0]}))
-    with pytest.raises(WeakspotError, match=r"validation\.json is damaged \(parts and targets do not fit"):
-        read_validation(run.validation, 2)
+    assert read_validation(run.validation, 2).clusters.tolist() == list(range(len(kept["targets"])))
+    for clusters in ([0], ["a"] * len(kept["targets"]), {}, 3):
+        with pytest.raises(WeakspotError, match=r"validation\.json is damaged"):
+            read_validation(run.validation, 2, clusters)
     run.validation.write_text("{}")
     with pytest.raises(WeakspotError, match=r"validation\.json is damaged"):
         read_validation(run.validation, 2)
+
+
+@pytest.mark.usefixtures("tiny")
+@pytest.mark.parametrize("near", ["together", "report"])
+def test_a_run_knows_the_parts_of_its_validation_images(
+    fabric: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, near: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    grouped = [r"data.group='(\d)\.png'", "split.val_size=0.4", "split.test_size=0.3", f"split.near_duplicates={near}"]
+    run = pipeline.train(typed(compose("train", [f"data.root={fabric}", *TINY, *grouped]), TrainConfig))
+    samples, parts = read_split(run.split, fabric)
+    val = [sample for sample, part in zip(samples, parts, strict=True) if part == "val"]
+    groups = [sample.group for sample in sorted(val, key=lambda sample: not sample.is_good)]
+    clusters = run.read_identity()["validation_clusters"]
+    assert len(set(zip(groups, clusters, strict=True))) == len(set(groups)) == len(set(clusters)) < len(clusters)
+    held_out_ = run.read_metrics()["thresholds"]["decision"]["held_out"]["recall"]
+    assert held_out_["parts"] == len({sample.group for sample in val if not sample.is_good}) < held_out_["n"]

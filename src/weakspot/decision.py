@@ -93,12 +93,12 @@ class Validation:
     Attributes:
         logits: ``(n, classes)``, Good first.
         targets: ``(n,)``, true classes.
-        parts: ``(n,)``, number of the part that each image shows; several photographs of one say little more than one.
+        clusters: ``(n,)``, number of the part that each image shows; photographs of one say little more than one.
     """
 
     logits: npt.NDArray[np.float64]
     targets: npt.NDArray[np.int64]
-    parts: npt.NDArray[np.int64]
+    clusters: npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True)
@@ -109,15 +109,17 @@ class Fitted:
         decision: what to do.
         origin: where its numbers come from, in a sentence.
         n_good, n_defect: validation images.
-        expected: ``recall`` and ``false_alarm_rate`` under it, each ``{"value", "n", "low", "high"}`` of the validation
-            images, with the 95 % interval in which new images are expected; empty where nothing is fitted.
+        held_out: ``recall`` (of not-Good) and ``false_alarm_rate`` of the validation images under it, each ``{"value",
+            "n", "low", "high", "parts"}``: the 95 % confidence interval counts parts, of which `n` images show so many.
+            A threshold for a recall was set on these very defects: believe the interval, not the value. Empty where
+            nothing is fitted.
     """
 
     decision: Decision
     origin: str
     n_good: int
     n_defect: int
-    expected: dict[str, dict[str, Any]] = field(default_factory=dict)
+    held_out: dict[str, dict[str, Any]] = field(default_factory=dict)
 
 
 def fit_decision(validation: Validation, wish: Wish) -> Fitted:
@@ -133,21 +135,26 @@ def fit_decision(validation: Validation, wish: Wish) -> Fitted:
     fitted = _fit(validation, wish)
     if min(fitted.n_good, fitted.n_defect) < FEWEST:
         return fitted
-    expected = _expected(validation, fitted.decision)
-    shares = [f"{e['value']:.0%} ({e['low']:.0%} – {e['high']:.0%})" for e in expected.values()]
+    held_out = _on_held_out(validation, fitted.decision)
+    shares = [f"{_percent(e['value'])} ({_percent(e['low'])} – {_percent(e['high'])})" for e in held_out.values()]
     said = f"there it finds {shares[0]} of the defects and calls {shares[1]} of the Good ones defective"
-    return replace(fitted, origin=f"{fitted.origin}; {said}", expected=expected)
+    return replace(fitted, origin=f"{fitted.origin}; {said}", held_out=held_out)
 
 
-def _expected(validation: Validation, decision: Decision) -> dict[str, dict[str, Any]]:
+def _on_held_out(validation: Validation, decision: Decision) -> dict[str, dict[str, Any]]:
     from weakspot.metrics.parts import share_of_images  # SciPy's statistics, which prediction does without
 
     called = np.array([decision.decide(p) for p in decision.probabilities(validation.logits)]) != 0
-    is_defect = validation.targets != 0
-    return {
-        name: share_of_images(called[among], validation.parts[among]).as_dict()
-        for name, among in (("recall", is_defect), ("false_alarm_rate", ~is_defect))
-    }
+    found = {}
+    for name, among in (("recall", validation.targets != 0), ("false_alarm_rate", validation.targets == 0)):
+        clusters = validation.clusters[among]
+        found[name] = share_of_images(called[among], clusters).as_dict() | {"parts": len(np.unique(clusters))}
+    return found
+
+
+def _percent(share: float) -> str:
+    """Without decimals, but for what would pass for all."""
+    return f"{100 * share:.4g}%" if 0.99 < share < 1 else f"{share:.0%}"
 
 
 def _fit(validation: Validation, wish: Wish) -> Fitted:
@@ -166,9 +173,9 @@ def _fit(validation: Validation, wish: Wish) -> Fitted:
         threshold, promised = recall_threshold(
             1 - calibrated.probabilities(validation.logits[defects])[:, 0], wish.recall
         )
-        parts = len(np.unique(validation.parts[defects]))
+        parts = len(np.unique(validation.clusters[defects]))
         if_so = f", did these show {n_defect} parts and not {parts}" if parts < n_defect else ""
-        origin = f"finds {wish.recall:.0%} of defects with {promised:.0%} confidence{if_so}; {basis}"
+        origin = f"finds {_percent(wish.recall)} of defects with {_percent(promised)} confidence{if_so}; {basis}"
         return Fitted(Decision(temperature, threshold), origin, n_good, n_defect)
     if wish.miss == wish.false_alarm:
         return Fitted(calibrated, f"the most probable class; {basis}", n_good, n_defect)
@@ -177,8 +184,13 @@ def _fit(validation: Validation, wish: Wish) -> Fitted:
     return Fitted(Decision(temperature, threshold), origin, n_good, n_defect)
 
 
-def read_validation(path: Path, classes: int) -> Validation:
+def read_validation(path: Path, classes: int, clusters: object = None) -> Validation:
     """What a run kept of its validation part; no image where it had none.
+
+    Args:
+        path: ``validation.json``.
+        classes: how many there are.
+        clusters: what ``run.json`` says of the parts that its images show; None takes each for a part of its own.
 
     Raises:
         WeakspotError: when the file is damaged.
@@ -189,16 +201,15 @@ def read_validation(path: Path, classes: int) -> Validation:
     try:
         content = read_json(path)
         logits, targets = np.array(content["logits"], np.float64), [int(t) for t in content["targets"]]
-        # Runs of before November 2026 do not know the parts.
-        parts = [int(part) for part in content.get("parts", range(len(targets)))]
+        parts = np.array(range(len(targets)) if clusters is None else clusters, dtype=np.int64)
         if logits.shape != (len(targets), classes) or not all(0 <= target < classes for target in targets):
             raise ValueError("logits and targets do not fit")
-        if len(parts) != len(targets):
-            raise ValueError("parts and targets do not fit")
+        if parts.shape != (len(targets),):
+            raise ValueError("it is not of the images that run.json names")
         if not np.isfinite(logits).all():
             raise ValueError("logits are not all numbers")
-        return Validation(logits, np.array(targets, dtype=np.int64), np.array(parts, dtype=np.int64))
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, OverflowError) as error:
+        return Validation(logits, np.array(targets, dtype=np.int64), parts)
+    except (OSError, ValueError, KeyError, TypeError, OverflowError) as error:
         raise WeakspotError(f"{path} is damaged ({error}); train again") from error
 
 
@@ -236,8 +247,8 @@ def fit_temperature(logits: FloatArray, targets: npt.NDArray[np.int64]) -> float
 def recall_threshold(scores: FloatArray, recall: float, confidence: float = 0.8) -> tuple[float, float]:
     """The highest threshold that finds a share of defects with some confidence.
 
-    Images are counted, not parts: often so few of those are held out that nothing could be promised, and everything
-    would be called defective. What is to be expected (:attr:`Fitted.expected`) counts parts.
+    Images are counted, not parts: often so few parts are held out that only the lowest score of all would do, which
+    calls most Good images defective. The interval of :attr:`Fitted.held_out` counts parts.
 
     Args:
         scores: probabilities of not-Good of validation defects, at least one.

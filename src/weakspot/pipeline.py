@@ -39,7 +39,7 @@ from weakspot.model.bundle import BundleMeta, find_bundle, read_meta, rewrite_me
 from weakspot.predicting import predict
 from weakspot.report.pairs import write_pairs
 from weakspot.report.run_report import read_evaluated, write_report
-from weakspot.results import Tested, write_results
+from weakspot.results import Measured, write_results
 from weakspot.runs import (
     RunFolder,
     adopt_fit,
@@ -59,6 +59,7 @@ from weakspot.stages import (
     fit_and_map,
     make_plan,
     thresholds,
+    validation_images,
 )
 from weakspot.types import Part, Sample
 
@@ -118,6 +119,7 @@ def train(config: TrainConfig) -> RunFolder:
                 split=data.split_hash,
                 identical_across_parts=data.identical_across_parts,
                 leakage=data.leakage(),
+                validation_clusters=_clusters(data),
                 seen=sorted(info.sha256 for info, part in zip(data.infos, data.parts, strict=True) if part != "test"),
             )
             with alone(parent_folder(config), fit_hash):
@@ -126,9 +128,15 @@ def train(config: TrainConfig) -> RunFolder:
             run.update_identity(alarms=_alarms(data, store, config))
             meta = _with_thresholds(read_meta(run.bundle), plan.rule, Wish(**asdict(config.decision)), run)
             rewrite_meta(run.bundle, meta)
-            tested = Tested(config, store, samples, meta, run.read_identity(), data.parts)
-            write_results(run, tested, ask_again=run.asks_again)
+            measured = Measured(config, store, samples, meta, run.read_identity(), data.parts)
+            write_results(run, measured, ask_again=run.asks_again)
     return run
+
+
+def _clusters(data: Data) -> list[int]:
+    """A number for the part that each validation image shows."""
+    groups = data.groups
+    return [groups[i] for i in validation_images(data)]
 
 
 def _alarms(data: Data, store: MapStore, config: TrainConfig) -> list[dict[str, Any]]:
@@ -236,8 +244,8 @@ def evaluate(config: EvaluateConfig) -> RunFolder:
                 rewrite_meta(find_bundle(run.path), meta)
                 run.update_identity(run=identity["run"])
 
-        tested = Tested(settings, store, samples, meta, identity, parts, corrected)
-        write_results(target, tested, settle, ask_again=in_place and run.asks_again)
+        measured = Measured(settings, store, samples, meta, identity, parts, corrected)
+        write_results(target, measured, settle, ask_again=in_place and run.asks_again)
     return target
 
 
@@ -291,7 +299,8 @@ def _with_thresholds(meta: BundleMeta, rule: BoxRule, wish: Wish, run: RunFolder
     calibration = None
     if rule.threshold_kind == "calibrated":
         rule, calibration = calibrated_rule(rule, MapStore.load(run.calibration), meta.preprocess)
-    fitted = fit_decision(read_validation(run.validation, len(meta.classes)), wish)
+    clusters = run.read_identity().get("validation_clusters")  # runs of before November 2026 do not know them
+    fitted = fit_decision(read_validation(run.validation, len(meta.classes), clusters), wish)
     return replace(meta, boxes=rule, decision=fitted.decision, thresholds=thresholds(rule, fitted, calibration))
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from pathlib import Path
 
 from weakspot.data.loading import ImageSource
@@ -25,8 +26,8 @@ def predict(
 ) -> Iterator[Prediction]:
     """Predict images and write ``predictions.jsonl``, ``predictions.csv`` and ``overlays/`` as they come.
 
-    At the end ``review.csv`` names those most worth a human look. What an earlier prediction left in the same folder is
-    replaced, overlays of other images included.
+    At the end ``review.csv`` names those most worth a human look. What an earlier prediction, if finished, left in the
+    same folder is replaced: its overlays that were not written anew go, all of them without `overlays`.
 
     Args:
         localizer: a loaded model.
@@ -45,17 +46,25 @@ def predict(
     if (output / "run.json").is_file():
         raise WeakspotError(f"{output} is a run folder; its predictions are its test part's, choose another folder")
     names, review = UniqueNames(), ReviewQueue(localizer.meta.decision)
-    earlier = sorted((output / "overlays").glob("*.jpg")) if (output / "predictions.jsonl").is_file() else []
-    with only_one(output), prediction_writer(output) as write:
-        for prediction, loaded in localizer.stream(
-            images, batch_size=batch_size, keep_longest=LONGEST_SIDE if overlays else None
-        ):
-            write(prediction)
-            review.add(prediction)
-            if loaded.image is not None:
-                write_overlay(output / "overlays" / names(prediction.path), loaded.image, prediction)
-            yield prediction
-        review.write(output / "review.csv")
-        for path in earlier:
-            if path.name not in names:
-                path.unlink(missing_ok=True)
+    with only_one(output):
+        earlier = _overlays(output) if (output / "predictions.jsonl").is_file() else {}
+        with prediction_writer(output) as write:
+            for prediction, loaded in localizer.stream(
+                images, batch_size=batch_size, keep_longest=LONGEST_SIDE if overlays else None
+            ):
+                write(prediction)
+                review.add(prediction)
+                if loaded.image is not None:
+                    write_overlay(output / "overlays" / names(prediction.path), loaded.image, prediction)
+                yield prediction
+            review.write(output / "review.csv")
+        for path, file in _overlays(output).items():
+            if earlier.get(path) == file:
+                with suppress(OSError):  # open elsewhere; no reason to lose what was predicted
+                    path.unlink()
+
+
+def _overlays(output: Path) -> dict[Path, tuple[int, int]]:
+    """Overlays in a folder, each with what tells a file from one that replaces it."""
+    statuses = {path: path.stat() for path in (output / "overlays").glob("*.jpg") if path.is_file()}
+    return {path: (status.st_ino, status.st_mtime_ns) for path, status in statuses.items()}

@@ -26,7 +26,7 @@ from weakspot.types import PARTS, Part, Sample
 
 
 @dataclass(frozen=True)
-class Tested:
+class Measured:
     """What a model said of labelled images, and what is known of both.
 
     Attributes:
@@ -49,7 +49,7 @@ class Tested:
 
 
 def write_results(
-    target: RunFolder, tested: Tested, settle: Callable[[], None] = lambda: None, *, ask_again: bool = False
+    target: RunFolder, measured: Measured, settle: Callable[[], None] = lambda: None, *, ask_again: bool = False
 ) -> Evaluation:
     """Evaluate saved maps and write predictions, figures, the report and last the metrics into `target`.
 
@@ -58,12 +58,12 @@ def write_results(
 
     Args:
         target: folder to write to.
-        tested: what is measured.
+        measured: what is measured.
         settle: called when all is measured, before the first file is written.
         ask_again: also erase boxes and run the network again (:mod:`weakspot.audit`); `target` holds the model then.
     """
-    config, meta, samples = tested.config, tested.meta, tested.samples
-    evaluation, alarms = _measure(target, tested, ask_again=ask_again)
+    config, meta, samples = measured.config, measured.meta, measured.samples
+    evaluation, alarms = _measure(target, measured, ask_again=ask_again)
     target.unfinish()
     settle()
     write_predictions(target.path, evaluation.predictions)
@@ -71,33 +71,33 @@ def write_results(
     for prediction in evaluation.predictions:
         review.add(prediction)
     review.write(target.path / "review.csv")
-    history = (tested.identity.get("train") or {}).get("history") or [] if tested.parts is not None else []
+    history = (measured.identity.get("train") or {}).get("history") or [] if measured.parts is not None else []
     with ui.status("drawing figures"):
         write_figures(target.figures, evaluation, samples, meta.boxes, history)
-    metrics = jsonable(_metrics(tested, evaluation, alarms))
-    drawn = None if tested.truth is None else tested.truth.boxes
-    write_report(Evaluated(target, config, meta, metrics, tested.store, samples, evaluation.predictions, drawn))
+    metrics = jsonable(_metrics(measured, evaluation, alarms))
+    drawn = None if measured.truth is None else measured.truth.boxes
+    write_report(Evaluated(target, config, meta, metrics, measured.store, samples, evaluation.predictions, drawn))
     write_json(target.metrics, metrics)
     return evaluation
 
 
-def _measure(target: RunFolder, tested: Tested, *, ask_again: bool) -> tuple[Evaluation, list[dict[str, Any]]]:
+def _measure(target: RunFolder, measured: Measured, *, ask_again: bool) -> tuple[Evaluation, list[dict[str, Any]]]:
     """Every number, and all alarms, which are shown."""
-    store, samples, meta = tested.store, tested.samples, tested.meta
-    drawn = None if tested.truth is None else tested.truth.boxes
+    store, samples, meta = measured.store, measured.samples, measured.meta
+    drawn = None if measured.truth is None else measured.truth.boxes
     with ui.status("measuring"):
         evaluation = evaluate_maps(store, samples, meta.classes, meta.preprocess, meta.boxes, meta.decision, drawn)
-    leak = tested.identity.get("leakage")
+    leak = measured.identity.get("leakage")
     if leak and leak["held_out_of_trained_parts"]:
         twins = set(leak["held_out_of_trained_parts"])
-        root = Path(tested.config.data.root or ".")
+        root = Path(measured.config.data.root or ".")
         kept = [i for i, sample in enumerate(samples) if portable(sample.path, root) not in twins]
         evaluation.test["other_parts"] = measure_some(
             evaluation.predictions, samples, store.sizes, meta.classes, kept, drawn
         )
     if "localisation" in evaluation.test:
         _warn_of_small_defects(evaluation.test["localisation"]["resolution"])
-    alarms = [*(tested.identity.get("alarms") or []), *evaluation.alarms]
+    alarms = [*(measured.identity.get("alarms") or []), *evaluation.alarms]
     erased = erase_and_ask(target, samples, evaluation.predictions) if ask_again else None
     if erased is not None:
         evaluation.controls["erased"] = erased.to_dict()
@@ -107,9 +107,9 @@ def _measure(target: RunFolder, tested: Tested, *, ask_again: bool) -> tuple[Eva
     return evaluation, alarms
 
 
-def _metrics(tested: Tested, evaluation: Evaluation, alarms: list[dict[str, Any]]) -> dict[str, Any]:
+def _metrics(measured: Measured, evaluation: Evaluation, alarms: list[dict[str, Any]]) -> dict[str, Any]:
     """Content of ``metrics.json``."""
-    config, meta, identity = tested.config, tested.meta, tested.identity
+    config, meta, identity = measured.config, measured.meta, measured.identity
     return {
         "name": config.name,
         "settings": settings_identity(config),
@@ -117,12 +117,12 @@ def _metrics(tested: Tested, evaluation: Evaluation, alarms: list[dict[str, Any]
         "seed": config.seed,
         "data": {
             **{key: getattr(config.data, key) for key in ("layout", "root", "subset", "task")},
-            "hash": meta.data_hash if tested.parts is not None else None,
+            "hash": meta.data_hash if measured.parts is not None else None,
             "classes": meta.classes,
-            "truth": None if tested.truth is None else tested.truth.described,
-            "n_test_per_defect": dict(sorted(Counter(sample.defect for sample in tested.samples).items())),
+            "truth": None if measured.truth is None else measured.truth.described,
+            "n_test_per_defect": dict(sorted(Counter(sample.defect for sample in measured.samples).items())),
         },
-        "split": _split(tested),
+        "split": _split(measured),
         "test": evaluation.test,
         "controls": evaluation.controls,
         "alarms": alarms,
@@ -136,18 +136,18 @@ def _metrics(tested: Tested, evaluation: Evaluation, alarms: list[dict[str, Any]
     }
 
 
-def _split(tested: Tested) -> dict[str, Any]:
-    leak = _leak_summary(tested.identity.get("leakage"))
-    if tested.parts is None:
+def _split(measured: Measured) -> dict[str, Any]:
+    leak = _leak_summary(measured.identity.get("leakage"))
+    if measured.parts is None:
         return {
             "note": "other images than the run's own; none is byte for byte one that was trained on",
             "leakage": leak,
         }
     return {
-        **asdict(tested.config.split),
-        "hash": tested.meta.split_hash,
-        **{f"n_{part}": tested.parts.count(part) for part in PARTS},
-        "identical_across_parts": tested.identity.get("identical_across_parts"),
+        **asdict(measured.config.split),
+        "hash": measured.meta.split_hash,
+        **{f"n_{part}": measured.parts.count(part) for part in PARTS},
+        "identical_across_parts": measured.identity.get("identical_across_parts"),
         "leakage": leak,
     }
 

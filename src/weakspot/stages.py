@@ -24,7 +24,6 @@ from weakspot.data.datamodule import DataModule, FeatureDataset, ImageDataset
 from weakspot.data.images import ImageInfo
 from weakspot.data.loading import batched, stack_pixels
 from weakspot.data.preprocess import Preprocess, PreprocessMode, Resizing
-from weakspot.data.splits import part_numbers
 from weakspot.data.views import AS_IS, AUGMENTATIONS, MIRRORED
 from weakspot.dataset import Data, index_and_split
 from weakspot.decision import Fitted, Wish
@@ -168,19 +167,16 @@ def fit_and_map(plan: Plan, run: RunFolder) -> None:
     model, summary = fit_model(plan, run.path, cache)
     run.update_identity(train={"images": len(data.where("train")), **asdict(summary)})
     save_bundle(run.bundle, model, _meta(plan, model))
-    held_out = calibration_images(data)
+    held_out, decided_on = calibration_images(data), validation_images(data)
     with ui.progress_bar("maps") as progress:
-        val_defects = [i for i in data.where("val") if data.targets[i] != 0]
-        images = [data.infos[i] for i in (*data.where("test"), *held_out, *val_defects)]
+        images = [data.infos[i] for i in (*data.where("test"), *decided_on)]
         store = compute_maps(
             model, images, plan.preprocess, cache, plan.config.heatmap, plan.config.second_look, progress=progress
         )
     tests, good = len(data.where("test")), len(held_out)
-    if held_out or val_defects:
-        positions = (*held_out, *val_defects)
-        parts = part_numbers([data.samples[i] for i in positions])
-        targets = [data.targets[i] for i in positions]
-        write_json(run.validation, {"logits": store.logits[tests:], "targets": targets, "parts": parts})
+    if decided_on:
+        targets = [data.targets[i] for i in decided_on]
+        write_json(run.validation, {"logits": store.logits[tests:], "targets": targets})
     if crossfit:
         stores = [
             _held_out_maps(part, run.checkpoint.parent / f"without-{k}", cache) for k, part in enumerate(crossfit)
@@ -270,6 +266,11 @@ def _held_out_maps(plan: Plan, folder: Path, cache: FeatureCache | None) -> MapS
 def calibration_images(data: Data) -> list[int]:
     """Positions of the Good images that thresholds are set on: those of the validation part."""
     return [i for i in data.where("val") if data.targets[i] == 0]
+
+
+def validation_images(data: Data) -> list[int]:
+    """Positions of the images that decisions are fitted on, in the order of ``validation.json``: Good ones first."""
+    return [*calibration_images(data), *(i for i in data.where("val") if data.targets[i] != 0)]
 
 
 def _fit_evidence(plan: Plan, checkpoints: Path, cache: FeatureCache | None) -> EvidenceNet | None:

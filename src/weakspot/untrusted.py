@@ -103,7 +103,7 @@ def check_npz(path: Path) -> None:
     try:
         with zipfile.ZipFile(path) as archive:
             _check_members(archive, path.stat().st_size)
-    except RuntimeError as error:  # an encrypted member, or what zipfile does not know, such as a later version
+    except (RuntimeError, EOFError) as error:  # encrypted, cut off, or what zipfile does not know: a later version
         raise ValueError(str(error)) from error
 
 

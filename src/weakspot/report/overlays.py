@@ -115,10 +115,6 @@ class UniqueNames:
         self._taken.add(name.casefold())
         return f"{name}.jpg"
 
-    def __contains__(self, name: str) -> bool:
-        """Whether a file name was given, in any letter case."""
-        return Path(name).stem.casefold() in self._taken
-
 
 def _caption(canvas: ImageArray, text: str, corner: tuple[int, int], thickness: int) -> None:
     """Dark text on a patch of the box's colour, above the box where there is room."""

@@ -17,7 +17,6 @@ from weakspot.types import GOOD, PARTS, Part
 CLASSIFICATION = ("balanced_accuracy", "accuracy", "precision", "recall", "f1", "auroc", "average_precision")
 LOCALISATION = ("box_accuracy_30", "box_accuracy_50", "box_accuracy_70", "v2", "mean_iou")
 PIXEL = {"pixel_auroc": "pixel AUROC", "pixel_average_precision": "pixel average precision", "aupro": "AUPRO (30 %)"}
-EXPECTED = {"recall": "recall", "false_alarm_rate": "Good images called defective,"}
 NAMES = {
     "auroc": "AUROC",
     "f1": "F1",
@@ -48,9 +47,10 @@ def metrics_table(metrics: dict[str, Any], title: str) -> Table:
         _row(table, f"{recall_of} {defect}", estimate)
     calibration = test["calibration"]
     table.add_row("expected calibration error", _number(calibration["ece"]), "", str(calibration["n"]))
-    for key, name in EXPECTED.items():
-        if expected := metrics["thresholds"]["decision"].get("expected", {}).get(key):
-            _row(table, f"{name} expected, from the validation part", expected)
+    if held_out := metrics["thresholds"]["decision"].get("held_out"):
+        table.add_section()
+        _row(table, "validation part: defects found", held_out["recall"])
+        _row(table, "validation part: Good images called defective", held_out["false_alarm_rate"])
     others = test.get("other_parts")
     if others:
         table.add_section()
