@@ -58,13 +58,17 @@ def predict(
                     write_overlay(output / "overlays" / names(prediction.path), loaded.image, prediction)
                 yield prediction
             review.write(output / "review.csv")
-        for path, file in _overlays(output).items():
-            if earlier.get(path) == file:
-                with suppress(OSError):  # open elsewhere; no reason to lose what was predicted
-                    path.unlink()
+        for name, file in earlier.items():
+            with suppress(OSError):  # open elsewhere; no reason to lose what was predicted
+                if _file(output / "overlays" / name) == file:
+                    (output / "overlays" / name).unlink()
 
 
-def _overlays(output: Path) -> dict[Path, tuple[int, int]]:
-    """Overlays in a folder, each with what tells a file from one that replaces it."""
-    statuses = {path: path.stat() for path in (output / "overlays").glob("*.jpg") if path.is_file()}
-    return {path: (status.st_ino, status.st_mtime_ns) for path, status in statuses.items()}
+def _overlays(output: Path) -> dict[str, tuple[int, int]]:
+    """Names of the overlays in a folder, each with what tells the file from one that replaces it."""
+    return {path.name: _file(path) for path in (output / "overlays").glob("*.jpg")}
+
+
+def _file(path: Path) -> tuple[int, int]:
+    status = path.stat()
+    return status.st_ino, status.st_mtime_ns
