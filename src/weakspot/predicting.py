@@ -70,5 +70,5 @@ def _overlays(output: Path) -> dict[str, tuple[int, int]]:
 
 
 def _file(path: Path) -> tuple[int, int]:
-    status = path.stat()
+    status = path.lstat()
     return status.st_ino, status.st_mtime_ns
