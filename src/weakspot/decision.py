@@ -110,9 +110,9 @@ class Fitted:
         origin: where its numbers come from, in a sentence.
         n_good, n_defect: validation images.
         held_out: ``recall`` (of not-Good) and ``false_alarm_rate`` of the validation images under it, each ``{"value",
-            "n", "low", "high", "parts"}``: the 95 % confidence interval counts parts, of which `n` images show so many.
+            "n", "low", "high", "parts"}``: `n` images show so many parts, and the 95 % confidence interval counts those.
             A threshold for a recall was set on these very defects: believe the interval, not the value. Empty where
-            nothing is fitted.
+            there are too few images to fit anything.
     """
 
     decision: Decision
@@ -201,14 +201,14 @@ def read_validation(path: Path, classes: int, clusters: object = None) -> Valida
     try:
         content = read_json(path)
         logits, targets = np.array(content["logits"], np.float64), [int(t) for t in content["targets"]]
-        parts = np.array(range(len(targets)) if clusters is None else clusters, dtype=np.int64)
+        numbers = np.array(range(len(targets)) if clusters is None else clusters, dtype=np.int64)
         if logits.shape != (len(targets), classes) or not all(0 <= target < classes for target in targets):
             raise ValueError("logits and targets do not fit")
-        if parts.shape != (len(targets),):
+        if numbers.shape != (len(targets),):
             raise ValueError("it is not of the images that run.json names")
         if not np.isfinite(logits).all():
             raise ValueError("logits are not all numbers")
-        return Validation(logits, np.array(targets, dtype=np.int64), parts)
+        return Validation(logits, np.array(targets, dtype=np.int64), numbers)
     except (OSError, ValueError, KeyError, TypeError, OverflowError) as error:
         raise WeakspotError(f"{path} is damaged ({error}); train again") from error
 
