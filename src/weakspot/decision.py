@@ -110,7 +110,7 @@ class Fitted:
         origin: where its numbers come from, in a sentence.
         n_good, n_defect: validation images.
         held_out: ``recall`` (of not-Good) and ``false_alarm_rate`` of the validation images under it, each ``{"value",
-            "n", "low", "high", "parts"}``: `n` images show so many parts, and the 95 % confidence interval counts those.
+            "n", "low", "high", "parts"}``: `n` images show so many parts; the 95 % confidence interval counts those.
             A threshold for a recall was set on these very defects: believe the interval, not the value. Empty where
             there are too few images to fit anything.
     """
