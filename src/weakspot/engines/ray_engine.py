@@ -111,7 +111,8 @@ def predict(plan: Plan, *, actors: int | None = None) -> Iterator[Receipt]:
             ShardActor,
             fn_constructor_args=(plan.job, str(Path.cwd()), [files]),
             batch_size=1,
-            compute=ray.data.ActorPoolStrategy(size=size),
+            # Ray hands an actor two at once, in any order: one would wait behind a slow one, or die with a deadly one.
+            compute=ray.data.ActorPoolStrategy(size=size, max_tasks_in_flight_per_actor=1),
             max_restarts=-1,
             max_task_retries=TRIES - 1,
             **needs,
