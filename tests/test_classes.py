@@ -18,8 +18,9 @@ from sklearn.metrics import balanced_accuracy_score, confusion_matrix, log_loss,
 
 from weakspot import pipeline
 from weakspot.boxes import BoxRule
+from weakspot.comparison import compare
 from weakspot.config import EvaluateConfig, TrainConfig, typed
-from weakspot.crossval import compare, cross_validate, find_runs
+from weakspot.crossval import cross_validate, find_runs
 from weakspot.data.preprocess import Preprocess
 from weakspot.data.splits import write_split
 from weakspot.dataset import index_and_split

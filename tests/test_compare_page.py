@@ -10,7 +10,8 @@ from browsing import Watched, needs_chromium
 from reports import HOSTILE_CLASSES, HOSTILE_FILES, Made, make_data, make_finished, make_folds, with_maps
 
 from weakspot.boxes import BoxRule
-from weakspot.crossval import compare, find_runs
+from weakspot.comparison import compare
+from weakspot.crossval import find_runs
 from weakspot.predictions import read_predictions
 from weakspot.report.compare_page import write_comparison
 

@@ -10,8 +10,9 @@ from sklearn.metrics import balanced_accuracy_score
 from typer.testing import CliRunner
 
 from weakspot.cli import app
+from weakspot.comparison import compare
 from weakspot.config import TrainConfig, typed
-from weakspot.crossval import MEMBERS, Pooled, compare, cross_validate, find_runs
+from weakspot.crossval import MEMBERS, Pooled, cross_validate, find_runs
 from weakspot.errors import WeakspotError
 from weakspot.hydra_app import compose
 from weakspot.predictions import read_predictions
@@ -115,3 +116,5 @@ def test_the_command_cross_validates_also_in_a_sweep(
     assert swept.exit_code == 0, swept.output
     (summary,) = Path("outputs/sweeps").glob("*/summary.csv")
     assert len(summary.read_text().splitlines()) == 1 + 4  # two folds at two thresholds
+    with pytest.raises(WeakspotError, match="a sweep over more than seeds and folds"):
+        compare(summary.parent, folder)

@@ -161,7 +161,7 @@ def summarize(
 
 @app.command()
 def compare(
-    first: Annotated[Path, typer.Argument(help="Folder of a run, or of a cross-validation.")],
+    first: Annotated[Path, typer.Argument(help="Folder of a run, a cross-validation, or a sweep over seeds.")],
     second: Annotated[Path, typer.Argument(help="Another, tested on the same images.")],
     output: Annotated[Path | None, typer.Option(help="Write the comparison as JSON here as well.")] = None,
     page: Annotated[
@@ -170,9 +170,11 @@ def compare(
 ) -> None:
     """Is the second better than the first, or is it luck? Image by image, on those that both were tested on.
 
+    Of a sweep over seeds (train -m … cv=3 seed=1,2,3) what was said of an image is averaged over the trainings.
+
     Example:  weakspot compare outputs/seed_table/hazelnut/cv5-1a2b3c4d outputs/recommended/hazelnut/cv5-5e6f7a8b
     """
-    from weakspot.crossval import compare as compared
+    from weakspot.comparison import compare as compared
     from weakspot.files import write_json
     from weakspot.report.compare_page import write_comparison
     from weakspot.report.tables import comparison_table

@@ -1,4 +1,4 @@
-"""Several runs taken together: the folds of a cross-validation pooled, and two set-ups compared on the same images."""
+"""Several runs taken together: the folds of a cross-validation, pooled."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from weakspot.metrics import (
     detection_metrics,
     pixel_metrics,
 )
-from weakspot.metrics.paired import Difference, cluster_estimate, paired_difference
+from weakspot.metrics.paired import cluster_estimate
 from weakspot.model.bundle import BundleMeta, find_bundle, read_meta
 from weakspot.predictions import read_predictions, write_predictions
 from weakspot.runs import RunFolder, finished_run, own_test_part, parent_folder
@@ -257,68 +257,3 @@ def find_runs(path: Path) -> list[RunFolder]:
         except (OSError, ValueError, TypeError) as error:
             raise WeakspotError(f"{path / MEMBERS} is damaged ({error}); run the cross-validation again") from error
     return [finished_run(path)]
-
-
-@dataclass(frozen=True)
-class Comparison:
-    """Two set-ups on the same images.
-
-    Attributes:
-        images: how many both were tested on.
-        only_first, only_second: how many only one of them was tested on; they are left out.
-        first_right, second_right: how many only the first, or only the second, classified rightly.
-        differences: by name of the measure.
-        classes: that were told apart; Good and Anomaly where the two do not know the same ones.
-    """
-
-    images: int
-    only_first: int
-    only_second: int
-    first_right: int
-    second_right: int
-    differences: dict[str, Difference]
-    classes: list[str]
-
-
-def compare(first: Path, second: Path) -> Comparison:
-    """Compare two runs, or two cross-validations, image by image.
-
-    Raises:
-        WeakspotError: when they were tested on different images, or are not finished.
-    """
-    a, b = (Pooled.read(find_runs(path)) for path in (first, second))
-    rows = [{sample.path.resolve(): i for i, sample in enumerate(pooled.samples)} for pooled in (a, b)]
-    common = sorted(rows[0].keys() & rows[1].keys())
-    if not common:
-        raise WeakspotError(f"{shown(first)} and {shown(second)} were tested on no image in common")
-    in_a, in_b = (np.array([row[path] for path in common]) for row in rows)
-    classes = a.classes if a.classes == b.classes else list(TWO_CLASSES)
-    right_a, right_b = a.right(classes)[in_a], b.right(classes)[in_b]
-    clusters = _finest_common(np.array(a.clusters())[in_a], np.array(b.clusters())[in_b])
-    targets = a.targets(classes)[in_a]
-    differences = {"balanced_accuracy": paired_difference(right_a, right_b, clusters.tolist(), targets)}
-    if len(classes) > 2:
-        differences["good_or_not"] = paired_difference(
-            a.right()[in_a], b.right()[in_b], clusters.tolist(), a.targets()[in_a]
-        )
-    truth = a.truth()
-    v2_a, v2_b = a.v2(truth)[in_a], b.v2(b.truth())[in_b]
-    known = ~np.isnan(v2_a)
-    if known.any():
-        differences["v2"] = paired_difference(
-            v2_a[known], v2_b[known], clusters[known].tolist(), np.zeros(int(known.sum()))
-        )
-    return Comparison(
-        images=len(common),
-        only_first=len(rows[0]) - len(common),
-        only_second=len(rows[1]) - len(common),
-        first_right=int(((right_a == 1) & (right_b == 0)).sum()),
-        second_right=int(((right_b == 1) & (right_a == 0)).sum()),
-        differences=differences,
-        classes=classes,
-    )
-
-
-def _finest_common(a: npt.NDArray[np.int64], b: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
-    """Of two groupings of the same images the coarser: one of them may not know of parts."""
-    return a if len(set(a.tolist())) <= len(set(b.tolist())) else b

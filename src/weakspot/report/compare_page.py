@@ -10,7 +10,8 @@ import numpy as np
 
 from weakspot import __version__, ui
 from weakspot.boxes import boxes_array
-from weakspot.crossval import Comparison, Pooled, find_runs
+from weakspot.comparison import Comparison, SetUp
+from weakspot.crossval import Pooled
 from weakspot.data.images import Progress
 from weakspot.files import write_text
 from weakspot.maps import MapStore
@@ -25,16 +26,18 @@ from weakspot.truth import Truth
 def write_comparison(page: Path, first: Path, second: Path, found: Comparison) -> Path:
     """Write the page, and a folder of pictures beside it where there are too many to be in it.
 
+    Of a set-up that was trained several times the first training is looked at.
+
     Args:
         page: the file to write.
-        first: folder of a run or of a cross-validation.
+        first: folder of a run, of a cross-validation, or of a sweep over seeds or folds.
         second: of another one.
-        found: what :func:`weakspot.crossval.compare` says of them.
+        found: what :func:`weakspot.comparison.compare` says of them.
 
     Raises:
         WeakspotError: when they are not finished.
     """
-    a, b = (Pooled.read(find_runs(path)) for path in (first, second))
+    a, b = (SetUp.read(path).trainings[0] for path in (first, second))
     pairs = _pairs(a, b)
     with ui.progress_bar("maps of both") as progress:
         records = _records(a, b, pairs, page, progress)

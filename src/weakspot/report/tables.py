@@ -5,14 +5,16 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.table import Table
 from rich.text import Text
 
-from weakspot.crossval import Comparison
 from weakspot.data.summary import Findings
 from weakspot.types import GOOD, PARTS, Part
+
+if TYPE_CHECKING:
+    from weakspot.comparison import Comparison  # which imports Hydra
 
 CLASSIFICATION = ("balanced_accuracy", "accuracy", "precision", "recall", "f1", "auroc", "average_precision")
 LOCALISATION = ("box_accuracy_30", "box_accuracy_50", "box_accuracy_70", "v2", "mean_iou")
@@ -162,11 +164,15 @@ def comparison_table(found: Comparison) -> Table:
             f"{estimate.value:+.3f}", f"{estimate.low:+.3f} – {estimate.high:+.3f}", f"{change.p_value:.4f}",
             str(estimate.n), str(change.parts),
         )  # fmt: skip
+    trained = max(found.first_times, found.second_times) > 1
+    rightly = "right more often, the first" if trained else "only the first right"
     notes = [
-        f"only the first right: {found.first_right} images, only the second: {found.second_right}",
+        f"{rightly}: {found.first_right} images, {'' if trained else 'only '}the second: {found.second_right}",
         "parts, not images, are drawn and swapped",
         f"classes: {', '.join(found.classes)}",
     ]
+    if trained:
+        notes.append(f"mean of {found.first_times} and {found.second_times} trainings")
     left_out = found.only_first + found.only_second
     if left_out:
         notes.append(f"{left_out} images that only one was tested on are left out")
