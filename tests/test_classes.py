@@ -29,12 +29,12 @@ from weakspot.errors import WeakspotError
 from weakspot.hydra_app import compose
 from weakspot.localizer import Localizer
 from weakspot.maps import MapStore
+from weakspot.plan import crossfitted
 from weakspot.predictions import make_prediction, read_predictions
 from weakspot.report.figures import training_figure
 from weakspot.report.tables import class_tables, comparison_table, pooled_table
 from weakspot.review import doubts
 from weakspot.runs import RunFolder
-from weakspot.stages import crossfitted
 from weakspot.types import ImageMaps, Prediction
 
 pytestmark = pytest.mark.usefixtures("tiny")

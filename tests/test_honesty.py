@@ -15,7 +15,7 @@ from PIL import Image
 from test_pipeline import TINY
 from test_recommended import FEW_STEPS
 
-from weakspot import pipeline, stages
+from weakspot import pipeline, plan
 from weakspot.config import TrainConfig, typed
 from weakspot.data.images import inspect_image
 from weakspot.dataset import Data, index_and_split
@@ -47,7 +47,7 @@ def trained(fabric: Path, name: str, overrides: tuple[str, ...], change: Callabl
         "cache.enabled=false", "reuse=false",
     ]  # fmt: skip
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(stages, "index_and_split", lambda config: change(index_and_split(config)))
+        patch.setattr(plan, "index_and_split", lambda config: change(index_and_split(config)))
         return pipeline.train(typed(compose("train", command), TrainConfig))
 
 

@@ -36,6 +36,7 @@ from weakspot.localizer import Localizer
 from weakspot.locks import alone
 from weakspot.maps import MapStore
 from weakspot.model.bundle import BundleMeta, find_bundle, read_meta, rewrite_meta
+from weakspot.plan import Plan, box_rule, crossfitted, make_plan, validation_images
 from weakspot.predicting import predict
 from weakspot.report.pairs import write_pairs
 from weakspot.report.run_report import read_evaluated, write_report
@@ -51,16 +52,7 @@ from weakspot.runs import (
     own_test_part,
     parent_folder,
 )
-from weakspot.stages import (
-    Plan,
-    box_rule,
-    compute_maps,
-    crossfitted,
-    fit_and_map,
-    make_plan,
-    thresholds,
-    validation_images,
-)
+from weakspot.stages import compute_maps, fit_and_map, thresholds
 from weakspot.types import Part, Sample
 
 __all__ = ["evaluate", "predict", "train"]

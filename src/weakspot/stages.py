@@ -1,33 +1,28 @@
-"""The stages of a training run: index and split, network, stem features, fit, maps."""
+"""The stages of a training run: stem features, fit, evidence heads, maps."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from copy import deepcopy
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from itertools import islice
 from pathlib import Path
 from typing import Any, cast
 
-import hydra.utils
 import numpy as np
-import pytorch_lightning as pl
 import torch
-from hydra.errors import HydraException
 from sklearn.model_selection import StratifiedGroupKFold
 
 from weakspot import ui
 from weakspot.boxes import BoxRule
 from weakspot.calibrate import Calibration
-from weakspot.config import BoxesConfig, TrainConfig, check_settings, image_size, one_of
+from weakspot.config import TrainConfig, one_of
 from weakspot.data.datamodule import DataModule, FeatureDataset, ImageDataset
 from weakspot.data.images import ImageInfo
 from weakspot.data.loading import batched, stack_pixels
-from weakspot.data.preprocess import Preprocess, PreprocessMode, Resizing
+from weakspot.data.preprocess import Preprocess
 from weakspot.data.views import AS_IS, AUGMENTATIONS, MIRRORED
-from weakspot.dataset import Data, index_and_split
-from weakspot.decision import Fitted, Wish
-from weakspot.errors import WeakspotError
+from weakspot.decision import Fitted
 from weakspot.features import (
     FeatureCache,
     Precision,
@@ -39,125 +34,27 @@ from weakspot.features import (
     look_at,
 )
 from weakspot.files import write_json
-from weakspot.heatmaps.classes import ClassMaps, check_heatmap
+from weakspot.heatmaps.classes import ClassMaps
 from weakspot.maps import MapStore
 from weakspot.model.backbones import FREEZE_POINT
 from weakspot.model.bundle import BundleMeta, save_bundle
 from weakspot.model.evidence import EvidenceNet
 from weakspot.model.fit import FitSummary, estimate_minutes, fit
 from weakspot.model.model import Model
-from weakspot.model.module import ClassifierModule, OptimizerFactory, class_weights
+from weakspot.model.module import ClassifierModule, class_weights
 from weakspot.model.network import CamNet, inference_batch_size
-from weakspot.model.weights import Weights, load_weights
+from weakspot.plan import (
+    CROSSFITS,
+    Plan,
+    calibration_images,
+    crossfitted,
+    image_sizes,
+    make_optimizer,
+    validation_images,
+)
 from weakspot.refine import Source, fit_evidence
 from weakspot.runs import RunFolder
-from weakspot.types import PARTS, ImageMaps, Part, Size
-
-CROSSFITS = 3
-"""Parts of the training images that are left out in turn where a threshold is to be set without a validation part."""
-
-
-def box_rule(boxes: BoxesConfig) -> BoxRule:
-    """The ``boxes`` group of the configuration as a checked rule."""
-    return BoxRule(**asdict(boxes))
-
-
-@dataclass(frozen=True)
-class Plan:
-    """A training run whose settings, data and network were found sound.
-
-    Attributes:
-        config: what ``conf/train.yaml`` and its groups compose to.
-        data: the data set and its split.
-        weights: pre-trained convolutions.
-        preprocess: from an image to the network's input.
-        network: with `weights` and a fresh dense layer.
-        rule: from evidence to boxes.
-    """
-
-    config: TrainConfig
-    data: Data
-    weights: Weights
-    preprocess: Preprocess
-    network: CamNet
-    rule: BoxRule
-
-
-def make_plan(config: TrainConfig) -> Plan:
-    """Check the settings, read the data, load the weights, and seed the random numbers.
-
-    Raises:
-        WeakspotError: for anything the user can mend.
-    """
-    rule = box_rule(config.boxes)
-    check_settings(config)
-    check_heatmap(config.heatmap, config.refine.method, config.data.resize)
-    Wish(**asdict(config.decision))
-    if config.trainer.accelerator == "gpu" and not torch.cuda.is_available():
-        raise WeakspotError("trainer.accelerator=gpu: torch sees no GPU here; use trainer.accelerator=cpu")
-    make_optimizer(config.model.optimizer)
-    pl.seed_everything(config.seed, verbose=False)
-    data = index_and_split(config)
-    if crossfitted(config, data):
-        _check_crossfit(data)
-    elif rule.threshold_kind == "calibrated" and not calibration_images(data):
-        raise WeakspotError(
-            "boxes.threshold_kind=calibrated: the validation part holds no Good image to set scores on; raise "
-            "split.val_size, or set it to 0 for cross-fitting"
-        )
-    weights = load_weights(
-        config.model.weights, cast(PreprocessMode | None, config.model.preprocess), config.model.backbone
-    )
-    ui.err.print(f"weights: {weights.origin}", style="dim", highlight=False)
-    preprocess = Preprocess(image_size(config.data.image_size), weights.preprocess, cast(Resizing, config.data.resize))
-    preprocess.common_input_size(image_sizes(data.infos))
-    _warn_of_shrinking(preprocess, image_sizes(data.infos))
-    network = build_network(config, len(data.classes), weights)
-    if preprocess.tile is not None and not network.tileable:
-        raise WeakspotError(
-            f"data.resize=tile needs model.backbone=vgg16, as {config.model.backbone} has no plain stem"
-        )
-    network.tile = preprocess.tile
-    return Plan(config, data, weights, preprocess, network, rule)
-
-
-SHRUNK = 3.0
-"""Images that lose more than this factor of a side get a warning; a line two pixels thick is gone by then."""
-
-
-def _warn_of_shrinking(preprocess: Preprocess, sizes: Sequence[Size]) -> None:
-    factors = [max(preprocess.shrinking(size)) for size in sizes]
-    factor = float(np.median(factors))
-    if factor > SHRUNK:
-        height, width = sizes[int(np.argsort(factors)[len(factors) // 2])]
-        ui.err.print(
-            f"warning: images of {height}×{width} are made {factor:.1f} times smaller; defects a few pixels wide will "
-            "not be seen (raise data.image_size, or set data.resize=tile)",
-            style="yellow",
-        )
-
-
-def image_sizes(images: Iterable[ImageInfo]) -> list[Size]:
-    """``(height, width)`` of each image."""
-    return [(image.height, image.width) for image in images]
-
-
-def build_network(config: TrainConfig, classes: int, weights: Weights) -> CamNet:
-    """The network with its pre-trained convolutions and a fresh dense layer.
-
-    Raises:
-        WeakspotError: when the weights are of another network.
-    """
-    network = CamNet(config.model.backbone, classes, config.model.outputs)
-    if weights.state:
-        try:
-            network.load_pretrained(weights.state)
-        except (RuntimeError, KeyError) as error:
-            reason = " ".join(str(error).split())[:200]
-            raise WeakspotError(
-                f"model.weights={config.model.weights} is not for {config.model.backbone}: {reason}"
-            ) from error
-    return network.to(memory_format=torch.channels_last)
+from weakspot.types import PARTS, ImageMaps, Part
 
 
 def fit_and_map(plan: Plan, run: RunFolder) -> None:
@@ -216,27 +113,6 @@ def fit_model(plan: Plan, folder: Path, cache: FeatureCache | None) -> tuple[Mod
     return Model(network, _fit_evidence(plan, folder / "checkpoints", cache)), summary
 
 
-def crossfitted(config: TrainConfig, data: Data) -> bool:
-    """Whether box scores are calibrated on training images, each seen by a model that was trained without it."""
-    return config.boxes.threshold_kind == "calibrated" and not data.where("val")
-
-
-def _check_crossfit(data: Data) -> None:
-    parts: dict[int, set[str]] = {}
-    for i in data.where("train"):
-        parts.setdefault(data.targets[i], set()).add(data.samples[i].group or f"image {i}")
-    rarest = min(len(of_class) for of_class in parts.values())
-    if rarest < CROSSFITS:
-        raise WeakspotError(
-            f"boxes.threshold_kind=calibrated: without a validation part it takes {CROSSFITS} training images of every "
-            f"class that do not show the same part, and there are {rarest}; set boxes.threshold_kind=absolute"
-        )
-    ui.err.print(
-        f"no validation part: {CROSSFITS} more models are trained, each without a part of the training images, to set "
-        "the smallest score of boxes on (split.val_size=0.15 saves that)"
-    )
-
-
 def _leave_out(plan: Plan, fold: int) -> Plan:
     """The same plan, its network copied as it is now, with one part of the training images held out."""
     data = plan.data
@@ -261,16 +137,6 @@ def _held_out_maps(plan: Plan, folder: Path, cache: FeatureCache | None) -> MapS
                 model, images, plan.preprocess, cache, plan.config.heatmap, plan.config.second_look, progress=progress
             ).save(kept)
     return MapStore.load(kept)
-
-
-def calibration_images(data: Data) -> list[int]:
-    """Positions of the Good images that thresholds are set on: those of the validation part."""
-    return [i for i in data.where("val") if data.targets[i] == 0]
-
-
-def validation_images(data: Data) -> list[int]:
-    """Positions of the images that decisions are fitted on, in the order of ``validation.json``: Good ones first."""
-    return [*calibration_images(data), *(i for i in data.where("val") if data.targets[i] != 0)]
 
 
 def _fit_evidence(plan: Plan, checkpoints: Path, cache: FeatureCache | None) -> EvidenceNet | None:
@@ -402,21 +268,6 @@ def _meta(plan: Plan, model: Model) -> BundleMeta:
         data_hash=data.data_hash,
         evidence=None if model.evidence is None else model.evidence.settings,
     )
-
-
-def make_optimizer(setting: dict[str, Any]) -> OptimizerFactory:
-    """The ``model.optimizer`` node as a function from parameters to an optimiser.
-
-    Raises:
-        WeakspotError: when there is no such optimiser or it refuses its settings.
-    """
-    try:
-        factory = cast(OptimizerFactory, hydra.utils.instantiate(setting))
-        factory([torch.nn.Parameter(torch.zeros(1))])
-    except (HydraException, TypeError, ValueError) as error:
-        reason = str(error).strip().splitlines()[0]
-        raise WeakspotError(f"model.optimizer={setting} cannot be made: {reason}") from error
-    return factory
 
 
 def thresholds(rule: BoxRule, fitted: Fitted, calibration: Calibration | None = None) -> dict[str, dict[str, Any]]:
