@@ -11,8 +11,9 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from scipy.special import expit, logit
+from scipy.special import expit, log_softmax, logit
 from scipy.stats import binom, binomtest, norm
+from sklearn.linear_model import LogisticRegression
 
 from weakspot import pipeline
 from weakspot.config import EvaluateConfig, TrainConfig, typed
@@ -23,7 +24,7 @@ from weakspot.decision import (
     Wish,
     expected_calibration_error,
     fit_decision,
-    fit_temperature,
+    fit_scaling,
     read_validation,
     recall_threshold,
     reliability,
@@ -50,23 +51,43 @@ def held_out(margin: np.ndarray, targets: list[int], parts: list[int] | None = N
     return Validation(two_classes(margin), np.array(targets), np.array(range(len(targets)) if parts is None else parts))
 
 
-# --- temperature --------------------------------------------------------------------------------------------------
+# --- temperature and bias -----------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("factor", [0.3, 1.0, 4.0])
-def test_the_temperature_that_made_logits_too_large_is_found(factor: float) -> None:
+@pytest.mark.parametrize(("factor", "shift"), [(0.3, 0.0), (1.0, 1.5), (4.0, -2.0)])
+def test_the_scale_and_shift_that_spoilt_logits_are_found(factor: float, shift: float) -> None:
     rng = np.random.default_rng(0)
     honest = rng.normal(0, 2.5, 4000)
     targets = (rng.random(4000) < expit(honest)).astype(int)
-    assert fit_temperature(two_classes(honest * factor), targets) == pytest.approx(factor, rel=0.1)
+    temperature, bias = fit_scaling(two_classes((honest - shift) * factor), targets)
+    assert temperature == pytest.approx(factor, rel=0.1)
+    assert bias == pytest.approx(shift, abs=0.15)
+
+
+@given(st.integers(0, 2**32 - 1))
+@settings(max_examples=10, deadline=None)
+def test_two_classes_are_scaled_as_platt_does_with_a_prior_on_the_bias(seed: int) -> None:
+    """Against scikit-learn's logistic regression on smoothed targets: each image twice, weighted as Good and as not."""
+    rng = np.random.default_rng(seed)
+    targets = np.r_[np.zeros(30, int), np.ones(12, int)]
+    margin = rng.normal(2 * targets - 3, 1)
+    sure = np.where(targets == 1, 13 / 14, 1 / 32)
+    # C=1 is a normal prior of deviation 1 on both weights; that of the column made large is next to none.
+    columns = np.stack([1e4 * margin, np.ones(42)], axis=1)
+    reference = LogisticRegression(C=1.0, fit_intercept=False, tol=1e-10, max_iter=10_000, solver="newton-cholesky")
+    reference.fit(np.r_[columns, columns], np.repeat([1, 0], 42), np.r_[sure, 1 - sure])
+    slope, intercept = reference.coef_[0] * [1e4, 1]
+    temperature, bias = fit_scaling(two_classes(margin), targets)
+    assert (1 / temperature, bias) == pytest.approx((slope, intercept), abs=2e-3)
 
 
 def test_perfect_answers_do_not_make_it_certain() -> None:
     margin = np.r_[np.full(20, -3.0), np.full(20, 3.0)]
     targets = (margin > 0).astype(int)
-    temperature = fit_temperature(two_classes(margin), targets)
+    temperature, bias = fit_scaling(two_classes(margin), targets)
+    decision = Decision(temperature, bias=bias)
     # Platt's targets: with 20 of 20 right, 21 in 22 is as sure as one may be.
-    assert Decision(temperature).probabilities(two_classes(margin))[-1, 1] == pytest.approx(21 / 22, abs=0.002)
+    assert decision.probabilities(two_classes(margin))[-1, 1] == pytest.approx(21 / 22, abs=0.002)
 
 
 @given(st.lists(st.floats(-20, 20), min_size=2, max_size=4), st.floats(0.05, 20))
@@ -75,6 +96,16 @@ def test_a_temperature_never_changes_the_most_probable_class(logits: list[float]
     probabilities = Decision(temperature).probabilities(array)
     assert probabilities.sum() == pytest.approx(1)
     assert probabilities[array.argmax()] == pytest.approx(probabilities.max())
+
+
+@given(st.lists(st.floats(-20, 20), min_size=2, max_size=4), st.floats(0.05, 20), st.floats(-9, 9))
+def test_a_bias_is_about_good_or_not_and_the_types_keep_their_odds(
+    logits: list[float], temperature: float, bias: float
+) -> None:
+    array = np.array(logits) / temperature
+    before = log_softmax(array)
+    after = np.log(Decision(temperature, bias=bias).probabilities(np.array(logits)))
+    assert after[1:] - after[0] == pytest.approx(before[1:] - before[0] + bias, abs=1e-6)
 
 
 # --- thresholds ---------------------------------------------------------------------------------------------------
@@ -88,18 +119,20 @@ def test_decide() -> None:
     assert Decision(threshold=0.61).decide(np.array([0.4, 0.6])) == 0
 
 
-def test_the_threshold_of_costs_is_the_cheapest() -> None:
+@pytest.mark.parametrize(("miss", "shift"), [(1, -1.0), (9, -1.0), (0.5, 2.0)])
+def test_the_threshold_of_costs_is_the_cheapest_for_as_many_defects_as_good(miss: float, shift: float) -> None:
     rng = np.random.default_rng(1)
-    margin = rng.normal(0, 2, 30_000)
+    margin = rng.normal(shift, 2, 30_000)
     targets = (rng.random(30_000) < expit(margin)).astype(int)
-    fitted = fit_decision(held_out(margin, targets.tolist()), Wish(miss=9, false_alarm=1))
-    assert fitted.decision.threshold == pytest.approx(0.1)
-    p = fitted.decision.probabilities(two_classes(margin))[:, 1]
+    fitted = fit_decision(held_out(margin + 3, targets.tolist()), Wish(miss=miss, false_alarm=1))
+    odds = targets.mean() / (1 - targets.mean()) / miss
+    assert fitted.decision.threshold == pytest.approx(odds / (1 + odds))
+    p = fitted.decision.probabilities(two_classes(margin + 3))[:, 1]
 
     def cost(threshold: float) -> float:
-        return float(9 * ((p < threshold) & (targets == 1)).sum() + ((p >= threshold) & (targets == 0)).sum())
+        return float(miss * (p < threshold)[targets == 1].mean() + (p >= threshold)[targets == 0].mean())
 
-    assert cost(0.1) <= 1.01 * min(cost(t) for t in np.linspace(0.02, 0.9, 45))
+    assert cost(fitted.decision.threshold or 0) <= 1.01 * min(cost(t) for t in np.linspace(0.02, 0.9, 45))
 
 
 def test_a_threshold_for_recall_by_hand() -> None:
@@ -123,10 +156,16 @@ def test_the_promised_recall_is_kept_as_often_as_promised(seed: int) -> None:
 
 def test_what_a_fit_says_of_itself() -> None:
     margin, targets = np.r_[-np.ones(6), np.ones(6)], [0] * 6 + [1] * 6
-    assert "the most probable class; temperature" in fit_decision(held_out(margin, targets), Wish()).origin
+    said = fit_decision(held_out(margin, targets), Wish()).origin
+    assert said.startswith(
+        "a miss costs 1, a false alarm 1, of as many defects as Good (Elkan, IJCAI 2001); temperature"
+    )
     few = fit_decision(held_out(margin[:8], targets[:8]), Wish())
     assert (few.decision, few.n_good, few.n_defect, few.held_out) == (Decision(), 6, 2, {})
-    assert "no temperature: 6 Good and 2 defect validation images are too few" in few.origin
+    assert (
+        "the most probable class; no temperature and bias: 6 Good and 2 defect validation images are too few"
+        in few.origin
+    )
     with pytest.raises(WeakspotError, match=r"decision\.recall=0\.9: .* are too few; set split\.val_size"):
         fit_decision(held_out(margin[:8], targets[:8]), Wish(recall=0.9))
 
@@ -170,7 +209,7 @@ def test_the_interval_of_the_held_out_recall_holds_of_new_pictures() -> None:
         margin = np.r_[rng.normal(-1, 1, 40), rng.normal(1, 1, 40)]
         fitted = fit_decision(held_out(margin, [0] * 40 + [1] * 40), Wish(recall=0.8))
         # P(not Good) >= threshold where the margin is at least this.
-        least = fitted.decision.temperature * logit(fitted.decision.threshold)
+        least = fitted.decision.temperature * (logit(fitted.decision.threshold) - fitted.decision.bias)
         true = {"recall": norm.sf(least, 1), "false_alarm_rate": norm.sf(least, -1)}
         inside += all(e["low"] <= true[key] <= e["high"] for key, e in fitted.held_out.items())
     assert inside >= 85  # each holds in at least 19 of 20 cases
@@ -190,7 +229,9 @@ def test_impossible_wishes(wish: dict[str, float], message: str) -> None:
         Wish(**wish)
 
 
-@pytest.mark.parametrize("values", [{"temperature": 0.0}, {"temperature": math.nan}, {"threshold": 1.2}])
+@pytest.mark.parametrize(
+    "values", [{"temperature": 0.0}, {"temperature": math.nan}, {"threshold": 1.2}, {"bias": math.inf}]
+)
 def test_impossible_decisions(values: dict[str, float]) -> None:
     with pytest.raises(WeakspotError):
         Decision(**values)
@@ -255,8 +296,8 @@ def test_a_run_calibrates_on_its_validation_part_and_evaluate_can_wish_again(
     rows = list(metrics_table(metrics, "run").columns[0].cells)
     assert "validation part: defects found" in rows
     assert "validation part: Good images called defective" in rows
-    expected = fit_temperature(np.array(kept["logits"]), np.array(kept["targets"]))
-    assert decision["decision"]["temperature"] == pytest.approx(expected)
+    expected = fit_scaling(np.array(kept["logits"]), np.array(kept["targets"]))
+    assert [decision["decision"][key] for key in ("temperature", "bias")] == pytest.approx(expected)
     predictions = read_predictions(run.predictions)
     again = list(Localizer.load(run.path).predict([p.path for p in predictions]))
     assert [p.probability for p in again] == pytest.approx([p.probability for p in predictions], abs=1e-3)
@@ -266,12 +307,14 @@ def test_a_run_calibrates_on_its_validation_part_and_evaluate_can_wish_again(
     careful = typed(compose("evaluate", [f"run={run.path}", "decision.miss=1000"]), EvaluateConfig)
     folder = pipeline.evaluate(careful)
     found = folder.read_metrics()
-    assert found["thresholds"]["decision"]["value"] == pytest.approx(1 / 1001)
+    mix = decision["n_defect"] / decision["n_good"]
+    threshold = found["thresholds"]["decision"]["value"]
+    assert threshold == pytest.approx(mix / (mix + 1000))
     assert "a miss costs 1000" in found["thresholds"]["decision"]["origin"]
     recall = {key: value["test"]["classification"]["recall"]["value"] for key, value in (("a", metrics), ("b", found))}
     assert recall["b"] >= recall["a"]
     calls = [p.label == "anomaly" for p in read_predictions(folder.predictions)]
-    assert calls == [p.probability >= 1 / 1001 for p in predictions]
+    assert calls == [p.probability >= threshold for p in predictions]
     assert read_validation(run.validation, 2).clusters.tolist() == list(range(len(kept["targets"])))
     for clusters in ([0], ["a"] * len(kept["targets"]), {}, 3):
         with pytest.raises(WeakspotError, match=r"validation\.json is damaged"):

@@ -72,7 +72,7 @@ def make_run(folder: Path, fabric: Path, *, refined: bool) -> Path:
         split_hash="",
         data_hash="",
         evidence=None if evidence is None else evidence.settings,
-        decision=Decision(temperature=1.7, threshold=0.3),
+        decision=Decision(temperature=1.7, threshold=0.3, bias=-0.4),
     )
     save_bundle(folder / "bundle", Model(net, evidence), meta)
     samples = read_samples("mvtec", fabric, subset="fabric")

@@ -100,6 +100,7 @@ HUGE = {"taps": ["a"], "channels": [[10**6, 10**6]], "where_width": 32, "extent_
         ({"weights": {"origin": ["<b>"]}}, "origin is"),
         ({"thresholds": {"decision": 1}}, "decision is 1"),
         ({"decision": {"temperature": "1"}}, "temperature is '1'"),
+        ({"decision": {"bias": True}}, "bias is True"),
         ({"evidence": HUGE}, "channels are not"),
         ({"evidence": {**HUGE, "channels": [[1, 1]], "where_width": 10**6}}, "widths are not"),
         ({"evidence": {**HUGE, "channels": [[1]]}}, "channels are not"),

@@ -33,6 +33,7 @@ class Decision:
         temperature: logits are divided by it before the softmax (Guo et al., "On Calibration of Modern Neural
             Networks", ICML 2017); above 1 the network was too sure of itself.
         threshold: an image is not Good from this probability of not-Good on; None takes the most probable class.
+        bias: added to the log-odds of not-Good after that; above 0 the network was too slow to see a defect.
 
     Raises:
         WeakspotError: for numbers out of range.
@@ -40,8 +41,11 @@ class Decision:
 
     temperature: float = 1.0
     threshold: float | None = None
+    bias: float = 0.0
 
     def __post_init__(self) -> None:
+        if not math.isfinite(self.bias):
+            raise WeakspotError(f"decision bias {self.bias} is not a number")
         if not (math.isfinite(self.temperature) and self.temperature > 0):
             raise WeakspotError(f"temperature {self.temperature} is not above 0")
         if self.threshold is not None and not 0 <= self.threshold <= 1:
@@ -49,7 +53,7 @@ class Decision:
 
     def probabilities(self, logits: FloatArray) -> npt.NDArray[np.float64]:
         """Class probabilities ``(…, classes)`` from logits of that shape."""
-        return np.asarray(softmax(np.asarray(logits, dtype=np.float64) / self.temperature, axis=-1))
+        return np.asarray(softmax(_scaled(logits, 1 / self.temperature, self.bias), axis=-1))
 
     def decide(self, probabilities: FloatArray) -> int:
         """The class of one image from its probabilities ``(classes,)``; 0 is Good."""
@@ -58,9 +62,18 @@ class Decision:
         return 1 + int(np.argmax(probabilities[1:])) if 1 - probabilities[0] >= self.threshold else 0
 
 
+def _scaled(logits: FloatArray, slope: float, bias: float) -> npt.NDArray[np.float64]:
+    scaled = np.asarray(logits, dtype=np.float64) * slope
+    scaled[..., 1:] += bias
+    return scaled
+
+
 @dataclass(frozen=True)
 class Wish:
     """What a decision should achieve; the ``decision`` group of the configuration.
+
+    Costs are weighed as if half of the pictures were defective, for their share in a folder is seldom that on a line:
+    equal costs go for balanced accuracy. For a line multiply `miss` by its defects per Good part.
 
     Attributes:
         miss: what a defect that is called Good costs.
@@ -123,7 +136,7 @@ class Fitted:
 
 
 def fit_decision(validation: Validation, wish: Wish) -> Fitted:
-    """Fit temperature and threshold on validation images, and say what to expect of them.
+    """Fit temperature, bias and threshold on validation images, and say what to expect of them.
 
     Args:
         validation: the images.
@@ -162,10 +175,12 @@ def _fit(validation: Validation, wish: Wish) -> Fitted:
     n_defect = int((truth != 0).sum())
     n_good = len(truth) - n_defect
     enough = min(n_good, n_defect) >= FEWEST
-    temperature = fit_temperature(validation.logits, truth) if enough else 1.0
-    calibrated = Decision(temperature)
+    temperature, bias = fit_scaling(validation.logits, truth) if enough else (1.0, 0.0)
+    calibrated = Decision(temperature, bias=bias)
     on = f"{n_good} Good and {n_defect} defect validation images"
-    basis = f"temperature {temperature:.2f} fitted on {on}" if enough else f"no temperature: {on} are too few"
+    basis = f"temperature {temperature:.2f} and bias {bias:+.2f} fitted on {on}"
+    if not enough:
+        basis = f"no temperature and bias: {on} are too few"
     if wish.recall is not None:
         if not enough:
             raise WeakspotError(f"decision.recall={wish.recall}: {on} are too few; set split.val_size=0.2")
@@ -176,12 +191,15 @@ def _fit(validation: Validation, wish: Wish) -> Fitted:
         parts = len(np.unique(validation.clusters[defects]))
         if_so = f", did these show {n_defect} parts and not {parts}" if parts < n_defect else ""
         origin = f"finds {_percent(wish.recall)} of defects with {_percent(promised)} confidence{if_so}; {basis}"
-        return Fitted(Decision(temperature, threshold), origin, n_good, n_defect)
-    if wish.miss == wish.false_alarm:
+        return Fitted(replace(calibrated, threshold=threshold), origin, n_good, n_defect)
+    if wish.miss == wish.false_alarm and not enough:
         return Fitted(calibrated, f"the most probable class; {basis}", n_good, n_defect)
-    threshold = wish.false_alarm / (wish.false_alarm + wish.miss)
-    origin = f"a miss costs {wish.miss:g}, a false alarm {wish.false_alarm:g} (Elkan, IJCAI 2001); {basis}"
-    return Fitted(Decision(temperature, threshold), origin, n_good, n_defect)
+    # Probabilities are those of the validation images' mix of Good and defect, costs of as many of one as of the other.
+    mix = n_defect / n_good if enough else 1.0
+    threshold = wish.false_alarm * mix / (wish.false_alarm * mix + wish.miss)
+    costs = f"a miss costs {wish.miss:g}, a false alarm {wish.false_alarm:g}, of as many defects as Good"
+    origin = f"{costs} (Elkan, IJCAI 2001); {basis}"
+    return Fitted(replace(calibrated, threshold=threshold), origin, n_good, n_defect)
 
 
 def read_validation(path: Path, classes: int, clusters: object = None) -> Validation:
@@ -213,20 +231,22 @@ def read_validation(path: Path, classes: int, clusters: object = None) -> Valida
         raise WeakspotError(f"{path} is damaged ({error}); train again") from error
 
 
-def fit_temperature(logits: FloatArray, targets: npt.NDArray[np.int64]) -> float:
-    """The temperature under which validation labels are likeliest.
+def fit_scaling(logits: FloatArray, targets: npt.NDArray[np.int64]) -> tuple[float, float]:
+    """The temperature and bias under which validation labels are likeliest.
 
-    Targets are smoothed as in Platt's "Probabilistic Outputs for Support Vector Machines" (1999): where every image is
-    right, the plain likelihood knows no end of certainty.
+    For two classes that is Platt scaling ("Probabilistic Outputs for Support Vector Machines", 1999), for more
+    bias-corrected temperature scaling (Alexandari, Kundaje and Shrikumar, ICML 2020) with one bias for all defects.
+    Targets are smoothed as Platt's: where every image is right, the plain likelihood knows no end of certainty. The
+    bias has a normal prior of deviation 1, so that a handful of images, often of fewer parts, does not shift it at will.
 
     Args:
-        logits: ``(n, classes)``.
-        targets: ``(n,)``.
+        logits: ``(n, classes)``, Good first.
+        targets: ``(n,)``, some Good and some not.
 
     Returns:
-        In :data:`COLDEST` … :data:`HOTTEST`.
+        Temperature in :data:`COLDEST` … :data:`HOTTEST`, and what is added to the log-odds of not-Good after it.
     """
-    from scipy.optimize import minimize_scalar  # half a second that prediction does without
+    from scipy.optimize import minimize  # half a second that prediction does without
 
     logits = np.asarray(logits, dtype=np.float64)
     classes = logits.shape[1]
@@ -237,11 +257,17 @@ def fit_temperature(logits: FloatArray, targets: npt.NDArray[np.int64]) -> float
         wanted[targets == k] = (1 - sure) / (classes - 1)
         wanted[targets == k, k] = sure
 
-    def unlikely(log_temperature: float) -> float:
-        return float(-(wanted * log_softmax(logits / math.exp(log_temperature), axis=1)).sum())
+    def unlikely(slope_and_bias: npt.NDArray[np.float64]) -> tuple[float, npt.NDArray[np.float64]]:
+        """Its value and gradient; convex, so there is one lowest place."""
+        said = log_softmax(_scaled(logits, *slope_and_bias), axis=1)
+        excess = np.exp(said) - wanted
+        bias = slope_and_bias[1]
+        loss = -(wanted * said).sum() + bias**2 / 2
+        return float(loss), np.array([(excess * logits).sum(), excess[:, 1:].sum() + bias])
 
-    bounds = (math.log(COLDEST), math.log(HOTTEST))
-    return float(math.exp(minimize_scalar(unlikely, bounds=bounds, method="bounded").x))
+    bounds = [(1 / HOTTEST, 1 / COLDEST), (None, None)]
+    slope, bias = minimize(unlikely, [1.0, 0.0], jac=True, bounds=bounds, method="L-BFGS-B").x
+    return float(1 / slope), float(bias)
 
 
 def recall_threshold(scores: FloatArray, recall: float, confidence: float = 0.8) -> tuple[float, float]:

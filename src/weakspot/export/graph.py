@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from weakspot.data.preprocess import Preprocess
+from weakspot.decision import Decision
 from weakspot.errors import WeakspotError
 from weakspot.model.meta import BundleMeta
 from weakspot.model.model import Model
@@ -30,15 +31,19 @@ class Graph(nn.Module):
     Args:
         model: what is exported.
         preprocess: its normalisation becomes part of the graph.
-        temperature: of the probabilities, see :class:`~weakspot.decision.Decision`.
+        decision: its temperature and bias make the probabilities.
     """
 
     mean: Tensor
     spread: Tensor
+    decision_bias: Tensor
 
-    def __init__(self, model: Model, preprocess: Preprocess, temperature: float) -> None:
+    def __init__(self, model: Model, preprocess: Preprocess, decision: Decision) -> None:
         super().__init__()
-        self.model, self.temperature = model, temperature
+        self.model, self.temperature = model, decision.temperature
+        bias = torch.full((len(model.network.bias),), decision.bias)
+        bias[0] = 0.0  # of Good
+        self.register_buffer("decision_bias", bias)
         self.network, self.evidence = model.network, model.evidence  # so that their parameters are known
         mean, spread = preprocess.mean_and_spread
         self.register_buffer("mean", torch.from_numpy(mean)[:, None, None])
@@ -48,7 +53,7 @@ class Graph(nn.Module):
         """From uint8 ``(batch, height, width, 3)``."""
         pixels = (pictures.permute(0, 3, 1, 2).to(torch.float32) - self.mean) / self.spread
         said = self.model.tensors(self.model.network.forward_taps(pixels, self.model.taps), pixels)
-        probabilities = torch.softmax(said.logits / self.temperature, dim=1)
+        probabilities = torch.softmax(said.logits / self.temperature + self.decision_bias, dim=1)
         evidence = () if said.extent is None or said.where is None else (said.extent, said.where)
         return said.logits, probabilities, said.maps, *evidence
 
@@ -69,7 +74,7 @@ def write_onnx(path: Path, model: Model, meta: BundleMeta) -> None:
         import onnxscript  # noqa: F401 - torch.onnx needs it
     except ImportError as error:
         raise WeakspotError(f"{error.name} is not installed; pip install 'weakspot[onnx]'") from error
-    graph = Graph(model, meta.preprocess, meta.decision.temperature).eval()
+    graph = Graph(model, meta.preprocess, meta.decision).eval()
     names = OUTPUTS if meta.evidence is not None else OUTPUTS[:3]
     blank = torch.zeros((2, *meta.preprocess.image_size, 3), dtype=torch.uint8)
     with _quiet(), torch.no_grad():

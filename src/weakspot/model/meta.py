@@ -16,7 +16,7 @@ from weakspot.errors import WeakspotError
 from weakspot.files import write_json
 from weakspot.untrusted import expect, read_json
 
-FORMAT = 1
+FORMAT = 2
 """Goes up when a bundle of today could not be used rightly by a weakspot of yesterday. Every older one is read for
 ever: a new key has a default that means what there was before it, and ``tests/bundles`` keeps a bundle of each format.
 """
@@ -116,7 +116,8 @@ def _check(values: Mapping[str, Any]) -> None:
         expect(values.get(key, {}), **dict.fromkeys(values.get(key, {}), str))
     expect(values["thresholds"], **dict.fromkeys(values["thresholds"], dict))
     expect(values["boxes"], outlines=bool)
-    expect(values.get("decision", {}), temperature=(int, float), threshold=(int, float, type(None)))
+    number = (int, float)
+    expect(values.get("decision", {}), temperature=number, threshold=(*number, type(None)), bias=number)
     if values.get("evidence"):
         _check_evidence(values["evidence"])
 
