@@ -98,7 +98,7 @@ def test_a_temperature_never_changes_the_most_probable_class(logits: list[float]
     assert probabilities[array.argmax()] == pytest.approx(probabilities.max())
 
 
-@given(st.lists(st.floats(-20, 20), min_size=2, max_size=4), st.floats(0.05, 20), st.floats(-9, 9))
+@given(st.lists(st.floats(-20, 20), min_size=2, max_size=4), st.floats(0.5, 20), st.floats(-9, 9))
 def test_a_bias_is_about_good_or_not_and_the_types_keep_their_odds(
     logits: list[float], temperature: float, bias: float
 ) -> None:

@@ -237,7 +237,7 @@ def fit_scaling(logits: FloatArray, targets: npt.NDArray[np.int64]) -> tuple[flo
     For two classes that is Platt scaling ("Probabilistic Outputs for Support Vector Machines", 1999), for more
     bias-corrected temperature scaling (Alexandari, Kundaje and Shrikumar, ICML 2020) with one bias for all defects.
     Targets are smoothed as Platt's: where every image is right, the plain likelihood knows no end of certainty. The
-    bias has a normal prior of deviation 1, so that a handful of images, often of fewer parts, does not shift it at will.
+    bias has a normal prior of deviation 1: a handful of images, often of fewer parts, must not shift it at will.
 
     Args:
         logits: ``(n, classes)``, Good first.
