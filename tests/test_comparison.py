@@ -16,6 +16,7 @@ from weakspot.cli import app
 from weakspot.comparison import SetUp, compare
 from weakspot.crossval import Pooled, find_runs
 from weakspot.errors import WeakspotError
+from weakspot.report.compare_page import write_comparison
 from weakspot.sweep import CELLS
 
 RULE = BoxRule("components", threshold_kind="absolute", threshold=1.0)
@@ -64,12 +65,16 @@ def test_what_was_said_of_an_image_is_averaged_over_the_trainings(tmp_path: Path
     assert [found.differences[name].second for name in MEASURES] == pytest.approx(expected.tolist())
     result = CliRunner().invoke(app, ["compare", str(sweep), str(both), "--page", str(tmp_path / "c.html")])
     assert result.exit_code == 0, result.output
-    assert "mean of 2 and 2 trainings" in " ".join(result.output.split())
-    assert "Means of 2 and 2 trainings" in (tmp_path / "c.html").read_text(encoding="utf-8")
+    assert "means of up to 2 and 2 trainings" in " ".join(result.output.split())
+    assert "Means of up to 2 and 2 trainings" in (tmp_path / "c.html").read_text(encoding="utf-8")
     # Folds as cells of their own are no repetition.
     folds = as_sweep(tmp_path / "folds", [run.path for run in find_runs(one)])
     assert set(SetUp.read(folds).times) == {1}
     assert {compare(folds, one).differences[name].difference.value for name in MEASURES} == {0}
+    second = find_runs(one)[1].path  # the sweep's first cell has no image of it
+    found = compare(folds, second)
+    page = write_comparison(tmp_path / "second.html", folds, second, found).read_text(encoding="utf-8")
+    assert found.images == page.count('"sides"') == 8
 
 
 def pooled(folder: Path) -> Pooled:

@@ -69,16 +69,30 @@ def test_the_scale_and_shift_that_spoilt_logits_are_found(factor: float, shift: 
 def test_two_classes_are_scaled_as_platt_does_with_a_prior_on_the_bias(seed: int) -> None:
     """Against scikit-learn's logistic regression on smoothed targets: each image twice, weighted as Good and as not."""
     rng = np.random.default_rng(seed)
-    targets = np.r_[np.zeros(30, int), np.ones(12, int)]
+    targets = np.repeat([0, 1], 20)
     margin = rng.normal(2 * targets - 3, 1)
-    sure = np.where(targets == 1, 13 / 14, 1 / 32)
+    sure = np.where(targets == 1, 21 / 22, 1 / 22)
     # C=1 is a normal prior of deviation 1 on both weights; that of the column made large is next to none.
-    columns = np.stack([1e4 * margin, np.ones(42)], axis=1)
+    columns = np.stack([1e4 * margin, np.ones(40)], axis=1)
     reference = LogisticRegression(C=1.0, fit_intercept=False, tol=1e-10, max_iter=10_000, solver="newton-cholesky")
-    reference.fit(np.r_[columns, columns], np.repeat([1, 0], 42), np.r_[sure, 1 - sure])
+    reference.fit(np.r_[columns, columns], np.repeat([1, 0], 40), np.r_[sure, 1 - sure])
     slope, intercept = reference.coef_[0] * [1e4, 1]
     temperature, bias = fit_scaling(two_classes(margin), targets)
     assert (1 / temperature, bias) == pytest.approx((slope, intercept), abs=2e-3)
+
+
+@pytest.mark.parametrize(("good", "defect"), [(60, 10), (100, 5), (14, 10), (10, 60)])
+def test_few_images_do_not_move_the_cut_of_a_balanced_network_at_will(good: int, defect: int) -> None:
+    rng = np.random.default_rng(0)
+    targets = np.repeat([0, 1], [good, defect])
+    rates = []
+    for _ in range(60):
+        margin = rng.normal(4 * targets - 2, 2)
+        decision = fit_decision(held_out(margin, targets.tolist()), Wish()).decision
+        cut = decision.temperature * (logit(decision.threshold) - decision.bias)
+        rates.append([norm.sf(cut, -2, 2), norm.cdf(cut, 2, 2)])  # false alarms, misses; at best 0.159 of both
+    assert np.mean(rates, axis=0) == pytest.approx([0.159, 0.159], abs=0.06)
+    assert np.mean(rates) < 0.175
 
 
 def test_perfect_answers_do_not_make_it_certain() -> None:

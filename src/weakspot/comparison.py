@@ -21,6 +21,7 @@ from weakspot.data.splits import part_numbers
 from weakspot.errors import WeakspotError
 from weakspot.files import shown
 from weakspot.metrics.paired import Difference, paired_difference
+from weakspot.runs import RunFolder
 from weakspot.sweep import CELLS, read_cells
 from weakspot.types import FloatArray, Sample
 
@@ -48,7 +49,7 @@ class SetUp:
             WeakspotError: when it is none of these or not finished, or the sweep is over other settings too.
         """
         trainings = [Pooled.read(find_runs(folder)) for folder in _cells(path)]
-        if len({_settings(training) for training in trainings}) > 1:
+        if len({_settings(run) for training in trainings for run in training.runs}) > 1:
             raise WeakspotError(
                 f"{shown(path)} is a sweep over more than seeds and folds; compare the runs in its summary.csv"
             )
@@ -58,6 +59,12 @@ class SetUp:
             return_index=True, return_inverse=True, return_counts=True,
         )  # fmt: skip
         return cls(trainings, [every[i] for i in first], times, positions)
+
+    def first_said(self) -> list[tuple[Pooled, int]]:
+        """For each image the first training that was tested on it, and its position there."""
+        places = [(training, i) for training in self.trainings for i in range(len(training.samples))]
+        _, first = np.unique(self._positions, return_index=True)
+        return [places[i] for i in first]
 
     def mean(self, score: Callable[[Pooled], FloatArray]) -> FloatArray:
         """A score an image, averaged over the times it was tested: ``(n,)``, NaN where it is NaN."""
@@ -71,13 +78,14 @@ class SetUp:
         return list(known.pop()) if len(known) == 1 else list(TWO_CLASSES)
 
 
-def _settings(training: Pooled) -> str:
-    """A hash over all settings but seeds and folds."""
-    return str(training.runs[0].read_metrics().get("settings"))
+def _settings(run: RunFolder) -> tuple[object, object]:
+    """Hashes over all settings but seeds and folds, and over the data."""
+    metrics = run.read_metrics()
+    return metrics.get("settings"), metrics["data"].get("hash")
 
 
 def _cells(path: Path) -> list[Path]:
-    """The folders of a sweep's cells; the folder itself where it is not a sweep's.
+    """The folders of a sweep's finished cells; the folder itself where it is not a sweep's.
 
     Raises:
         WeakspotError: when a cell failed, or what it left is damaged.
@@ -139,7 +147,7 @@ def compare(first: Path, second: Path) -> Comparison:
 
     def difference(score: Callable[[Pooled], FloatArray], strata: npt.NDArray[np.int64]) -> Difference:
         of_a, of_b = a.mean(score)[in_a], b.mean(score)[in_b]
-        known = ~np.isnan(of_a)
+        known = ~np.isnan(of_a + of_b)
         return paired_difference(of_a[known], of_b[known], clusters[known].tolist(), strata[known])
 
     def targets(names: Sequence[str]) -> npt.NDArray[np.int64]:

@@ -350,9 +350,14 @@ def _check_devices(trainer: TrainerConfig) -> None:
         raise WeakspotError("trainer.precision=16-mixed needs a GPU; use bf16-mixed or 32-true on a processor")
 
 
+DECISIONS = 2
+"""Goes up when the same wish makes another decision: runs from before are not today's, though their models are."""
+
+
 def run_identity(config: TrainConfig, fit: str, truth_hash: str) -> str:
     """Eight hexadecimal digits that identify a whole run: the fit, the box rule, weakspot's version."""
-    return short_hash([__version__, fit, truth_hash, config.heatmap, asdict(config.boxes), asdict(config.decision)])
+    made_of = [fit, truth_hash, config.heatmap, asdict(config.boxes), asdict(config.decision), DECISIONS]
+    return short_hash([__version__, *made_of])
 
 
 def short_hash(parts: list[Any]) -> str:

@@ -33,7 +33,7 @@ class Decision:
         temperature: logits are divided by it before the softmax (Guo et al., "On Calibration of Modern Neural
             Networks", ICML 2017); above 1 the network was too sure of itself.
         threshold: an image is not Good from this probability of not-Good on; None takes the most probable class.
-        bias: added to the log-odds of not-Good after that; above 0 the network was too slow to see a defect.
+        bias: added to the log-odds of not-Good after that.
 
     Raises:
         WeakspotError: for numbers out of range.
@@ -73,7 +73,7 @@ class Wish:
     """What a decision should achieve; the ``decision`` group of the configuration.
 
     Costs are weighed as if half of the pictures were defective, for their share in a folder is seldom that on a line:
-    equal costs go for balanced accuracy. For a line multiply `miss` by its defects per Good part.
+    with two classes equal costs go for balanced accuracy. For a line multiply `miss` by its defects per Good part.
 
     Attributes:
         miss: what a defect that is called Good costs.
@@ -124,8 +124,8 @@ class Fitted:
         n_good, n_defect: validation images.
         held_out: ``recall`` (of not-Good) and ``false_alarm_rate`` of the validation images under it, each ``{"value",
             "n", "low", "high", "parts"}``: `n` images show so many parts; the 95 % confidence interval counts those.
-            A threshold for a recall was set on these very defects: believe the interval, not the value. Empty where
-            there are too few images to fit anything.
+            Bias and threshold were set on these very images: believe the interval, not the value. Empty where there
+            are too few images to fit anything.
     """
 
     decision: Decision
@@ -192,10 +192,12 @@ def _fit(validation: Validation, wish: Wish) -> Fitted:
         if_so = f", did these show {n_defect} parts and not {parts}" if parts < n_defect else ""
         origin = f"finds {_percent(wish.recall)} of defects with {_percent(promised)} confidence{if_so}; {basis}"
         return Fitted(replace(calibrated, threshold=threshold), origin, n_good, n_defect)
-    if wish.miss == wish.false_alarm and not enough:
+    with_bias = enough and validation.logits.shape[1] == 2
+    if wish.miss == wish.false_alarm and not with_bias:
         return Fitted(calibrated, f"the most probable class; {basis}", n_good, n_defect)
-    # Probabilities are those of the validation images' mix of Good and defect, costs of as many of one as of the other.
-    mix = n_defect / n_good if enough else 1.0
+    # With a bias probabilities are those of the validation images' mix of Good and defect, else those of the weights
+    # that the network was trained with; costs are of as many of one as of the other.
+    mix = n_defect / n_good if with_bias else 1.0
     threshold = wish.false_alarm * mix / (wish.false_alarm * mix + wish.miss)
     costs = f"a miss costs {wish.miss:g}, a false alarm {wish.false_alarm:g}, of as many defects as Good"
     origin = f"{costs} (Elkan, IJCAI 2001); {basis}"
@@ -234,23 +236,25 @@ def read_validation(path: Path, classes: int, clusters: object = None) -> Valida
 def fit_scaling(logits: FloatArray, targets: npt.NDArray[np.int64]) -> tuple[float, float]:
     """The temperature and bias under which validation labels are likeliest.
 
-    For two classes that is Platt scaling ("Probabilistic Outputs for Support Vector Machines", 1999), for more
-    bias-corrected temperature scaling (Alexandari, Kundaje and Shrikumar, ICML 2020) with one bias for all defects.
-    Targets are smoothed as Platt's: where every image is right, the plain likelihood knows no end of certainty. The
-    bias has a normal prior of deviation 1: a handful of images, often of fewer parts, must not shift it at will.
+    For two classes that is Platt scaling ("Probabilistic Outputs for Support Vector Machines", 1999), for more only the
+    temperature (Guo et al., ICML 2017). Targets are smoothed as Platt's: where every image is right, the plain
+    likelihood knows no end of certainty. The bias has a normal prior of deviation 1 about the log of defects per Good
+    image, with which the network's most probable class would decide: a handful of images must not move that at will.
 
     Args:
         logits: ``(n, classes)``, Good first.
         targets: ``(n,)``, some Good and some not.
 
     Returns:
-        Temperature in :data:`COLDEST` … :data:`HOTTEST`, and what is added to the log-odds of not-Good after it.
+        Temperature in :data:`COLDEST` … :data:`HOTTEST`, and what is added to the log-odds of not-Good after it; 0 for
+        more than two classes.
     """
     from scipy.optimize import minimize  # half a second that prediction does without
 
     logits = np.asarray(logits, dtype=np.float64)
     classes = logits.shape[1]
     counts = np.bincount(targets, minlength=classes)
+    usual = math.log(counts[1] / counts[0]) if classes == 2 else 0.0
     wanted = np.empty_like(logits)
     for k in range(classes):
         sure = (counts[k] + 1) / (counts[k] + 2)
@@ -261,12 +265,12 @@ def fit_scaling(logits: FloatArray, targets: npt.NDArray[np.int64]) -> tuple[flo
         """Its value and gradient; convex, so there is one lowest place."""
         said = log_softmax(_scaled(logits, *slope_and_bias), axis=1)
         excess = np.exp(said) - wanted
-        bias = slope_and_bias[1]
-        loss = -(wanted * said).sum() + bias**2 / 2
-        return float(loss), np.array([(excess * logits).sum(), excess[:, 1:].sum() + bias])
+        off = slope_and_bias[1] - usual
+        loss = -(wanted * said).sum() + off**2 / 2
+        return float(loss), np.array([(excess * logits).sum(), excess[:, 1:].sum() + off])
 
-    bounds = [(1 / HOTTEST, 1 / COLDEST), (None, None)]
-    slope, bias = minimize(unlikely, [1.0, 0.0], jac=True, bounds=bounds, method="L-BFGS-B").x
+    bounds = [(1 / HOTTEST, 1 / COLDEST), (None, None) if classes == 2 else (usual, usual)]
+    slope, bias = minimize(unlikely, [1.0, usual], jac=True, bounds=bounds, method="L-BFGS-B").x
     return float(1 / slope), float(bias)
 
 
@@ -303,7 +307,7 @@ def expected_calibration_error(confidences: FloatArray, right: npt.NDArray[Any],
     """Mean distance of confidence from accuracy, over bins of equally many images (Nixon et al., CVPR-W 2019).
 
     Args:
-        confidences: of the said class, 0…1, shape ``(n,)``.
+        confidences: of the most probable class, 0…1, shape ``(n,)``.
         right: whether it was right, shape ``(n,)``.
         bins: how many.
 

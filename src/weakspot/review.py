@@ -16,7 +16,7 @@ from weakspot.types import GOOD, Prediction
 REVIEW_COLUMNS = ("path", "label", "probability", "why")
 
 SURE = 0.9
-"""An image whose class is less probable than this is worth a look."""
+"""An image whose class would be less probable than this, were the threshold 0.5, is worth a look."""
 
 
 def doubts(prediction: Prediction, decision: Decision) -> tuple[float, str] | None:
@@ -35,10 +35,12 @@ def doubts(prediction: Prediction, decision: Decision) -> tuple[float, str] | No
     found = []
     threshold = 0.5 if decision.threshold is None else decision.threshold
     probability = prediction.probability
-    side = 1 - threshold if probability >= threshold else threshold
-    margin = abs(probability - threshold) / side if side else 1.0
-    if margin < 2 * SURE - 1:
-        found.append((1 - margin, f"its class is a close call (probability of a defect {probability:.2f})"))
+    # In odds, so that it means the same at every threshold.
+    for_it, against = probability * (1 - threshold), (1 - probability) * threshold
+    surer = max(for_it, against) / (for_it + against) if for_it + against else 0.5
+    if surer < SURE:
+        at = "" if decision.threshold is None else f"; {threshold:.2f} is called one"
+        found.append((2 - 2 * surer, f"its class is a close call (probability of a defect {probability:.2f}{at})"))
     if prediction.label != GOOD and not prediction.boxes:
         found.append((0.9, "called defective, and no box: evidence below threshold"))
     if prediction.boxes and not math.isnan(best := max(box.trust for box in prediction.boxes)) and best < GREEN:

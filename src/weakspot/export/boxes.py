@@ -204,7 +204,7 @@ def _choice(prediction: Prediction) -> dict[str, Any]:
         "from_name": "class",
         "to_name": "image",
         "value": {"choices": [prediction.label]},
-        "score": prediction.classes[0].confidence,
+        "score": next(one.confidence for one in prediction.classes if one.name == prediction.label),
     }
 
 

@@ -91,7 +91,7 @@ def write_onnx(path: Path, model: Model, meta: BundleMeta) -> None:
 
 
 def description(meta: BundleMeta) -> str:
-    """What travels in the file: classes, preprocessing, box rule, thresholds, temperature; see :class:`BundleMeta`."""
+    """What travels in the file: classes, preprocessing, box rule, thresholds, decision; see :class:`BundleMeta`."""
     return json.dumps(meta.to_dict(), ensure_ascii=True, sort_keys=True)
 
 

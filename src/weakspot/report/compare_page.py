@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +11,6 @@ import numpy as np
 from weakspot import __version__, ui
 from weakspot.boxes import boxes_array
 from weakspot.comparison import Comparison, SetUp
-from weakspot.crossval import Pooled
 from weakspot.data.images import Progress
 from weakspot.files import write_text
 from weakspot.maps import MapStore
@@ -21,12 +20,13 @@ from weakspot.report.page import render
 from weakspot.report.pictures import Album, colour_maps, small_map, thumbnail_side
 from weakspot.report.records import MISTAKES, add_thumbnails, box_record, image_record, link, outcome, shown_evidence
 from weakspot.truth import Truth
+from weakspot.types import Prediction, Sample
 
 
 def write_comparison(page: Path, first: Path, second: Path, found: Comparison) -> Path:
     """Write the page, and a folder of pictures beside it where there are too many to be in it.
 
-    Of a set-up that was trained several times the first training is looked at.
+    Of a set-up that was trained several times the first training that was tested on an image is looked at.
 
     Args:
         page: the file to write.
@@ -37,13 +37,13 @@ def write_comparison(page: Path, first: Path, second: Path, found: Comparison) -
     Raises:
         WeakspotError: when they are not finished.
     """
-    a, b = (SetUp.read(path).trainings[0] for path in (first, second))
+    a, b = (SetUp.read(path) for path in (first, second))
     pairs = _pairs(a, b)
     with ui.progress_bar("maps of both") as progress:
-        records = _records(a, b, pairs, page, progress)
+        records = _records(pairs, page, progress)
     order = sorted(range(len(records)), key=lambda i: -records[i]["apart"])
     records = [records[i] for i in order]
-    paths = [a.samples[pairs[i][0]].path for i in order]
+    paths = [pairs[i][0].sample.path for i in order]
     with Album(page) as album:
         add_thumbnails(records, paths, range(len(records)), album)
         data = {
@@ -66,26 +66,47 @@ def write_comparison(page: Path, first: Path, second: Path, found: Comparison) -
     return page
 
 
-def _pairs(a: Pooled, b: Pooled) -> list[tuple[int, int]]:
-    """Positions in both of the images that both were tested on."""
-    in_b = {sample.path.resolve(): i for i, sample in enumerate(b.samples)}
-    rows = ((i, in_b.get(sample.path.resolve())) for i, sample in enumerate(a.samples))
-    return [(i, j) for i, j in rows if j is not None]
+@dataclass(frozen=True)
+class _Side:
+    """An image, and what one training said of it."""
+
+    sample: Sample
+    prediction: Prediction
+    truth: Truth
+    position: int
+    store: MapStore
+    row: int
+    meta: BundleMeta
 
 
-def _records(
-    a: Pooled, b: Pooled, pairs: list[tuple[int, int]], page: Path, progress: Progress
-) -> list[dict[str, Any]]:
-    truth, side = a.truth(), thumbnail_side(len(pairs))
-    stores = [a.where(), b.where()]
+def _sides(set_up: SetUp) -> dict[Path, _Side]:
+    """By path, as the first training that was tested on an image says."""
+    read = {id(training): (training.truth(), training.where()) for training in set_up.trainings}
+    sides = {}
+    for training, i in set_up.first_said():
+        truth, where = read[id(training)]
+        sample = training.samples[i]
+        sides[sample.path.resolve()] = _Side(sample, training.predictions[i], truth, i, *where[i])
+    return sides
+
+
+def _pairs(a: SetUp, b: SetUp) -> list[tuple[_Side, _Side]]:
+    """Both sides of the images that both were tested on."""
+    in_a, in_b = _sides(a), _sides(b)
+    return [(side, in_b[path]) for path, side in in_a.items() if path in in_b]
+
+
+def _records(pairs: list[tuple[_Side, _Side]], page: Path, progress: Progress) -> list[dict[str, Any]]:
+    side = thumbnail_side(len(pairs))
     records = []
-    for done, (i, j) in enumerate(pairs, start=1):
-        both = [_side(a, stores[0][i], truth, i, i), _side(b, stores[1][j], truth, i, j)]
+    for done, (first, second) in enumerate(pairs, start=1):
+        both = [_record(first, first), _record(second, first)]
+        path = first.sample.path
         records.append(
             {
-                "name": a.samples[i].path.name,
-                "href": link(page, a.samples[i].path),
-                **image_record(a.predictions[i], a.samples[i], truth, i, side),
+                "name": path.name,
+                "href": link(page, path),
+                **image_record(first.prediction, first.sample, first.truth, first.position, side),
                 "sides": both,
                 "apart": _apart(*both),
             }
@@ -94,20 +115,16 @@ def _records(
     return records
 
 
-def _side(
-    pooled: Pooled, where: tuple[MapStore, int, BundleMeta], truth: Truth, position: int, index: int
-) -> dict[str, Any]:
-    """What one set-up says of an image."""
-    prediction = pooled.predictions[index]
-    store, row, meta = where
-    small = small_map(shown_evidence(store, row, prediction, meta))
-    iou = best_iou(boxes_array(prediction.boxes)[:BEST_BOXES], truth.boxes[position].astype(np.float64))
+def _record(said: _Side, true: _Side) -> dict[str, Any]:
+    """What one set-up says of an image; its true boxes are those of the first."""
+    small = small_map(shown_evidence(said.store, said.row, said.prediction, said.meta))
+    iou = best_iou(boxes_array(said.prediction.boxes)[:BEST_BOXES], true.truth.boxes[true.position].astype(np.float64))
     return {
-        "label": prediction.label,
-        "outcome": outcome(prediction, pooled.samples[index]),
-        "probability": prediction.probability,
+        "label": said.prediction.label,
+        "outcome": outcome(said.prediction, said.sample),
+        "probability": said.prediction.probability,
         "iou": None if np.isnan(iou) else iou,
-        "boxes": [box_record(box) for box in prediction.boxes],
+        "boxes": [box_record(box) for box in said.prediction.boxes],
         "map": [small.url, small.low, small.high],
     }
 

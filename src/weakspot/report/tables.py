@@ -172,7 +172,7 @@ def comparison_table(found: Comparison) -> Table:
         f"classes: {', '.join(found.classes)}",
     ]
     if trained:
-        notes.append(f"mean of {found.first_times} and {found.second_times} trainings")
+        notes.append(f"means of up to {found.first_times} and {found.second_times} trainings")
     left_out = found.only_first + found.only_second
     if left_out:
         notes.append(f"{left_out} images that only one was tested on are left out")

@@ -182,7 +182,7 @@ def _mend(metrics: Mapping[str, Any]) -> list[str]:
     if defects and missed / defects > 0.05:
         steps.append(
             f"{missed} of {defects} defects are missed. If a miss is dearer than a false alarm, say so: "
-            "weakspot evaluate run=RUN decision.miss=20 (needs a validation part, split.val_size=0.15)."
+            "weakspot evaluate run=RUN decision.miss=5, of as many defects as Good (needs split.val_size=0.15)."
         )
     small = (test.get("localisation") or {}).get("resolution", {}).get("smaller", {})
     if (small.get("value") or 0) > 0.25:
