@@ -21,6 +21,7 @@ from weakspot.errors import WeakspotError
 from weakspot.hydra_app import compose
 from weakspot.localizer import Localizer
 from weakspot.maps import MapStore
+from weakspot.model.meta import FORMAT
 from weakspot.predictions import read_predictions
 from weakspot.runs import RunFolder
 
@@ -38,6 +39,7 @@ DETERMINISTIC = (
 """Files of a run that are the same to the byte, whenever it is made on the same machine."""
 
 ALL_ANOMALY = ("model.class_weights=[1,1000]", "model.optimizer.lr=0.01")  # so that every image gets a box
+THIS_FORMAT = f'"format": {FORMAT}'.encode()
 
 
 def settings(fabric: Path, *overrides: str) -> TrainConfig:
@@ -366,8 +368,8 @@ def test_exact_copies_across_parts_are_counted_and_said(
         ("model.safetensors", lambda c: c[:-10] + b"0123456789", "is damaged"),
         ("model.json", lambda c: c[:-10], "cannot be used"),
         ("model.json", lambda c: c.replace(b'"classes"', b'"klasses"'), "key is missing or unknown"),
-        ("model.json", lambda c: c.replace(b'"format": 1', b'"format": 99'), "format 99, .* upgrade weakspot"),
-        ("model.json", lambda c: c.replace(b'"format": 1', b'"format": "1"'), "no format number"),
+        ("model.json", lambda c: c.replace(THIS_FORMAT, b'"format": 99'), "format 99, .* upgrade weakspot"),
+        ("model.json", lambda c: c.replace(THIS_FORMAT, b'"format": "1"'), "no format number"),
         ("model.json", lambda c: b"[]", "cannot be used"),
     ],
 )
