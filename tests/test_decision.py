@@ -279,6 +279,11 @@ def test_what_is_worth_a_look() -> None:
     assert (doubts(said("a", 0.99), Decision()) or (0, ""))[1].startswith("called defective, and no box")
     urgency, why = doubts(said("a", 0.99, 0.2, 0.6), Decision()) or (0, "")
     assert (urgency, "trusted more than 60%: edges" in why) == (pytest.approx(0.4), True)
+    urgency, why = doubts(said("a", 0.3, 0.9), Decision(threshold=0.3)) or (0, "")
+    assert urgency == pytest.approx(1)
+    assert why.endswith("0.30; 0.30 is called one)")
+    assert doubts(said("a", 0.01), Decision(threshold=0.3)) is None
+    assert doubts(said("a", 0.01), Decision(threshold=0.05)) is not None  # a fifth of the odds at the threshold
     assert doubts(Prediction(Path("x"), status="error"), Decision()) is None
 
 
