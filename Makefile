@@ -42,7 +42,7 @@ coverage: $(STAMP)  # which lines and branches the tests run; about twice as lon
 	$(BIN)/coverage report --fail-under=90
 	$(BIN)/coverage report --fail-under=95 --include='$(CORE)'
 
-CORE := */weakspot/types.py,*/weakspot/boxes.py,*/weakspot/calibrate.py,*/weakspot/metrics/*,*/weakspot/predictions.py,*/weakspot/data/splits.py,*/weakspot/data/readers.py
+CORE := */weakspot/types.py,*/weakspot/postprocess/boxes.py,*/weakspot/postprocess/box_calibration.py,*/weakspot/metrics/*,*/weakspot/postprocess/predictions.py,*/weakspot/data/splits.py,*/weakspot/data/readers.py
 
 mutants: $(STAMP)  # small faults put into the numbers one at a time; each must fail a test
 	OMP_NUM_THREADS=1 OPENCV_FOR_THREADS_NUM=1 $(BIN)/mutmut run

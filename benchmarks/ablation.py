@@ -31,16 +31,16 @@ from common import (
 )
 from safetensors.torch import load_file
 
-from weakspot import pipeline
-from weakspot.config import EvaluateConfig, read_config, write_config
-from weakspot.crossval import Pooled, cross_validate, find_runs
+from weakspot.commands import train as pipeline
+from weakspot.config.schema import EvaluateConfig, read_config, write_config
 from weakspot.data.images import inspect_images
-from weakspot.features import FeatureCache
-from weakspot.maps import MapStore
-from weakspot.model.bundle import load_bundle, save_bundle
-from weakspot.model.model import Model
-from weakspot.runs import RunFolder
-from weakspot.stages import compute_maps, feature_cache
+from weakspot.evaluation.pooled import Pooled, cross_validate, find_runs
+from weakspot.models.bundle import load_bundle, save_bundle
+from weakspot.models.feature_cache import FeatureCache
+from weakspot.models.model import Model
+from weakspot.models.output_store import MapStore
+from weakspot.runs.folder import RunFolder
+from weakspot.training.stages import compute_maps, feature_cache
 
 Change = Callable[[Model, Path], Model]
 """Takes a finished run's model and the folder of its checkpoints; gives what is left of it."""

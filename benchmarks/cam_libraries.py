@@ -49,14 +49,14 @@ from torch import Tensor
 from torch.nn import functional
 from torchcam.methods import CAM  # type: ignore[import-untyped,import-not-found,unused-ignore]
 
-from weakspot.boxes import upsample
 from weakspot.data.images import read_image
 from weakspot.data.loading import batched
 from weakspot.data.preprocess import Preprocess
-from weakspot.heatmaps import class_map
-from weakspot.iou import box_iou
-from weakspot.localizer import Localizer
-from weakspot.model.network import CamNet
+from weakspot.inference.localizer import Localizer
+from weakspot.models.network import CamNet
+from weakspot.ops.iou import box_iou
+from weakspot.ops.maps import class_map
+from weakspot.postprocess.boxes import upsample
 from weakspot.types import Size
 
 Maps = npt.NDArray[np.float32]

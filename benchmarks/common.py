@@ -24,22 +24,24 @@ import torch
 import typer
 from torch import Tensor
 
-from weakspot import hydra_app, pipeline, ui
-from weakspot.boxes import BoxRule
-from weakspot.config import TrainConfig, typed
+from weakspot.commands import train as pipeline
+from weakspot.config import hydra_app
+from weakspot.config.schema import TrainConfig, typed
 from weakspot.data import synthetic
 from weakspot.data.images import read_image
 from weakspot.data.preprocess import Preprocess
 from weakspot.data.readers import read_samples
 from weakspot.data.splits import split_samples
-from weakspot.files import write_text
-from weakspot.localizer import Localizer
-from weakspot.model.bundle import BundleMeta, save_bundle
-from weakspot.model.model import Model
-from weakspot.model.network import CamNet
-from weakspot.model.weights import load_weights
-from weakspot.runs import RunFolder
+from weakspot.inference.localizer import Localizer
+from weakspot.models.bundle import BundleMeta, save_bundle
+from weakspot.models.model import Model
+from weakspot.models.network import CamNet
+from weakspot.models.weights import load_weights
+from weakspot.postprocess.boxes import BoxRule
+from weakspot.runs.folder import RunFolder
 from weakspot.types import ANOMALY, GOOD, Sample, Size
+from weakspot.utils import console
+from weakspot.utils.files import write_text
 
 # Everything runs on the processor, the compared tools too; torch looks at this when it first looks for a GPU.
 os.environ["CUDA_VISIBLE_DEVICES"] = ""
@@ -249,7 +251,7 @@ def fastest(seconds: Mapping[Key, Sequence[float]]) -> Key:
 
 def say(text: str) -> None:
     """Show progress on standard error."""
-    ui.err.print(text, style="dim", markup=False, highlight=False, soft_wrap=True)
+    console.err.print(text, style="dim", markup=False, highlight=False, soft_wrap=True)
 
 
 def number(value: float) -> str:
@@ -274,11 +276,11 @@ def report(title: str, blocks: Iterable[str], output: Path | None, failure: str 
     """
     failed = [f"**Failed**: {failure}"] if failure else []
     text = "\n\n".join([f"## {title}", *blocks, *failed, measured_on()]) + "\n"
-    ui.out.print(text, markup=False, highlight=False, soft_wrap=True)
+    console.out.print(text, markup=False, highlight=False, soft_wrap=True)
     if output:
         write_text(output, text)
     if failure:
-        ui.error(failure)
+        console.error(failure)
         raise typer.Exit(1)
 
 

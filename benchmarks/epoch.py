@@ -43,11 +43,11 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 from torchvision import transforms
 
-from weakspot import pipeline
+from weakspot.commands import train as pipeline
 from weakspot.data.preprocess import PreprocessMode
 from weakspot.data.splits import read_split
-from weakspot.model.weights import load_weights
-from weakspot.runs import RunFolder
+from weakspot.models.weights import load_weights
+from weakspot.runs.folder import RunFolder
 
 BATCH_SIZE = 10
 CACHED, UNCACHED, PLAIN = "weakspot, cached features", "weakspot, cache.enabled=false", "plain loop"

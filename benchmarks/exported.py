@@ -33,7 +33,7 @@ from common import (
 from refinement import contenders
 
 from weakspot.export.graph import write_onnx, write_openvino
-from weakspot.localizer import Localizer
+from weakspot.inference.localizer import Localizer
 
 KINDS = {(224, "plain"): "224 × 224, class map", (320, "refined"): "320 × 320, refined"}
 WANTED = 1.15

@@ -21,20 +21,20 @@ import numpy as np
 import typer
 from common import OutputOption, report, say, table
 
-from weakspot.boxes import boxes_array, upsample
 from weakspot.data.images import read_image
 from weakspot.data.readers import target_of
-from weakspot.explain import subject_of_run
+from weakspot.evaluation.truth import Truth, levels_reached
+from weakspot.explain.explanation import subject_of_run
 from weakspot.heatmaps.faithfulness import road
 from weakspot.heatmaps.methods import METHODS, Maps
 from weakspot.heatmaps.subject import Subject
-from weakspot.localizer import Localizer
+from weakspot.inference.localizer import Localizer
 from weakspot.metrics import pixel_metrics, pointing_hit
 from weakspot.metrics.intervals import bootstrap
-from weakspot.model.bundle import BundleMeta
-from weakspot.predictions import draw_boxes
-from weakspot.runs import RunFolder, own_test_part
-from weakspot.truth import Truth, levels_reached
+from weakspot.models.bundle import BundleMeta
+from weakspot.postprocess.boxes import boxes_array, upsample
+from weakspot.postprocess.predictions import draw_boxes
+from weakspot.runs.folder import RunFolder, own_test_part
 from weakspot.types import ImageMaps
 
 SLOW = ("score_cam", "occlusion")

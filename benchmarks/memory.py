@@ -72,7 +72,7 @@ def own_memory() -> Memory:
 
 def child(result: Path, arguments: Sequence[str]) -> None:
     """Run ``weakspot`` with `arguments` in this process, then write its memory into `result`."""
-    from weakspot.cli import main as weakspot
+    from weakspot.cli.main import main as weakspot
 
     sys.argv = ["weakspot", *arguments]
     try:

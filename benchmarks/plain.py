@@ -14,8 +14,8 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 from torchvision.models import vgg
 
-from weakspot.model.network import CamNet
-from weakspot.model.weights import StateDict
+from weakspot.models.network import CamNet
+from weakspot.models.weights import StateDict
 
 FROZEN_LAYERS = 24
 """conv1_1 to conv4_3 with their ReLUs and pools."""

@@ -37,13 +37,13 @@ from common import (
     workplace,
 )
 
-from weakspot import predicting
+from weakspot.commands import predict as predicting
 from weakspot.data.images import read_image
-from weakspot.engines.parts import FORMATS
-from weakspot.files import jsonable
-from weakspot.localizer import Localizer
-from weakspot.predictions import make_prediction, to_record
+from weakspot.inference.localizer import Localizer
+from weakspot.inference.shards.files import FORMATS
+from weakspot.postprocess.predictions import make_prediction, to_record
 from weakspot.types import ImageMaps, Prediction
+from weakspot.utils.files import jsonable
 
 STAGES = ("read and decode", "resize and normalise", "network", "decision and boxes", "write JSON lines")
 FEEDING = ("read and decode", "resize and normalise", "decision and boxes", "write JSON lines")

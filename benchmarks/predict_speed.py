@@ -1,8 +1,8 @@
 """How much does `weakspot predict` cost beyond the network? Images a second against the bare VGG16 convolutions.
 
 The bare network gets preprocessed tensors that lie in memory, in both memory formats and four batch sizes; the best of
-the eight is the reference. `weakspot.pipeline.predict` starts from files, as the command does: decode, resize, network,
-maps, boxes, JSONL and CSV, without and with overlay pictures.
+the eight is the reference. `weakspot.commands.predict.predict` starts from files, as the command does: decode, resize,
+network, maps, boxes, JSONL and CSV, without and with overlay pictures.
 
     python benchmarks/predict_speed.py                                   # generated pictures
     python benchmarks/predict_speed.py DATA --weights FILE --images 48 --rounds 5
@@ -38,9 +38,9 @@ from common import (
 from plain import vgg16_features
 from torch import Tensor, nn
 
-from weakspot import pipeline
-from weakspot.localizer import Localizer
-from weakspot.model.weights import StateDict, load_weights
+from weakspot.commands import train as pipeline
+from weakspot.inference.localizer import Localizer
+from weakspot.models.weights import StateDict, load_weights
 
 BATCH_SIZES = (1, 2, 4, 8)
 LAYOUTS = {"contiguous": torch.contiguous_format, "channels last": torch.channels_last}

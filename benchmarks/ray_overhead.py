@@ -23,16 +23,16 @@ import typer
 from common import OutputOption, RoundsOption, Spread, report, say, table
 from PIL import Image
 
-from weakspot import predicting
-from weakspot.boxes import BoxRule
+from weakspot.commands import predict as predicting
 from weakspot.data.images import list_images
 from weakspot.data.preprocess import Preprocess
-from weakspot.engines import jobs, ray_engine
-from weakspot.engines.parts import Tally
-from weakspot.localizer import Localizer
-from weakspot.model.bundle import BundleMeta, save_bundle
-from weakspot.model.model import Model
-from weakspot.model.network import CamNet
+from weakspot.inference.localizer import Localizer
+from weakspot.inference.shards import jobs, ray_engine
+from weakspot.inference.shards.files import Tally
+from weakspot.models.bundle import BundleMeta, save_bundle
+from weakspot.models.model import Model
+from weakspot.models.network import CamNet
+from weakspot.postprocess.boxes import BoxRule
 from weakspot.types import ANOMALY, GOOD
 
 ACTORS = (1, 2, 4)

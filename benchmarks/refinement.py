@@ -32,10 +32,10 @@ from common import (
     workplace,
 )
 
-from weakspot.boxes import BoxRule
-from weakspot.localizer import Localizer
-from weakspot.model.evidence import EvidenceNet
-from weakspot.model.model import Model
+from weakspot.inference.localizer import Localizer
+from weakspot.models.evidence import EvidenceNet
+from weakspot.models.model import Model
+from weakspot.postprocess.boxes import BoxRule
 
 SIDES = (224, 320)
 PROJECTED = ((256, 64), (512, 128), (512, 256))

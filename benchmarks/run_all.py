@@ -27,7 +27,7 @@ from typing import Annotated
 import typer
 from common import DataArgument, WeightsOption, processor, say
 
-from weakspot.files import write_text
+from weakspot.utils.files import write_text
 
 HERE = Path(__file__).resolve().parent
 SECTIONS = (

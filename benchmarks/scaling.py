@@ -1,8 +1,8 @@
 """What does prediction cost as the network's input grows, and as the number of pictures grows?
 
-Milliseconds a picture of `weakspot.pipeline.predict`, from files to JSONL, CSV and overlays, for several input sizes
-and numbers of pictures; for each input size also what the frozen and the trained part of the network cost by themselves
-on a tensor in memory.
+Milliseconds a picture of `weakspot.commands.predict.predict`, from files to JSONL, CSV and overlays, for several input
+sizes and numbers of pictures; for each input size also what the frozen and the trained part of the network cost by
+themselves on a tensor in memory.
 
     python benchmarks/scaling.py                                         # generated pictures
     python benchmarks/scaling.py DATA --weights FILE --images 24 --count 50 --count 100 --count 200 --rounds 3
@@ -40,8 +40,8 @@ from common import (
 )
 from torch import Tensor
 
-from weakspot.localizer import Localizer
-from weakspot.model.network import CamNet
+from weakspot.inference.localizer import Localizer
+from weakspot.models.network import CamNet
 
 SIDES = (128, 224, 320, 448)
 COUNTS = (50, 100, 200)

@@ -25,7 +25,7 @@ from common import DataArgument, ImagesOption, OutputOption, WeightsOption, choo
 from common import save_model, table, workplace  # isort: skip
 
 from weakspot.export.graph import write_onnx
-from weakspot.localizer import Localizer
+from weakspot.inference.localizer import Localizer
 
 GROWTH_MB = 50.0
 """How much memory may grow after the first tenth of the requests."""

@@ -49,15 +49,15 @@ from torch import Tensor
 from torch.nn import functional
 from torch.utils.data import DataLoader
 
-from weakspot.data.datamodule import EpochShuffle
 from weakspot.data.images import read_image, read_mask
 from weakspot.data.preprocess import Preprocess
 from weakspot.data.splits import read_split
 from weakspot.metrics.localisation import IOU_LEVELS, best_iou, mask_boxes
-from weakspot.model.network import CamNet
-from weakspot.model.weights import load_weights
+from weakspot.models.network import CamNet
+from weakspot.models.weights import load_weights
 from weakspot.report.leaderboard import find_runs
-from weakspot.runs import RunFolder
+from weakspot.runs.folder import RunFolder
+from weakspot.training.datamodule import EpochShuffle
 from weakspot.types import Sample
 
 SEED = 42

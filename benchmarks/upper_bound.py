@@ -21,18 +21,18 @@ import typer
 from common import OutputOption, report, table
 from PIL import Image
 
-from weakspot import ui
-from weakspot.boxes import label_regions, upsample
-from weakspot.crossval import Pooled, find_runs
 from weakspot.data.images import read_image
 from weakspot.data.preprocess import fit_within
-from weakspot.heatmaps import margin_map, visible
+from weakspot.evaluation.pooled import Pooled, find_runs
+from weakspot.evaluation.truth import Truth
 from weakspot.metrics import IOU_LEVELS, box_iou
-from weakspot.model.bundle import read_meta
-from weakspot.predictions import evidence_grid
+from weakspot.models.bundle import read_meta
+from weakspot.ops.maps import margin_map, visible
+from weakspot.postprocess.boxes import label_regions, upsample
+from weakspot.postprocess.predictions import evidence_grid
 from weakspot.report.overlays import draw
-from weakspot.truth import Truth
 from weakspot.types import ImageMaps, Size
+from weakspot.utils import console
 
 THRESHOLDS = 60
 SIDE = 240
@@ -72,7 +72,7 @@ def measure(pooled: Pooled, truth: Truth) -> dict[str, npt.NDArray[np.float64]]:
     """Best IoU of each image with a mask, ``(n,)``, by map; ``all maps`` takes the best of them."""
     said = list(_said(pooled))
     found: dict[str, list[float]] = {}
-    with ui.progress_bar("proposals") as progress:
+    with console.progress_bar("proposals") as progress:
         for done, i in enumerate(truth.known, start=1):
             size = pooled.predictions[i].size
             best = {

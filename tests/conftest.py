@@ -14,8 +14,8 @@ from hypothesis import Phase, settings
 from torch import nn
 
 from weakspot.data import synthetic
-from weakspot.model import network
-from weakspot.model.backbones import FREEZE_POINT, Backbone
+from weakspot.models import network
+from weakspot.models.backbones import FREEZE_POINT, Backbone
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser

@@ -36,7 +36,7 @@ def setup() -> None:
 if __name__ == "__main__":  # the command line, on the cluster of RAY_ADDRESS, whose workers are set up so
     import ray
 
-    from weakspot import cli
+    from weakspot.cli import main as cli
 
     ray.init(log_to_driver=False, logging_level="ERROR", runtime_env={"worker_process_setup_hook": "deadly.setup"})
     cli.main()

@@ -31,9 +31,9 @@ from conftest import tiny_backbone
 from PIL import Image
 from safetensors.numpy import load as load_tensors
 
-from weakspot import cli
+from weakspot.cli import main as cli
 from weakspot.data import synthetic
-from weakspot.model import network
+from weakspot.models import network
 
 SLOWEST = 180.0
 """Seconds after which a command is taken to hang."""

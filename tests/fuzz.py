@@ -29,24 +29,24 @@ from conftest import tiny_backbone
 from PIL import Image
 from pycocotools import mask as coco_mask
 
-from weakspot.boxes import BoxRule
-from weakspot.config import TrainConfig, read_config, typed, write_config
+from weakspot.config.hydra_app import compose
+from weakspot.config.schema import TrainConfig, read_config, typed, write_config
 from weakspot.data.annotations import read_annotations
 from weakspot.data.images import inspect_image, read_image, read_mask
 from weakspot.data.manifest import read_rows
 from weakspot.data.preprocess import Preprocess
 from weakspot.data.splits import read_split
-from weakspot.decision import read_validation
 from weakspot.errors import WeakspotError
-from weakspot.hydra_app import compose
-from weakspot.maps import MapStore
-from weakspot.model import network
-from weakspot.model.bundle import load_bundle, save_bundle
-from weakspot.model.meta import META_FILE, WEIGHTS_FILE, BundleMeta, read_meta
-from weakspot.model.model import Model
-from weakspot.model.network import CamNet
-from weakspot.model.weights import read_state
-from weakspot.predictions import read_predictions
+from weakspot.models import network
+from weakspot.models.bundle import load_bundle, save_bundle
+from weakspot.models.bundle_meta import META_FILE, WEIGHTS_FILE, BundleMeta, read_meta
+from weakspot.models.model import Model
+from weakspot.models.network import CamNet
+from weakspot.models.output_store import MapStore
+from weakspot.models.weights import read_state
+from weakspot.postprocess.boxes import BoxRule
+from weakspot.postprocess.decision import read_validation
+from weakspot.postprocess.predictions import read_predictions
 
 SLOWEST = 5.0
 """Seconds that one input may take."""
@@ -236,7 +236,7 @@ def exported(folder: Path, description: bytes) -> Target:
     import onnx
     from onnx import TensorProto, helper
 
-    from weakspot.runtime import METADATA_KEY, load_exported
+    from weakspot.inference.exported import METADATA_KEY, load_exported
 
     ends = [helper.make_tensor_value_info(name, TensorProto.UINT8, [1]) for name in ("x", "y")]
     graph = helper.make_graph([helper.make_node("Identity", ["x"], ["y"])], "g", ends[:1], ends[1:])

@@ -22,7 +22,7 @@ import uvicorn
 from h11 import LocalProtocolError
 
 from weakspot.errors import WeakspotError
-from weakspot.localizer import Localizer
+from weakspot.inference.localizer import Localizer
 from weakspot.serve.app import Limits, make_app
 from weakspot.serve.schema import Answer
 

@@ -12,17 +12,17 @@ import shutil
 import tempfile
 from pathlib import Path
 
-import weakspot.refine.fit as fitting
-from weakspot import pipeline
-from weakspot.config import TrainConfig, typed
+import weakspot.training.evidence.fit as fitting
+from weakspot.commands import train as pipeline
+from weakspot.config.hydra_app import compose
+from weakspot.config.schema import TrainConfig, typed
 from weakspot.data import synthetic
-from weakspot.hydra_app import compose
-from weakspot.localizer import Localizer
-from weakspot.model import network
-from weakspot.model.backbones import FREEZE_POINT, Backbone
-from weakspot.model.evidence import EvidenceNet
-from weakspot.model.meta import FORMAT
-from weakspot.predictions import write_predictions
+from weakspot.inference.localizer import Localizer
+from weakspot.models import network
+from weakspot.models.backbones import FREEZE_POINT, Backbone
+from weakspot.models.bundle_meta import FORMAT
+from weakspot.models.evidence import EvidenceNet
+from weakspot.postprocess.predictions import write_predictions
 
 BUNDLES = Path(__file__).with_name("bundles").resolve()
 

@@ -25,7 +25,7 @@ import torch
 from faults import COMMANDS, TINY, Bench, Tally
 
 from weakspot.errors import WeakspotError
-from weakspot.model import weights
+from weakspot.models import weights
 
 ROOM = "64m"
 WRITING = ("train", "train, refined", "evaluate in place", "predict", "export boxes", "export model", "audit", "report",

@@ -12,21 +12,21 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from weakspot.boxes import BoxRule
-from weakspot.config import TrainConfig, read_config, typed, write_config
-from weakspot.crossval import write_pooled
+from weakspot.commands.results import Measured, write_results
+from weakspot.config.hydra_app import compose
+from weakspot.config.schema import TrainConfig, read_config, typed, write_config
 from weakspot.data.preprocess import Preprocess
 from weakspot.data.splits import write_split
-from weakspot.decision import Decision
-from weakspot.files import write_json
-from weakspot.hydra_app import compose
-from weakspot.maps import MapStore
-from weakspot.model.meta import META_FILE, BundleMeta
-from weakspot.predictions import read_predictions
+from weakspot.evaluation.pooled import write_pooled
+from weakspot.models.bundle_meta import META_FILE, BundleMeta
+from weakspot.models.output_store import MapStore
+from weakspot.postprocess.boxes import BoxRule
+from weakspot.postprocess.decision import Decision
+from weakspot.postprocess.predictions import read_predictions
 from weakspot.report.run_report import Evaluated
-from weakspot.results import Measured, write_results
-from weakspot.runs import RunFolder
+from weakspot.runs.folder import RunFolder
 from weakspot.types import Part, Sample
+from weakspot.utils.files import write_json
 
 HEIGHT, WIDTH = 80, 128
 CELLS = (10, 16)

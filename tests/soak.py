@@ -31,13 +31,13 @@ from conftest import tiny_backbone
 from faults import Tally, fork, table
 from PIL import Image
 
-from weakspot.boxes import BoxRule
 from weakspot.data.preprocess import Preprocess
-from weakspot.model import network
-from weakspot.model.bundle import save_bundle
-from weakspot.model.meta import BundleMeta
-from weakspot.model.model import Model
-from weakspot.model.network import CamNet
+from weakspot.models import network
+from weakspot.models.bundle import save_bundle
+from weakspot.models.bundle_meta import BundleMeta
+from weakspot.models.model import Model
+from weakspot.models.network import CamNet
+from weakspot.postprocess.boxes import BoxRule
 
 BROKEN = 0.05
 DISTINCT = 200

@@ -16,8 +16,12 @@ from typing import Any
 
 from conftest import tiny_backbone
 
-from weakspot import cli, features, pipeline, stages
-from weakspot.model import fit, network
+from weakspot.cli import main as cli
+from weakspot.commands import train as pipeline
+from weakspot.models import feature_cache as features
+from weakspot.models import network
+from weakspot.training import lightning_fit as fit
+from weakspot.training import stages
 
 KILL, _, AT = os.environ.get("KILL", "never:0").partition(":")
 done: Counter[str] = Counter()

@@ -12,15 +12,15 @@ from hypothesis import strategies as st
 from test_pipeline import ALL_ANOMALY, TINY
 from typer.testing import CliRunner
 
-from weakspot import pipeline
-from weakspot.audit import Audit, audit, erase, other_places
-from weakspot.cli import app
-from weakspot.config import TrainConfig, typed
+from weakspot.cli.main import app
+from weakspot.commands import train as pipeline
+from weakspot.config.hydra_app import compose
+from weakspot.config.schema import TrainConfig, typed
 from weakspot.errors import WeakspotError
-from weakspot.hydra_app import compose
+from weakspot.evaluation.erasure import Audit, audit, erase, other_places
 from weakspot.metrics import Estimate
 from weakspot.metrics.paired import Difference
-from weakspot.runs import RunFolder
+from weakspot.runs.folder import RunFolder
 from weakspot.types import Box, Prediction
 
 BOX = Box(10, 20, 30, 32)

@@ -10,15 +10,15 @@ from torch import nn
 from torchvision import models
 from torchvision.models.feature_extraction import create_feature_extractor
 
-from weakspot import pipeline
-from weakspot.config import TrainConfig, typed
+from weakspot.commands import train as pipeline
+from weakspot.config.hydra_app import compose, conf_dir
+from weakspot.config.schema import TrainConfig, typed
 from weakspot.errors import WeakspotError
-from weakspot.hydra_app import compose, conf_dir
-from weakspot.localizer import Localizer
-from weakspot.model.backbones import BACKBONES, FREEZE_POINT
-from weakspot.model.network import CamNet
-from weakspot.model.weights import load_weights
-from weakspot.predictions import read_predictions
+from weakspot.inference.localizer import Localizer
+from weakspot.models.backbones import BACKBONES, FREEZE_POINT
+from weakspot.models.network import CamNet
+from weakspot.models.weights import load_weights
+from weakspot.postprocess.predictions import read_predictions
 
 OTHERS = {
     "resnet18": ("layer4", ["layer1", "layer2", "layer3"]),

@@ -11,9 +11,17 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from scipy import ndimage
 
-from weakspot import boxes as boxes_module
-from weakspot.boxes import BoxRule, boxes_array, find_boxes, merge_boxes, region_outlines, scale_min_max, upsample
 from weakspot.errors import WeakspotError
+from weakspot.postprocess import boxes as boxes_module
+from weakspot.postprocess.boxes import (
+    BoxRule,
+    boxes_array,
+    find_boxes,
+    merge_boxes,
+    region_outlines,
+    scale_min_max,
+    upsample,
+)
 from weakspot.types import Box
 
 SINGLE = BoxRule(threshold_kind="absolute", threshold=0.5)

@@ -11,9 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import poisson
 
-from weakspot.boxes import BoxRule, find_boxes
-from weakspot.calibrate import CONFIDENCE, Calibration, calibrate, rate_bound
 from weakspot.errors import WeakspotError
+from weakspot.postprocess.box_calibration import CONFIDENCE, Calibration, calibrate, rate_bound
+from weakspot.postprocess.boxes import BoxRule, find_boxes
 
 
 @pytest.mark.parametrize(("count", "images"), [(0, 30), (3, 114), (40, 1000)])

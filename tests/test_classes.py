@@ -16,25 +16,25 @@ from rich.console import Console
 from scipy.special import softmax
 from sklearn.metrics import balanced_accuracy_score, confusion_matrix, log_loss, top_k_accuracy_score
 
-from weakspot import pipeline
-from weakspot.boxes import BoxRule
-from weakspot.comparison import compare
-from weakspot.config import EvaluateConfig, TrainConfig, typed
-from weakspot.crossval import cross_validate, find_runs
+from weakspot.commands import train as pipeline
+from weakspot.config.hydra_app import compose
+from weakspot.config.schema import EvaluateConfig, TrainConfig, typed
 from weakspot.data.preprocess import Preprocess
 from weakspot.data.splits import write_split
-from weakspot.dataset import index_and_split
-from weakspot.decision import Decision, fit_scaling
 from weakspot.errors import WeakspotError
-from weakspot.hydra_app import compose
-from weakspot.localizer import Localizer
-from weakspot.maps import MapStore
-from weakspot.plan import crossfitted
-from weakspot.predictions import make_prediction, read_predictions
+from weakspot.evaluation.comparison import compare
+from weakspot.evaluation.pooled import cross_validate, find_runs
+from weakspot.inference.localizer import Localizer
+from weakspot.models.output_store import MapStore
+from weakspot.postprocess.boxes import BoxRule
+from weakspot.postprocess.decision import Decision, fit_scaling
+from weakspot.postprocess.predictions import make_prediction, read_predictions
+from weakspot.postprocess.review import doubts
 from weakspot.report.figures import training_figure
 from weakspot.report.tables import class_tables, comparison_table, pooled_table
-from weakspot.review import doubts
-from weakspot.runs import RunFolder
+from weakspot.runs.folder import RunFolder
+from weakspot.training.dataset import index_and_split
+from weakspot.training.prepare import crossfitted
 from weakspot.types import ImageMaps, Prediction
 
 pytestmark = pytest.mark.usefixtures("tiny")
@@ -176,7 +176,7 @@ def folds(fabric: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     with pytest.MonkeyPatch.context() as patch:
         from conftest import tiny_backbone
 
-        from weakspot.model import network
+        from weakspot.models import network
 
         patch.setitem(network.BACKBONES, "tiny", tiny_backbone)
         patch.chdir(tmp_path_factory.mktemp("classes"))

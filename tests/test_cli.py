@@ -14,7 +14,7 @@ import pytest
 from omegaconf.errors import OmegaConfBaseException
 from PIL import Image
 
-from weakspot import cli
+from weakspot.cli import main as cli
 from weakspot.data.images import list_images
 from weakspot.errors import WeakspotError
 
@@ -123,7 +123,7 @@ def test_ctrl_c_before_a_command_has_begun(weakspot, monkeypatch: pytest.MonkeyP
 
 
 def test_ctrl_c_ends_a_training_with_130(weakspot, fabric: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from weakspot.model import fit
+    from weakspot.training import lightning_fit as fit
 
     def interrupt(*args: object) -> None:
         raise KeyboardInterrupt
@@ -364,7 +364,7 @@ def test_the_wheel_works_without_the_checkout(tmp_path: Path) -> None:
     (wheel,) = tmp_path.glob("*.whl")
     shutil.unpack_archive(wheel, tmp_path / "site", "zip")
     code = (
-        "import weakspot, weakspot.hydra_app as app; print(weakspot.__file__); "
+        "import weakspot, weakspot.config.hydra_app as app; print(weakspot.__file__); "
         "print(app.conf_dir()); print(app.compose('train', ['experiment=seed_table']).boxes.threshold)"
     )
     found = subprocess.run(

@@ -11,13 +11,13 @@ import pytest
 from reports import make_data, make_folds, with_maps
 from typer.testing import CliRunner
 
-from weakspot.boxes import BoxRule
-from weakspot.cli import app
-from weakspot.comparison import SetUp, compare
-from weakspot.crossval import Pooled, find_runs
+from weakspot.cli.main import app
+from weakspot.config.sweep import CELLS
 from weakspot.errors import WeakspotError
+from weakspot.evaluation.comparison import SetUp, compare
+from weakspot.evaluation.pooled import Pooled, find_runs
+from weakspot.postprocess.boxes import BoxRule
 from weakspot.report.compare_page import write_comparison
-from weakspot.sweep import CELLS
 
 RULE = BoxRule("components", threshold_kind="absolute", threshold=1.0)
 MEASURES = ("balanced_accuracy", "v2")

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from weakspot.controls import border_evidence, box_controls, shuffled_boxes, shuffled_labels
-from weakspot.truth import Truth
+from weakspot.evaluation.controls import border_evidence, box_controls, shuffled_boxes, shuffled_labels
+from weakspot.evaluation.truth import Truth
 from weakspot.types import Box, ImageMaps, Prediction, Sample
 
 SIZE = (40, 60)

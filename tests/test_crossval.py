@@ -9,13 +9,13 @@ import pytest
 from sklearn.metrics import balanced_accuracy_score
 from typer.testing import CliRunner
 
-from weakspot.cli import app
-from weakspot.comparison import compare
-from weakspot.config import TrainConfig, typed
-from weakspot.crossval import MEMBERS, Pooled, cross_validate, find_runs
+from weakspot.cli.main import app
+from weakspot.config.hydra_app import compose
+from weakspot.config.schema import TrainConfig, typed
 from weakspot.errors import WeakspotError
-from weakspot.hydra_app import compose
-from weakspot.predictions import read_predictions
+from weakspot.evaluation.comparison import compare
+from weakspot.evaluation.pooled import MEMBERS, Pooled, cross_validate, find_runs
+from weakspot.postprocess.predictions import read_predictions
 
 TINY = (
     "data.subset=fabric", "model.backbone=tiny", "model.weights=none", "data.image_size=[64,96]",

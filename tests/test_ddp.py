@@ -12,14 +12,14 @@ import torch
 from safetensors.numpy import load_file
 from torch.multiprocessing.spawn import ProcessExitedException, ProcessRaisedException
 
-from weakspot import pipeline
-from weakspot.config import TrainConfig, fit_identity, settings_identity, typed
-from weakspot.data.datamodule import EpochShuffle, Shares
+from weakspot.commands import train as pipeline
+from weakspot.config.hydra_app import compose
+from weakspot.config.schema import TrainConfig, fit_identity, settings_identity, typed
 from weakspot.errors import WeakspotError
-from weakspot.hydra_app import compose
-from weakspot.model.fit import _of_process
-from weakspot.predictions import read_predictions
-from weakspot.runs import RunFolder
+from weakspot.postprocess.predictions import read_predictions
+from weakspot.runs.folder import RunFolder
+from weakspot.training.datamodule import EpochShuffle, Shares
+from weakspot.training.lightning_fit import _of_process
 
 TINY = (
     "model.backbone=tiny", "model.weights=none", "data.image_size=[64,96]", "trainer.max_epochs=2",

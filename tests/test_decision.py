@@ -15,10 +15,13 @@ from scipy.special import expit, log_softmax, logit
 from scipy.stats import binom, binomtest, norm
 from sklearn.linear_model import LogisticRegression
 
-from weakspot import pipeline
-from weakspot.config import EvaluateConfig, TrainConfig, typed
+from weakspot.commands import train as pipeline
+from weakspot.config.hydra_app import compose
+from weakspot.config.schema import EvaluateConfig, TrainConfig, typed
 from weakspot.data.splits import read_split
-from weakspot.decision import (
+from weakspot.errors import WeakspotError
+from weakspot.inference.localizer import Localizer
+from weakspot.postprocess.decision import (
     Decision,
     Validation,
     Wish,
@@ -29,12 +32,9 @@ from weakspot.decision import (
     recall_threshold,
     reliability,
 )
-from weakspot.errors import WeakspotError
-from weakspot.hydra_app import compose
-from weakspot.localizer import Localizer
-from weakspot.predictions import read_predictions
+from weakspot.postprocess.predictions import read_predictions
+from weakspot.postprocess.review import ReviewQueue, doubts
 from weakspot.report.tables import metrics_table
-from weakspot.review import ReviewQueue, doubts
 from weakspot.types import Box, Prediction
 
 TINY = (

@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from weakspot.metrics import box_iou, proportion
+from weakspot.metrics.aupro import aupro
 from weakspot.metrics.detection import detection_metrics
-from weakspot.metrics.regions import aupro
 
 NONE = np.empty((0, 4))
 SIZE = (100, 100)

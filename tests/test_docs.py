@@ -15,7 +15,8 @@ import nbformat
 import pytest
 from nbclient import NotebookClient
 
-from weakspot import cli, hydra_app
+from weakspot.cli import main as cli
+from weakspot.config import hydra_app
 from weakspot.data import synthetic
 from weakspot.data.images import list_images
 

@@ -14,7 +14,8 @@ import pytest
 from test_docs import run
 from typer.testing import CliRunner
 
-from weakspot import cli, cli_data
+from weakspot.cli import data as cli_data
+from weakspot.cli import main as cli
 from weakspot.data.images import list_images
 from weakspot.errors import WeakspotError
 

@@ -24,13 +24,15 @@ from torch import nn
 from torchvision import models
 from typer.testing import CliRunner
 
-from weakspot import pipeline
-from weakspot.cli import app
-from weakspot.config import EvaluateConfig, typed
+from weakspot.cli.main import app
+from weakspot.commands import train as pipeline
+from weakspot.config.hydra_app import compose
+from weakspot.config.schema import EvaluateConfig, typed
 from weakspot.data.images import list_images
 from weakspot.data.preprocess import Preprocess
 from weakspot.errors import WeakspotError
-from weakspot.explain import (
+from weakspot.explain.compare_methods import compare_all
+from weakspot.explain.explanation import (
     evidence_by_region,
     explain,
     hot_boxes,
@@ -38,21 +40,19 @@ from weakspot.explain import (
     subject_of_imagenet,
     subject_of_run,
 )
-from weakspot.explain_all import compare_all
 from weakspot.heatmaps.methods import METHODS, Settings
 from weakspot.heatmaps.scaling import SCALINGS
 from weakspot.heatmaps.subject import Answer, Subject
-from weakspot.hydra_app import compose
-from weakspot.localizer import Localizer
-from weakspot.maps import MapStore
-from weakspot.model import network
-from weakspot.model.bundle import BundleMeta, read_meta, rewrite_meta, save_bundle
-from weakspot.model.imagenet import load_photographs
-from weakspot.model.model import Model
-from weakspot.model.network import CamNet
-from weakspot.predictions import read_predictions
+from weakspot.inference.localizer import Localizer
+from weakspot.models import network
+from weakspot.models.bundle import BundleMeta, read_meta, rewrite_meta, save_bundle
+from weakspot.models.imagenet import load_photographs
+from weakspot.models.model import Model
+from weakspot.models.network import CamNet
+from weakspot.models.output_store import MapStore
+from weakspot.postprocess.predictions import read_predictions
 from weakspot.report.explained import jet_overlay, sheet_figure
-from weakspot.runs import RunFolder
+from weakspot.runs.folder import RunFolder
 from weakspot.types import Box, ImageArray
 
 RUNNER = CliRunner()
@@ -263,7 +263,7 @@ def test_any_number_of_classes_is_explained(fabric: Path, tmp_path: Path) -> Non
 
 
 def _rule():
-    from weakspot.boxes import BoxRule
+    from weakspot.postprocess.boxes import BoxRule
 
     return BoxRule()
 

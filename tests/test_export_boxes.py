@@ -17,15 +17,15 @@ from PIL import Image
 from pycocotools.coco import COCO
 from torchvision.datasets import VOCDetection
 
-from weakspot import pipeline
-from weakspot.config import EvaluateConfig, typed
+from weakspot.commands import train as pipeline
+from weakspot.config.hydra_app import compose
+from weakspot.config.schema import EvaluateConfig, typed
 from weakspot.data.annotations import Annotation, correct, decode_brush, match_names, read_annotations
 from weakspot.errors import WeakspotError
 from weakspot.export.boxes import BOX_FORMATS, write_boxes
 from weakspot.export.source import Exported, portable_names, read_source
 from weakspot.export.yolo import train_or_val, unfit
-from weakspot.hydra_app import compose
-from weakspot.predictions import write_predictions
+from weakspot.postprocess.predictions import write_predictions
 from weakspot.types import Box, ClassConfidence, Prediction, Sample
 
 BOXES = {

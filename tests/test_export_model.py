@@ -18,25 +18,26 @@ import torch
 from conftest import tiny_backbone
 from test_pipeline import settings
 
-from weakspot import cli, runtime
-from weakspot.boxes import BoxRule
-from weakspot.config import write_config
+from weakspot.cli import main as cli
+from weakspot.config.schema import write_config
 from weakspot.data.images import list_images, read_image
 from weakspot.data.preprocess import Preprocess
 from weakspot.data.readers import read_samples
 from weakspot.data.splits import split_samples, write_split
-from weakspot.decision import Decision
 from weakspot.errors import WeakspotError
 from weakspot.export import certificate
 from weakspot.export import model as exporting
 from weakspot.export.model import Order, certificate_samples, export_model
-from weakspot.localizer import Localizer
-from weakspot.model import network
-from weakspot.model.bundle import save_bundle
-from weakspot.model.evidence import EvidenceNet
-from weakspot.model.meta import BundleMeta
-from weakspot.model.model import Model
-from weakspot.model.network import CamNet
+from weakspot.inference import exported as runtime
+from weakspot.inference.localizer import Localizer
+from weakspot.models import network
+from weakspot.models.bundle import save_bundle
+from weakspot.models.bundle_meta import BundleMeta
+from weakspot.models.evidence import EvidenceNet
+from weakspot.models.model import Model
+from weakspot.models.network import CamNet
+from weakspot.postprocess.boxes import BoxRule
+from weakspot.postprocess.decision import Decision
 from weakspot.types import ANOMALY, GOOD
 
 KINDS = [("plain", "onnx"), ("refined", "onnx"), ("plain", "openvino"), ("refined", "openvino")]

@@ -17,16 +17,18 @@ import pytest
 from conftest import tiny_backbone
 from faults import Bench, Tally
 
-from weakspot import files, locks, pipeline, results
-from weakspot.audit import audit
-from weakspot.cli import main
-from weakspot.config import EvaluateConfig, TrainConfig, read_config, typed
+from weakspot.cli.main import main
+from weakspot.commands import results
+from weakspot.commands import train as pipeline
+from weakspot.config.hydra_app import compose
+from weakspot.config.schema import EvaluateConfig, TrainConfig, read_config, typed
 from weakspot.errors import WeakspotError, as_weakspot_error
-from weakspot.files import atomic_path, is_temporary, new_folder, write_text
-from weakspot.hydra_app import compose
-from weakspot.model import network
-from weakspot.runs import RunFolder, holds_something
-from weakspot.threads import threads
+from weakspot.evaluation.erasure import audit
+from weakspot.models import network
+from weakspot.runs.folder import RunFolder, holds_something
+from weakspot.utils import files, locks
+from weakspot.utils.files import atomic_path, is_temporary, new_folder, write_text
+from weakspot.utils.threads import threads
 
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="kills forks of itself")
 

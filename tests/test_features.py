@@ -14,8 +14,8 @@ import torch
 from weakspot.data.images import inspect_images, list_images, read_image
 from weakspot.data.preprocess import Preprocess
 from weakspot.errors import WeakspotError
-from weakspot.features import FeatureCache, Seen, compute_features, default_cache_dir, feature_keys
-from weakspot.model.network import CamNet
+from weakspot.models.feature_cache import FeatureCache, Seen, compute_features, default_cache_dir, feature_keys
+from weakspot.models.network import CamNet
 
 PREPROCESS = Preprocess((32, 48), "caffe")
 

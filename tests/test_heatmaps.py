@@ -23,7 +23,7 @@ from weakspot.heatmaps.layers import list_layers
 from weakspot.heatmaps.methods import METHODS, Settings, heat_maps
 from weakspot.heatmaps.network import Logits
 from weakspot.heatmaps.scaling import SCALINGS, scale
-from weakspot.model.network import CamNet
+from weakspot.models.network import CamNet
 
 ANOMALY = torch.tensor([1, 1])
 

@@ -15,12 +15,13 @@ from PIL import Image
 from test_pipeline import TINY
 from test_recommended import FEW_STEPS
 
-from weakspot import pipeline, plan
-from weakspot.config import TrainConfig, typed
+from weakspot.commands import train as pipeline
+from weakspot.config.hydra_app import compose
+from weakspot.config.schema import TrainConfig, typed
 from weakspot.data.images import inspect_image
-from weakspot.dataset import Data, index_and_split
-from weakspot.hydra_app import compose
-from weakspot.runs import RunFolder
+from weakspot.runs.folder import RunFolder
+from weakspot.training import prepare as plan
+from weakspot.training.dataset import Data, index_and_split
 
 pytestmark = pytest.mark.usefixtures("tiny")
 

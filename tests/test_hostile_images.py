@@ -15,15 +15,16 @@ from PIL import Image
 from test_pipeline import TINY
 from typer.testing import CliRunner
 
-from weakspot import cli, pipeline
-from weakspot.config import TrainConfig, typed
+from weakspot.cli import main as cli
+from weakspot.commands import train as pipeline
+from weakspot.commands.predict import predict
+from weakspot.config.hydra_app import compose
+from weakspot.config.schema import TrainConfig, typed
 from weakspot.data.images import inspect_images, list_images
-from weakspot.dataset import read_and_check
 from weakspot.errors import WeakspotError
-from weakspot.hydra_app import compose
-from weakspot.localizer import Localizer
-from weakspot.predicting import predict
-from weakspot.predictions import read_predictions
+from weakspot.inference.localizer import Localizer
+from weakspot.postprocess.predictions import read_predictions
+from weakspot.training.dataset import read_and_check
 
 pytestmark = pytest.mark.usefixtures("tiny")
 

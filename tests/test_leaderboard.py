@@ -13,10 +13,9 @@ from hypothesis import strategies as st
 from leaderboards import WORKED, Page, Row, make_row, make_rows
 from rich.console import Console
 
-from weakspot.config import TrainConfig, typed, write_config
+from weakspot.config.hydra_app import compose
+from weakspot.config.schema import TrainConfig, typed, write_config
 from weakspot.errors import WeakspotError
-from weakspot.files import write_json
-from weakspot.hydra_app import compose
 from weakspot.report.crossfit import best_thresholds, cross_fit
 from weakspot.report.leaderboard import (
     COLUMNS,
@@ -27,7 +26,8 @@ from weakspot.report.leaderboard import (
     write_leaderboard,
 )
 from weakspot.report.summary_page import heat_maps
-from weakspot.runs import RunFolder
+from weakspot.runs.folder import RunFolder
+from weakspot.utils.files import write_json
 
 # --- means --------------------------------------------------------------------------------------------------------
 

@@ -35,10 +35,10 @@ from weakspot.metrics import (
     size_class,
     whole_image_box,
 )
+from weakspot.metrics.aupro import aupro
 from weakspot.metrics.classification import class_scores, macro_scores, ranker
 from weakspot.metrics.intervals import percentile_estimate
 from weakspot.metrics.localisation import _grid
-from weakspot.metrics.regions import aupro
 from weakspot.types import GOOD
 
 NAMES = ["good", "anomaly"]

@@ -17,15 +17,15 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from PIL import Image
 
-from weakspot import pipeline
-from weakspot.config import EvaluateConfig, TrainConfig, typed
+from weakspot.commands import train as pipeline
+from weakspot.config.hydra_app import compose
+from weakspot.config.schema import EvaluateConfig, TrainConfig, typed
 from weakspot.data import synthetic
 from weakspot.data.images import inspect_images, list_images, read_image
 from weakspot.data.near_duplicates import LEAST, NearDuplicates, agreement, find_near_duplicates
-from weakspot.dataset import index_and_split, joined_groups, with_groups
 from weakspot.errors import WeakspotError
-from weakspot.hydra_app import compose
 from weakspot.report.pairs import write_pairs
+from weakspot.training.dataset import index_and_split, joined_groups, with_groups
 from weakspot.types import GOOD, Sample
 
 Float = npt.NDArray[np.float32]

@@ -11,15 +11,15 @@ from sklearn.utils.class_weight import compute_class_weight
 from torch.nn import functional
 from torchvision.models import vgg16
 
-from weakspot.boxes import BoxRule
 from weakspot.data.images import read_image
 from weakspot.data.preprocess import Preprocess
 from weakspot.errors import WeakspotError
-from weakspot.heatmaps import class_map, margin_map
-from weakspot.model.module import BalancedAccuracy, ClassifierModule, class_weights
-from weakspot.model.network import CamNet, field_of_view, inference_batch_size
-from weakspot.model.weights import load_weights
-from weakspot.predictions import draw_boxes
+from weakspot.models.network import CamNet, field_of_view, inference_batch_size
+from weakspot.models.weights import load_weights
+from weakspot.ops.maps import class_map, margin_map
+from weakspot.postprocess.boxes import BoxRule
+from weakspot.postprocess.predictions import draw_boxes
+from weakspot.training.lightning_module import BalancedAccuracy, ClassifierModule, class_weights
 from weakspot.types import ImageMaps
 
 

@@ -13,20 +13,20 @@ from test_pipeline import TINY, assert_same, metrics_of, train
 from test_recommended import FEW_STEPS
 from torch import nn
 
-from weakspot import pipeline
-from weakspot.config import TrainConfig, typed
+from weakspot.commands import train as pipeline
+from weakspot.config.hydra_app import compose
+from weakspot.config.schema import TrainConfig, typed
 from weakspot.data.images import inspect_images
 from weakspot.data.preprocess import Preprocess
 from weakspot.errors import WeakspotError
-from weakspot.features import Seen
-from weakspot.hydra_app import compose
-from weakspot.localizer import Localizer
-from weakspot.model import network
-from weakspot.model.backbones import Backbone
-from weakspot.model.module import ClassifierModule
-from weakspot.model.network import CamNet
-from weakspot.refine.fit import Source, _projecting_net
-from weakspot.runs import RunFolder
+from weakspot.inference.localizer import Localizer
+from weakspot.models import network
+from weakspot.models.backbones import Backbone
+from weakspot.models.feature_cache import Seen
+from weakspot.models.network import CamNet
+from weakspot.runs.folder import RunFolder
+from weakspot.training.evidence.fit import Source, _projecting_net
+from weakspot.training.lightning_module import ClassifierModule
 
 pytestmark = pytest.mark.usefixtures("tiny")
 

@@ -20,7 +20,7 @@ from sklearn.metrics import (
 )
 
 from weakspot.metrics import classification_metrics, widened_by_parts
-from weakspot.metrics.parts import share_of_images, worth
+from weakspot.metrics.groups import share_of_images, worth
 
 NAMES = ["good", "anomaly"]
 

@@ -14,16 +14,17 @@ import torch
 from PIL import Image
 from sklearn.metrics import balanced_accuracy_score, confusion_matrix
 
-from weakspot import pipeline, runs
-from weakspot.config import EvaluateConfig, TrainConfig, typed
+from weakspot.commands import train as pipeline
+from weakspot.config.hydra_app import compose
+from weakspot.config.schema import EvaluateConfig, TrainConfig, typed
 from weakspot.data.images import list_images
 from weakspot.errors import WeakspotError
-from weakspot.hydra_app import compose
-from weakspot.localizer import Localizer
-from weakspot.maps import MapStore
-from weakspot.model.meta import FORMAT
-from weakspot.predictions import read_predictions
-from weakspot.runs import RunFolder
+from weakspot.inference.localizer import Localizer
+from weakspot.models.bundle_meta import FORMAT
+from weakspot.models.output_store import MapStore
+from weakspot.postprocess.predictions import read_predictions
+from weakspot.runs import folder as runs
+from weakspot.runs.folder import RunFolder
 
 pytestmark = pytest.mark.usefixtures("tiny")
 
@@ -144,7 +145,7 @@ def test_another_threshold_does_not_fit_again(fabric: Path, here: Path, monkeypa
 def test_an_interrupted_run_goes_on_from_its_last_epoch(
     fabric: Path, here: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from weakspot.model import fit as fit_module
+    from weakspot.training import lightning_fit as fit_module
 
     whole = metrics_of(train(fabric, "output=whole", "reuse=false"))
     end = fit_module.History.on_train_epoch_end
@@ -326,7 +327,9 @@ def test_a_run_cut_off_after_its_last_epoch_is_not_trained_further(
     whole = metrics_of(train(fabric, "output=whole", *stop))
     assert len(whole["train"]["history"]) == 1
     with monkeypatch.context() as patch:
-        patch.setattr("weakspot.stages.save_bundle", lambda *args: (_ for _ in ()).throw(RuntimeError("power cut")))
+        patch.setattr(
+            "weakspot.training.stages.save_bundle", lambda *args: (_ for _ in ()).throw(RuntimeError("power cut"))
+        )
         with pytest.raises(RuntimeError, match="power cut"):
             train(fabric, "output=broken", *stop)
     resumed = metrics_of(train(fabric, "output=broken", *stop))

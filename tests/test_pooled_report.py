@@ -12,10 +12,10 @@ from browsing import Watched, needs_chromium
 from reports import HOSTILE_CLASSES, HOSTILE_FILES, make_data, make_folds
 from typer.testing import CliRunner
 
-from weakspot.boxes import BoxRule
-from weakspot.cli import app
-from weakspot.crossval import find_runs
-from weakspot.predictions import read_predictions
+from weakspot.cli.main import app
+from weakspot.evaluation.pooled import find_runs
+from weakspot.postprocess.boxes import BoxRule
+from weakspot.postprocess.predictions import read_predictions
 from weakspot.report.pooled_report import write_pooled_report
 from weakspot.report.verdict import pooled_threshold
 

@@ -17,13 +17,13 @@ import pytest
 import torch
 from PIL import Image
 
-from weakspot import cli
-from weakspot.boxes import BoxRule
+from weakspot.cli import main as cli
 from weakspot.data.preprocess import Preprocess
-from weakspot.engines import ray_engine
-from weakspot.model.bundle import BundleMeta, save_bundle
-from weakspot.model.model import Model
-from weakspot.model.network import CamNet
+from weakspot.inference.shards import ray_engine
+from weakspot.models.bundle import BundleMeta, save_bundle
+from weakspot.models.model import Model
+from weakspot.models.network import CamNet
+from weakspot.postprocess.boxes import BoxRule
 from weakspot.types import ANOMALY, GOOD
 
 pytest.importorskip("ray", reason="the ray extra is not installed")

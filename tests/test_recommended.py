@@ -13,24 +13,24 @@ from PIL import Image
 from scipy.special import softmax
 from test_pipeline import ALL_ANOMALY, TINY
 
-from weakspot import pipeline
-from weakspot.boxes import BoxRule
-from weakspot.config import EvaluateConfig, TrainConfig, read_config, typed
+from weakspot.commands import train as pipeline
+from weakspot.config.hydra_app import compose
+from weakspot.config.schema import EvaluateConfig, TrainConfig, read_config, typed
 from weakspot.data.preprocess import Preprocess
 from weakspot.data.splits import read_split
-from weakspot.decision import Decision
 from weakspot.errors import WeakspotError
-from weakspot.evaluation import resolution
+from weakspot.evaluation.measure import resolution
+from weakspot.evaluation.truth import Truth
 from weakspot.export.model import SUFFIX, Order, export_model
-from weakspot.heatmaps import combined_map, visible
-from weakspot.hydra_app import compose
-from weakspot.localizer import Localizer
-from weakspot.maps import MapStore
-from weakspot.predictions import make_prediction, place_scores, read_predictions
+from weakspot.inference.localizer import Localizer
+from weakspot.models.output_store import MapStore
+from weakspot.ops.maps import combined_map, visible
+from weakspot.postprocess.boxes import BoxRule
+from weakspot.postprocess.decision import Decision
+from weakspot.postprocess.predictions import make_prediction, place_scores, read_predictions
+from weakspot.postprocess.trust import REASONS
 from weakspot.report.view import RunView
-from weakspot.runs import RunFolder
-from weakspot.trust import REASONS
-from weakspot.truth import Truth
+from weakspot.runs.folder import RunFolder
 from weakspot.types import ImageMaps, Sample
 
 pytestmark = pytest.mark.usefixtures("tiny")
@@ -55,7 +55,7 @@ def run(fabric: Path, tmp_path_factory: pytest.TempPathFactory) -> RunFolder:
     with pytest.MonkeyPatch.context() as patch:
         from conftest import tiny_backbone
 
-        from weakspot.model import network
+        from weakspot.models import network
 
         patch.setitem(network.BACKBONES, "tiny", tiny_backbone)
         patch.chdir(tmp_path_factory.mktemp("recommended"))

@@ -14,19 +14,19 @@ from hypothesis import strategies as st
 from scipy.special import logsumexp
 from sklearn.decomposition import PCA
 
-from weakspot.config import RefineConfig
+from weakspot.config.schema import RefineConfig
 from weakspot.data.images import ImageInfo, inspect_images, list_images
 from weakspot.data.preprocess import Preprocess
 from weakspot.errors import WeakspotError
-from weakspot.features import FeatureCache, Seen, look_at
-from weakspot.model.backbones import FREEZE_POINT
-from weakspot.model.evidence import EvidenceNet, Level, Pyramid, halving, pool_places
-from weakspot.model.model import agree
-from weakspot.model.network import CamNet
-from weakspot.refine import Source, fit_evidence
-from weakspot.refine.bank import Bank, Window
-from weakspot.refine.heads import HeadTrainer, Lessons, pseudo_mask
-from weakspot.refine.prompts import imitate_prompt
+from weakspot.models.backbones import FREEZE_POINT
+from weakspot.models.evidence import EvidenceNet, Level, Pyramid, halving, pool_places
+from weakspot.models.feature_cache import FeatureCache, Seen, look_at
+from weakspot.models.model import agree
+from weakspot.models.network import CamNet
+from weakspot.training.evidence.bank import Bank, Window
+from weakspot.training.evidence.fit import Source, fit_evidence
+from weakspot.training.evidence.heads import HeadTrainer, Lessons, pseudo_mask
+from weakspot.training.evidence.prompts import imitate_prompt
 
 CPU = torch.device("cpu")
 FEW = RefineConfig("segment", imitations=6, where_steps=2, extent_steps=2, again_steps=2)

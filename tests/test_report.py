@@ -18,19 +18,19 @@ from hypothesis import strategies as st
 from PIL import Image
 from reports import HOSTILE_CLASSES, HOSTILE_FILES, Made, evaluated, make_data, make_meta, make_report
 
-from weakspot import cli
-from weakspot.boxes import BoxRule, boxes_array
+from weakspot.cli import main as cli
 from weakspot.errors import WeakspotError
-from weakspot.evaluation import evaluate_maps, undecided_boxes
+from weakspot.evaluation.measure import evaluate_maps, undecided_boxes
+from weakspot.evaluation.truth import Truth
 from weakspot.metrics import best_iou
-from weakspot.predictions import draw_boxes, draw_boxes_at, make_prediction, read_predictions
+from weakspot.postprocess.boxes import BoxRule, boxes_array
+from weakspot.postprocess.predictions import draw_boxes, draw_boxes_at, make_prediction, read_predictions
 from weakspot.report.lab import Lab, make_lab
 from weakspot.report.page import as_json, inlined
 from weakspot.report.pictures import Album, outlines, small_map, thumbnail_side, thumbnails
 from weakspot.report.run_report import read_evaluated, write_report
 from weakspot.report.verdict import BOX_GRADES, CLASS_GRADES, Case, advice, failures, grade, headline, threshold_advice
-from weakspot.runs import RunFolder
-from weakspot.truth import Truth
+from weakspot.runs.folder import RunFolder
 from weakspot.types import Prediction
 
 RULES = {

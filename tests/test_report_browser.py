@@ -10,9 +10,9 @@ import pytest
 from browsing import Watched, needs_chromium
 from reports import HOSTILE_CLASSES, HOSTILE_FILES, make_data, make_report, many
 
-from weakspot.boxes import BoxRule
+from weakspot.postprocess.boxes import BoxRule
 from weakspot.report.run_report import write_report
-from weakspot.runs import RunFolder
+from weakspot.runs.folder import RunFolder
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser

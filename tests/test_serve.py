@@ -21,18 +21,18 @@ from conftest import tiny_backbone
 from starlette.testclient import TestClient
 from test_export_model import make_run, quiet
 
-from weakspot import cli
+from weakspot.cli import main as cli
 from weakspot.data.images import list_images
 from weakspot.data.loading import Loaded
 from weakspot.export.model import Order, export_model
-from weakspot.files import jsonable
-from weakspot.localizer import Localizer
-from weakspot.model import network
-from weakspot.predictions import to_record
+from weakspot.inference.localizer import Localizer
+from weakspot.models import network
+from weakspot.postprocess.predictions import to_record
 from weakspot.serve.app import Limits, make_app
 from weakspot.serve.batcher import Batcher
 from weakspot.serve.schema import Answer, PredictionRecord
 from weakspot.types import ImageArray, Prediction
+from weakspot.utils.files import jsonable
 
 LIMITS = ["--megabytes", "0.5", "--megapixels", "0.02", "--images", "6", "--at-once", "2"]
 

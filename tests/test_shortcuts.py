@@ -18,9 +18,10 @@ from scipy.stats import spearmanr
 from sklearn.metrics import roc_auc_score
 from typer.testing import CliRunner
 
-from weakspot import pipeline
-from weakspot.cli import app
-from weakspot.config import CacheConfig, TrainConfig, typed
+from weakspot.cli.main import app
+from weakspot.commands import train as pipeline
+from weakspot.config.hydra_app import compose
+from weakspot.config.schema import CacheConfig, TrainConfig, typed
 from weakspot.data import synthetic
 from weakspot.data.images import inspect_images, list_images
 from weakspot.data.shortcuts import (
@@ -33,9 +34,8 @@ from weakspot.data.shortcuts import (
     measure_all,
 )
 from weakspot.data.synthetic.biases import BIASES
-from weakspot.dataset import near_duplicates
 from weakspot.errors import WeakspotError
-from weakspot.hydra_app import compose
+from weakspot.training.dataset import near_duplicates
 
 
 def measured(folder: Path) -> tuple[np.ndarray, list[int]]:

@@ -17,8 +17,8 @@ from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold, train
 from weakspot.data.readers import read_samples
 from weakspot.data.splits import _strata, part_numbers, read_split, split_hash, split_samples, with_parts, write_split
 from weakspot.errors import WeakspotError
-from weakspot.files import atomic_path, write_json, write_text
 from weakspot.types import GOOD, Part, Sample
+from weakspot.utils.files import atomic_path, write_json, write_text
 
 MAGNETIC_TILE = Path(__file__).parents[2] / "shared" / "data" / "magnetic_tile"
 

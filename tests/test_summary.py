@@ -10,8 +10,8 @@ from PIL import Image
 from weakspot.data.images import inspect_images
 from weakspot.data.readers import read_samples
 from weakspot.data.summary import DataSummary, Duplicates, summarize
-from weakspot.files import write_json
 from weakspot.types import GOOD, Sample
+from weakspot.utils.files import write_json
 
 
 def save(path: Path, height: int, width: int, value: int, mode: str = "L") -> Path:

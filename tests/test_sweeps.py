@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 import yaml
 
-from weakspot import hydra_app, sweep
+from weakspot.config import hydra_app, sweep
 from weakspot.data import synthetic
 from weakspot.errors import WeakspotError
 

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from weakspot.threads import MOST, in_order, shared_out, wanted
+from weakspot.utils.threads import MOST, in_order, shared_out, wanted
 
 
 def test_results_come_in_order_though_the_first_takes_longest() -> None:

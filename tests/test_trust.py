@@ -14,10 +14,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from weakspot.boxes import BoxRule, find_boxes
-from weakspot.predictions import read_predictions, write_predictions
-from weakspot.trust import REASONS, level, with_trust
-from weakspot.truth import Truth, trust_metrics
+from weakspot.evaluation.truth import Truth, trust_metrics
+from weakspot.postprocess.boxes import BoxRule, find_boxes
+from weakspot.postprocess.predictions import read_predictions, write_predictions
+from weakspot.postprocess.trust import REASONS, level, with_trust
 from weakspot.types import Box, Prediction, Sample
 
 LOGITS = BoxRule(method="components", threshold_kind="absolute", threshold=0.0)

@@ -21,30 +21,30 @@ from hypothesis import strategies as st
 from pycocotools import mask as coco_mask
 
 import weakspot
-from weakspot.boxes import BoxRule
-from weakspot.config import read_config
+from weakspot.config.schema import read_config
 from weakspot.data.annotations import read_annotations
 from weakspot.data.manifest import read_rows
 from weakspot.data.preprocess import Preprocess
 from weakspot.data.rle import decode_mask, run_lengths
 from weakspot.data.splits import read_split, with_parts, write_split
-from weakspot.decision import Decision, read_validation
 from weakspot.errors import WeakspotError
 from weakspot.export.source import place_picture
-from weakspot.features import FeatureCache
-from weakspot.maps import MapStore
-from weakspot.model.bundle import load_bundle, save_bundle
-from weakspot.model.fit import History, _read_checkpoint
-from weakspot.model.meta import META_FILE, WEIGHTS_FILE, BundleMeta
-from weakspot.model.model import Model
-from weakspot.model.network import CamNet
-from weakspot.predictions import read_predictions, write_predictions
+from weakspot.models.bundle import load_bundle, save_bundle
+from weakspot.models.bundle_meta import META_FILE, WEIGHTS_FILE, BundleMeta
+from weakspot.models.feature_cache import FeatureCache
+from weakspot.models.model import Model
+from weakspot.models.network import CamNet
+from weakspot.models.output_store import MapStore
+from weakspot.postprocess.boxes import BoxRule
+from weakspot.postprocess.decision import Decision, read_validation
+from weakspot.postprocess.predictions import read_predictions, write_predictions
+from weakspot.postprocess.review import ReviewQueue
 from weakspot.report.page import environment
-from weakspot.review import ReviewQueue
-from weakspot.runs import RunFolder
-from weakspot.spreadsheet import exact, inert, inert_path
+from weakspot.runs.folder import RunFolder
+from weakspot.training.lightning_fit import History, _read_checkpoint
 from weakspot.types import Box, ClassConfidence, Prediction, Sample
-from weakspot.untrusted import read_json, read_npy
+from weakspot.utils.spreadsheet import exact, inert, inert_path
+from weakspot.utils.untrusted import read_json, read_npy
 
 HOSTILE = ("=cmd|' /C calc'!A0", "+1", "-1", "@SUM(A1)", "\tx", "\rx", "'=x", "''@", "'plain", "plain")
 DEEP = "[" * 100_000
@@ -174,7 +174,7 @@ def test_damaged_json_is_one_line_wherever_it_is_read(here: Path, content: str) 
         path.write_bytes(raw)
     (here / WEIGHTS_FILE).write_bytes(b"")
     (here / "rows.jsonl").write_bytes(raw or b"{")
-    from weakspot.crossval import find_runs
+    from weakspot.evaluation.pooled import find_runs
 
     assert run.read_identity() == {}
     readers = [

@@ -12,15 +12,15 @@ import pytest
 import torch
 from keep_bundle import BUNDLES, kept_backbone
 
-from weakspot.boxes import BoxRule
-from weakspot.decision import Decision
 from weakspot.errors import WeakspotError
-from weakspot.localizer import Localizer
-from weakspot.model import network
-from weakspot.model.backbones import BACKBONES
-from weakspot.model.meta import FORMAT, META_FILE, read_meta
-from weakspot.model.network import CamNet
-from weakspot.predictions import read_predictions
+from weakspot.inference.localizer import Localizer
+from weakspot.models import network
+from weakspot.models.backbones import BACKBONES
+from weakspot.models.bundle_meta import FORMAT, META_FILE, read_meta
+from weakspot.models.network import CamNet
+from weakspot.postprocess.boxes import BoxRule
+from weakspot.postprocess.decision import Decision
+from weakspot.postprocess.predictions import read_predictions
 from weakspot.types import Prediction
 
 KEPT = sorted(BUNDLES.iterdir(), key=lambda path: int(path.name))

@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 import torch
 
-from weakspot.config import TrainConfig, check_settings, typed
-from weakspot.data.datamodule import EpochShuffle
+from weakspot.config.hydra_app import compose
+from weakspot.config.schema import TrainConfig, check_settings, typed
 from weakspot.data.views import AS_IS, AUGMENTATIONS, VIEWS, apply_view
 from weakspot.errors import WeakspotError
-from weakspot.hydra_app import compose
+from weakspot.training.datamodule import EpochShuffle
 
 PIXELS = np.arange(3 * 2 * 4, dtype=np.float32).reshape(3, 2, 4)
 

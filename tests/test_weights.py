@@ -15,9 +15,9 @@ from mishaps import Entry, cut_off_download
 from safetensors.torch import save_file
 
 from weakspot.errors import WeakspotError
-from weakspot.model import weights
-from weakspot.model.network import CamNet
-from weakspot.model.weights import load_weights
+from weakspot.models import weights
+from weakspot.models.network import CamNet
+from weakspot.models.weights import load_weights
 
 
 def random_state(prefix: str = "") -> dict[str, torch.Tensor]:

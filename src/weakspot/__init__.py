@@ -9,15 +9,16 @@ from weakspot.errors import WeakspotError
 from weakspot.types import Box, Prediction, Sample
 
 if TYPE_CHECKING:
-    from weakspot.localizer import Localizer
+    from weakspot.inference.localizer import Localizer
 
-__version__ = "0.1.0"
+from weakspot._version import __version__ as __version__
+
 __all__ = ["Box", "Localizer", "Prediction", "Sample", "WeakspotError", "read_samples"]
 
 
 def __getattr__(name: str) -> object:
     if name == "Localizer":  # torch is imported only by those who need it
-        from weakspot.localizer import Localizer
+        from weakspot.inference.localizer import Localizer
 
         return Localizer
     raise AttributeError(f"module 'weakspot' has no attribute {name!r}")

@@ -1,5 +1,5 @@
 """``python -m weakspot``."""
 
-from weakspot.cli import main
+from weakspot.cli.main import main
 
 main()

@@ -75,7 +75,7 @@ class Box:
         label: name of the class.
         outlines: polygons of ``(x, y)`` corners round what the box was drawn round, without their holes; empty unless
             ``boxes.outlines`` asks for them.
-        trust: 0…1, see :mod:`weakspot.trust`; NaN where nothing is known.
+        trust: 0…1, see :mod:`weakspot.postprocess.trust`; NaN where nothing is known.
         doubt: why the trust is not higher; empty for one that is trusted.
 
     Raises:

@@ -41,7 +41,7 @@ class RayLauncher(Launcher):
 
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
         """Run a cell for each list of overrides; returns what each came to, in order."""
-        from weakspot.engines.ray_engine import connected
+        from weakspot.inference.shards.ray_engine import connected
 
         setup_globals()
         if self.context is None or self.config is None or self.task is None:

@@ -18,9 +18,9 @@ from pycocotools import mask as coco_mask
 
 from weakspot.data.rle import decode_brush, decode_mask
 from weakspot.errors import WeakspotError
-from weakspot.files import atomic_path
 from weakspot.types import GOOD, BoolArray, Sample, Size
-from weakspot.untrusted import MOST_ANNOTATIONS, MOST_PIXELS, read_json
+from weakspot.utils.files import atomic_path
+from weakspot.utils.untrusted import MOST_ANNOTATIONS, MOST_PIXELS, read_json
 
 Boxes = npt.NDArray[np.int64]
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from weakspot.data.images import EXTENSIONS, is_image, list_images, subfolders
 from weakspot.errors import WeakspotError
-from weakspot.files import shown
+from weakspot.utils.files import shown
 
 
 def no_loose_images(folder: Path, kind: str) -> None:

@@ -22,9 +22,9 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 
 from weakspot.data.preprocess import Preprocess, PreprocessMode
 from weakspot.errors import WeakspotError
-from weakspot.files import shown
-from weakspot.threads import threads
 from weakspot.types import BoolArray, ImageArray, Size
+from weakspot.utils.files import shown
+from weakspot.utils.threads import threads
 
 __all__ = [
     "EXTENSIONS",

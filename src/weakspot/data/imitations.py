@@ -29,7 +29,7 @@ VERSION = 1
 
 
 def imitation_name(number: int) -> str:
-    """How the `number`-th imitation on an image is called among its views (:mod:`weakspot.features`)."""
+    """How the `number`-th imitation on an image is called among its views (:mod:`weakspot.models.feature_cache`)."""
     return f"{IMITATION}-v{VERSION}-{number}"
 
 

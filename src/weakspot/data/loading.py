@@ -17,9 +17,9 @@ from PIL import Image
 from weakspot.data.images import decode_image, is_image, list_images, read_image, to_rgb
 from weakspot.data.preprocess import Preprocess, fit_within
 from weakspot.errors import WeakspotError
-from weakspot.files import shown
-from weakspot.threads import MOST, in_order
 from weakspot.types import ImageArray
+from weakspot.utils.files import shown
+from weakspot.utils.threads import MOST, in_order
 
 T = TypeVar("T")
 

@@ -16,9 +16,9 @@ from pathlib import Path
 from typing import Any
 
 from weakspot.errors import WeakspotError, did_you_mean
-from weakspot.files import shown
 from weakspot.types import PARTS, Part
-from weakspot.untrusted import parse_json
+from weakspot.utils.files import shown
+from weakspot.utils.untrusted import parse_json
 
 COLUMNS = ("path", "label", "part", "split", "group", "mask")
 

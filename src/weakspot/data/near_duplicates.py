@@ -23,7 +23,7 @@ from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components, minimum_spanning_tree
 
 from weakspot.data.images import ImageInfo, Progress, read_image
-from weakspot.threads import threads
+from weakspot.utils.threads import threads
 
 Float = npt.NDArray[np.float32]
 

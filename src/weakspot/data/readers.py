@@ -17,8 +17,8 @@ from weakspot.data.folders import check_nesting, images_of_class, no_loose_image
 from weakspot.data.images import subfolders
 from weakspot.data.manifest import read_rows
 from weakspot.errors import WeakspotError, did_you_mean
-from weakspot.files import shown
 from weakspot.types import ANOMALY, GOOD, Sample, Task
+from weakspot.utils.files import shown
 
 Reader = Callable[..., list[Sample]]
 

@@ -20,8 +20,8 @@ from PIL import Image
 from scipy.stats import rankdata
 
 from weakspot.data.images import ImageInfo, Progress, read_image
-from weakspot.threads import threads
 from weakspot.types import ImageArray
+from weakspot.utils.threads import threads
 
 VERSION = 1
 """Goes up whenever the same image is measured otherwise."""

@@ -22,9 +22,9 @@ import numpy.typing as npt
 from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold, train_test_split
 
 from weakspot.errors import WeakspotError, did_you_mean
-from weakspot.files import shown, write_text
-from weakspot.spreadsheet import exact, inert, inert_path
 from weakspot.types import GOOD, Part, Sample
+from weakspot.utils.files import shown, write_text
+from weakspot.utils.spreadsheet import exact, inert, inert_path
 
 Indices = npt.NDArray[np.intp]
 

@@ -13,9 +13,9 @@ from weakspot.data.near_duplicates import NearDuplicates, find_near_duplicates
 from weakspot.data.readers import read_samples
 from weakspot.data.shortcuts import Shortcut, find_shortcuts, measure_all
 from weakspot.errors import WeakspotError
-from weakspot.files import shown
-from weakspot.threads import threads
 from weakspot.types import ANOMALY, GOOD, Sample, Size
+from weakspot.utils.files import shown
+from weakspot.utils.threads import threads
 
 
 @dataclass(frozen=True)

@@ -13,13 +13,13 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from weakspot import __version__
+from weakspot._version import __version__
 from weakspot.errors import WeakspotError, did_you_mean
 from weakspot.export.source import Exported, Pictures, place_picture
 from weakspot.export.yolo import write_yolo
-from weakspot.files import atomic_path, write_json, write_text
-from weakspot.spreadsheet import inert, inert_path
 from weakspot.types import GOOD, Box, Prediction
+from weakspot.utils.files import atomic_path, write_json, write_text
+from weakspot.utils.spreadsheet import inert, inert_path
 
 BoxFormat = Callable[[Exported, Path, Pictures], str]
 

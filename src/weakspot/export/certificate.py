@@ -18,11 +18,11 @@ import numpy as np
 from weakspot.data.images import Progress
 from weakspot.data.loading import batched
 from weakspot.errors import WeakspotError
-from weakspot.evaluation import measure_some
-from weakspot.localizer import Localizer
-from weakspot.model.meta import META_FILE, find_bundle
+from weakspot.evaluation.measure import measure_some
+from weakspot.inference.localizer import Localizer
+from weakspot.models.bundle_meta import META_FILE, find_bundle
 from weakspot.types import Prediction, Sample
-from weakspot.untrusted import read_json
+from weakspot.utils.untrusted import read_json
 
 TOLERANCE = 1e-4
 """How far probabilities may differ at full precision."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import supervision
 
-from weakspot.boxes import boxes_array
+from weakspot.postprocess.boxes import boxes_array
 from weakspot.types import GOOD, Prediction
 
 

@@ -16,17 +16,17 @@ import torch
 from torch import Tensor, nn
 
 from weakspot.data.preprocess import Preprocess
-from weakspot.decision import Decision
 from weakspot.errors import WeakspotError
-from weakspot.model.meta import BundleMeta
-from weakspot.model.model import Model
-from weakspot.runtime import METADATA_KEY, OUTPUTS
+from weakspot.inference.exported import METADATA_KEY, OUTPUTS
+from weakspot.models.bundle_meta import BundleMeta
+from weakspot.models.model import Model
+from weakspot.postprocess.decision import Decision
 
 OPSET = 18
 
 
 class Graph(nn.Module):
-    """Pictures at network size in, :data:`~weakspot.runtime.OUTPUTS` out.
+    """Pictures at network size in, :data:`~weakspot.inference.exported.OUTPUTS` out.
 
     Args:
         model: what is exported.

@@ -10,19 +10,19 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from weakspot.config import read_config
+from weakspot.config.schema import read_config
 from weakspot.data.images import Progress, read_image
 from weakspot.data.loading import pictures_in
 from weakspot.data.splits import read_split
 from weakspot.errors import WeakspotError, did_you_mean
 from weakspot.export.certificate import Certificate, bundle_hash, certificate_path, certify
 from weakspot.export.graph import halve_onnx, quantise_onnx, spread_evenly, write_onnx, write_openvino
-from weakspot.files import remove, temporary_beside, write_json
-from weakspot.localizer import Localizer
-from weakspot.locks import only_one
-from weakspot.model.bundle import load_bundle
-from weakspot.runs import RunFolder
+from weakspot.inference.localizer import Localizer
+from weakspot.models.bundle import load_bundle
+from weakspot.runs.folder import RunFolder
 from weakspot.types import Part, Sample
+from weakspot.utils.files import remove, temporary_beside, write_json
+from weakspot.utils.locks import only_one
 
 SUFFIX = {"onnx": ".onnx", "openvino": ".xml"}
 PRECISIONS = ("fp32", "fp16", "int8")

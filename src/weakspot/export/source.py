@@ -13,9 +13,9 @@ from typing import Literal, get_args
 from weakspot.data.images import holds_image
 from weakspot.data.splits import read_split
 from weakspot.errors import WeakspotError, did_you_mean
-from weakspot.files import atomic_path
-from weakspot.predictions import read_predictions
+from weakspot.postprocess.predictions import read_predictions
 from weakspot.types import GOOD, Prediction
+from weakspot.utils.files import atomic_path
 
 Pictures = Literal["copy", "link", "none"]
 
@@ -102,8 +102,8 @@ def _groups(folder: Path) -> dict[Path, str]:
     """Groups that a run's ``split.csv`` knows, or that of a cross-validation's first run; none elsewhere."""
     if not any((folder / name).is_file() for name in ("split.csv", "folds.json")):
         return {}
-    from weakspot.config import read_config
-    from weakspot.crossval import find_runs
+    from weakspot.config.schema import read_config
+    from weakspot.evaluation.pooled import find_runs
 
     run = find_runs(folder)[0]
     samples, _ = read_split(run.split, Path(read_config(run.config).data.root or "."))

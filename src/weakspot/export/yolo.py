@@ -9,8 +9,8 @@ import numpy as np
 
 from weakspot.errors import WeakspotError
 from weakspot.export.source import Exported, Pictures, count_boxes, place_picture
-from weakspot.files import write_json, write_text
 from weakspot.types import GOOD, Prediction
+from weakspot.utils.files import write_json, write_text
 
 VAL_SHARE = 0.2
 

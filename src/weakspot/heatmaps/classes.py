@@ -17,8 +17,8 @@ from weakspot.errors import WeakspotError, did_you_mean
 from weakspot.heatmaps.layers import Layers, list_layers
 from weakspot.heatmaps.methods import METHODS, Maps, heat_maps
 from weakspot.heatmaps.network import Logits
-from weakspot.model.model import Model
-from weakspot.model.network import CamNet
+from weakspot.models.model import Model
+from weakspot.models.network import CamNet
 from weakspot.types import ImageMaps
 
 FINEST = 14

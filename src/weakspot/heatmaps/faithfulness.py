@@ -9,9 +9,9 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
-from weakspot.boxes import upsample
 from weakspot.errors import WeakspotError
 from weakspot.heatmaps.methods import Maps
+from weakspot.postprocess.boxes import upsample
 
 PERCENTILES = (50, 70, 90)
 """Of the map's values; pixels above (below) are removed."""

@@ -5,11 +5,11 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from weakspot.model.network import CamNet
+from weakspot.models.network import CamNet
 
 
 class Logits(nn.Module):
-    """The classifier of a :class:`~weakspot.model.network.CamNet`, its parts shared, nothing copied.
+    """The classifier of a :class:`~weakspot.models.network.CamNet`, its parts shared, nothing copied.
 
     :meth:`CamNet.forward` keeps no gradient of the frozen part; here every layer can be looked at. Layers are called
     ``stem.…`` (frozen), ``tail.…`` (trained) and ``head``.

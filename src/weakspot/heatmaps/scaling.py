@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from weakspot.boxes import scale_min_max
 from weakspot.errors import WeakspotError, did_you_mean
+from weakspot.postprocess.boxes import scale_min_max
 
 Maps = npt.NDArray[np.floating[Any]]
 

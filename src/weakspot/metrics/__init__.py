@@ -1,9 +1,9 @@
 """Metrics as plain dictionaries, ready for JSON; what is undefined is NaN (the writer makes it null)."""
 
-from weakspot.iou import box_iou
 from weakspot.metrics.baselines import centre_box, random_box, whole_image_box
 from weakspot.metrics.classification import as_good_or_not, classification_metrics
 from weakspot.metrics.detection import detection_metrics
+from weakspot.metrics.groups import widened_by_parts
 from weakspot.metrics.intervals import Estimate, bootstrap, proportion
 from weakspot.metrics.localisation import (
     BEST_BOXES,
@@ -17,7 +17,7 @@ from weakspot.metrics.localisation import (
     pointing_hit,
     size_class,
 )
-from weakspot.metrics.parts import widened_by_parts
+from weakspot.ops.iou import box_iou
 
 __all__ = [
     "BEST_BOXES",

@@ -16,11 +16,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from weakspot.boxes import label_regions, scale_min_max, upsample
 from weakspot.errors import WeakspotError
-from weakspot.iou import BoxArray, box_iou
+from weakspot.metrics.aupro import aupro
 from weakspot.metrics.intervals import bootstrap, proportion
-from weakspot.metrics.regions import aupro
+from weakspot.ops.iou import BoxArray, box_iou
+from weakspot.postprocess.boxes import label_regions, scale_min_max, upsample
 from weakspot.types import GOOD, BoolArray, FloatArray, Size
 
 IOU_LEVELS = (0.3, 0.5, 0.7)

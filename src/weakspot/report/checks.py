@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from weakspot.controls import BORDER
+from weakspot.evaluation.controls import BORDER
 from weakspot.report.page import interval, number
 
 BOXES = {

@@ -8,19 +8,20 @@ from typing import Any
 
 import numpy as np
 
-from weakspot import __version__, ui
-from weakspot.boxes import boxes_array
-from weakspot.comparison import Comparison, SetUp
+from weakspot._version import __version__
 from weakspot.data.images import Progress
-from weakspot.files import write_text
-from weakspot.maps import MapStore
+from weakspot.evaluation.comparison import Comparison, SetUp
+from weakspot.evaluation.truth import Truth
 from weakspot.metrics import BEST_BOXES, best_iou
-from weakspot.model.meta import BundleMeta
+from weakspot.models.bundle_meta import BundleMeta
+from weakspot.models.output_store import MapStore
+from weakspot.postprocess.boxes import boxes_array
 from weakspot.report.page import render
 from weakspot.report.pictures import Album, colour_maps, small_map, thumbnail_side
 from weakspot.report.records import MISTAKES, add_thumbnails, box_record, image_record, link, outcome, shown_evidence
-from weakspot.truth import Truth
 from weakspot.types import Prediction, Sample
+from weakspot.utils import console
+from weakspot.utils.files import write_text
 
 
 def write_comparison(page: Path, first: Path, second: Path, found: Comparison) -> Path:
@@ -32,14 +33,14 @@ def write_comparison(page: Path, first: Path, second: Path, found: Comparison) -
         page: the file to write.
         first: folder of a run, of a cross-validation, or of a sweep over seeds or folds.
         second: of another one.
-        found: what :func:`weakspot.comparison.compare` says of them.
+        found: what :func:`weakspot.evaluation.comparison.compare` says of them.
 
     Raises:
         WeakspotError: when they are not finished.
     """
     a, b = (SetUp.read(path) for path in (first, second))
     pairs = _pairs(a, b)
-    with ui.progress_bar("maps of both") as progress:
+    with console.progress_bar("maps of both") as progress:
         records = _records(pairs, page, progress)
     order = sorted(range(len(records)), key=lambda i: -records[i]["apart"])
     records = [records[i] for i in order]

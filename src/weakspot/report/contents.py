@@ -11,19 +11,19 @@ import numpy as np
 from sklearn.metrics import precision_recall_curve, roc_curve
 
 from weakspot.data.splits import portable
-from weakspot.files import write_text
-from weakspot.maps import MapStore
+from weakspot.evaluation.truth import Truth
 from weakspot.metrics import size_class
-from weakspot.model.meta import BundleMeta
+from weakspot.models.bundle_meta import BundleMeta
+from weakspot.models.output_store import MapStore
+from weakspot.postprocess.review import doubts
 from weakspot.report.checks import baseline, checks
 from weakspot.report.lab import LabImage
 from weakspot.report.page import render
 from weakspot.report.pictures import Album, colour_maps, small_map, thumbnail_side
 from weakspot.report.records import MISTAKES, add_thumbnails, box_record, image_record, link, shown_evidence
 from weakspot.report.verdict import FITS, Case, failures, headline
-from weakspot.review import doubts
-from weakspot.truth import Truth
 from weakspot.types import GOOD, FloatArray, Prediction, Sample
+from weakspot.utils.files import write_text
 
 CURVE_POINTS = 200
 

@@ -15,14 +15,14 @@ from matplotlib.figure import Figure
 from rich.table import Table
 
 from weakspot.data.preprocess import fit_within
-from weakspot.explain import Explanation
-from weakspot.explain_all import Compared
-from weakspot.files import atomic_path
+from weakspot.explain.compare_methods import Compared
+from weakspot.explain.explanation import Explanation
 from weakspot.heatmaps.layers import Layers
 from weakspot.heatmaps.methods import METHODS
 from weakspot.heatmaps.scaling import Maps, scale_after_relu
 from weakspot.report.overlays import BOX_COLOUR, blend
 from weakspot.types import Box, ImageArray
+from weakspot.utils.files import atomic_path
 
 LONGEST = 640
 JET_OPACITY = 0.4

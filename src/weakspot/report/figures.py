@@ -11,16 +11,16 @@ import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from weakspot.boxes import BoxRule, boxes_array
 from weakspot.data.images import read_image, read_mask
 from weakspot.data.preprocess import fit_within
-from weakspot.evaluation import Evaluation
-from weakspot.files import atomic_path
-from weakspot.heatmaps import class_map, margin_map, shown_map
+from weakspot.evaluation.measure import Evaluation
 from weakspot.metrics import best_iou, mask_boxes
+from weakspot.ops.maps import class_map, margin_map, shown_map
+from weakspot.postprocess.boxes import BoxRule, boxes_array
+from weakspot.postprocess.trust import AMBER, GREEN
 from weakspot.report.overlays import blend, draw
-from weakspot.trust import AMBER, GREEN
 from weakspot.types import GOOD, BoolArray, FloatArray, ImageMaps, Prediction, Sample
+from weakspot.utils.files import atomic_path
 
 GALLERY_SIZE = 12
 

@@ -10,14 +10,14 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from weakspot.boxes import BoxRule, boxes_array
-from weakspot.evaluation import threshold_steps, undecided_boxes
-from weakspot.heatmaps import visible
-from weakspot.maps import MapStore
+from weakspot.evaluation.measure import threshold_steps, undecided_boxes
+from weakspot.evaluation.truth import Truth
 from weakspot.metrics import BEST_BOXES, IOU_LEVELS, best_iou, box_iou
-from weakspot.model.bundle import BundleMeta
-from weakspot.predictions import SteppedKey, draw_boxes_at
-from weakspot.truth import Truth
+from weakspot.models.bundle import BundleMeta
+from weakspot.models.output_store import MapStore
+from weakspot.ops.maps import visible
+from weakspot.postprocess.boxes import BoxRule, boxes_array
+from weakspot.postprocess.predictions import SteppedKey, draw_boxes_at
 from weakspot.types import GOOD, Box, Prediction
 
 SCORE_STEPS = 39

@@ -16,14 +16,14 @@ from typing import Any
 from rich.table import Table
 from rich.text import Text
 
-from weakspot.config import TrainConfig, read_config, settings_identity, short_hash
+from weakspot.config.schema import TrainConfig, read_config, settings_identity, short_hash
 from weakspot.errors import WeakspotError
-from weakspot.files import write_json, write_text
 from weakspot.report.crossfit import SERIES, Row, best_thresholds, group_by, known
 from weakspot.report.summary_page import plus_minus, rule_text, summary_page
-from weakspot.runs import RunFolder
-from weakspot.spreadsheet import inert
-from weakspot.untrusted import read_json
+from weakspot.runs.folder import RunFolder
+from weakspot.utils.files import write_json, write_text
+from weakspot.utils.spreadsheet import inert
+from weakspot.utils.untrusted import read_json
 
 CELL = (*SERIES, "threshold", "settings")
 MEASURES = ("balanced_accuracy", "auroc", "v2", "box_accuracy_30", "oracle_single_v2")

@@ -12,11 +12,11 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from weakspot.boxes import upsample
 from weakspot.data.preprocess import fit_within
-from weakspot.files import atomic_path
-from weakspot.heatmaps import shown_map
+from weakspot.ops.maps import shown_map
+from weakspot.postprocess.boxes import upsample
 from weakspot.types import GOOD, BoolArray, Box, FloatArray, ImageArray, Prediction, Size
+from weakspot.utils.files import atomic_path
 
 COLOUR_MAP = cv2.COLORMAP_INFERNO  # perceptually uniform, readable for colour-blind people and in grey print
 BOX_COLOUR = (0, 230, 255)

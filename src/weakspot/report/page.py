@@ -10,8 +10,8 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from weakspot.files import jsonable
 from weakspot.report.crossfit import known
+from weakspot.utils.files import jsonable
 
 STYLE = "page.css"
 

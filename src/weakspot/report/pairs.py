@@ -11,8 +11,8 @@ from matplotlib.figure import Figure
 from weakspot.data.images import read_image
 from weakspot.data.near_duplicates import NearDuplicates
 from weakspot.data.preprocess import fit_within
-from weakspot.files import atomic_path
 from weakspot.types import Sample
+from weakspot.utils.files import atomic_path
 
 SHOWN = 30
 """Pairs in the picture: the most doubtful ones of all that hold a group together."""

@@ -14,13 +14,13 @@ import matplotlib as mpl
 import numpy as np
 from PIL import Image
 
-from weakspot.boxes import region_outlines
 from weakspot.data.images import Progress, read_image
 from weakspot.data.preprocess import fit_within
 from weakspot.errors import WeakspotError
-from weakspot.files import temporary_beside
-from weakspot.threads import threads
+from weakspot.postprocess.boxes import region_outlines
 from weakspot.types import BoolArray, FloatArray, ImageArray
+from weakspot.utils.files import temporary_beside
+from weakspot.utils.threads import threads
 
 EMBEDDED = 16 * 2**20
 """Bytes of thumbnails in the page itself; more would be too much for a mail."""

@@ -7,16 +7,17 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from weakspot import __version__, ui
-from weakspot.config import read_config
-from weakspot.crossval import MEMBERS, Pooled, find_runs
+from weakspot._version import __version__
+from weakspot.config.schema import read_config
 from weakspot.errors import WeakspotError
-from weakspot.files import shown
+from weakspot.evaluation.pooled import MEMBERS, Pooled, find_runs
 from weakspot.report.contents import Tested, common, records, write_page
 from weakspot.report.lab import as_drawn
 from weakspot.report.records import link
 from weakspot.report.verdict import pooled_advice, pooled_threshold
-from weakspot.runs import RunFolder
+from weakspot.runs.folder import RunFolder
+from weakspot.utils import console
+from weakspot.utils.files import shown
 
 
 def is_pooled(path: Path) -> bool:
@@ -42,7 +43,7 @@ def write_pooled_report(folder: Path) -> Path:
         raise WeakspotError(f"{shown(folder / 'metrics.json')} is missing or damaged; cross-validate again") from error
     runs, page = find_runs(folder), folder / "report.html"
     pooled = Pooled.read(runs)
-    with ui.status("reading all folds"):
+    with console.status("reading all folds"):
         truth = pooled.truth()
         tested = [
             Tested(pooled.samples[i], prediction, *where, as_drawn(prediction, truth.boxes[i]))

@@ -8,14 +8,14 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from weakspot import ui
-from weakspot.heatmaps import Maps, comparable_map, shown_map, visible
-from weakspot.maps import MapStore
-from weakspot.model.bundle import BundleMeta
+from weakspot.evaluation.truth import Truth
+from weakspot.models.bundle import BundleMeta
+from weakspot.models.output_store import MapStore
+from weakspot.ops.maps import Maps, comparable_map, shown_map, visible
+from weakspot.postprocess.trust import level
 from weakspot.report.pictures import Album, outlines, thumbnail_side, thumbnails
-from weakspot.trust import level
-from weakspot.truth import Truth
 from weakspot.types import GOOD, Box, Prediction, Sample
+from weakspot.utils import console
 
 MISTAKES = ("missed", "false alarm", "wrong type")
 
@@ -79,7 +79,7 @@ def add_thumbnails(records: Sequence[dict[str, Any]], paths: Sequence[Path], ord
         How many thumbnails are not in the page.
     """
     beside = 0
-    with ui.progress_bar("pictures of the report", len(order)) as progress:
+    with console.progress_bar("pictures of the report", len(order)) as progress:
         files = thumbnails([paths[i] for i in order], thumbnail_side(len(order)), progress, len(order))
         for i, thumbnail in zip(order, files, strict=True):
             records[i]["src"] = src = album.add(i, thumbnail)

@@ -12,24 +12,25 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from weakspot import __version__, ui
-from weakspot.boxes import BoxRule
-from weakspot.config import TrainConfig, read_config
+from weakspot._version import __version__
+from weakspot.config.schema import TrainConfig, read_config
 from weakspot.data.images import read_image
 from weakspot.data.preprocess import fit_within
-from weakspot.decision import Decision
 from weakspot.errors import WeakspotError
-from weakspot.files import shown
-from weakspot.maps import MapStore
-from weakspot.model.bundle import BundleMeta, find_bundle, read_meta
-from weakspot.predictions import read_predictions
+from weakspot.evaluation.truth import Truth
+from weakspot.models.bundle import BundleMeta, find_bundle, read_meta
+from weakspot.models.output_store import MapStore
+from weakspot.postprocess.boxes import BoxRule
+from weakspot.postprocess.decision import Decision
+from weakspot.postprocess.predictions import read_predictions
 from weakspot.report.contents import Tested, common, records, write_page
 from weakspot.report.lab import Lab, make_lab
 from weakspot.report.pictures import data_url, jpeg
 from weakspot.report.verdict import advice, threshold_advice
-from weakspot.runs import RunFolder, own_test_part
-from weakspot.truth import Truth
+from weakspot.runs.folder import RunFolder, own_test_part
 from weakspot.types import Prediction, Sample
+from weakspot.utils import console
+from weakspot.utils.files import shown
 
 CURVE_POINTS = 200
 
@@ -93,7 +94,7 @@ def write_report(evaluated: Evaluated) -> Path:
     """
     page = evaluated.folder.report
     truth = Truth.read(evaluated.samples, evaluated.store.sizes, evaluated.drawn)
-    with ui.status("boxes at every threshold"):
+    with console.status("boxes at every threshold"):
         lab = make_lab(evaluated.store, evaluated.predictions, truth, evaluated.meta)
     store, meta, said = evaluated.store, evaluated.meta, evaluated.predictions
     tested = [

@@ -14,7 +14,7 @@ from matplotlib.colors import to_hex
 
 from weakspot.report.crossfit import SERIES, Row, group_by, known
 from weakspot.report.page import number, render
-from weakspot.runs import RunFolder
+from weakspot.runs.folder import RunFolder
 
 COLOURS = mpl.colormaps["cividis"]  # made to look the same to colour-blind eyes, and in grey
 HEAT_MAPS = {"v2": "V2 (mean box accuracy over IoU 0.3, 0.5, 0.7)", "box_accuracy_30": "Box accuracy at IoU ≥ 0.3"}

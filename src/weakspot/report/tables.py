@@ -14,7 +14,7 @@ from weakspot.data.summary import Findings
 from weakspot.types import GOOD, PARTS, Part
 
 if TYPE_CHECKING:
-    from weakspot.comparison import Comparison  # which imports Hydra
+    from weakspot.evaluation.comparison import Comparison  # which imports Hydra
 
 CLASSIFICATION = ("balanced_accuracy", "accuracy", "precision", "recall", "f1", "auroc", "average_precision")
 LOCALISATION = ("box_accuracy_30", "box_accuracy_50", "box_accuracy_70", "v2", "mean_iou")

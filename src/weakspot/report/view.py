@@ -7,11 +7,11 @@ from pathlib import Path
 
 from matplotlib.figure import Figure
 
-from weakspot.evaluation import Evaluation, evaluate_maps
-from weakspot.maps import MapStore
-from weakspot.model.meta import BundleMeta, find_bundle, read_meta
+from weakspot.evaluation.measure import Evaluation, evaluate_maps
+from weakspot.models.bundle_meta import BundleMeta, find_bundle, read_meta
+from weakspot.models.output_store import MapStore
 from weakspot.report.figures import gallery_figure, maps_figure, threshold_figure
-from weakspot.runs import RunFolder, own_test_part
+from weakspot.runs.folder import RunFolder, own_test_part
 from weakspot.types import Sample
 
 

@@ -26,18 +26,18 @@ from starlette.middleware.trustedhost import TrustedHostMiddleware
 from starlette.requests import ClientDisconnect
 from starlette.types import Message, Receive
 
-from weakspot import __version__
+from weakspot._version import __version__
 from weakspot.data.images import decode_image
 from weakspot.data.loading import Loaded
 from weakspot.errors import WeakspotError
-from weakspot.files import jsonable, shown
-from weakspot.heatmaps import shown_map
-from weakspot.localizer import Localizer
-from weakspot.predictions import to_record
+from weakspot.inference.localizer import Localizer
+from weakspot.ops.maps import shown_map
+from weakspot.postprocess.predictions import to_record
 from weakspot.report.overlays import heat_layer
 from weakspot.serve.batcher import Batcher
 from weakspot.serve.schema import Answer, Health, Problem
 from weakspot.types import GOOD, Prediction
+from weakspot.utils.files import jsonable, shown
 
 UPLOAD = {
     "required": True,

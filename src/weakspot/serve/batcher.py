@@ -7,7 +7,7 @@ import threading
 from concurrent.futures import Future
 
 from weakspot.data.loading import Loaded
-from weakspot.localizer import Localizer
+from weakspot.inference.localizer import Localizer
 from weakspot.types import Prediction
 
 Waiting = tuple[Loaded, "Future[Prediction]"]

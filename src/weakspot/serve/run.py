@@ -10,7 +10,7 @@ from types import FrameType
 import uvicorn
 
 from weakspot.errors import WeakspotError
-from weakspot.localizer import Localizer
+from weakspot.inference.localizer import Localizer
 from weakspot.serve.app import Limits, make_app
 
 LOOPBACK = {"127.0.0.1", "localhost"}

@@ -16,8 +16,8 @@ from weakspot.data.synthetic.biases import BIASES
 from weakspot.data.synthetic.picture import SUBSETS, checked_size, find_subset, render
 from weakspot.data.synthetic.scene import rng_for
 from weakspot.errors import WeakspotError, did_you_mean
-from weakspot.files import temporary_beside
 from weakspot.types import GOOD, Size
+from weakspot.utils.files import temporary_beside
 
 GENERATOR_VERSION = 1
 """Goes up whenever the same parameters make other pictures."""

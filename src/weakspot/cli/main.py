@@ -1,0 +1,308 @@
+"""The command line: ``weakspot VERB …``. Verbs parse, call the pipeline and print; they compute nothing themselves."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from weakspot._version import __version__
+from weakspot.cli import (
+    data as cli_data,
+)
+from weakspot.cli import (
+    explain as cli_explain,
+)
+from weakspot.cli import (
+    export as cli_export,
+)
+from weakspot.cli import (
+    predict as cli_predict,
+)
+from weakspot.cli import (
+    serve as cli_serve,
+)
+from weakspot.errors import WeakspotError, as_weakspot_error
+from weakspot.utils import console
+from weakspot.utils.files import new_folder
+
+if TYPE_CHECKING:
+    from omegaconf import DictConfig
+
+    from weakspot.config.schema import TrainConfig
+    from weakspot.config.sweep import Outcome
+    from weakspot.runs.folder import RunFolder
+
+app = typer.Typer(
+    help="Find defects and draw boxes round them after training on image-level labels alone.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+)
+app.command()(cli_data.check)
+app.command()(cli_data.split)
+app.command()(cli_explain.audit)
+app.command()(cli_explain.explain)
+app.command()(cli_explain.summary)
+app.add_typer(cli_export.app, name="export")
+app.command()(cli_serve.serve)
+app.command()(cli_predict.predict)
+HYDRA_VERB = {"allow_extra_args": True, "ignore_unknown_options": True, "help_option_names": []}
+
+
+def main() -> None:
+    """Entry point: an error of the user's is one line and exit status 1; ``--debug`` shows the traceback."""
+    debug = "--debug" in sys.argv
+    if debug:
+        sys.argv.remove("--debug")
+    try:
+        app()
+    except (Exception, KeyboardInterrupt) as error:  # the latter before typer has begun
+        expected = isinstance(error, WeakspotError | OSError) or was_interrupted(error)
+        if not expected or debug or os.environ.get("HYDRA_FULL_ERROR") == "1":
+            raise
+        if was_interrupted(error):
+            _say_interrupted()
+            raise SystemExit(INTERRUPTED) from error
+        console.error(str(as_weakspot_error(error)))
+        raise SystemExit(1) from error
+    except SystemExit as end:
+        if end.code == INTERRUPTED:  # what typer makes of Ctrl-C
+            _say_interrupted()
+        raise
+
+
+INTERRUPTED = 130
+"""Exit status after Ctrl-C, as shells have it."""
+
+
+def was_interrupted(error: BaseException) -> bool:
+    """Whether Ctrl-C led to an error, as libraries that it stops half-way raise others while they clean up."""
+    chain = [error]
+    for one in chain:  # it grows meanwhile; OmegaConf's errors are their own cause
+        chain += [cause for cause in (one.__cause__, one.__context__) if cause and cause not in chain]
+    return any(isinstance(one, KeyboardInterrupt) for one in chain)
+
+
+def _say_interrupted() -> None:
+    text = "interrupted; the same command does it again ('train' goes on from its last finished epoch)"
+    console.err.print(text, style="yellow", highlight=False, soft_wrap=True)
+
+
+def _version(show: bool) -> None:
+    if show:
+        console.out.print(f"weakspot {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version.")
+    ] = False,
+    debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks; may stand anywhere.")] = False,
+) -> None:
+    """Options before the verb."""
+
+
+@app.command(context_settings=HYDRA_VERB)
+def train(context: typer.Context) -> None:
+    """Train on image labels, draw boxes on the held-out part and measure.
+
+    Example:  weakspot train data.root=mvtec data.subset=hazelnut    (weakspot train --help lists every key)
+    """
+    from weakspot.config import hydra_app
+
+    if set(context.args) & set(hydra_app.HELP_FLAGS):
+        return print(hydra_app.help_text("train"))
+    done = hydra_app.run("train", _train_task, context.args)
+    if done.sweep:
+        failures = [asdict(failure) for failure in done.failures]
+        from weakspot.evaluation.pooled import find_runs
+
+        _summarize([run for folder in done.folders for run in find_runs(folder)], done.sweep, failures)
+    done.check()
+
+
+@app.command(context_settings=HYDRA_VERB)
+def evaluate(context: typer.Context) -> None:
+    """Measure a run again with other boxes, or on other labelled images.
+
+    Example:  weakspot evaluate -m run=RUN boxes.threshold=0.5,0.6    (weakspot evaluate --help lists every key)
+    """
+    from weakspot.config import hydra_app
+
+    if set(context.args) & set(hydra_app.HELP_FLAGS):
+        return print(hydra_app.help_text("evaluate"))
+    hydra_app.run("evaluate", _evaluate_task, context.args).check()
+
+
+@app.command()
+def demo(
+    output: Annotated[Path | None, typer.Option(help="Run folder; default outputs/demo/<subset>/<date-time>.")] = None,
+) -> None:
+    """Generate pictures, train on their labels, look at the boxes. A few minutes on two cores.
+
+    Example:  weakspot demo
+    """
+    from weakspot.config import hydra_app
+
+    config = hydra_app.compose("train", ["experiment=demo"])
+    if output:
+        config.output = str(output)
+    _train_task(config)
+
+
+@app.command()
+def summarize(
+    folder: Annotated[Path, typer.Argument(help="Folder with run folders anywhere below it.")] = Path("outputs"),
+    output: Annotated[Path | None, typer.Option(help="Folder for summary.html, .csv, .json; default FOLDER.")] = None,
+) -> None:
+    """Put all runs below a folder into one table: mean and deviation over folds and seeds.
+
+    Where a sweep tried several thresholds over folds, each fold is scored at the one that is best on the others.
+
+    Example:  weakspot summarize outputs/seed_table
+    """
+    from weakspot.report.leaderboard import find_runs
+
+    _summarize(find_runs(folder), output or folder)
+
+
+@app.command()
+def compare(
+    first: Annotated[Path, typer.Argument(help="Folder of a run, a cross-validation, or a sweep over seeds.")],
+    second: Annotated[Path, typer.Argument(help="Another, tested on the same images.")],
+    output: Annotated[Path | None, typer.Option(help="Write the comparison as JSON here as well.")] = None,
+    page: Annotated[
+        Path | None, typer.Option(help="The page to look at; default outputs/compare/<time>/compare.html.")
+    ] = None,
+) -> None:
+    """Is the second better than the first, or is it luck? Image by image, on those that both were tested on.
+
+    Of a sweep over seeds (train -m … cv=3 seed=1,2,3) what was said of an image is averaged over the trainings.
+
+    Example:  weakspot compare outputs/seed_table/hazelnut/cv5-1a2b3c4d outputs/recommended/hazelnut/cv5-5e6f7a8b
+    """
+    from weakspot.evaluation.comparison import compare as compared
+    from weakspot.report.compare_page import write_comparison
+    from weakspot.report.tables import comparison_table
+    from weakspot.utils.files import write_json
+
+    found = compared(first, second)
+    console.out.print(comparison_table(found))
+    path = page or new_folder(Path("outputs") / "compare") / "compare.html"
+    console.out.print(f"side by side: {write_comparison(path, first, second, found)}", soft_wrap=True, highlight=False)
+    if output:
+        write_json(output, asdict(found))
+
+
+@app.command()
+def report(
+    run: Annotated[Path, typer.Argument(help="Run folder, an evaluation below one, or a cross-validation.")],
+) -> None:
+    """Write a run's report.html again: verdict, confusion matrix, pictures, thresholds, in one file to open or mail.
+
+    Example:  weakspot report outputs/recommended/hazelnut/20260101-120000-1a2b3c4d
+    """
+    from weakspot.report.pooled_report import is_pooled, write_pooled_report
+    from weakspot.report.run_report import read_evaluated, write_report
+
+    page = write_pooled_report(run) if is_pooled(run) else write_report(read_evaluated(run))
+    console.out.print(f"open this: {page}", soft_wrap=True, highlight=False)
+
+
+@app.command()
+def cache(
+    clear: Annotated[bool, typer.Option("--clear", help="Remove every cached feature.")] = False,
+    directory: Annotated[Path | None, typer.Option("--dir", help="The cache, if cache.dir was set.")] = None,
+) -> None:
+    """Show where the frozen layers' features are kept and how much there is, or clear them.
+
+    Example:  weakspot cache --clear
+    """
+    from weakspot.models.feature_cache import FeatureCache, default_cache_dir
+
+    store = FeatureCache(directory or default_cache_dir())
+    if clear:
+        console.out.print(f"{store.clear()} files removed from {store.folder}", soft_wrap=True)
+    else:
+        files, size = store.usage()
+        console.out.print(f"{store.folder}: {files} files, {size / 2**20:.1f} MiB", soft_wrap=True)
+
+
+def _train_task(config: DictConfig) -> Outcome:
+    from weakspot.commands import train as pipeline
+    from weakspot.config.schema import TrainConfig, typed
+    from weakspot.config.sweep import Outcome
+
+    settings = typed(config, TrainConfig)
+    if settings.cv is not None:
+        return _cross_validate(settings)
+    run = pipeline.train(settings)
+    _show(run)
+    return Outcome(run.path, run.last_logged(settings.objective))
+
+
+def _cross_validate(settings: TrainConfig) -> Outcome:
+    from weakspot.config.sweep import Outcome
+    from weakspot.evaluation.pooled import cross_validate, find_runs
+    from weakspot.report.pooled_report import write_pooled_report
+    from weakspot.report.tables import class_tables, pooled_table
+    from weakspot.runs.folder import RunFolder
+
+    folder = cross_validate(settings)
+    metrics = RunFolder(folder).read_metrics()
+    console.out.print(
+        pooled_table(metrics, f"{settings.data.subset or settings.data.root}, {settings.cv} folds together")
+    )
+    if len(metrics["data"]["classes"]) > 2:
+        console.out.print(*class_tables(metrics["test"]["classification"]))
+    console.out.print(f"open this first: {write_pooled_report(folder)}", soft_wrap=True, highlight=False)
+    console.out.print(f"folder:          {folder}", soft_wrap=True, highlight=False)
+    scores = [run.last_logged(settings.objective) for run in find_runs(folder)]
+    known = [score for score in scores if score is not None]
+    return Outcome(folder, sum(known) / len(known) if known else None)
+
+
+def _evaluate_task(config: DictConfig) -> Outcome:
+    from weakspot.commands import train as pipeline
+    from weakspot.config.schema import EvaluateConfig, typed
+    from weakspot.config.sweep import Outcome
+
+    run = pipeline.evaluate(typed(config, EvaluateConfig))
+    _show(run)
+    return Outcome(run.path)
+
+
+def _summarize(runs: list[RunFolder], folder: Path, failures: Sequence[Mapping[str, Any]] = ()) -> None:
+    """Write the leaderboard of `runs` into `folder` and print it; `failures` are the sweep's cells without a run."""
+    from weakspot.report.leaderboard import best_threshold_lines, leaderboard_table, read_rows, write_leaderboard
+
+    rows = read_rows(runs)
+    write_leaderboard(folder, rows, failures)
+    console.out.print(leaderboard_table(rows))
+    for line in best_threshold_lines(rows):
+        console.out.print(line, markup=False, highlight=False, soft_wrap=True)
+    console.out.print(f"to look at: {folder / 'summary.html'}", markup=False, highlight=False, soft_wrap=True)
+    console.out.print(f"every run:  {folder / 'summary.csv'}", markup=False, highlight=False, soft_wrap=True)
+
+
+def _show(run: RunFolder) -> None:
+    """Print a finished run's table and where to look."""
+    from weakspot.report.tables import class_tables, metrics_table
+
+    metrics = run.read_metrics()
+    data = metrics["data"]
+    console.out.print(metrics_table(metrics, f"{data['subset'] or data['root']}"))
+    if len(data["classes"]) > 2:
+        console.out.print(*class_tables(metrics["test"]["classification"]))
+    console.out.print(f"open this first: {run.report}", soft_wrap=True, highlight=False)
+    console.out.print(f"the boxes:       {run.figures / 'gallery.png'}", soft_wrap=True, highlight=False)
+    console.out.print(f"run folder:      {run.path}", soft_wrap=True, highlight=False)

@@ -1,0 +1,134 @@
+"""The verb that predicts: here and now, or in shards on a cluster."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from weakspot.errors import WeakspotError, did_you_mean
+from weakspot.utils import console
+from weakspot.utils.files import new_folder
+
+if TYPE_CHECKING:
+    from weakspot.inference.localizer import Localizer
+    from weakspot.inference.shards.jobs import Job
+
+ENGINES = ("local", "ray")
+
+
+def predict(
+    run: Annotated[Path, typer.Argument(help="Run folder, bundle, or an exported model (.onnx, .xml).")],
+    source: Annotated[str, typer.Argument(help="Image, folder or glob pattern (quote it); with ray also a URL.")],
+    output: Annotated[str | None, typer.Option(help="Folder for the results; default outputs/predict/<time>.")] = None,
+    threshold: Annotated[float | None, typer.Option(help="Box threshold instead of the run's own.")] = None,
+    overlays: Annotated[
+        bool | None, typer.Option(help="Write a picture with map and boxes for every image; not with ray.")
+    ] = None,
+    batch_size: Annotated[
+        int | None, typer.Option(min=1, help="Images in one forward pass; default: what suits the device.")
+    ] = None,
+    second_look: Annotated[
+        bool | None, typer.Option(help="Look at the mirrored picture too, for a surer trust; default: as trained.")
+    ] = None,
+    device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
+    engine: Annotated[str, typer.Option(help="local, or ray: many machines, parts instead of one file.")] = "local",
+    file_format: Annotated[str | None, typer.Option("--format", help="ray: of the parts, jsonl or parquet.")] = None,
+    shard_size: Annotated[int | None, typer.Option(min=1, help="ray: images in a part; default 256.")] = None,
+    actors: Annotated[int | None, typer.Option(min=1, help="ray: workers; default one a GPU or core.")] = None,
+) -> None:
+    """Class, confidences and boxes for any number of images, as JSONL, CSV and overlay pictures.
+
+    Example:  weakspot predict outputs/demo/fabric/20260101-120000-1a2b3c4d "photos/*.png"
+    """
+    if engine not in ENGINES:
+        raise WeakspotError(f"--engine {engine} is unknown{did_you_mean(engine, ENGINES)}; choose: local, ray")
+    if engine == "ray":
+        from weakspot.inference.shards.jobs import Job
+
+        if overlays:
+            raise WeakspotError("--overlays is for --engine local; predict the few pictures to look at with that")
+        if output is None:
+            raise WeakspotError("--engine ray needs --output: the same command goes on there when it was interrupted")
+        job = Job(
+            run, source, output, file_format or "jsonl", shard_size or 256, threshold, batch_size, device, second_look
+        )
+        return _on_ray(job, actors)
+    for name, value in (("--format", file_format), ("--shard-size", shard_size), ("--actors", actors)):
+        if value is not None:
+            raise WeakspotError(f"{name} is for --engine ray")
+    for place in (source, output or ""):
+        if "://" in place:
+            raise WeakspotError(f"{place}: --engine local knows files of this machine only; add --engine ray")
+    folder = Path(output) if output else new_folder(Path("outputs") / "predict")
+    from weakspot.data.loading import find_sources
+    from weakspot.inference.localizer import Localizer
+
+    images = find_sources(source)
+    localizer = Localizer.load(run, device).adjusted(threshold, second_look)
+    _here(run, localizer, images, folder, overlays is not False, batch_size)
+
+
+def _here(
+    run: Path, localizer: Localizer, images: list[Path], folder: Path, overlays: bool, batch_size: int | None
+) -> None:
+    from weakspot.commands import predict as predicting
+
+    counts: Counter[str] = Counter()
+    unreadable = 0
+    with console.progress_bar("predicting", len(images)) as progress:
+        results = predicting.predict(localizer, images, folder, overlays=overlays, batch_size=batch_size)
+        for done, prediction in enumerate(results, start=1):
+            if prediction.status == "ok":
+                counts[prediction.label] += 1
+            else:
+                unreadable += 1
+                console.error(prediction.message)
+            progress(done, len(images))
+    _told(len(images), counts, str(folder))
+    if run.is_dir() and str(localizer.device) == "cpu":
+        _hint_at_faster(run)
+    _check(unreadable, len(images), str(folder))
+
+
+def _on_ray(job: Job, actors: int | None) -> None:
+    from weakspot.inference.shards import jobs, ray_engine
+    from weakspot.inference.shards.files import Tally
+
+    ray_engine.require_ray()
+    plan = jobs.make_plan(job)
+    total = plan.done
+    if total.rows:
+        console.err.print(f"{total.rows} of {plan.images} images are done already", style="dim", highlight=False)
+    with console.progress_bar("predicting", plan.images) as progress:
+        progress(total.rows, plan.images)
+        for receipt in ray_engine.predict(plan, actors=actors):
+            for problem in receipt.problems:
+                console.error(problem)
+            total = Tally.total([total, receipt.tally])
+            progress(total.rows, plan.images)
+    jobs.finish(plan, total)
+    _told(total.rows, Counter(total.labels), job.output)
+    _check(total.unreadable, total.rows, job.output)
+
+
+def _told(images: int, counts: Counter[str], folder: str) -> None:
+    console.out.print(f"{images} images: " + ", ".join(f"{n} {label}" for label, n in sorted(counts.items())))
+    console.out.print(f"results: {folder}", soft_wrap=True)
+
+
+def _check(unreadable: int, images: int, folder: str) -> None:
+    if unreadable:
+        raise WeakspotError(f"{unreadable} of {images} images could not be read; {folder} says which")
+
+
+def _hint_at_faster(run: Path) -> None:
+    if not (run / "exports").is_dir():
+        return  # what is imported below takes 140 MB
+    from weakspot.export.certificate import faster_export
+
+    if found := faster_export(run):
+        text = f"{found[0]} gives the same answers, {found[1]:.2f} × as fast when it was measured on this machine"
+        console.err.print(text, style="dim", markup=False, highlight=False, soft_wrap=True)

@@ -1,0 +1,48 @@
+"""The verb ``weakspot serve``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from weakspot.errors import WeakspotError
+from weakspot.utils import console
+
+
+def serve(
+    run: Annotated[Path, typer.Argument(help="Run folder, bundle, or an exported model (.onnx, .xml).")],
+    host: Annotated[str, typer.Option(help="Address to listen on; the default is this machine alone.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=0, max=65535, help="Port; 0 for any that is free.")] = 8000,
+    device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
+    megabytes: Annotated[float, typer.Option(min=0.001, help="Largest request.")] = 32.0,
+    megapixels: Annotated[float, typer.Option(min=0.001, help="Largest picture.")] = 50.0,
+    images: Annotated[int, typer.Option(min=1, help="Most pictures in one request.")] = 32,
+    at_once: Annotated[int, typer.Option(min=1, help="Requests read at a time; more wait, which bounds memory.")] = 4,
+) -> None:
+    """Answer POST /predict with classes and boxes, and show a page to drop a picture on.
+
+    Example:  weakspot serve outputs/photos
+    """
+    try:
+        from weakspot.serve.app import Limits
+        from weakspot.serve.run import LOOPBACK
+        from weakspot.serve.run import serve as run_service
+    except ImportError as error:
+        raise WeakspotError(f"{error.name} is not installed; pip install 'weakspot[serve]'") from error
+    from weakspot.inference.localizer import Localizer
+
+    localizer = Localizer.load(run, device)
+    if host not in LOOPBACK:
+        console.err.print(
+            f"anyone who reaches {host} can use this: there is no password and no encryption", style="yellow"
+        )
+
+    def started(address: str) -> None:
+        console.out.print(
+            f"serving {run} at {address} (pages: / and /docs); Ctrl-C ends it", highlight=False, soft_wrap=True
+        )
+
+    run_service(localizer, run.name, host, port, Limits(megabytes, megapixels, images, at_once), started)
+    console.out.print("stopped", highlight=False)

@@ -1,0 +1,1 @@
+"""The schema of the configuration, Hydra that composes it, and sweeps."""

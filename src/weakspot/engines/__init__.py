@@ -1,1 +1,0 @@
-"""Prediction in shards, by whoever schedules them: jobs and their parts; Ray is one such engine."""

@@ -1,0 +1,183 @@
+"""Two set-ups compared on the same images, each trained once or several times.
+
+What a network gets right depends on the seed it was trained with. A sweep over seeds (``train -m … cv=3 seed=1,2,3``)
+is therefore one set-up here: what it said of an image is averaged over the trainings before anything is compared, so
+that the difference is one of the set-ups and not of two trainings (Bouthillier et al., "Accounting for Variance in
+Machine Learning Benchmarks", MLSys 2021).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from weakspot.config.sweep import CELLS, read_cells
+from weakspot.data.readers import target_of
+from weakspot.data.splits import part_numbers
+from weakspot.errors import WeakspotError
+from weakspot.evaluation.pooled import TWO_CLASSES, Pooled, find_runs
+from weakspot.metrics.paired import Difference, paired_difference
+from weakspot.runs.folder import RunFolder
+from weakspot.types import FloatArray, Sample
+from weakspot.utils.files import shown
+
+
+@dataclass(frozen=True)
+class SetUp:
+    """A set-up on every image that it was tested on.
+
+    Attributes:
+        trainings: what was tested together; each image at most once in each.
+        samples: every image once, sorted by path.
+        times: how often each was tested, ``(n,)``.
+    """
+
+    trainings: list[Pooled]
+    samples: list[Sample]
+    times: npt.NDArray[np.intp]
+    _positions: npt.NDArray[np.intp]
+
+    @classmethod
+    def read(cls, path: Path) -> SetUp:
+        """From the folder of a run, of a cross-validation, or of a sweep over seeds or folds of either.
+
+        Raises:
+            WeakspotError: when it is none of these or not finished, or the sweep is over other settings too.
+        """
+        trainings = [Pooled.read(find_runs(folder)) for folder in _cells(path)]
+        if len({_settings(run) for training in trainings for run in training.runs}) > 1:
+            raise WeakspotError(
+                f"{shown(path)} is a sweep over more than seeds and folds; compare the runs in its summary.csv"
+            )
+        every = [sample for training in trainings for sample in training.samples]
+        _, first, positions, times = np.unique(
+            [str(sample.path.resolve()) for sample in every],
+            return_index=True, return_inverse=True, return_counts=True,
+        )  # fmt: skip
+        return cls(trainings, [every[i] for i in first], times, positions)
+
+    def first_said(self) -> list[tuple[Pooled, int]]:
+        """For each image the first training that was tested on it, and its position there."""
+        places = [(training, i) for training in self.trainings for i in range(len(training.samples))]
+        _, first = np.unique(self._positions, return_index=True)
+        return [places[i] for i in first]
+
+    def mean(self, score: Callable[[Pooled], FloatArray]) -> FloatArray:
+        """A score an image, averaged over the times it was tested: ``(n,)``, NaN where it is NaN."""
+        scores = np.concatenate([score(training) for training in self.trainings])
+        return np.asarray(np.bincount(self._positions, scores) / self.times)
+
+    @property
+    def classes(self) -> list[str]:
+        """That all trainings know; Good and Anomaly where they do not know the same."""
+        known = {tuple(training.classes) for training in self.trainings}
+        return list(known.pop()) if len(known) == 1 else list(TWO_CLASSES)
+
+
+def _settings(run: RunFolder) -> tuple[object, object]:
+    """Hashes over all settings but seeds and folds, and over the data."""
+    metrics = run.read_metrics()
+    return metrics.get("settings"), metrics["data"].get("hash")
+
+
+def _cells(path: Path) -> list[Path]:
+    """The folders of a sweep's finished cells; the folder itself where it is not a sweep's.
+
+    Raises:
+        WeakspotError: when a cell failed, or what it left is damaged.
+    """
+    if not (path / CELLS).is_dir():
+        return [path]
+    try:
+        done = read_cells(path)
+    except (OSError, ValueError, TypeError, KeyError) as error:
+        raise WeakspotError(f"{shown(path / CELLS)} is damaged ({error}); run the sweep again") from error
+    if done.failures or not done.folders:
+        raise WeakspotError(f"the sweep in {shown(path)} is not finished; run it again")
+    return done.folders
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Two set-ups on the same images.
+
+    Attributes:
+        images: how many both were tested on.
+        only_first, only_second: how many only one of them was tested on; they are left out.
+        first_right, second_right: how many only the first, or only the second, classified rightly; or did so more
+            often, where they were trained several times.
+        first_times, second_times: how often an image was tested at most.
+        differences: by name of the measure.
+        classes: that were told apart; Good and Anomaly where the two do not know the same ones.
+    """
+
+    images: int
+    only_first: int
+    only_second: int
+    first_right: int
+    second_right: int
+    first_times: int
+    second_times: int
+    differences: dict[str, Difference]
+    classes: list[str]
+
+
+def compare(first: Path, second: Path) -> Comparison:
+    """Compare two set-ups image by image.
+
+    Args:
+        first: folder of a run, of a cross-validation, or of a sweep over seeds or folds.
+        second: of another one.
+
+    Raises:
+        WeakspotError: when they were tested on different images, or are not finished.
+    """
+    a, b = SetUp.read(first), SetUp.read(second)
+    places = [{sample.path.resolve(): i for i, sample in enumerate(tested.samples)} for tested in (a, b)]
+    common = sorted(places[0].keys() & places[1].keys())
+    if not common:
+        raise WeakspotError(f"{shown(first)} and {shown(second)} were tested on no image in common")
+    in_a, in_b = (np.array([place[path] for path in common]) for place in places)
+    classes = a.classes if a.classes == b.classes else list(TWO_CLASSES)
+    clusters = _coarser(_parts(a, in_a), _parts(b, in_b))
+
+    def difference(score: Callable[[Pooled], FloatArray], strata: npt.NDArray[np.int64]) -> Difference:
+        of_a, of_b = a.mean(score)[in_a], b.mean(score)[in_b]
+        known = ~np.isnan(of_a + of_b)
+        return paired_difference(of_a[known], of_b[known], clusters[known].tolist(), strata[known])
+
+    def targets(names: Sequence[str]) -> npt.NDArray[np.int64]:
+        return np.array([target_of(a.samples[i], names) for i in in_a], dtype=np.int64)
+
+    right_a, right_b = (tested.mean(lambda one: one.right(classes))[i] for tested, i in ((a, in_a), (b, in_b)))
+    differences = {"balanced_accuracy": difference(lambda one: one.right(classes), targets(classes))}
+    if len(classes) > 2:
+        differences["good_or_not"] = difference(Pooled.right, targets(TWO_CLASSES))
+    boxes = difference(lambda one: one.v2(one.truth()), np.zeros(len(common), dtype=np.int64))
+    if boxes.difference.n:
+        differences["v2"] = boxes
+    return Comparison(
+        images=len(common),
+        only_first=len(a.samples) - len(common),
+        only_second=len(b.samples) - len(common),
+        first_right=int((right_a > right_b).sum()),
+        second_right=int((right_b > right_a).sum()),
+        first_times=int(a.times.max()),
+        second_times=int(b.times.max()),
+        differences=differences,
+        classes=classes,
+    )
+
+
+def _parts(tested: SetUp, images: npt.NDArray[np.intp]) -> npt.NDArray[np.int64]:
+    """A number for the part each image shows."""
+    return np.array(part_numbers(tested.samples))[images]
+
+
+def _coarser(a: npt.NDArray[np.int64], b: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+    """Of two groupings of the same images the coarser: one of them may not know of parts."""
+    return a if len(set(a.tolist())) <= len(set(b.tolist())) else b

@@ -1,0 +1,218 @@
+"""What an evaluation is held against: guesses that look at nothing, boxes of other images, labels that were shuffled.
+
+A result that these reach too says nothing about the images. Whatever they reach becomes an alarm.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from scipy.stats import binomtest
+
+from weakspot.data.splits import part_numbers
+from weakspot.evaluation.truth import Truth, levels_reached
+from weakspot.metrics import centre_box, proportion, random_box, whole_image_box
+from weakspot.metrics.intervals import bootstrap
+from weakspot.metrics.paired import class_weights, paired_difference
+from weakspot.ops.maps import Maps, combined_map, margin_map
+from weakspot.postprocess.boxes import boxes_array
+from weakspot.types import GOOD, ImageMaps, Prediction, Sample, Size
+
+BORDER = 0.1
+"""Width of the frame that counts as border, as a share of each side."""
+
+P_VALUE = 0.01
+SHUFFLES = 1000
+
+FEWEST = 10
+"""Images below which nothing is said about boxes or the border."""
+
+Alarm = dict[str, str]
+
+
+def box_controls(truth: Truth, predictions: Sequence[Prediction]) -> tuple[dict[str, Any], list[Alarm]]:
+    """What boxes that know nothing of their image would score, drawn on every image with a mask.
+
+    Args:
+        truth: of the images.
+        predictions: of the same images.
+
+    Returns:
+        ``whole_image``, ``centre_box``, ``random_box`` and ``shuffled_boxes`` (each image gets the boxes of another one
+        with a mask), each as :func:`~weakspot.metrics.localisation_metrics`; and an alarm where the predicted boxes do
+        not beat the best of them.
+    """
+    rng = np.random.default_rng(0)
+    sizes = [_size(row) for row in truth.sizes]
+    looks_at_nothing: dict[str, Callable[[Size], npt.NDArray[np.float64]]]
+    looks_at_nothing = {
+        "whole_image": whole_image_box,
+        "centre_box": centre_box,
+        "random_box": partial(random_box, rng=rng),
+    }
+    guesses = {name: [guess(size) for size in sizes] for name, guess in looks_at_nothing.items()}
+    if len(truth.known) > 1:
+        guesses["shuffled_boxes"] = shuffled_boxes(predictions, truth.known, rng)
+    own = [boxes_array(prediction.boxes) for prediction in predictions]
+    controls = {name: truth.localise(boxes) for name, boxes in guesses.items()}
+    return controls, _box_alarm(truth, own, guesses)
+
+
+def shuffled_boxes(
+    predictions: Sequence[Prediction], among: Sequence[int], rng: np.random.Generator
+) -> list[npt.NDArray[np.float64]]:
+    """Boxes ``(n, 4)`` for each prediction: those of another one, at the same place relative to the image's size.
+
+    Args:
+        predictions: of all images.
+        among: positions of those that exchange theirs, at least two; the others get none.
+        rng: draws who gets whose; nobody keeps its own.
+    """
+    order = rng.permutation(len(among))
+    result: list[npt.NDArray[np.float64]] = [np.zeros((0, 4)) for _ in predictions]
+    for position, following in zip(order, np.roll(order, -1), strict=True):
+        here, other = predictions[among[position]], predictions[among[following]]
+        scale = np.array([here.width / other.width, here.height / other.height] * 2)
+        result[among[position]] = boxes_array(other.boxes) * scale
+    return result
+
+
+def _box_alarm(
+    truth: Truth, own: Sequence[npt.NDArray[np.float64]], guesses: dict[str, list[npt.NDArray[np.float64]]]
+) -> list[Alarm]:
+    known = truth.known
+    if len(known) < FEWEST:
+        return []
+
+    def reached(boxes: Sequence[npt.NDArray[np.float64]]) -> npt.NDArray[np.float64]:
+        return np.array([levels_reached(boxes[i], truth.boxes[i]) for i in known])
+
+    scores = {name: reached(boxes) for name, boxes in guesses.items()}
+    name = max(scores, key=lambda key: float(scores[key].mean()))
+    parts = part_numbers(truth.samples)
+    found = paired_difference(scores[name], reached(own), [parts[i] for i in known], np.zeros(len(known)))
+    if found.difference.value > 0 and found.p_value <= P_VALUE:
+        return []
+    return [
+        {
+            "seen": f"V2 of the boxes is {found.second:.3f}, that of the {name.replace('_', ' ')} {found.first:.3f} "
+            f"(n = {len(known)}, p = {found.p_value:.3f})",
+            "why": "boxes that know nothing of the image fit about as well",
+            "do": "use the class, not the boxes (experiment=recommended draws better ones than plain class maps)",
+        }
+    ]
+
+
+def shuffled_labels(
+    targets: npt.NDArray[np.int64], said: npt.NDArray[np.int64], samples: Sequence[Sample]
+) -> tuple[dict[str, Any], list[Alarm]]:
+    """Balanced accuracy of the same answers against shuffled labels; photographs of one part keep together.
+
+    Args:
+        targets: true classes ``(n,)``.
+        said: predicted ones.
+        samples: the images.
+
+    Returns:
+        ``{"balanced_accuracy": {"value", "n", "low", "high"}}``, mean and middle 95 % over the shuffles (none for a
+        single class); and an alarm where the true labels do not do better than 99 % of the shuffled.
+    """
+    if len(set(targets.tolist())) < 2:
+        return {}, []
+    numbers = np.array(part_numbers(samples))
+    members = [np.flatnonzero(numbers == number) for number in np.unique(numbers)]
+    in_parts = np.concatenate(members)
+    rng = np.random.default_rng(0)
+    shuffled = np.array(
+        [
+            _balanced_accuracy(
+                targets[np.concatenate([members[i] for i in rng.permutation(len(members))])], said[in_parts]
+            )
+            for _ in range(SHUFFLES)
+        ]
+    )
+    low, high = np.quantile(shuffled, [0.025, 0.975])
+    measured = _balanced_accuracy(targets, said)
+    p_value = float((1 + (shuffled >= measured - 1e-12).sum()) / (1 + SHUFFLES))
+    control = {"value": float(shuffled.mean()), "n": len(targets), "low": float(low), "high": float(high)}
+    if p_value <= P_VALUE:
+        return {"balanced_accuracy": control}, []
+    alarm = {
+        "seen": f"balanced accuracy is {measured:.3f}; with shuffled labels it would lie between {low:.3f} and "
+        f"{high:.3f} (p = {p_value:.3f})",
+        "why": "it cannot be shown that the classes are told apart at all",
+        "do": "check the labels (weakspot check), use more pictures or larger ones",
+    }
+    return {"balanced_accuracy": control}, [alarm]
+
+
+def _balanced_accuracy(targets: npt.NDArray[np.int64], said: npt.NDArray[np.int64]) -> float:
+    return float((class_weights(targets) * (targets == said)).sum())
+
+
+def border_evidence(predictions: Sequence[Prediction]) -> tuple[dict[str, Any], list[Alarm]]:
+    """How much of the evidence lies in the frame along the border, a :data:`BORDER` of each side wide.
+
+    Args:
+        predictions: with what the model said; those called Good are left out.
+
+    Returns:
+        ``share`` of the evidence (mean over the images, with an interval), ``peaks``, the share of images whose
+        strongest place is there, ``area``, the share of the image that the frame covers, and ``p_value`` of so many
+        peaks in the frame if they lay anywhere (binomial test). Empty with too few images. And an alarm where two peaks
+        in three, and more than chance allows, are there.
+    """
+    found = [_in_frame(mass) for p in predictions if (mass := _evidence_mass(p)) is not None]
+    if len(found) < FEWEST:
+        return {}, []
+    shares, peaks = (np.array(column, dtype=np.float64) for column in zip(*found, strict=True))
+    area, hits = 1 - (1 - 2 * BORDER) ** 2, int(peaks.sum())
+    p_value = float(binomtest(hits, len(peaks), area, alternative="greater").pvalue)
+    control = {
+        "share": bootstrap(np.mean, [shares]).as_dict(),
+        "peaks": proportion(hits, len(peaks)).as_dict(),
+        "area": area,
+        "p_value": p_value,
+    }
+    if 3 * hits < 2 * len(peaks) or p_value > P_VALUE:
+        return control, []
+    alarm = {
+        "seen": f"in {hits} of {len(peaks)} images called defective the strongest evidence lies within {BORDER:.0%} of "
+        f"the border (chance: {area:.0%})",
+        "why": "parts are seldom defective there, backgrounds and frames often differ there",
+        "do": "look at the overlays; if the defects are elsewhere, crop the border or photograph the classes alike",
+    }
+    return control, [alarm]
+
+
+def _evidence_mass(prediction: Prediction) -> Maps | None:
+    """Evidence 0 and above, ``(h, w)``; None for Good images and where there is none."""
+    said: ImageMaps | None = prediction.said
+    if said is None or prediction.label == GOOD:
+        return None
+    if said.extent is not None and said.where is not None:
+        mass: Maps = np.exp(combined_map(said.extent, said.where, said.logits))
+    else:
+        mass = np.maximum(margin_map(said.maps, said.likeliest_defect), 0)
+    return mass if mass.sum() > 0 else None
+
+
+def _in_frame(mass: Maps) -> tuple[float, float]:
+    """Share of the mass in the frame, whose edge may cut through cells, and whether the peak is there (0 or 1)."""
+    inside = np.outer(*(_inner_share(side) for side in mass.shape))
+    peak = np.unravel_index(int(mass.argmax()), mass.shape)
+    return float((mass * (1 - inside)).sum() / mass.sum()), float(inside[peak] < 0.5 - 1e-9)
+
+
+def _inner_share(cells: int) -> npt.NDArray[np.float64]:
+    """Of each of `cells` along a side, how much lies inside the frame: ``(cells,)``, 0…1."""
+    edges = np.arange(cells + 1) / cells
+    return np.asarray(np.diff(np.clip(edges, BORDER, 1 - BORDER)) * cells)
+
+
+def _size(row: npt.NDArray[np.int64]) -> Size:
+    return int(row[0]), int(row[1])

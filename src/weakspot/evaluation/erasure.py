@@ -1,0 +1,200 @@
+"""Does the confidence in a defect go when its boxes are painted over? A box that costs nothing to erase is no evidence.
+
+What is erased is replaced by the same place of a Good training picture, fitted to its surroundings. Erasing boxes of
+the same sizes elsewhere in the picture is the control, so that damage done by the painting itself does not count:
+occlusion (Zeiler and Fergus, "Visualizing and Understanding Convolutional Networks", ECCV 2014) with a control.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+from scipy.special import logit
+
+from weakspot.config.schema import read_config
+from weakspot.data.images import read_image
+from weakspot.data.splits import read_split
+from weakspot.errors import WeakspotError
+from weakspot.inference.localizer import Localizer
+from weakspot.metrics.paired import Difference, paired_difference
+from weakspot.postprocess.predictions import read_predictions
+from weakspot.runs.folder import RunFolder, finished_run, own_test_part
+from weakspot.types import GOOD, Box, ImageArray, Prediction, Sample
+from weakspot.utils import console
+from weakspot.utils.files import write_json
+
+MOST = 40
+"""Images that are painted over, drawn by lot."""
+
+FEWEST = 10
+"""Images below which no alarm is raised."""
+
+P_VALUE = 0.05
+_TRIES = 200
+
+
+@dataclass(frozen=True)
+class Audit:
+    """What erasing found.
+
+    Attributes:
+        erased: by how much the log-odds of a defect fall when the boxes are erased (``second``) and when as large boxes
+            elsewhere are (``first``).
+        images: how many were painted over.
+        skipped: images called defective whose boxes leave no room for others as large, or that have none.
+    """
+
+    erased: Difference
+    images: int
+    skipped: int
+
+    @property
+    def alarm(self) -> dict[str, str] | None:
+        """``seen``, ``why`` and ``do`` where the boxes matter no more than other places; else None."""
+        if self.images < FEWEST:
+            return None
+        if self.erased.p_value <= P_VALUE and self.erased.difference.value > 0:
+            return None
+        return {
+            "seen": (
+                f"erasing the boxes of {self.images} pictures lowers the log-odds of a defect by "
+                f"{self.erased.second:.2f}, erasing as much elsewhere by {self.erased.first:.2f} "
+                f"(p = {self.erased.p_value:.3f})"
+            ),
+            "why": "it cannot be shown that the network goes by what is inside the boxes",
+            "do": "look at the overlays, and at the other alarms, before any box is used",
+        }
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON-ready."""
+        return {**asdict(self), "alarm": self.alarm}
+
+
+def audit(run: RunFolder, device: str = "auto") -> Audit:
+    """Erase boxes of a run's test part and ask again; writes ``audit.json`` into the run folder.
+
+    Args:
+        run: a finished run.
+        device: as for :meth:`Localizer.load`.
+
+    Raises:
+        WeakspotError: when the run is not finished, its images have moved, or nothing was called defective.
+    """
+    run = finished_run(run.path)
+    _, samples = own_test_part(run)
+    result = erase_and_ask(run, samples, read_predictions(run.predictions), device)
+    if result is None:
+        raise WeakspotError(f"{run.path}: no test image was called defective, so there is no box to erase")
+    write_json(run.audit, result.to_dict())
+    return result
+
+
+def erase_and_ask(
+    run: RunFolder, samples: Sequence[Sample], predictions: Sequence[Prediction], device: str = "auto"
+) -> Audit | None:
+    """The work of :func:`audit`.
+
+    Args:
+        run: has a bundle, a configuration and a split.
+        samples: of its test part.
+        predictions: of the same images.
+        device: as for :meth:`Localizer.load`.
+
+    Returns:
+        None where nothing was called defective.
+    """
+    called = [pair for pair in zip(samples, predictions, strict=True) if pair[1].label != GOOD]
+    if not called:
+        return None
+    rng = np.random.default_rng(0)
+    localizer = Localizer.load(run.path, device).adjusted(second_look=False)  # no box is drawn
+    good = good_training_images(run)
+    drops: list[tuple[float, float]] = []
+    groups: list[str] = []
+    chosen = [called[i] for i in rng.permutation(len(called))[:MOST]]
+    with console.progress_bar("erasing boxes") as progress:
+        for done, (sample, prediction) in enumerate(chosen, start=1):
+            elsewhere = other_places(prediction, rng)
+            if elsewhere:
+                donor = read_image(good[int(rng.integers(len(good)))].path)
+                drops.append(_drops(localizer, read_image(sample.path), prediction, elsewhere, donor))
+                groups.append(sample.group or str(sample.path))
+            progress(done, len(chosen))
+    numbers = {group: number for number, group in enumerate(dict.fromkeys(groups))}
+    control, boxes = np.array(drops, np.float64).reshape(-1, 2).T
+    difference = paired_difference(control, boxes, [numbers[group] for group in groups], np.zeros(len(drops)))
+    return Audit(difference, len(drops), len(chosen) - len(drops))
+
+
+def good_training_images(run: RunFolder) -> list[Sample]:
+    """Good images that a run was trained on.
+
+    Raises:
+        WeakspotError: when the run's configuration or split is missing.
+    """
+    samples, parts = read_split(run.split, Path(read_config(run.config).data.root or "."))
+    return [sample for sample, part in zip(samples, parts, strict=True) if part == "train" and sample.is_good]
+
+
+def _drops(
+    localizer: Localizer, image: ImageArray, prediction: Prediction, elsewhere: Sequence[Box], donor: ImageArray
+) -> tuple[float, float]:
+    """Fall of the log-odds: erasing elsewhere, erasing the boxes."""
+    pictures = [image, erase(image, elsewhere, donor), erase(image, prediction.boxes, donor)]
+    odds = [float(logit(np.clip(p.probability, 1e-7, 1 - 1e-7))) for p in localizer.predict(pictures)]
+    return odds[0] - odds[1], odds[0] - odds[2]
+
+
+def other_places(prediction: Prediction, rng: np.random.Generator) -> list[Box]:
+    """As many boxes of the same sizes that touch none of the prediction's; none where there is no room."""
+    found = []
+    for box in prediction.boxes:
+        height, width = box.y1 - box.y0, box.x1 - box.x0
+        for _ in range(_TRIES):
+            x = int(rng.integers(prediction.width - width + 1))
+            y = int(rng.integers(prediction.height - height + 1))
+            place = Box(x, y, x + width, y + height)
+            if not any(_touch(place, other) for other in prediction.boxes):
+                found.append(place)
+                break
+        else:
+            return []
+    return found
+
+
+def _touch(a: Box, b: Box) -> bool:
+    return a.x0 < b.x1 and b.x0 < a.x1 and a.y0 < b.y1 and b.y0 < a.y1
+
+
+def erase(image: ImageArray, boxes: Sequence[Box], donor: ImageArray) -> ImageArray:
+    """Replace boxes by the same places of another picture.
+
+    Args:
+        image: uint8 RGB ``(H, W, 3)``.
+        boxes: what to replace, in pixels of `image`.
+        donor: uint8 RGB of any size; its brightness and colour are fitted to what surrounds each box, and the seam is
+            soft.
+
+    Returns:
+        uint8 ``(H, W, 3)``; unchanged but in and next to the boxes.
+    """
+    height, width = image.shape[:2]
+    source = cv2.resize(donor, (width, height), interpolation=cv2.INTER_AREA).astype(np.float32)
+    result = image.astype(np.float32)
+    for box in boxes:
+        margin = max(2, round(0.1 * max(box.x1 - box.x0, box.y1 - box.y0)))
+        inside = np.zeros((height, width), np.float32)
+        inside[box.y0 : box.y1, box.x0 : box.x1] = 1
+        near = np.zeros((height, width), dtype=bool)
+        near[max(0, box.y0 - margin) : box.y1 + margin, max(0, box.x0 - margin) : box.x1 + margin] = True
+        ring = near & (inside == 0)
+        shift: npt.NDArray[Any] = (result[ring] - source[ring]).mean(axis=0) if ring.any() else np.zeros(3)
+        blend = np.maximum(inside, cv2.GaussianBlur(inside, (0, 0), margin / 2) * near)[..., None]
+        result = result + blend * (source + shift.astype(np.float32) - result)
+    return np.asarray(np.clip(np.rint(result), 0, 255), np.uint8)

@@ -1,0 +1,132 @@
+"""What the masks of a set of images say, and how well boxes fit it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from scipy.stats import spearmanr
+
+from weakspot.data.images import read_mask
+from weakspot.data.splits import part_numbers
+from weakspot.metrics import BEST_BOXES, IOU_LEVELS, best_iou, localisation_metrics, mask_boxes, proportion, size_class
+from weakspot.metrics.intervals import N_RESAMPLES, Estimate, percentile_estimate
+from weakspot.metrics.paired import draw_clusters
+from weakspot.postprocess.boxes import boxes_array
+from weakspot.postprocess.trust import level
+from weakspot.types import BoolArray, Prediction, Sample
+
+NO_BOXES: npt.NDArray[np.int64] = np.zeros((0, 4), dtype=np.int64)
+
+
+@dataclass(frozen=True)
+class Truth:
+    """What the masks say, by position of the image; masks are read again when needed rather than all held in memory.
+
+    Attributes:
+        samples, sizes: the images and their ``(height, width)``.
+        boxes: int ``(n, 4)`` true boxes of each image, one a connected region; empty for Good and where there is no
+            mask or an empty one.
+        shares: of each image that its defect covers, 0…1.
+    """
+
+    samples: Sequence[Sample]
+    sizes: npt.NDArray[np.int64]
+    boxes: list[npt.NDArray[np.int64]]
+    shares: list[float]
+
+    @classmethod
+    def read(
+        cls,
+        samples: Sequence[Sample],
+        sizes: npt.NDArray[np.int64],
+        drawn: Mapping[Path, npt.NDArray[np.int64]] | None = None,
+    ) -> Truth:
+        """Read every mask, checking it against its image's size.
+
+        True boxes are those of the masks' connected regions, or, where given, the ones in `drawn` by path.
+
+        Raises:
+            WeakspotError: when a mask cannot be read or is of another size; the message names it.
+        """
+        truth = cls(samples, sizes, [], [])
+        for i, sample in enumerate(samples):
+            mask = truth.mask(i)
+            truth.boxes.append(mask_boxes(mask) if drawn is None else drawn.get(sample.path, NO_BOXES))
+            truth.shares.append(float(mask.mean()))
+        return truth
+
+    def localise(self, boxes: Sequence[npt.NDArray[np.float64]]) -> dict[str, Any]:
+        """:func:`~weakspot.metrics.localisation_metrics` of an array of boxes an image."""
+        defects, classes = [sample.defect for sample in self.samples], [size_class(share) for share in self.shares]
+        return localisation_metrics(boxes, self.boxes, defects, classes)
+
+    @property
+    def known(self) -> list[int]:
+        """Positions of the defect images with a mask that shows something."""
+        return [i for i, boxes in enumerate(self.boxes) if len(boxes)]
+
+    @property
+    def measurable(self) -> list[int]:
+        """Positions of the images whose every pixel is known: the above and the Good ones."""
+        return [i for i, sample in enumerate(self.samples) if sample.is_good or len(self.boxes[i])]
+
+    def mask(self, index: int) -> BoolArray:
+        """The mask at the original image's size; all False for Good images and where there is none."""
+        sample, (height, width) = self.samples[index], (int(side) for side in self.sizes[index])
+        if sample.is_good or sample.mask is None:
+            return np.zeros((height, width), dtype=bool)
+        return read_mask(sample.mask, (height, width))
+
+
+def levels_reached(boxes: npt.NDArray[np.float64], truth: npt.NDArray[np.int64]) -> float:
+    """Share of the IoU levels that an image's three best boxes reach; NaN without a true box."""
+    iou = best_iou(boxes[:BEST_BOXES], truth.astype(np.float64))
+    return float(np.mean(iou >= np.array(IOU_LEVELS))) if not math.isnan(iou) else math.nan
+
+
+def trust_metrics(predictions: Sequence[Prediction], truth: Truth) -> dict[str, Any]:
+    """Whether boxes that are trusted more fit better, on the images with a mask.
+
+    Returns:
+        ``rank_correlation`` of trust and IoU over boxes (Spearman's; an estimate whose interval comes from drawing
+        parts, NaN for fewer than three boxes or where all are trusted alike), ``levels`` ``{colour: {"n", "mean_iou",
+        "iou_50"}}``, and ``boxes``, ``[trust, IoU]`` of each.
+    """
+    parts = part_numbers(truth.samples)
+    rows = [
+        (box.trust, best_iou(boxes_array([box]), truth.boxes[i].astype(np.float64)), parts[i])
+        for i in truth.known
+        for box in predictions[i].boxes
+    ]
+    values = np.array([row[:2] for row in rows], dtype=np.float64).reshape(-1, 2)
+    levels = {}
+    for name in ("green", "amber", "red"):
+        ious = values[[level(trust) == name for trust in values[:, 0]], 1]
+        share = proportion(int((ious >= 0.5).sum()), len(ious)).as_dict()
+        levels[name] = {"n": len(ious), "mean_iou": float(ious.mean()) if len(ious) else math.nan, "iou_50": share}
+    return {
+        "rank_correlation": _rank_correlation(values, [int(row[2]) for row in rows]).as_dict(),
+        "levels": levels,
+        "boxes": values.tolist(),
+    }
+
+
+def _rank_correlation(values: npt.NDArray[np.float64], parts: Sequence[int]) -> Estimate:
+    """Spearman's, ``(n, 2)``; NaN where a column does not vary."""
+    n = len(values)
+    if n < 3 or not np.ptp(values, axis=0).all():
+        return Estimate(math.nan, n, math.nan, math.nan)
+    draws = draw_clusters(parts, N_RESAMPLES, seed=0)
+    resamples = []
+    for times in draws:
+        drawn = np.repeat(values, times, axis=0)
+        varies = len(drawn) > 2 and np.ptp(drawn, axis=0).all()
+        resamples.append(float(spearmanr(drawn[:, 0], drawn[:, 1]).statistic) if varies else math.nan)
+    value = float(spearmanr(values[:, 0], values[:, 1]).statistic)
+    return percentile_estimate(value, n, np.array(resamples))

@@ -1,0 +1,333 @@
+"""Why does a model say what it says of a picture? Class, map, evidence by region, and what would change the decision.
+
+A region's evidence is measured, not read off the map: the region is replaced as
+:func:`weakspot.evaluation.erasure.erase` does it, and the model is asked again.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import torch
+from scipy.special import softmax
+
+from weakspot.data.images import read_image
+from weakspot.errors import WeakspotError
+from weakspot.evaluation.erasure import erase, good_training_images
+from weakspot.heatmaps.methods import METHODS, Maps, Settings
+from weakspot.heatmaps.network import Logits
+from weakspot.heatmaps.subject import Answer, Subject
+from weakspot.inference.localizer import Localizer
+from weakspot.models.imagenet import load_photographs
+from weakspot.postprocess.boxes import label_regions
+from weakspot.runs.folder import RunFolder
+from weakspot.types import Box, ImageArray, Prediction
+from weakspot.utils.files import atomic_path, write_json
+
+REGIONS = 5
+"""Regions of a picture that are asked about."""
+
+TOGETHER = 8
+"""Regions that are erased at once at most, those with most of the map."""
+
+LARGEST = 0.6
+"""Share of the picture beyond which hiding it would explain nothing."""
+
+
+@dataclass(frozen=True)
+class Region:
+    """A connected region where the map has at least half its highest value.
+
+    Attributes:
+        box: round it, in pixels of the picture; its class and score are not used.
+        share: of the map's positive values that lie in the region, 0…1.
+        confidence: in the explained class when the box is erased.
+        label: class that the model decides for then.
+    """
+
+    box: Box
+    share: float
+    confidence: float
+    label: str
+
+
+@dataclass(frozen=True)
+class Change:
+    """The smallest erased part of the picture, along the map, that changes the decision.
+
+    Attributes:
+        boxes: what is erased.
+        area: share of the picture that they cover, 0…1.
+        label: class that the model decides for then.
+        confidence: in that class.
+        picture: with the boxes erased.
+    """
+
+    boxes: tuple[Box, ...]
+    area: float
+    label: str
+    confidence: float
+    picture: ImageArray
+
+
+@dataclass(frozen=True)
+class Explanation:
+    """All about one picture; :meth:`save` writes it.
+
+    Attributes:
+        path: the picture's file.
+        image: the picture.
+        classes: ``(name, id, confidence)`` in decreasing confidence.
+        decided: id of the class that the model decides for.
+        target, target_id: the explained class.
+        method: of the map.
+        layer: that the map was taken at; empty for methods without one.
+        map: raw ``(h, w)`` over the network's input.
+        over: ``(H, W)``, the map over the picture.
+        regions: in decreasing share.
+        change: None where nothing changes the decision, or the decision is for another class than the explained.
+        seconds: that the map took.
+    """
+
+    path: Path
+    image: ImageArray
+    classes: tuple[tuple[str, int, float], ...]
+    decided: int
+    target: str
+    target_id: int
+    method: str
+    layer: str
+    map: Maps
+    over: Maps
+    regions: tuple[Region, ...]
+    change: Change | None
+    seconds: float
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON-ready, without the pictures and the map."""
+        change = self.change
+        return {
+            "path": str(self.path),
+            "classes": [{"name": name, "id": k, "confidence": value} for name, k, value in self.classes],
+            "decided": self.decided,
+            "target": {"name": self.target, "id": self.target_id},
+            "heatmap": {"method": self.method, "layer": self.layer, "seconds": self.seconds},
+            "regions": [{**vars(region), "box": region.box.xyxy} for region in self.regions],
+            "change": change
+            and {
+                "boxes": [box.xyxy for box in change.boxes],
+                "area": change.area,
+                "label": change.label,
+                "confidence": change.confidence,
+            },
+        }
+
+    def save(self, folder: Path, name: str) -> None:
+        """Write ``NAME.json``, and the raw map under method and class in ``NAME.npz``."""
+        write_json(folder / f"{name}.json", self.to_dict())
+        write_maps(folder / f"{name}.npz", {f"{self.method}/{self.target}": self.map})
+
+
+# --- what can be explained ----------------------------------------------------------------------------------------
+
+
+def write_maps(path: Path, maps: dict[str, Any]) -> None:
+    """Maps by name as an ``.npz`` file, whole or not at all."""
+    with atomic_path(path) as temporary:
+        np.savez(temporary, **maps)
+
+
+def subject_of_run(run: Path, device: str = "auto") -> Subject:
+    """A run's model, or a bundle's; maps are of the classifier, answers of the whole (evidence, calibration, costs).
+
+    Raises:
+        WeakspotError: when there is no model.
+    """
+    localizer = Localizer.load(run, device)
+    classes = localizer.meta.classes
+
+    def answer(prediction: Prediction) -> Answer:
+        found = {each.name: each.confidence for each in prediction.classes}
+        return Answer(classes.index(prediction.label), np.array([found[name] for name in classes]))
+
+    refined = localizer.model.evidence is not None
+    return Subject(
+        Logits(localizer.model.network),
+        classes,
+        localizer.meta.preprocess,
+        lambda images: [answer(prediction) for prediction in localizer.predict(list(images))],
+        "the evidence heads have half a say in the confidences" if refined else "",
+    )
+
+
+def subject_of_imagenet(model: str = "vgg16", weights: Path | None = None, device: str = "auto") -> Subject:
+    """A classifier of photographs with ImageNet's classes; see :func:`~weakspot.models.imagenet.load_photographs`."""
+    photographs = load_photographs(model, weights)
+    place = torch.device(("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device)
+    module = photographs.module.to(place)
+
+    def ask(images: Sequence[ImageArray]) -> list[Answer]:
+        answers = []
+        for image in images:
+            with torch.inference_mode():
+                pixels = torch.from_numpy(photographs.preprocess(image).copy())[None].to(place)
+                confidences = softmax(module(pixels)[0].double().cpu().numpy())
+            answers.append(Answer(int(confidences.argmax()), confidences))
+        return answers
+
+    return Subject(module, photographs.classes, photographs.preprocess, ask)
+
+
+def donor_of(run: Path) -> ImageArray | None:
+    """A Good picture that the run was trained on, to put in place of what is erased; None where there is none."""
+    try:
+        return read_image(good_training_images(RunFolder(run))[0].path)
+    except (WeakspotError, IndexError):  # a bundle alone, or its pictures have moved
+        return None
+
+
+# --- explaining ---------------------------------------------------------------------------------------------------
+
+
+def explain(
+    subject: Subject,
+    path: Path,
+    method: str = "cam",
+    target: str | None = None,
+    settings: Settings | None = None,
+    donor: ImageArray | None = None,
+) -> Explanation:
+    """Explain what a model says of a picture.
+
+    Args:
+        subject: the model.
+        path: the picture.
+        method: a key of :data:`~weakspot.heatmaps.methods.METHODS`.
+        target: name or id of the class to explain; None for the one the model decides for.
+        settings: of the map.
+        donor: what erased places are replaced by; None for a blur of the picture itself.
+
+    Raises:
+        WeakspotError: for anything that is not there, or does not go together.
+    """
+    image = read_image(path)
+    (answer,) = subject.ask([image])
+    chosen = answer.label if target is None else subject.class_id(target)
+    pixels = subject.pixels([image])
+    start = time.perf_counter()
+    map_ = subject.maps(pixels, [chosen], method, settings)[0]
+    seconds = time.perf_counter() - start
+    over = subject.over_picture(map_, image)
+    donor = blurred(image) if donor is None else donor
+    places = as_places(over) if METHODS[method].pixelwise else over
+    wanted = settings or Settings()
+    takes_layer = "target_layer" in METHODS[method].takes
+    return Explanation(
+        path=path,
+        image=image,
+        classes=tuple(
+            (subject.classes[k], int(k), float(answer.confidences[k]))
+            for k in np.argsort(-answer.confidences, kind="stable")
+        ),
+        decided=answer.label,
+        target=subject.classes[chosen],
+        target_id=chosen,
+        method=method,
+        layer=subject.layers(pixels).resolve(wanted.target_layer, wanted.activation) if takes_layer else "",
+        map=map_,
+        over=over,
+        regions=evidence_by_region(subject, image, places, chosen, donor),
+        change=smallest_change(subject, image, places, answer.label, donor) if chosen == answer.label else None,
+        seconds=seconds,
+    )
+
+
+def blurred(image: ImageArray) -> ImageArray:
+    """The picture without anything smaller than a quarter of it."""
+    return np.asarray(cv2.GaussianBlur(image, (0, 0), max(1.0, min(image.shape[:2]) / 8)), dtype=np.uint8)
+
+
+def as_places(over: Maps) -> Maps:
+    """A map of pixels as one of places: smoothed, so that neighbouring pixels make one region."""
+    return np.asarray(cv2.GaussianBlur(over, (0, 0), max(1.0, min(over.shape) / 30)), dtype=np.float32)
+
+
+def hot_boxes(over: Maps, level: float) -> list[tuple[Box, float]]:
+    """Boxes round the connected regions where a map reaches `level` times its highest value.
+
+    Args:
+        over: ``(H, W)``.
+        level: 0…1.
+
+    Returns:
+        Boxes with their share of the map's positive values, highest share first; none for a map without any.
+    """
+    positive = np.maximum(over, 0).astype(np.float64)
+    highest = positive.max()
+    if highest <= 0:
+        return []
+    corners, _, labels = label_regions(positive >= level * highest)
+    sums = np.bincount(labels.ravel(), weights=positive.ravel(), minlength=len(corners) + 1)[1:] / positive.sum()
+    order = np.argsort(-sums, kind="stable")
+    found = [(corners[i].tolist(), float(sums[i])) for i in order]
+    return [(Box(x0, y0, x1, y1), share) for (x0, y0, x1, y1), share in found]
+
+
+def evidence_by_region(
+    subject: Subject, image: ImageArray, over: Maps, target: int, donor: ImageArray
+) -> tuple[Region, ...]:
+    """What each of the hottest regions does for the confidence in a class; arguments as for :func:`smallest_change`."""
+    found = hot_boxes(over, 0.5)[:REGIONS]
+    answers = subject.ask([erase(image, [box], donor) for box, _ in found]) if found else []
+    return tuple(
+        Region(box, share, float(answer.confidences[target]), subject.classes[answer.label])
+        for (box, share), answer in zip(found, answers, strict=True)
+    )
+
+
+def smallest_change(subject: Subject, image: ImageArray, over: Maps, decided: int, donor: ImageArray) -> Change | None:
+    """Erase ever more of the picture, hottest first, until the decision changes; then leave out what is not needed.
+
+    Args:
+        subject: the model.
+        image: the picture.
+        over: the map over it, ``(H, W)``.
+        decided: the class that the model decides for.
+        donor: what erased places are replaced by.
+    """
+    for level in np.arange(0.95, 0.04, -0.1):
+        boxes = [box for box, _ in hot_boxes(over, float(level))[:TOGETHER]]
+        if not boxes or _covered(boxes, image) > LARGEST:
+            return None
+        if _asked_without(subject, image, boxes, donor).label == decided:
+            continue
+        for box in boxes[::-1]:  # the least first
+            fewer = [other for other in boxes if other is not box]
+            if fewer and _asked_without(subject, image, fewer, donor).label != decided:
+                boxes = fewer
+        answer = _asked_without(subject, image, boxes, donor)
+        return Change(
+            tuple(boxes),
+            _covered(boxes, image),
+            subject.classes[answer.label],
+            float(answer.confidences[answer.label]),
+            erase(image, boxes, donor),
+        )
+    return None
+
+
+def _asked_without(subject: Subject, image: ImageArray, boxes: Sequence[Box], donor: ImageArray) -> Answer:
+    return subject.ask([erase(image, boxes, donor)])[0]
+
+
+def _covered(boxes: Sequence[Box], image: ImageArray) -> float:
+    hidden = np.zeros(image.shape[:2], dtype=bool)
+    for box in boxes:
+        hidden[box.y0 : box.y1, box.x0 : box.x1] = True
+    return float(hidden.mean())

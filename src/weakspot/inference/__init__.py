@@ -1,0 +1,1 @@
+"""Trained and exported models that take images and give predictions."""

@@ -1,0 +1,178 @@
+"""Exported models: one file for ONNX Runtime or OpenVINO, with all that prediction needs to know in it. No torch."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from copy import copy
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+
+from weakspot.data.preprocess import Preprocess
+from weakspot.errors import WeakspotError
+from weakspot.models.bundle_meta import BundleMeta, NewerFormatError
+from weakspot.types import ImageMaps
+from weakspot.utils.threads import shared_out, wanted
+from weakspot.utils.untrusted import parse_json
+
+METADATA_KEY = "weakspot"
+"""Where a file's metadata keep :meth:`BundleMeta.to_dict` as JSON."""
+
+OUTPUTS: Final = ("logits", "probabilities", "maps", "extent", "where")
+"""What the graph gives; the last two with refinement only."""
+
+Run = Callable[[npt.NDArray[np.uint8]], Mapping[str, npt.NDArray[np.float32]]]
+"""Pictures ``(n, H, W, 3)`` to :data:`OUTPUTS`; several threads may call it at once."""
+
+Open = Callable[[int, int], Run]
+"""Makes ready for so many calls at once, on so many threads each; 0 threads: as many as suit the machine."""
+
+
+class ExportedModel:
+    """What a :class:`~weakspot.inference.localizer.Localizer` asks of a model, answered by another runtime.
+
+    Attributes:
+        path: the file.
+        device: always ``cpu``.
+        streams: how many pictures to ask about at once where there are many.
+    """
+
+    device = "cpu"
+
+    def __init__(self, path: Path, opened: Open) -> None:
+        self.path, self._open = path, opened
+        self._many: ExportedModel | None = None
+        self.streams, self._threads = shared_out(wanted() or os.cpu_count() or 1)
+
+    def for_many(self) -> ExportedModel:
+        """The same model for :attr:`streams` callers at once: more pictures a second, and later answers for one."""
+        if self._many is None:
+            self._many = copy(self)
+            self._many._run = self._open(self.streams, self._threads)
+        return self._many
+
+    @cached_property
+    def _run(self) -> Run:
+        return self._open(1, wanted())
+
+    def move(self, device: str) -> None:
+        """Nothing moves.
+
+        Raises:
+            WeakspotError: for another device than the CPU.
+        """
+        if device not in ("auto", "cpu"):
+            raise WeakspotError(f"device {device}: exported models run on the CPU; give the run itself, or device cpu")
+
+    def batch_size(self, preprocess: Preprocess) -> int:
+        """How many images to run at once: one, which keeps a processor's caches warm."""
+        return 1
+
+    def ask(self, inputs: Sequence[npt.NDArray[Any]]) -> list[ImageMaps]:
+        """What it says of pictures at network size, uint8 ``(H, W, 3)`` each."""
+        said = self._run(np.stack(inputs))
+        # Half the precision, as the PyTorch model gives it: the boxes must be the same.
+        planes = [said[name].astype(np.float16) for name in OUTPUTS[3:] if name in said]
+        return [ImageMaps(*one) for one in zip(said["logits"], said["maps"], *planes, strict=True)]
+
+
+def load_exported(path: Path) -> tuple[ExportedModel, BundleMeta]:
+    """Read a model that ``weakspot export model`` wrote.
+
+    Raises:
+        WeakspotError: when it is missing, damaged, not one of ours, or its runtime is not installed.
+    """
+    if not path.is_file():
+        raise WeakspotError(f"{path} does not exist; make it with 'weakspot export model RUN'")
+    opened, text = EXPORTED[path.suffix.lower()](path)
+    if not text:
+        raise WeakspotError(f"{path} was not made by 'weakspot export model': it holds no description of the model")
+    try:
+        return ExportedModel(path, opened), BundleMeta.from_dict(parse_json(text))
+    except NewerFormatError as error:
+        raise WeakspotError(f"{path} cannot be used: {error}") from error
+    except (ValueError, TypeError, AttributeError, WeakspotError) as error:
+        raise WeakspotError(f"{path} cannot be used: {error}; export it again") from error
+
+
+def _imported(name: str, extra: str) -> Any:  # noqa: ANN401 - a module
+    try:
+        return importlib.import_module(name)
+    except ImportError as error:
+        raise WeakspotError(f"{name} is not installed; pip install 'weakspot[{extra}]'") from error
+
+
+def _onnx(path: Path) -> tuple[Open, str]:
+    runtime = _imported("onnxruntime", "onnx")
+
+    def session(threads: int) -> Any:  # noqa: ANN401 - of a library that may be missing
+        options = runtime.SessionOptions()
+        options.intra_op_num_threads = threads
+        options.log_severity_level = 3
+        try:
+            return runtime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+        except Exception as error:  # its errors share no base class
+            why = str(error).splitlines()[0]
+            raise WeakspotError(f"{path} is damaged or no ONNX model ({why}); export it again") from error
+
+    first = session(wanted())
+    names = [output.name for output in first.get_outputs()]
+    (pictures,) = (entry.name for entry in first.get_inputs())
+
+    def opened(streams: int, threads: int) -> Run:
+        used = first if streams == 1 else session(threads)
+
+        def run(batch: npt.NDArray[np.uint8]) -> Mapping[str, npt.NDArray[np.float32]]:
+            return dict(zip(names, used.run(names, {pictures: batch}), strict=True))
+
+        return run
+
+    return opened, first.get_modelmeta().custom_metadata_map.get(METADATA_KEY, "")
+
+
+def _openvino(path: Path) -> tuple[Open, str]:
+    openvino = _imported("openvino", "openvino")
+    core = openvino.Core()
+    try:
+        model = core.read_model(path)
+        text = model.get_rt_info([METADATA_KEY]).astype(str) if model.has_rt_info([METADATA_KEY]) else ""
+    except Exception as error:
+        raise _no_openvino(path, error) from error
+
+    def opened(streams: int, threads: int) -> Run:
+        # Full precision: processors with bfloat16 or float16 units would round the answers otherwise.
+        settings: dict[str, Any] = {"INFERENCE_PRECISION_HINT": "f32"}
+        settings |= {"PERFORMANCE_HINT": "LATENCY"} if streams == 1 else {"NUM_STREAMS": streams}
+        if threads:
+            settings["INFERENCE_NUM_THREADS"] = streams * threads
+        try:
+            compiled = core.compile_model(model, "CPU", settings)
+        except Exception as error:
+            raise _no_openvino(path, error) from error
+        names = [output.any_name for output in compiled.outputs]
+        own = threading.local()  # a request serves one caller at a time
+
+        def run(batch: npt.NDArray[np.uint8]) -> Mapping[str, npt.NDArray[np.float32]]:
+            if not hasattr(own, "request"):
+                own.request = compiled.create_infer_request()
+            found = own.request.infer([batch])
+            return {name: np.array(found[i]) for i, name in enumerate(names)}
+
+        return run
+
+    return opened, text
+
+
+def _no_openvino(path: Path, error: Exception) -> WeakspotError:
+    why = next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)
+    return WeakspotError(f"{path} is damaged or no OpenVINO model ({why}); export it again")
+
+
+EXPORTED: dict[str, Callable[[Path], tuple[Open, str]]] = {".onnx": _onnx, ".xml": _openvino}
+"""Readers of exported models by the file's suffix."""

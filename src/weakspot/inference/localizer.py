@@ -1,0 +1,199 @@
+"""A trained model that takes pictures and gives predictions: :class:`Localizer`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from copy import copy
+from dataclasses import replace
+from itertools import chain, islice
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+
+from weakspot.data.loading import ImageSource, Loaded, Stored, batched, load_images, pictures_in
+from weakspot.errors import WeakspotError
+from weakspot.inference.exported import EXPORTED, ExportedModel, load_exported
+from weakspot.models.bundle_meta import BundleMeta
+from weakspot.postprocess.boxes import BoxRule
+from weakspot.postprocess.predictions import make_prediction
+from weakspot.types import ImageArray, ImageMaps, Prediction
+from weakspot.utils.threads import in_order
+
+if TYPE_CHECKING:
+    import torch
+
+    from weakspot.models.model import Model
+
+
+class Localizer:
+    """Classifies pictures and draws boxes round what made it say "not Good".
+
+    Attributes:
+        meta: classes, preprocessing, box rule and provenance, as the bundle has them.
+        rule: from maps to boxes; may be replaced, for instance to move the threshold.
+        second_look: whether the mirrored picture is looked at too, for the trust of boxes; may be set.
+
+    Example:
+        >>> localizer = Localizer.load("outputs/demo/fabric/…")  # doctest: +SKIP
+        >>> for prediction in localizer.predict(["a.png", "b.png"]):  # doctest: +SKIP
+        ...     print(prediction.path, prediction.label, prediction.boxes)
+    """
+
+    def __init__(self, model: Model | ExportedModel, meta: BundleMeta, device: str = "auto") -> None:
+        model.move(device)
+        self._model = model
+        self.meta = meta
+        self.rule: BoxRule = meta.boxes
+        self.second_look = meta.second_look
+
+    @classmethod
+    def load(cls, path: str | Path, device: str = "auto") -> Localizer:
+        """Load a run folder, a bundle, or a model made by ``weakspot export model``, which needs no torch.
+
+        Args:
+            path: a run folder made by ``weakspot train``, a bundle folder, or an ``.onnx`` or ``.xml`` file.
+            device: ``auto``, ``cpu``, ``cuda`` or any other name torch knows; an exported model runs on the CPU.
+
+        Raises:
+            WeakspotError: when there is no model, or it is damaged.
+        """
+        path = Path(path)
+        if path.suffix.lower() in EXPORTED:
+            return cls(*load_exported(path), device=device)
+        from weakspot.models.bundle import load_bundle  # torch, for those who need it
+
+        model, meta = load_bundle(path)
+        if meta.heatmap != "cam":
+            from weakspot.heatmaps.classes import OtherMaps
+
+            model = OtherMaps(model.network, method=meta.heatmap)
+        return cls(model, meta, device=device)
+
+    @property
+    def model(self) -> Model:
+        """The PyTorch model.
+
+        Raises:
+            WeakspotError: for an exported model, which has none.
+        """
+        if isinstance(self._model, ExportedModel):
+            raise WeakspotError(f"{self._model.path} is an exported model; this needs the run that it was made of")
+        return self._model
+
+    @property
+    def device(self) -> torch.device | str:
+        """Where the network runs."""
+        return self._model.device
+
+    @property
+    def batch_size(self) -> int:
+        """How many images to run at once here."""
+        return self._model.batch_size(self.meta.preprocess)
+
+    def prepare(self, name: Path, image: ImageArray) -> Loaded:
+        """An image, uint8 RGB ``(H, W, 3)``, as :meth:`predict_batch` takes it."""
+        exported = isinstance(self._model, ExportedModel)
+        pixels = self.meta.preprocess.resize(image) if exported else self.meta.preprocess(image)
+        return Loaded(name, image.shape[:2], pixels)
+
+    def predict(
+        self, images: ImageSource | Iterable[ImageSource], *, batch_size: int | None = None
+    ) -> Iterator[Prediction]:
+        """Predict any number of images, in order and in constant memory.
+
+        Args:
+            images: one image or many: paths, uint8 arrays ``(H, W)``, ``(H, W, 3)`` RGB or ``(H, W, 4)`` RGBA, PIL
+                images; a path may be a folder, which stands for every image in it.
+            batch_size: images in one forward pass; None for what suits the device. Always 1 with ``data.resize=tile``.
+
+        Yields:
+            A prediction an image; one that cannot be read has status ``error`` and a message, and the others go on.
+        """
+        for prediction, _ in self.stream(images, batch_size=batch_size):
+            yield prediction
+
+    def stream(
+        self,
+        images: ImageSource | Iterable[ImageSource],
+        *,
+        batch_size: int | None = None,
+        keep_longest: int | None = None,
+    ) -> Iterator[tuple[Prediction, Loaded]]:
+        """As :meth:`predict`, with the loaded image beside each prediction (its picture only with `keep_longest`)."""
+        if batch_size is None or self.meta.preprocess.tile:
+            batch_size = self.batch_size
+        if batch_size < 1:
+            raise WeakspotError(f"batch_size={batch_size} must be at least 1")
+        normalise = not isinstance(self._model, ExportedModel)
+        loaded = load_images(_expand(images), self.meta.preprocess, keep_longest=keep_longest, normalise=normalise)
+        for predictions, batch in self._answered(batched(loaded, batch_size)):
+            yield from zip(predictions, batch, strict=True)
+
+    def _answered(self, batches: Iterator[list[Loaded]]) -> Iterator[tuple[list[Prediction], list[Loaded]]]:
+        """Predictions of every batch; several batches at once where that is faster and there are several."""
+        streams = self._model.streams if isinstance(self._model, ExportedModel) else 1
+        first = list(islice(batches, streams))
+        asked = self
+        if len(first) > 1 and isinstance(self._model, ExportedModel):
+            asked = copy(self)
+            asked._model = self._model.for_many()
+
+        def answer(batch: list[Loaded]) -> tuple[list[Prediction], list[Loaded]]:
+            return asked.predict_batch(batch), batch
+
+        if asked is self:
+            yield from map(answer, chain(first, batches))
+        else:
+            yield from in_order(answer, chain(first, batches), workers=streams, ahead=2 * streams)
+
+    def predict_batch(self, batch: list[Loaded]) -> list[Prediction]:
+        """Predict loaded images in one forward pass."""
+        arrays = [item.pixels for item in batch if item.pixels is not None]
+        said = iter(self._ask(arrays) if arrays else [])
+        return [
+            Prediction(item.name, status="error", message=item.error)
+            if item.pixels is None
+            else make_prediction(
+                item.name,
+                item.size,
+                next(said),
+                self.meta.classes,
+                self.meta.preprocess,
+                self.rule,
+                self.meta.decision,
+            )
+            for item in batch
+        ]
+
+    def _ask(self, arrays: list[npt.NDArray[Any]]) -> list[ImageMaps]:
+        said = self._model.ask(arrays)
+        if not self.second_look:
+            return said
+        across = 1 if isinstance(self._model, ExportedModel) else 2  # (h, w, 3) or (3, h, w)
+        mirrored = self._model.ask([np.flip(array, across) for array in arrays])
+        return [one.with_second_look(other) for one, other in zip(said, mirrored, strict=True)]
+
+    def adjusted(self, threshold: float | None = None, second_look: bool | None = None) -> Localizer:
+        """The same model (not copied) with another box threshold, with or without second look; None leaves it."""
+        other = self if threshold is None else self.with_rule(threshold=threshold)
+        other = copy(other)
+        other.second_look = self.second_look if second_look is None else second_look
+        return other
+
+    def with_rule(self, **changes: object) -> Localizer:
+        """The same model (not copied) with another box rule, for instance ``with_rule(threshold=0.5)``."""
+        other = copy(self)
+        other.rule = replace(self.rule, **changes)  # type: ignore[arg-type]
+        return other
+
+
+def _expand(images: ImageSource | Iterable[ImageSource]) -> Iterator[ImageSource]:
+    single = isinstance(images, str | Path | Image.Image | np.ndarray | Stored)
+    for image in [images] if single else images:  # type: ignore[union-attr]
+        if isinstance(image, str | Path) and Path(image).is_dir():
+            yield from pictures_in(Path(image))
+        else:
+            yield image  # type: ignore[misc]

@@ -1,0 +1,1 @@
+"""Networks, their weights and bundles, and what is kept of their outputs."""

@@ -1,0 +1,76 @@
+"""The deployable model: ``model.safetensors`` and ``model.json`` in one folder. Nothing in it is a pickle."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load as load_tensors
+from safetensors.torch import save as save_tensors
+
+from weakspot.errors import WeakspotError
+from weakspot.models.bundle_meta import (
+    META_FILE,
+    WEIGHTS_FILE,
+    BundleMeta,
+    find_bundle,
+    read_meta,
+    read_meta_file,
+    rewrite_meta,
+)
+from weakspot.models.evidence import EvidenceNet
+from weakspot.models.model import Model
+from weakspot.models.network import CamNet
+from weakspot.utils.files import atomic_path, write_json
+
+__all__ = ["META_FILE", "BundleMeta", "find_bundle", "load_bundle", "read_meta", "rewrite_meta", "save_bundle"]
+
+EVIDENCE_PREFIX = "evidence."
+
+
+def save_bundle(folder: Path, model: Model, meta: BundleMeta) -> None:
+    """Write the bundle; ``model.json`` last, so that a bundle with one is whole."""
+    folder.mkdir(parents=True, exist_ok=True)
+    state = dict(model.network.state_dict())
+    if model.evidence is not None:
+        state |= {EVIDENCE_PREFIX + name: tensor for name, tensor in model.evidence.state_dict().items()}
+    content = save_tensors({name: tensor.detach().cpu().contiguous() for name, tensor in state.items()})
+    with atomic_path(folder / WEIGHTS_FILE) as temporary:
+        temporary.write_bytes(content)
+    write_json(folder / META_FILE, meta.to_dict() | {"sha256": hashlib.sha256(content).hexdigest()})
+
+
+def load_bundle(folder: Path) -> tuple[Model, BundleMeta]:
+    """Read a bundle, check it, and build the model in evaluation mode on the CPU.
+
+    Args:
+        folder: a bundle, or a run folder with one in ``bundle/``.
+
+    Raises:
+        WeakspotError: when there is none, or it is damaged; the message names the file.
+    """
+    folder = find_bundle(folder)
+    weights_path = folder / WEIGHTS_FILE
+    meta, sha256 = read_meta_file(folder / META_FILE)
+    try:
+        content = weights_path.read_bytes()
+        if hashlib.sha256(content).hexdigest() != sha256:
+            raise WeakspotError(f"{weights_path} is damaged: it does not match {META_FILE}; copy the bundle again")
+        network = CamNet(meta.backbone, len(meta.classes), meta.outputs)
+        network.tile = meta.preprocess.tile
+        state = load_tensors(content)
+        spoilt = [name for name, tensor in state.items() if not torch.isfinite(tensor).all()]
+        if spoilt:
+            raise WeakspotError(f"{weights_path} cannot be used: {spoilt[0]} holds NaN or infinity; train again")
+        of_evidence = {name: state.pop(name) for name in list(state) if name.startswith(EVIDENCE_PREFIX)}
+        network.load_state_dict(state)
+        evidence = None
+        if meta.evidence is not None:
+            evidence = EvidenceNet(**meta.evidence)
+            evidence.load_state_dict({name.removeprefix(EVIDENCE_PREFIX): of_evidence[name] for name in of_evidence})
+            evidence.eval()
+    except (OSError, SafetensorError, RuntimeError, TypeError, ValueError) as error:
+        raise WeakspotError(f"{weights_path} cannot be used: {str(error).splitlines()[0]}") from error
+    return Model(network.eval(), evidence), meta

@@ -1,0 +1,190 @@
+"""Everything about a trained model but its tensors: ``model.json``. No torch, so that exported models do without."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import platform
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from weakspot.data.preprocess import Preprocess
+from weakspot.errors import WeakspotError
+from weakspot.postprocess.boxes import BoxRule
+from weakspot.postprocess.decision import Decision
+from weakspot.utils.files import write_json
+from weakspot.utils.untrusted import expect, read_json
+
+FORMAT = 2
+"""Goes up when a bundle of today could not be used rightly by a weakspot of yesterday. Every older one is read for
+ever: a new key has a default that means what there was before it, and ``tests/bundles`` keeps a bundle of each format.
+"""
+
+WEIGHTS_FILE, META_FILE = "model.safetensors", "model.json"
+
+MOST_CLASSES, LONGEST_NAME = 1000, 300
+MOST_TAPS, MOST_CHANNELS, WIDEST = 8, 4096, 256
+"""What a network may be asked for; without a limit a description of a hundred bytes could take all memory there is."""
+
+
+class NewerFormatError(WeakspotError):
+    """A model that a newer weakspot has made."""
+
+
+@dataclass(frozen=True)
+class BundleMeta:
+    """Everything about a trained model but its tensors.
+
+    Attributes:
+        classes: class names, ``good`` first.
+        preprocess: what has to be done to an image before the network sees it.
+        backbone, outputs: arguments of :class:`CamNet`.
+        boxes: the rule that turns maps into boxes.
+        decision: how logits become a class.
+        thresholds: ``{name: {"value", "origin"}}``; every number that decides something, and how it was chosen.
+        weights: ``{"origin", "sha256"}`` of the pre-trained weights.
+        split_hash, data_hash: which data it was trained on.
+        heatmap: method that the maps are made by, which boxes are drawn round.
+        second_look: whether the mirrored image is looked at too, for the trust of boxes.
+        evidence: arguments of :class:`~weakspot.models.evidence.EvidenceNet`; None without refinement.
+        versions: of the libraries that made it.
+    """
+
+    classes: list[str]
+    preprocess: Preprocess
+    backbone: str
+    outputs: int
+    boxes: BoxRule
+    thresholds: dict[str, dict[str, Any]]
+    weights: dict[str, str]
+    split_hash: str
+    data_hash: str
+    heatmap: str = "cam"
+    second_look: bool = False
+    evidence: dict[str, Any] | None = None
+    decision: Decision = field(default_factory=Decision)
+    versions: dict[str, str] = field(default_factory=lambda: library_versions())
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON-ready; :meth:`from_dict` reads it back."""
+        return {**asdict(self), "preprocess": self.preprocess.to_dict(), "format": FORMAT}
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> BundleMeta:
+        """Read what :meth:`to_dict` wrote.
+
+        Raises:
+            NewerFormatError: when it was written by a newer weakspot.
+            WeakspotError: when a key is missing or unknown, or a value is out of range.
+        """
+        values = dict(values)
+        found = values.pop("format", None)
+        if type(found) is not int or found < 1:
+            raise WeakspotError("it has no format number; copy it again, or train again")
+        if found > FORMAT:
+            raise NewerFormatError(
+                f"it is of format {found}, and this weakspot ({_version()}) knows formats up to {FORMAT}; upgrade "
+                "weakspot: pip install --upgrade weakspot"
+            )
+        try:
+            _check(values)
+            boxes, preprocess = BoxRule(**values.pop("boxes")), Preprocess.from_dict(values.pop("preprocess"))
+            decision = Decision(**values.pop("decision", {}))
+            return cls(**values, boxes=boxes, preprocess=preprocess, decision=decision)
+        except (KeyError, TypeError) as error:
+            raise WeakspotError(f"a key is missing or unknown ({error})") from error
+        except (ValueError, OverflowError) as error:
+            raise WeakspotError(str(error)) from error
+
+
+def _check(values: Mapping[str, Any]) -> None:
+    """Types and sizes; what the numbers must be is checked where they are used.
+
+    Raises:
+        ValueError: naming the entry.
+    """
+    expect(values, classes=list, backbone=str, outputs=int, split_hash=str, data_hash=str, heatmap=str)
+    expect(values, boxes=dict, preprocess=dict, decision=dict, weights=dict, thresholds=dict, versions=dict)
+    expect(values, evidence=(dict, type(None)))
+    expect({"second_look": False, **values}, second_look=bool)
+    classes = values["classes"]
+    named = all(isinstance(name, str) and 0 < len(name) <= LONGEST_NAME for name in classes)
+    if not named or len(set(classes)) < len(classes) or not 2 <= len(classes) <= MOST_CLASSES:
+        raise ValueError(f"classes are not 2 to {MOST_CLASSES} different names of up to {LONGEST_NAME} characters")
+    for key in ("weights", "versions"):
+        expect(values.get(key, {}), **dict.fromkeys(values.get(key, {}), str))
+    expect(values["thresholds"], **dict.fromkeys(values["thresholds"], dict))
+    expect(values["boxes"], outlines=bool)
+    number = (int, float)
+    expect(values.get("decision", {}), temperature=number, threshold=(*number, type(None)), bias=number)
+    if values.get("evidence"):
+        _check_evidence(values["evidence"])
+
+
+def _check_evidence(settings: Mapping[str, Any]) -> None:
+    expect(settings, taps=list, channels=list, where_width=int, extent_width=int)
+    expect({str(i): tap for i, tap in enumerate(settings["taps"])}, **{str(i): str for i in range(MOST_TAPS)})
+    pairs = settings["channels"]
+    numbers = [n for pair in pairs for n in (pair if isinstance(pair, list) and len(pair) == 2 else [0])]
+    if not 1 <= len(settings["taps"]) == len(pairs) <= MOST_TAPS:
+        raise ValueError(f"evidence has {len(settings['taps'])} taps and {len(pairs)} pairs of channels")
+    if not all(type(n) is int and 1 <= n <= MOST_CHANNELS for n in numbers):
+        raise ValueError(f"evidence channels are not pairs of 1 to {MOST_CHANNELS}")
+    if not all(2 <= settings.get(key, 2) <= WIDEST for key in ("where_width", "extent_width")):
+        raise ValueError(f"evidence widths are not 2 to {WIDEST}")
+
+
+def library_versions() -> dict[str, str]:
+    """Versions of Python and of the libraries that numbers depend on."""
+    names = ("weakspot", "torch", "torchvision", "pytorch-lightning", "numpy", "opencv-python-headless", "scikit-learn")
+    return {"python": platform.python_version(), **{name: _version(name) for name in names}}
+
+
+def _version(name: str = "weakspot") -> str:
+    try:
+        return importlib.metadata.version(name)
+    except importlib.metadata.PackageNotFoundError:
+        return "unknown"
+
+
+def rewrite_meta(folder: Path, meta: BundleMeta) -> None:
+    """Replace a bundle's ``model.json``, for instance after its box rule changed; the tensors stay."""
+    sha256 = read_meta_file(folder / META_FILE)[1]
+    write_json(folder / META_FILE, meta.to_dict() | {"sha256": sha256})
+
+
+def read_meta(folder: Path) -> BundleMeta:
+    """Read a bundle's ``model.json``.
+
+    Raises:
+        WeakspotError: when it is missing, damaged, or of another format.
+    """
+    return read_meta_file(folder / META_FILE)[0]
+
+
+def read_meta_file(path: Path) -> tuple[BundleMeta, str]:
+    """A ``model.json`` and the hash of the tensors that belong to it.
+
+    Raises:
+        WeakspotError: when it is missing, damaged, or of another format.
+    """
+    try:
+        values = read_json(path)
+        sha256 = values.pop("sha256")
+        return BundleMeta.from_dict(values), sha256
+    except (OSError, ValueError, KeyError, AttributeError, TypeError, WeakspotError) as error:
+        raise WeakspotError(f"{path} cannot be used: {error}") from error
+
+
+def find_bundle(folder: Path) -> Path:
+    """The bundle folder in or at `folder`.
+
+    Raises:
+        WeakspotError: when `folder` is neither a run folder nor a bundle.
+    """
+    for candidate in (folder, folder / "bundle"):
+        if (candidate / META_FILE).is_file():
+            return candidate
+    what = "holds no finished model" if folder.is_dir() else "does not exist"
+    raise WeakspotError(f"{folder} {what}; give a run folder made by 'weakspot train' or a bundle folder")

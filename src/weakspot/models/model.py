@@ -1,0 +1,120 @@
+"""The whole model: the classifier and, where there is refinement, the evidence network on the same features."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from weakspot.data.loading import stack_pixels
+from weakspot.data.preprocess import Preprocess
+from weakspot.errors import WeakspotError
+from weakspot.models.backbones import FREEZE_POINT
+from weakspot.models.evidence import EvidenceNet, pool_places
+from weakspot.models.network import CamNet, inference_batch_size
+from weakspot.types import ImageMaps
+
+
+class Said(NamedTuple):
+    """What the model says of a batch; as :class:`~weakspot.types.ImageMaps`, with the batch in front."""
+
+    logits: Tensor
+    maps: Tensor
+    extent: Tensor | None = None
+    where: Tensor | None = None
+
+
+@dataclass(frozen=True)
+class Model:
+    """What a bundle holds, ready to run.
+
+    Attributes:
+        network: logits and class activation maps.
+        evidence: where, and how far; None without refinement.
+    """
+
+    network: CamNet
+    evidence: EvidenceNet | None = None
+
+    @property
+    def taps(self) -> tuple[str, ...]:
+        """The frozen features that :meth:`answer` needs."""
+        return (FREEZE_POINT,) if self.evidence is None else tuple(dict.fromkeys([*self.evidence.taps, FREEZE_POINT]))
+
+    def __call__(self, pixels: Tensor) -> list[ImageMaps]:
+        """What it says of preprocessed images ``(batch, 3, H, W)``."""
+        with torch.inference_mode():
+            return self.answer(self.network.forward_taps(pixels, self.taps), pixels)
+
+    def answer(self, features: Mapping[str, Tensor], pixels: Tensor) -> list[ImageMaps]:
+        """As calling it, from frozen features at :attr:`taps` that are known already."""
+        with torch.inference_mode():
+            said = self.tensors(features, pixels)
+            logits, maps = said.logits.cpu().numpy(), said.maps.cpu().contiguous().numpy()
+            if said.extent is None or said.where is None:
+                return [ImageMaps(*one) for one in zip(logits, maps, strict=True)]
+            extent, where = (plane.cpu().numpy().astype(np.float16) for plane in (said.extent, said.where))
+            return [ImageMaps(*one) for one in zip(logits, maps, extent, where, strict=True)]
+
+    def tensors(self, features: Mapping[str, Tensor], pixels: Tensor) -> Said:
+        """What it says, as tensors; exported models are made of this."""
+        output = self.network.forward_tail(features[FREEZE_POINT])
+        if self.evidence is None:
+            return Said(output.logits, output.maps)
+        evidence = self.evidence([features[tap] for tap in self.evidence.taps], pixels)
+        logits = agree(output.logits, pool_places(evidence.where[:, None]))
+        return Said(logits, output.maps, evidence.extent, evidence.where)
+
+    # What a Localizer asks of a model, exported ones too (weakspot.inference.exported).
+
+    @property
+    def device(self) -> torch.device:
+        """Where it runs."""
+        return self.network.head.weight.device
+
+    def ask(self, inputs: Sequence[npt.NDArray[np.generic]]) -> list[ImageMaps]:
+        """What it says of preprocessed images, float32 ``(3, H, W)`` each, all of one size."""
+        return self(torch.from_numpy(stack_pixels(inputs)).to(self.device))  # type: ignore[arg-type]
+
+    def batch_size(self, preprocess: Preprocess) -> int:
+        """How many images to run at once."""
+        return inference_batch_size(self.device, preprocess)
+
+    def move(self, device: str) -> None:
+        """Get ready to run on a device: ``auto``, ``cpu``, ``cuda``, or any other name torch knows.
+
+        Raises:
+            WeakspotError: when it is not there.
+        """
+        try:
+            where = torch.device(("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device)
+            # Channels last is the faster layout for convolutions on CPUs and GPUs alike.
+            layout = {"device": where, "memory_format": torch.channels_last}
+            self.network.eval().to(**layout)  # type: ignore[call-overload]
+            if self.evidence is not None:
+                self.evidence.eval().to(**layout)  # type: ignore[call-overload]
+        except (RuntimeError, AssertionError) as error:
+            reason = str(error).strip().splitlines()[0]
+            raise WeakspotError(f"device {device} cannot be used ({reason}); try cpu") from error
+
+
+def agree(logits: Tensor, defect: Tensor) -> Tensor:
+    """Two opinions on the same images, averaged in log-odds: the classifier's, and that of the evidence.
+
+    They err on different images: one looks at the picture as a whole, the other at its most suspicious places.
+
+    Args:
+        logits: ``(n, classes)`` of the classifier, Good first.
+        defect: ``(n,)``, log-odds of not being Good.
+
+    Returns:
+        ``(n, classes)``: the log-odds of not being Good are the mean of the two, the ratios among defect classes the
+        classifier's.
+    """
+    odds = torch.logsumexp(logits[:, 1:], dim=1) - logits[:, 0]
+    return torch.cat([logits[:, :1], logits[:, 1:] + ((defect - odds) / 2)[:, None]], dim=1)

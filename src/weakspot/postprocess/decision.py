@@ -1,0 +1,327 @@
+"""From logits to probabilities that mean something, and from those to a class. NumPy only, as exported models use it.
+
+What is fitted here is fitted on the validation part.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from scipy.special import betaincc, log_softmax, softmax
+
+from weakspot.errors import WeakspotError
+from weakspot.types import FloatArray
+from weakspot.utils.untrusted import read_json
+
+FEWEST = 5
+"""Validation images of each kind, Good and not, below which nothing is fitted."""
+
+COLDEST, HOTTEST = 0.05, 20.0
+BINS = 10
+
+
+@dataclass(frozen=True)
+class Decision:
+    """How logits become a class.
+
+    Attributes:
+        temperature: logits are divided by it before the softmax (Guo et al., "On Calibration of Modern Neural
+            Networks", ICML 2017); above 1 the network was too sure of itself.
+        threshold: an image is not Good from this probability of not-Good on; None takes the most probable class.
+        bias: added to the log-odds of not-Good after that.
+
+    Raises:
+        WeakspotError: for numbers out of range.
+    """
+
+    temperature: float = 1.0
+    threshold: float | None = None
+    bias: float = 0.0
+
+    def __post_init__(self) -> None:
+        if not math.isfinite(self.bias):
+            raise WeakspotError(f"decision bias {self.bias} is not a number")
+        if not (math.isfinite(self.temperature) and self.temperature > 0):
+            raise WeakspotError(f"temperature {self.temperature} is not above 0")
+        if self.threshold is not None and not 0 <= self.threshold <= 1:
+            raise WeakspotError(f"decision threshold {self.threshold} is not a probability")
+
+    def probabilities(self, logits: FloatArray) -> npt.NDArray[np.float64]:
+        """Class probabilities ``(…, classes)`` from logits of that shape."""
+        return np.asarray(softmax(_scaled(logits, 1 / self.temperature, self.bias), axis=-1))
+
+    def decide(self, probabilities: FloatArray) -> int:
+        """The class of one image from its probabilities ``(classes,)``; 0 is Good."""
+        if self.threshold is None:
+            return int(np.argmax(probabilities))
+        return 1 + int(np.argmax(probabilities[1:])) if 1 - probabilities[0] >= self.threshold else 0
+
+
+def _scaled(logits: FloatArray, slope: float, bias: float) -> npt.NDArray[np.float64]:
+    scaled = np.asarray(logits, dtype=np.float64) * slope
+    scaled[..., 1:] += bias
+    return scaled
+
+
+@dataclass(frozen=True)
+class Wish:
+    """What a decision should achieve; the ``decision`` group of the configuration.
+
+    Costs are weighed as if half of the pictures were defective, for their share in a folder is seldom that on a line:
+    with two classes equal costs go for balanced accuracy. For a line multiply `miss` by its defects per Good part.
+
+    Attributes:
+        miss: what a defect that is called Good costs.
+        false_alarm: what a Good part that is called defective costs, in the same money.
+        recall: instead of costs, the share of defect images to find; None goes by the costs.
+
+    Raises:
+        WeakspotError: naming the key.
+    """
+
+    miss: float = 1.0
+    false_alarm: float = 1.0
+    recall: float | None = None
+
+    def __post_init__(self) -> None:
+        for key in ("miss", "false_alarm"):
+            value = getattr(self, key)
+            if not (math.isfinite(value) and value > 0):
+                raise WeakspotError(f"decision.{key}={value} is not a cost above 0")
+        if self.recall is not None and not 0 < self.recall < 1:
+            raise WeakspotError(f"decision.recall={self.recall} is outside (0, 1); give a share such as 0.99")
+        if self.recall is not None and self.miss != self.false_alarm:
+            raise WeakspotError("decision.recall goes by the share to find; leave decision.miss and false_alarm out")
+
+
+@dataclass(frozen=True)
+class Validation:
+    """What a model said of the images that were held out of training to be decided on.
+
+    Attributes:
+        logits: ``(n, classes)``, Good first.
+        targets: ``(n,)``, true classes.
+        clusters: ``(n,)``, number of the part that each image shows; photographs of one say little more than one.
+    """
+
+    logits: npt.NDArray[np.float64]
+    targets: npt.NDArray[np.int64]
+    clusters: npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """A decision and what it rests on.
+
+    Attributes:
+        decision: what to do.
+        origin: where its numbers come from, in a sentence.
+        n_good, n_defect: validation images.
+        held_out: ``recall`` (of not-Good) and ``false_alarm_rate`` of the validation images under it, each ``{"value",
+            "n", "low", "high", "parts"}``: `n` images show so many parts; the 95 % confidence interval counts those.
+            Bias and threshold were set on these very images: believe the interval, not the value. Empty where there
+            are too few images to fit anything.
+    """
+
+    decision: Decision
+    origin: str
+    n_good: int
+    n_defect: int
+    held_out: dict[str, dict[str, Any]] = field(default_factory=dict)
+
+
+def fit_decision(validation: Validation, wish: Wish) -> Fitted:
+    """Fit temperature, bias and threshold on validation images, and say what to expect of them.
+
+    Args:
+        validation: the images.
+        wish: costs or wanted recall.
+
+    Raises:
+        WeakspotError: when a recall is wanted and there are too few validation images.
+    """
+    fitted = _fit(validation, wish)
+    if min(fitted.n_good, fitted.n_defect) < FEWEST:
+        return fitted
+    held_out = _on_held_out(validation, fitted.decision)
+    shares = [f"{_percent(e['value'])} ({_percent(e['low'])} – {_percent(e['high'])})" for e in held_out.values()]
+    said = f"there it finds {shares[0]} of the defects and calls {shares[1]} of the Good ones defective"
+    return replace(fitted, origin=f"{fitted.origin}; {said}", held_out=held_out)
+
+
+def _on_held_out(validation: Validation, decision: Decision) -> dict[str, dict[str, Any]]:
+    from weakspot.metrics.groups import share_of_images  # SciPy's statistics, which prediction does without
+
+    called = np.array([decision.decide(p) for p in decision.probabilities(validation.logits)]) != 0
+    found = {}
+    for name, among in (("recall", validation.targets != 0), ("false_alarm_rate", validation.targets == 0)):
+        clusters = validation.clusters[among]
+        found[name] = share_of_images(called[among], clusters).as_dict() | {"parts": len(np.unique(clusters))}
+    return found
+
+
+def _percent(share: float) -> str:
+    """Without decimals, but for what would pass for all."""
+    return f"{100 * share:.4g}%" if 0.99 < share < 1 else f"{share:.0%}"
+
+
+def _fit(validation: Validation, wish: Wish) -> Fitted:
+    truth = validation.targets
+    n_defect = int((truth != 0).sum())
+    n_good = len(truth) - n_defect
+    enough = min(n_good, n_defect) >= FEWEST
+    temperature, bias = fit_scaling(validation.logits, truth) if enough else (1.0, 0.0)
+    calibrated = Decision(temperature, bias=bias)
+    on = f"{n_good} Good and {n_defect} defect validation images"
+    basis = f"temperature {temperature:.2f} and bias {bias:+.2f} fitted on {on}"
+    if not enough:
+        basis = f"no temperature and bias: {on} are too few"
+    if wish.recall is not None:
+        if not enough:
+            raise WeakspotError(f"decision.recall={wish.recall}: {on} are too few; set split.val_size=0.2")
+        defects = truth != 0
+        threshold, promised = recall_threshold(
+            1 - calibrated.probabilities(validation.logits[defects])[:, 0], wish.recall
+        )
+        parts = len(np.unique(validation.clusters[defects]))
+        if_so = f", did these show {n_defect} parts and not {parts}" if parts < n_defect else ""
+        origin = f"finds {_percent(wish.recall)} of defects with {_percent(promised)} confidence{if_so}; {basis}"
+        return Fitted(replace(calibrated, threshold=threshold), origin, n_good, n_defect)
+    with_bias = enough and validation.logits.shape[1] == 2
+    if wish.miss == wish.false_alarm and not with_bias:
+        return Fitted(calibrated, f"the most probable class; {basis}", n_good, n_defect)
+    # With a bias probabilities are those of the validation images' mix of Good and defect, else those of the weights
+    # that the network was trained with; costs are of as many of one as of the other.
+    mix = n_defect / n_good if with_bias else 1.0
+    threshold = wish.false_alarm * mix / (wish.false_alarm * mix + wish.miss)
+    costs = f"a miss costs {wish.miss:g}, a false alarm {wish.false_alarm:g}, of as many defects as Good"
+    origin = f"{costs} (Elkan, IJCAI 2001); {basis}"
+    return Fitted(replace(calibrated, threshold=threshold), origin, n_good, n_defect)
+
+
+def read_validation(path: Path, classes: int, clusters: object = None) -> Validation:
+    """What a run kept of its validation part; no image where it had none.
+
+    Args:
+        path: ``validation.json``.
+        classes: how many there are.
+        clusters: what ``run.json`` says of the parts that its images show; None takes each for a part of its own.
+
+    Raises:
+        WeakspotError: when the file is damaged.
+    """
+    if not path.is_file():
+        none = np.zeros(0, dtype=np.int64)
+        return Validation(np.zeros((0, classes)), none, none)
+    try:
+        content = read_json(path)
+        logits, targets = np.array(content["logits"], np.float64), [int(t) for t in content["targets"]]
+        numbers = np.array(range(len(targets)) if clusters is None else clusters, dtype=np.int64)
+        if logits.shape != (len(targets), classes) or not all(0 <= target < classes for target in targets):
+            raise ValueError("logits and targets do not fit")
+        if numbers.shape != (len(targets),):
+            raise ValueError("it is not of the images that run.json names")
+        if not np.isfinite(logits).all():
+            raise ValueError("logits are not all numbers")
+        return Validation(logits, np.array(targets, dtype=np.int64), numbers)
+    except (OSError, ValueError, KeyError, TypeError, OverflowError) as error:
+        raise WeakspotError(f"{path} is damaged ({error}); train again") from error
+
+
+def fit_scaling(logits: FloatArray, targets: npt.NDArray[np.int64]) -> tuple[float, float]:
+    """The temperature and bias under which validation labels are likeliest.
+
+    For two classes that is Platt scaling ("Probabilistic Outputs for Support Vector Machines", 1999), for more only the
+    temperature (Guo et al., ICML 2017). Targets are smoothed as Platt's: where every image is right, the plain
+    likelihood knows no end of certainty. The bias has a normal prior of deviation 1 about the log of defects per Good
+    image, with which the network's most probable class would decide: a handful of images must not move that at will.
+
+    Args:
+        logits: ``(n, classes)``, Good first.
+        targets: ``(n,)``, some Good and some not.
+
+    Returns:
+        Temperature in :data:`COLDEST` … :data:`HOTTEST`, and what is added to the log-odds of not-Good after it; 0 for
+        more than two classes.
+    """
+    from scipy.optimize import minimize  # half a second that prediction does without
+
+    logits = np.asarray(logits, dtype=np.float64)
+    classes = logits.shape[1]
+    counts = np.bincount(targets, minlength=classes)
+    usual = math.log(counts[1] / counts[0]) if classes == 2 else 0.0
+    wanted = np.empty_like(logits)
+    for k in range(classes):
+        sure = (counts[k] + 1) / (counts[k] + 2)
+        wanted[targets == k] = (1 - sure) / (classes - 1)
+        wanted[targets == k, k] = sure
+
+    def unlikely(slope_and_bias: npt.NDArray[np.float64]) -> tuple[float, npt.NDArray[np.float64]]:
+        """Its value and gradient; convex, so there is one lowest place."""
+        said = log_softmax(_scaled(logits, *slope_and_bias), axis=1)
+        excess = np.exp(said) - wanted
+        off = slope_and_bias[1] - usual
+        loss = -(wanted * said).sum() + off**2 / 2
+        return float(loss), np.array([(excess * logits).sum(), excess[:, 1:].sum() + off])
+
+    bounds = [(1 / HOTTEST, 1 / COLDEST), (None, None) if classes == 2 else (usual, usual)]
+    slope, bias = minimize(unlikely, [1.0, usual], jac=True, bounds=bounds, method="L-BFGS-B").x
+    return float(1 / slope), float(bias)
+
+
+def recall_threshold(scores: FloatArray, recall: float, confidence: float = 0.8) -> tuple[float, float]:
+    """The highest threshold that finds a share of defects with some confidence.
+
+    Images are counted, not parts: often so few parts are held out that only the lowest score of all would do, which
+    calls most Good images defective. The interval of :attr:`Fitted.held_out` counts parts.
+
+    Args:
+        scores: probabilities of not-Good of validation defects, at least one.
+        recall: wanted share.
+        confidence: wanted one-sided confidence (Clopper–Pearson).
+
+    Returns:
+        Threshold, and the confidence reached; below `confidence` where there are too few images to promise it, the
+        threshold being the lowest score then.
+    """
+    ranked = np.sort(np.asarray(scores, dtype=np.float64))
+    n = len(ranked)
+    missed = 0
+    while missed + 1 < n and _surely(n - missed - 1, n, recall) >= confidence:
+        missed += 1
+    # Equal scores are found together.
+    return float(ranked[missed]), _surely(int((ranked >= ranked[missed]).sum()), n, recall)
+
+
+def _surely(found: int, n: int, recall: float) -> float:
+    """How surely the true recall is at least `recall` when `found` of `n` were found."""
+    return float(betaincc(found, n - found + 1, recall))
+
+
+def expected_calibration_error(confidences: FloatArray, right: npt.NDArray[Any], bins: int = BINS) -> float:
+    """Mean distance of confidence from accuracy, over bins of equally many images (Nixon et al., CVPR-W 2019).
+
+    Args:
+        confidences: of the most probable class, 0…1, shape ``(n,)``.
+        right: whether it was right, shape ``(n,)``.
+        bins: how many.
+
+    Returns:
+        0…1; NaN for no image.
+    """
+    rows = reliability(confidences, right, bins)
+    n = sum(count for _, _, count in rows)
+    return sum(abs(said - was) * count for said, was, count in rows) / n if n else math.nan
+
+
+def reliability(confidences: FloatArray, right: npt.NDArray[Any], bins: int = BINS) -> list[tuple[float, float, int]]:
+    """Mean confidence, accuracy and number of images of each bin, in increasing confidence; arguments as above."""
+    confidences, right = np.asarray(confidences, dtype=np.float64), np.asarray(right, dtype=np.float64)
+    order = np.argsort(confidences, kind="stable")
+    parts = np.array_split(order, min(bins, max(1, len(order))))
+    return [(float(confidences[p].mean()), float(right[p].mean()), len(p)) for p in parts if len(p)]

@@ -1,0 +1,85 @@
+"""Which predictions are most worth a human look, and why."""
+
+from __future__ import annotations
+
+import csv
+import heapq
+import math
+from pathlib import Path
+
+from weakspot.postprocess.decision import Decision
+from weakspot.postprocess.trust import GREEN
+from weakspot.types import GOOD, Prediction
+from weakspot.utils.files import atomic_path
+from weakspot.utils.spreadsheet import inert, inert_path
+
+REVIEW_COLUMNS = ("path", "label", "probability", "why")
+
+SURE = 0.9
+"""An image whose class would be less probable than this, were the threshold 0.5, is worth a look."""
+
+
+def doubts(prediction: Prediction, decision: Decision) -> tuple[float, str] | None:
+    """How much a person's look at a prediction is worth, and why; None for one that needs none.
+
+    Args:
+        prediction: of one image.
+        decision: that made it.
+
+    Returns:
+        Urgency 0…1 and the reason: how close the class was (1 at the threshold), a defect without a box, or a box that
+        is not trusted. Where several hold, the most urgent.
+    """
+    if prediction.status != "ok":
+        return None
+    found = []
+    threshold = 0.5 if decision.threshold is None else decision.threshold
+    probability = prediction.probability
+    # In odds, so that it means the same at every threshold.
+    for_it, against = probability * (1 - threshold), (1 - probability) * threshold
+    surer = max(for_it, against) / (for_it + against) if for_it + against else 0.5
+    if surer < SURE:
+        at = "" if decision.threshold is None else f"; {threshold:.2f} is called one"
+        found.append((2 - 2 * surer, f"its class is a close call (probability of a defect {probability:.2f}{at})"))
+    if prediction.label != GOOD and not prediction.boxes:
+        found.append((0.9, "called defective, and no box: evidence below threshold"))
+    if prediction.boxes and not math.isnan(best := max(box.trust for box in prediction.boxes)) and best < GREEN:
+        doubt = next(box.doubt for box in prediction.boxes if box.trust == best)
+        found.append((1 - best, f"no box is trusted more than {best:.0%}: {doubt}"))
+    return max(found, default=None)
+
+
+class ReviewQueue:
+    """The images most worth a human look, of any number, in constant memory."""
+
+    def __init__(self, decision: Decision, most: int = 50) -> None:
+        self._decision, self._most, self._count = decision, most, 0
+        self._kept: list[tuple[float, int, list[str]]] = []
+
+    def add(self, prediction: Prediction) -> None:
+        """Look at one more prediction."""
+        doubt = doubts(prediction, self._decision)
+        if doubt is None:
+            return
+        self._count -= 1  # of equally urgent ones the first come first
+        row = [
+            inert_path(prediction.path.as_posix()),
+            inert(prediction.label),
+            f"{prediction.probability:.4f}",
+            doubt[1],
+        ]
+        heapq.heappush(self._kept, (doubt[0], self._count, row))
+        if len(self._kept) > self._most:
+            heapq.heappop(self._kept)
+
+    def rows(self) -> list[list[str]]:
+        """As in :data:`REVIEW_COLUMNS`, the most urgent first."""
+        return [row for _, _, row in sorted(self._kept, reverse=True)]
+
+    def write(self, path: Path) -> None:
+        """Write ``review.csv``, whole or not at all."""
+        with (
+            atomic_path(path) as temporary,
+            temporary.open("w", encoding="utf-8", errors="backslashreplace", newline="") as file,
+        ):
+            csv.writer(file).writerows([REVIEW_COLUMNS, *self.rows()])

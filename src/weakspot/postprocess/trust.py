@@ -1,0 +1,119 @@
+"""How far a box can be trusted, from what the model says of the picture; no mask is needed and none was used.
+
+Two or three opinions count, and the lowest is the box's trust:
+
+* *stability*: would a somewhat lower or higher threshold have drawn the same box? The mean IoU with the nearest boxes
+  at four other thresholds; the idea of maximally stable regions (Matas et al., "Robust Wide Baseline Stereo", BMVC
+  2002).
+* *agreement*: does the class activation map, which learnt from image labels alone, see the defect there too? Its
+  highest value inside the box, as a share of its range in the image.
+* *second look*, where there was one (``second_look=true``, another forward pass): is the same box drawn where the
+  model looks at the mirrored picture? The IoU with the nearest one.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Literal
+
+import numpy as np
+
+from weakspot.ops.iou import box_iou
+from weakspot.postprocess.boxes import BoxRule, boxes_array, find_boxes, scale_min_max
+from weakspot.types import Box, FloatArray, Size
+
+Level = Literal["green", "amber", "red"]
+
+GREEN, AMBER = 0.75, 0.5
+"""From here on a box is green, or amber; below it is red."""
+
+LOGIT_STEPS = (-3.0, -1.5, 1.5, 3.0)
+"""Other thresholds to try, in logit units: the odds of a defect 20 and 4 times lower and higher."""
+
+RANGE_STEPS = (-0.2, -0.1, 0.1, 0.2)
+"""The same for a map that knows no odds, as shares of its range."""
+
+REASONS = {
+    "stability": "its edges move with the threshold",
+    "agreement": "the class activation map sees the defect elsewhere",
+    "second look": "the mirrored picture gets another box",
+}
+
+
+def level(trust: float) -> Level | None:
+    """The colour of a trust value 0…1; None for NaN."""
+    if math.isnan(trust):
+        return None
+    return "green" if trust >= GREEN else "amber" if trust >= AMBER else "red"
+
+
+def with_trust(
+    boxes: Sequence[Box],
+    evidence: FloatArray,
+    scores: FloatArray,
+    class_map: FloatArray,
+    size: Size,
+    rule: BoxRule,
+    *,
+    in_logits: bool,
+    again: FloatArray | None = None,
+) -> list[Box]:
+    """The same boxes, each with its ``trust`` and, where that is not green, the ``doubt``.
+
+    Args:
+        boxes: of one image.
+        evidence: what they were drawn round, ``(h, w)``.
+        scores: what they were scored by, ``(h, w)``.
+        class_map: of the class that was decided, ``(h', w')``, any range; finite.
+        size: ``(height, width)`` of the image.
+        rule: what they were drawn with.
+        in_logits: whether the evidence is in logit units; else thresholds move by shares of its range.
+        again: the evidence of a second look, ``(h, w)``; None where there was none.
+    """
+    if not boxes:
+        return []
+    others = [
+        boxes_array(find_boxes(evidence, size, other, score_map=scores))
+        for other in _other_rules(rule, evidence, in_logits=in_logits)
+    ]
+    second = None if again is None else boxes_array(find_boxes(again, size, _open(rule)))
+    seen = scale_min_max(class_map)
+    result = []
+    for box in boxes:
+        own = boxes_array([box])
+        opinions = {
+            "stability": float(np.mean([box_iou(own, other).max(initial=0.0) for other in others])),
+            "agreement": 0.0 if seen is None else _highest_inside(seen, box, size),
+        }
+        if second is not None:
+            opinions["second look"] = float(box_iou(own, second).max(initial=0.0))
+        weakest = min(opinions, key=lambda name: opinions[name])
+        trust = opinions[weakest]
+        result.append(replace(box, trust=trust, doubt="" if trust >= GREEN else REASONS[weakest]))
+    return result
+
+
+def _other_rules(rule: BoxRule, evidence: FloatArray, *, in_logits: bool) -> list[BoxRule]:
+    """The same rule at other thresholds."""
+    if rule.threshold_kind == "relative":
+        moved = [min(1.0, max(1e-3, rule.threshold + step)) for step in RANGE_STEPS]
+    elif in_logits:
+        moved = [rule.threshold + step for step in LOGIT_STEPS]
+    else:
+        moved = [rule.threshold + step * float(np.ptp(evidence)) for step in RANGE_STEPS]
+    return [replace(_open(rule), threshold=threshold) for threshold in moved]
+
+
+def _open(rule: BoxRule) -> BoxRule:
+    """The rule, with every box counting, whatever its score."""
+    return replace(rule, min_score=None, outlines=False)
+
+
+def _highest_inside(scaled: FloatArray, box: Box, size: Size) -> float:
+    """Highest value in the cells that a box touches."""
+    rows, columns = scaled.shape
+    top, left = box.y0 * rows // size[0], box.x0 * columns // size[1]
+    bottom, right = -(-box.y1 * rows // size[0]), -(-box.x1 * columns // size[1])
+    return float(scaled[top:bottom, left:right].max())

@@ -1,0 +1,288 @@
+"""Run folders: where a run's files are, and how a run is found again by what it computes rather than by its name."""
+
+from __future__ import annotations
+
+import logging
+import os
+import shutil
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from weakspot.config.schema import TrainConfig, read_config
+from weakspot.data.splits import read_split
+from weakspot.errors import WeakspotError
+from weakspot.models.bundle_meta import META_FILE
+from weakspot.models.output_store import MapStore
+from weakspot.types import Sample
+from weakspot.utils.files import atomic_path, is_temporary, new_folder, shown, write_json
+from weakspot.utils.untrusted import read_json
+
+OUTPUTS = Path("outputs")
+CHECKPOINT = "last.ckpt"
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """Paths of the files in a run folder."""
+
+    path: Path
+
+    @property
+    def identity(self) -> Path:
+        """What the run computes: hashes of fit, run, data and split, and its training summary once there is one."""
+        return self.path / "run.json"
+
+    @property
+    def config(self) -> Path:
+        """The resolved configuration."""
+        return self.path / "config.yaml"
+
+    @property
+    def split(self) -> Path:
+        """Which image is in which part."""
+        return self.path / "split.csv"
+
+    @property
+    def checkpoint(self) -> Path:
+        """Lightning's own, to resume from."""
+        return self.path / "checkpoints" / CHECKPOINT
+
+    @property
+    def bundle(self) -> Path:
+        """The deployable model."""
+        return self.path / "bundle"
+
+    @property
+    def maps(self) -> Path:
+        """Logits and maps of the test part."""
+        return self.path / "maps.npz"
+
+    @property
+    def calibration(self) -> Path:
+        """Logits and maps of the Good images that thresholds are set on; there where a validation part is."""
+        return self.path / "calibration.npz"
+
+    @property
+    def validation(self) -> Path:
+        """Logits and classes of the validation part, that probabilities are calibrated on; there where one is."""
+        return self.path / "validation.json"
+
+    @property
+    def metrics(self) -> Path:
+        """Every number of the run; written last, so that what has it is whole."""
+        return self.path / "metrics.json"
+
+    @property
+    def predictions(self) -> Path:
+        """The test part's predictions."""
+        return self.path / "predictions.jsonl"
+
+    @property
+    def log(self) -> Path:
+        """What was done, line by line."""
+        return self.path / "run.log"
+
+    @property
+    def figures(self) -> Path:
+        """PNG figures."""
+        return self.path / "figures"
+
+    @property
+    def report(self) -> Path:
+        """The page to open first."""
+        return self.path / "report.html"
+
+    @property
+    def audit(self) -> Path:
+        """What ``weakspot audit`` found of the predictions."""
+        return self.path / "audit.json"
+
+    @property
+    def asks_again(self) -> bool:
+        """True where measuring includes erasing boxes: for a run with a model of its own, not one taken over."""
+        return self.read_identity().get("fitted_by") is None
+
+    def unfinish(self) -> None:
+        """Take away what says that the run is measured, and what was found of predictions that will be replaced."""
+        self.metrics.unlink(missing_ok=True)
+        self.audit.unlink(missing_ok=True)
+
+    @property
+    def fitted(self) -> bool:
+        """True where the model and its maps are complete."""
+        return (self.bundle / META_FILE).is_file() and self.maps.is_file()
+
+    def read_identity(self) -> dict[str, Any]:
+        """Content of ``run.json``; empty where there is none or it is damaged."""
+        try:
+            content = read_json(self.identity)
+        except (OSError, ValueError):
+            return {}
+        return content if isinstance(content, dict) else {}
+
+    def read_metrics(self) -> dict[str, Any]:
+        """Content of ``metrics.json``.
+
+        Raises:
+            WeakspotError: when it is missing or damaged.
+        """
+        try:
+            content = read_json(self.metrics)
+        except (OSError, ValueError) as error:
+            raise WeakspotError(f"{self.metrics} is missing or damaged; give a finished run folder") from error
+        if not isinstance(content, dict):
+            raise WeakspotError(f"{self.metrics} is damaged; give a finished run folder")
+        return content
+
+    def last_logged(self, name: str) -> float | None:
+        """What the last epoch of training logged under `name`; None where it logged no such thing."""
+        history = (self.read_identity().get("train") or {}).get("history") or [{}]
+        value = history[-1].get(name)
+        return None if value is None else float(value)
+
+    def update_identity(self, **values: Any) -> None:  # noqa: ANN401 - anything that JSON can hold
+        """Add to ``run.json``."""
+        write_json(self.identity, self.read_identity() | values)
+
+
+def open_run(config: TrainConfig, run_hash: str) -> RunFolder:
+    """The folder for this run: a new one, or the one of the same run that was interrupted.
+
+    Args:
+        config: ``output`` names the folder; without it, it is ``outputs/<name>/<subset>/<date-time>-<hash>``.
+        run_hash: identity of what the run computes.
+
+    Raises:
+        WeakspotError: when ``output`` holds something else or cannot be made.
+    """
+    if config.output is not None:
+        folder = RunFolder(Path(config.output))
+        if holds_something(folder.path) and folder.read_identity().get("run") != run_hash:
+            raise WeakspotError(f"output={folder.path} already holds something else; choose another folder")
+        try:
+            folder.path.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise WeakspotError(
+                f"output={folder.path} cannot be made ({error.strerror}); choose another folder"
+            ) from error
+        return folder
+    parent = parent_folder(config)
+    found = [RunFolder(path) for path in sorted(parent.glob(f"*-{run_hash}"))]
+    unfinished = [
+        run for run in found if not run.metrics.is_file() and (run.read_identity() or not holds_something(run.path))
+    ]
+    return unfinished[-1] if unfinished else RunFolder(new_folder(parent, f"-{run_hash}"))
+
+
+def holds_something(path: Path) -> bool:
+    """Whether there is anything but an empty folder, or what a process that was killed right at its start has left."""
+    return path.exists() and (not path.is_dir() or not all(is_temporary(entry) for entry in path.iterdir()))
+
+
+def find_finished(config: TrainConfig, run_hash: str) -> RunFolder | None:
+    """The newest finished run of the same identity among the folders this run would be made in; None without one."""
+    runs = [RunFolder(path) for path in sorted(parent_folder(config).glob(f"*-{run_hash}"))]
+    finished = (run for run in reversed(runs) if run.fitted and run.metrics.is_file())
+    # A run that was evaluated in place with another rule keeps its name but is another run.
+    return next((run for run in finished if run.read_identity().get("run") == run_hash), None)
+
+
+def parent_folder(config: TrainConfig) -> Path:
+    """The folder that the run's own folder is in."""
+    if config.output is not None:
+        return Path(config.output).parent
+    return OUTPUTS / config.name / (config.data.subset or Path(config.data.root or "data").resolve().name)
+
+
+def find_fit(fit_hash: str, beside: RunFolder) -> RunFolder | None:
+    """A finished run whose model was fitted from the same data, split, network and settings; newest first.
+
+    Looked for under ``outputs/`` and among the neighbours of `beside`, which comes first itself; None where there is
+    none.
+    """
+    candidates = {*OUTPUTS.glob("*/*/*/run.json"), *beside.path.parent.glob("*/run.json")}
+    for identity in [beside.identity, *sorted(candidates, key=lambda path: path.parent.name, reverse=True)]:
+        run = RunFolder(identity.parent)
+        if run.fitted and run.read_identity().get("fit") == fit_hash:
+            return run
+    return None
+
+
+def adopt_fit(run: RunFolder, donor: RunFolder) -> None:
+    """Take over the donor's model, maps and training summary; large files are hard-linked where that works."""
+    if run.path.resolve() == donor.path.resolve():
+        return
+    run.bundle.mkdir(exist_ok=True)
+    maps = [path for path in (donor.maps, donor.calibration, donor.validation) if path.is_file()]
+    for source in [*donor.bundle.glob("*.safetensors"), *maps]:
+        with atomic_path(run.path / source.relative_to(donor.path)) as temporary:
+            try:
+                os.link(source, temporary)
+            except OSError:
+                shutil.copyfile(source, temporary)
+    run.update_identity(train=donor.read_identity().get("train"), fitted_by=str(donor.path))
+    with atomic_path(run.bundle / META_FILE) as temporary:  # last: a bundle with one is whole
+        shutil.copyfile(donor.bundle / META_FILE, temporary)
+
+
+def finished_run(path: Path) -> RunFolder:
+    """The run in a folder.
+
+    Raises:
+        WeakspotError: when there is none, or it is not finished.
+    """
+    run = RunFolder(path)
+    if not run.metrics.is_file() or not run.split.is_file():
+        raise WeakspotError(f"{shown(path)} is neither a finished run nor a finished cross-validation")
+    read_config(run.config)
+    return run
+
+
+def own_test_part(run: RunFolder) -> tuple[MapStore, list[Sample]]:
+    """Saved maps of a run's test part, and its samples in the same order.
+
+    Raises:
+        WeakspotError: when a file is missing or damaged, or maps and split are not of the same run.
+    """
+    store, root = MapStore.load(run.maps), read_config(run.config).data.root
+    samples, parts = read_split(run.split, Path(root or "."))
+    test = [sample for sample, part in zip(samples, parts, strict=True) if part == "test"]
+    if [path.name for path in store.paths] != [sample.path.name for sample in test]:
+        raise WeakspotError(f"{run.maps} and {run.split} do not belong together; train again")
+    return replace(store, paths=[sample.path for sample in test]), test
+
+
+class _Log(logging.FileHandler):
+    """A log that is left incomplete where there is no room for it: whatever matters more will say so."""
+
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 - logging's name
+        """Pass over what cannot be written."""
+        if not isinstance(sys.exc_info()[1], OSError):
+            super().handleError(record)
+
+    def close(self) -> None:
+        """Close, whatever is still to be written."""
+        with suppress(OSError):
+            super().close()
+
+
+@contextmanager
+def logging_to(path: Path) -> Iterator[None]:
+    """Write weakspot's log to `path` as well, while the block runs."""
+    handler = _Log(path, encoding="utf-8")
+    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+    logger = logging.getLogger("weakspot")
+    logger.addHandler(handler)
+    logger.setLevel(logging.INFO)
+    try:
+        yield
+    except WeakspotError as error:
+        logger.error("%s", error)
+        raise
+    finally:
+        logger.removeHandler(handler)
+        handler.close()

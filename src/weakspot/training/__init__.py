@@ -1,0 +1,1 @@
+"""From labelled images to a fitted model: data, features, classifier, evidence heads."""

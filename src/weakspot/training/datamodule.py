@@ -1,0 +1,149 @@
+"""The Lightning wrapper round the data: batches of stem features, or of images, with their targets."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import pytorch_lightning as pl
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset, Sampler, SequentialSampler, default_collate
+
+from weakspot.data.images import read_image
+from weakspot.data.loading import batched
+from weakspot.data.preprocess import Preprocess
+from weakspot.data.views import apply_view
+from weakspot.errors import WeakspotError
+from weakspot.models.feature_cache import FeatureCache
+
+Item = tuple[Tensor, int]
+
+
+@dataclass
+class FeatureDataset(Dataset[Item]):
+    """Stem features ``(channels, h, w)`` out of the cache, with class indices."""
+
+    cache: FeatureCache
+    keys: Sequence[str]
+    targets: Sequence[int]
+
+    def __len__(self) -> int:
+        return len(self.keys)
+
+    def __getitem__(self, index: int) -> Item:
+        features = self.cache.load(self.keys[index])
+        if features is None:
+            raise WeakspotError(
+                f"cache.dir={self.cache.folder} lost a file while training; start the same command again, "
+                "or set cache.enabled=false"
+            )
+        return torch.from_numpy(features), self.targets[index]
+
+
+@dataclass
+class ImageDataset(Dataset[Item]):
+    """Preprocessed images ``(3, H, W)``, each in one of its views, with class indices."""
+
+    items: Sequence[tuple[Path, str]]
+    preprocess: Preprocess
+    targets: Sequence[int]
+
+    def __len__(self) -> int:
+        return len(self.items)
+
+    def __getitem__(self, index: int) -> Item:
+        path, view = self.items[index]
+        pixels = apply_view(self.preprocess(read_image(path)), view)
+        return torch.from_numpy(np.ascontiguousarray(pixels)), self.targets[index]
+
+
+class EpochShuffle(Sampler[int]):
+    """A permutation that depends on seed and epoch alone, so that a resumed run sees the orders it would have seen.
+
+    Args:
+        images: how many there are.
+        seed: of the order.
+        views: how many items of the data set, one after the other, are the same image; each epoch draws one of them.
+    """
+
+    def __init__(self, images: int, seed: int, views: int = 1) -> None:
+        self.images, self.seed, self.views, self.epoch = images, seed, views, 0
+
+    def set_epoch(self, epoch: int) -> None:
+        """Called by Lightning before each epoch."""
+        self.epoch = epoch
+
+    def __len__(self) -> int:
+        return self.images
+
+    def __iter__(self) -> Iterator[int]:
+        generator = torch.Generator().manual_seed(self.seed * 100_003 + self.epoch)
+        order = torch.randperm(self.images, generator=generator)
+        drawn = torch.randint(self.views, (self.images,), generator=generator)
+        return iter((order * self.views + drawn).tolist())
+
+
+class Shares(Sampler[list[int]]):
+    """One process's share of every batch: of n processes, every n-th item; a share of the last batch may be empty.
+
+    Nothing is repeated to make shares equal, as torch's ``DistributedSampler`` does, so nothing is counted twice.
+
+    Args:
+        sampler: the order, the same in every process.
+        batch_size: of all shares together.
+        rank: of this process, from 0.
+        world: number of processes.
+    """
+
+    def __init__(self, sampler: Sampler[int], batch_size: int, rank: int = 0, world: int = 1) -> None:
+        self.sampler = sampler  # Lightning looks for it here, to tell it the epoch
+        self.batch_size, self.rank, self.world = batch_size, rank, world
+
+    def __len__(self) -> int:
+        return math.ceil(len(self.sampler) / self.batch_size)  # type: ignore[arg-type]
+
+    def __iter__(self) -> Iterator[list[int]]:
+        for batch in batched(self.sampler, self.batch_size):
+            yield batch[self.rank :: self.world]
+
+
+class DataModule(pl.LightningDataModule):
+    """Training and validation batches; with several processes, each one's share of them.
+
+    Args:
+        train: training part; shuffled, the order depending on `seed` and the epoch alone.
+        val: validation part; may be empty.
+        batch_size: images in a batch, of all processes together.
+        seed: of the order.
+        views: how many items of `train`, one after the other, are the same image.
+    """
+
+    def __init__(self, train: Dataset[Item], val: Dataset[Item], batch_size: int, seed: int, views: int = 1) -> None:
+        super().__init__()
+        self.train, self.val, self.batch_size = train, val, batch_size
+        self.order = EpochShuffle(len(train) // views, seed, views)  # type: ignore[arg-type]
+
+    def train_dataloader(self) -> DataLoader[Item]:
+        """Batches of the training part, in another order each epoch."""
+        return self._loader(self.train, self.order)
+
+    def val_dataloader(self) -> DataLoader[Item] | list[DataLoader[Item]]:
+        """Batches of the validation part; no loader at all where it is empty."""
+        in_order = SequentialSampler(self.val)  # type: ignore[arg-type]
+        return self._loader(self.val, in_order) if len(in_order) else []
+
+    def _loader(self, items: Dataset[Item], order: Sampler[int]) -> DataLoader[Item]:
+        rank, world = (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
+        shares = Shares(order, self.batch_size, rank, world)
+        return DataLoader(items, batch_sampler=shares, collate_fn=partial(_collate, items))
+
+
+def _collate(dataset: Dataset[Item], items: list[Item]) -> tuple[Tensor, Tensor]:
+    """A batch; an empty one has the shape of the others."""
+    inputs, targets = default_collate(items or [dataset[0]])
+    return (inputs, targets) if items else (inputs[:0], targets[:0])

@@ -1,0 +1,1 @@
+"""How the two evidence heads are trained: from image labels and imitated defects."""

@@ -1,0 +1,122 @@
+"""Images as the evidence heads see them, kept on disk while they are trained and drawn from in any order."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from numpy.lib.format import open_memmap
+from torch import Tensor
+
+from weakspot.models.evidence import Level
+from weakspot.types import Size
+
+
+@dataclass(frozen=True)
+class Window:
+    """Part of an image, counted in cells of the coarsest level.
+
+    Attributes:
+        top, left: first row and column.
+        height, width: how many.
+    """
+
+    top: int
+    left: int
+    height: int
+    width: int
+
+    def at(self, factor: int) -> tuple[slice, slice]:
+        """Rows and columns on a grid with `factor` cells a cell of the coarsest level."""
+        return (
+            slice(self.top * factor, (self.top + self.height) * factor),
+            slice(self.left * factor, (self.left + self.width) * factor),
+        )
+
+
+def _array_on_disk(path: Path, shape: tuple[int, ...]) -> npt.NDArray[np.float16]:
+    """A new array that lies in a file.
+
+    Raises:
+        OSError: where there is no room for all of it, naming the file; found out later, it would end the process.
+    """
+    array = open_memmap(path, "w+", np.float16, shape)
+    if hasattr(os, "posix_fallocate"):
+        try:
+            with path.open("r+b") as file:
+                os.posix_fallocate(file.fileno(), 0, path.stat().st_size)
+        except OSError as error:
+            raise OSError(error.errno, error.strerror, str(path)) from error
+    return array
+
+
+class Bank:
+    """Projected features and centred pixels of n images, in files of a scratch folder.
+
+    Args:
+        folder: for the files.
+        images: n.
+        channels: projected, of the levels, fine to coarse.
+        sizes: ``(height, width)`` of the levels, fine to coarse, each a whole multiple of the last.
+        input_size: ``(height, width)`` of the network's input, a whole multiple of them all.
+    """
+
+    def __init__(
+        self, folder: Path, images: int, channels: Sequence[int], sizes: Sequence[Size], input_size: Size
+    ) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        self.sizes = list(sizes)
+        self.factors = [size[0] // sizes[-1][0] for size in sizes]
+        self._levels = [
+            _array_on_disk(folder / f"level{i}.npy", (images, c, *size))
+            for i, (c, size) in enumerate(zip(channels, sizes, strict=True))
+        ]
+        self._means = [np.zeros((images, c), np.float32) for c in channels]
+        self._pixels = _array_on_disk(folder / "pixels.npy", (images, 3, *input_size))
+        self._pixel_factor = input_size[0] // sizes[-1][0]
+
+    def __len__(self) -> int:
+        return len(self._pixels)
+
+    @property
+    def whole(self) -> Window:
+        """The window that holds all of an image."""
+        return Window(0, 0, *self.sizes[-1])
+
+    def write(self, index: int, levels: Sequence[Level], pixels: Tensor) -> None:
+        """Keep one image: its levels and centred pixels, each a batch of one."""
+        for stored, means, level in zip(self._levels, self._means, levels, strict=True):
+            stored[index] = level.features[0].cpu().numpy()
+            means[index] = level.mean[0].cpu().numpy()
+        self._pixels[index] = pixels[0].cpu().numpy()
+
+    def levels(
+        self, indices: Sequence[int], device: torch.device, windows: Sequence[Window] | None = None
+    ) -> list[Level]:
+        """A batch of images, or of windows of one size."""
+        windows = windows or [self.whole] * len(indices)
+        return [
+            Level(_cut(stored, indices, windows, factor, device), torch.from_numpy(means[list(indices)]).to(device))
+            for stored, means, factor in zip(self._levels, self._means, self.factors, strict=True)
+        ]
+
+    def pixels(self, indices: Sequence[int], device: torch.device, windows: Sequence[Window] | None = None) -> Tensor:
+        """Their centred pixels ``(batch, 3, height, width)``."""
+        windows = windows or [self.whole] * len(indices)
+        return _cut(self._pixels, indices, windows, self._pixel_factor, device)
+
+
+def _cut(
+    stored: npt.NDArray[np.float16],
+    indices: Sequence[int],
+    windows: Sequence[Window],
+    factor: int,
+    device: torch.device,
+) -> Tensor:
+    cut = np.stack([stored[i][:, *window.at(factor)] for i, window in zip(indices, windows, strict=True)])
+    return torch.from_numpy(cut).to(device).float()

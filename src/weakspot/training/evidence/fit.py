@@ -1,0 +1,210 @@
+"""From images with labels to a trained evidence network: imitations, projections, bank, heads."""
+
+from __future__ import annotations
+
+import logging
+import math
+import shutil
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import count, islice
+from pathlib import Path
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save
+from sklearn.decomposition import PCA
+from torch import nn
+
+from weakspot.config.schema import RefineConfig
+from weakspot.data.images import ImageInfo
+from weakspot.data.imitations import imitation_name
+from weakspot.data.preprocess import Preprocess
+from weakspot.data.views import AS_IS
+from weakspot.errors import WeakspotError
+from weakspot.models.evidence import EvidenceNet, halving
+from weakspot.models.feature_cache import FeatureCache, Look, Seen, look_at
+from weakspot.models.network import CamNet
+from weakspot.training.evidence.bank import Bank
+from weakspot.training.evidence.heads import HeadTrainer, Lessons
+from weakspot.types import Size
+from weakspot.utils import console
+from weakspot.utils.files import atomic_path
+
+log = logging.getLogger(__name__)
+
+PROJECTED = 64
+"""Channels that the finest level is projected to; each coarser level has twice as many, if the backbone has them."""
+
+TINY = 1e-12
+"""Variance that is taken for none, as where every picture is of one even colour."""
+
+SAMPLE_IMAGES, SAMPLE_CELLS = 40, 400
+"""Images, and cells of each, that the projections are made from."""
+
+
+@dataclass(frozen=True)
+class Source:
+    """The network and how it is fed.
+
+    Attributes:
+        network: its frozen part is used, on the device to train on.
+        preprocess: from an image to its input.
+        cache: of features; None computes what is needed again.
+    """
+
+    network: CamNet
+    preprocess: Preprocess
+    cache: FeatureCache | None
+
+    def look(self, items: Sequence[Seen]) -> Iterator[Look]:
+        """Pixels and features at the taps that the evidence network looks at; as :func:`look_at`."""
+        return look_at(self.network, items, self.preprocess, self.cache, self.network.pyramid)
+
+
+def fit_evidence(
+    source: Source,
+    good: Sequence[ImageInfo],
+    defect: Sequence[ImageInfo],
+    settings: RefineConfig,
+    seed: int,
+    folder: Path,
+) -> EvidenceNet:
+    """Train an evidence network.
+
+    Args:
+        source: network, preprocessing, cache.
+        good: training images without a defect, at least one.
+        defect: training images with one, at least one.
+        settings: the ``refine`` group of the configuration.
+        seed: of every draw.
+        folder: finished stages are kept there, so that a run that was cut off goes on after the last one; a scratch
+            folder in it is removed at the end.
+
+    Returns:
+        The network in evaluation mode, on the device of `source`'s.
+
+    Raises:
+        WeakspotError: when the input size does not fit, an image cannot be read, or the loss diverges.
+    """
+    rng = np.random.default_rng([seed, 0])
+    good, defect = (_at_most(images, settings.max_images // 2, rng) for images in (good, defect))
+    imitated = (Seen(image, imitation_name(n)) for n in count() for image in good)
+    items = [*(Seen(image, AS_IS) for image in (*good, *defect)), *islice(imitated, settings.imitations)]
+    scratch = folder / "scratch"
+    shutil.rmtree(scratch, ignore_errors=True)
+    try:
+        net = _projecting_net(source, [items[i] for i in rng.permutation(len(good) + len(defect))], rng)
+        net.to(next(source.network.parameters()).device)
+        lessons = _lessons(source, net, items, len(good), len(defect), scratch)
+        _train(HeadTrainer(net, lessons, settings.learning_rate, seed), settings, folder)
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
+    return net.eval()
+
+
+def _at_most(images: Sequence[ImageInfo], most: int, rng: np.random.Generator) -> list[ImageInfo]:
+    """All images, or `most` of them drawn by lot."""
+    chosen = sorted(rng.permutation(len(images))[:most].tolist())
+    return [images[i] for i in chosen]
+
+
+def _projecting_net(source: Source, items: Sequence[Seen], rng: np.random.Generator) -> EvidenceNet:
+    """A fresh network whose projections are whitened principal components of a sample of real images."""
+    cells: list[list[npt.NDArray[np.float32]]] = [[] for _ in source.network.pyramid]
+    spreads, sizes, input_size = [], [], (0, 0)
+    for look in source.look(items[:SAMPLE_IMAGES]):
+        spreads.append(float(look.pixels.std(axis=(1, 2)).mean()))
+        sizes = [(array.shape[1], array.shape[2]) for array in look.features]
+        input_size = (look.pixels.shape[1], look.pixels.shape[2])
+        for level, array in zip(cells, look.features, strict=True):
+            flat = array.reshape(len(array), -1).T
+            level.append(flat[rng.permutation(len(flat))[:SAMPLE_CELLS]])
+    _check_sizes(sizes, input_size)
+    fits = []
+    for i, level in enumerate(cells):
+        sample = np.concatenate(level).astype(np.float64)
+        components = min(PROJECTED * 2**i, *sample.shape)
+        fits.append(PCA(components, whiten=True, svd_solver="full").fit(sample))
+    with torch.random.fork_rng():
+        torch.manual_seed(int(rng.integers(2**31)))
+        net = EvidenceNet(source.network.pyramid, [fit.components_.shape[::-1] for fit in fits])
+    with torch.no_grad():
+        net.pixel_scale.fill_(max(1e-6, 2 * float(np.mean(spreads))))
+        for projection, fit in zip(net.projections, fits, strict=True):
+            assert isinstance(projection, nn.Conv2d)  # noqa: S101 - for the type checker
+            # Directions of next to no variance are left small rather than blown up to noise.
+            least = max(1e-6 * fit.explained_variance_[0], TINY)
+            scale = np.sqrt(np.maximum(fit.explained_variance_, least))
+            weight = fit.components_ / scale[:, None]
+            projection.weight.copy_(torch.from_numpy(weight).float()[:, :, None, None])
+            projection.bias.copy_(torch.from_numpy(-weight @ fit.mean_).float())  # type: ignore[union-attr]
+    return net
+
+
+def _check_sizes(sizes: Sequence[Size], input_size: Size) -> None:
+    """Windows must fall on whole cells of every level, and of the input."""
+    if not halving([input_size, *sizes]):
+        multiple = 2 ** math.ceil(math.log2(max(1, input_size[0] // sizes[-1][0])))
+        raise WeakspotError(
+            f"data.image_size={list(input_size)}: refine=segment needs both sides to be multiples of {multiple}"
+        )
+
+
+def _lessons(
+    source: Source, net: EvidenceNet, items: Sequence[Seen], goods: int, defects: int, scratch: Path
+) -> Lessons:
+    """Fill the bank; a progress bar shows how long that takes."""
+    device = next(net.parameters()).device
+    channels = [narrow for _, narrow in net.settings["channels"]]
+    bank: Bank | None = None
+    masks = []
+    with console.progress_bar("features for the evidence heads") as progress, torch.inference_mode():
+        for i, look in enumerate(source.look(items)):
+            sizes = [(array.shape[1], array.shape[2]) for array in look.features]
+            if bank is None:
+                bank = Bank(scratch, len(items), channels, sizes, (look.pixels.shape[1], look.pixels.shape[2]))
+            levels = net.project([torch.from_numpy(array)[None].to(device) for array in look.features])
+            pixels = torch.from_numpy(np.ascontiguousarray(look.pixels))[None].to(device)
+            bank.write(i, levels, net.centre(pixels))
+            if look.mask is not None:
+                size = (2 * sizes[0][1], 2 * sizes[0][0])
+                masks.append(cv2.resize(look.mask.astype(np.float32), size, interpolation=cv2.INTER_AREA))
+            progress(i + 1, len(items))
+    assert bank is not None  # noqa: S101 - there is at least one image
+    positions = range(len(items))
+    return Lessons(
+        bank, positions[:goods], positions[goods : goods + defects], positions[goods + defects :], np.stack(masks)
+    )
+
+
+def _train(trainer: HeadTrainer, settings: RefineConfig, folder: Path) -> None:
+    """The stages in turn; one whose result is on disk already is not repeated."""
+    stages: list[tuple[str, Callable[[int], None], int]] = [
+        ("where", trainer.fit_where, settings.where_steps),
+        ("extent", trainer.fit_extent, settings.extent_steps),
+        ("again", trainer.fit_where_again, settings.again_steps),
+    ]
+    for name, fit, steps in stages:
+        kept = folder / f"evidence-{name}.safetensors"
+        if kept.is_file() and _taken_over(trainer.net, kept):
+            continue
+        if steps:
+            fit(steps)
+        folder.mkdir(parents=True, exist_ok=True)
+        content = save({key: value.cpu().contiguous() for key, value in trainer.net.state_dict().items()})
+        with atomic_path(kept) as temporary:
+            temporary.write_bytes(content)
+
+
+def _taken_over(net: EvidenceNet, kept: Path) -> bool:
+    """Load what a stage came to; False where the file is damaged, so that the stage is done again."""
+    try:
+        net.load_state_dict(load_file(kept))
+    except (OSError, SafetensorError, RuntimeError) as error:
+        log.warning("%s is damaged (%s); its stage is done again", kept, (str(error).splitlines() or [""])[0])
+        return False
+    return True

@@ -1,0 +1,289 @@
+"""Train the evidence heads from image labels, Good images and imitated defects; see :mod:`weakspot.models.evidence`.
+
+Three stages. *Where* first: Good images are negative at every pixel, of a defect image only the strongest places are
+asked to be positive (multiple-instance learning, pooled by log-sum-exp: Pinheiro and Collobert, "From Image-level to
+Pixel-level Labeling", CVPR 2015), imitated defects are known pixel by pixel. Then *extent*, on imitated defects alone,
+prompted with what *where* says of them and with imitated prompts. Last *where* again, now with the outlines that
+*extent* gave the defect images as pseudo-masks (self-training).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+from torch.nn.functional import binary_cross_entropy_with_logits as bce
+
+from weakspot.errors import WeakspotError
+from weakspot.models.evidence import PROMPTS, EvidenceNet, Level, pool_places
+from weakspot.postprocess.boxes import label_regions
+from weakspot.training.evidence.bank import Bank, Window
+from weakspot.training.evidence.prompts import imitate_prompt
+from weakspot.utils import console
+
+Float = npt.NDArray[np.float32]
+
+EACH = 4
+"""Images of each kind (Good, defect, imitation) in a batch of *where*, and whole images in one of *extent*."""
+
+WINDOWS = 16
+"""Windows in a batch of *extent*."""
+
+PSEUDO_EVERY = 200
+"""Steps after which the pseudo-masks are made anew."""
+
+
+@dataclass(frozen=True)
+class Lessons:
+    """What the heads learn from.
+
+    Attributes:
+        bank: all images.
+        good, defect, imitations: their positions in it.
+        masks: ``(imitations, 2h, 2w)`` 0…1, of the imitations in order.
+    """
+
+    bank: Bank
+    good: Sequence[int]
+    defect: Sequence[int]
+    imitations: Sequence[int]
+    masks: Float
+
+
+class HeadTrainer:
+    """Trains an :class:`EvidenceNet` in place.
+
+    Args:
+        net: with its projections set, on the device to train on.
+        lessons: images.
+        learning_rate: highest of the one-cycle schedule (Smith and Topin, 2018).
+        seed: of every draw; each stage has its own stream, so that one can be repeated alone.
+    """
+
+    def __init__(self, net: EvidenceNet, lessons: Lessons, learning_rate: float, seed: int) -> None:
+        self.net, self.lessons, self.learning_rate, self.seed = net, lessons, learning_rate, seed
+        self.device = next(net.parameters()).device
+
+    def fit_where(self, steps: int) -> None:
+        """First stage.
+
+        Raises:
+            WeakspotError: when the loss is no longer a number; so in the other stages.
+        """
+        rng = np.random.default_rng([self.seed, 1])
+
+        def loss() -> Tensor:
+            real, imitated, masks, _ = self._draw_images(rng)
+            return self._where_loss(self.net.where(real), self.net.where(imitated), masks, imitations=1.0)
+
+        self._train("where, from image labels", self._where_parts(), steps, loss)
+
+    def fit_extent(self, steps: int) -> None:
+        """Second stage."""
+        rng = np.random.default_rng([self.seed, 2])
+        places = self._places([*self.lessons.good, *self.lessons.imitations])
+        net = self.net
+        parts = [net.extent_pyramid, net.pixels, net.narrow, net.fine, net.extent_out]
+
+        def loss() -> Tensor:
+            logits, masks = self._draw_windows(rng, places)
+            return bce(logits, masks) + 0.5 * _dice_loss(torch.sigmoid(logits), masks)
+
+        self._train("how far, from imitated defects", parts, steps, loss)
+
+    def fit_where_again(self, steps: int) -> None:
+        """Third stage."""
+        rng = np.random.default_rng([self.seed, 3])
+        pseudo: dict[int, tuple[Float, Float]] = {}
+
+        def loss(step: Iterator[int] = iter(range(steps))) -> Tensor:  # noqa: B008 - one count a stage
+            if next(step) % PSEUDO_EVERY == 0:
+                pseudo.update(self._pseudo_masks())
+            real, imitated, masks, drawn = self._draw_images(rng)
+            logits = self.net.where(real)
+            flip = drawn.flip
+            target, known = (
+                flip(torch.from_numpy(np.stack([pseudo[i][k] for i in drawn.defect]))[:, None].to(self.device))
+                for k in (0, 1)
+            )
+            on_defects = logits[EACH:]
+            pixels = (bce(on_defects, target, reduction="none") * known).mean()
+            dice = _dice_loss(torch.sigmoid(on_defects) * known, target * known)
+            return self._where_loss(logits, self.net.where(imitated), masks, imitations=0.5) + pixels + 0.3 * dice
+
+        self._train("where again, from its own outlines", self._where_parts(), steps, loss)
+
+    def _where_parts(self) -> list[nn.Module]:
+        return [self.net.where_pyramid, self.net.where_out]
+
+    def _train(self, name: str, parts: Sequence[nn.Module], steps: int, loss: Callable[[], Tensor]) -> None:
+        parameters = [p for part in parts for p in part.parameters()]
+        optimizer = torch.optim.AdamW(parameters, lr=self.learning_rate, weight_decay=1e-4)
+        schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, self.learning_rate, total_steps=steps, pct_start=0.1)
+        with console.progress_bar(name) as progress:
+            for step in range(steps):
+                value = loss()
+                if not torch.isfinite(value):
+                    raise WeakspotError(
+                        f"training the evidence heads diverged: the loss is {value.item()} in step {step + 1} "
+                        f"({name}); lower refine.learning_rate (finished stages are kept)"
+                    )
+                optimizer.zero_grad()
+                value.backward()  # type: ignore[no-untyped-call]
+                optimizer.step()
+                schedule.step()
+                progress(step + 1, steps)
+
+    # --- where ----------------------------------------------------------------------------------------------------
+
+    def _draw_images(self, rng: np.random.Generator) -> tuple[list[Level], list[Level], Tensor, _Drawn]:
+        """Good and defect images, then imitations with their masks at the level of *where*; all flipped alike."""
+        lessons = self.lessons
+        good, defect = (rng.choice(pool, EACH).tolist() for pool in (lessons.good, lessons.defect))
+        which = rng.integers(len(lessons.masks), size=EACH)
+        drawn = _Drawn(defect, [axis for axis in (2, 3) if rng.random() < 0.5])
+        masks = torch.from_numpy(lessons.masks[which])[:, None].to(self.device)
+        real = drawn.flip_levels(lessons.bank.levels(good + defect, self.device))
+        imitated = drawn.flip_levels(lessons.bank.levels([lessons.imitations[i] for i in which], self.device))
+        return real, imitated, functional.max_pool2d(drawn.flip(masks), 2), drawn
+
+    @staticmethod
+    def _where_loss(real: Tensor, imitated: Tensor, masks: Tensor, *, imitations: float) -> Tensor:
+        good = real[:EACH]
+        hardest = functional.softplus(good.flatten(1).topk(min(64, good[0].numel()), dim=1).values)
+        labels = torch.cat([torch.zeros(EACH), torch.ones(EACH)]).to(real.device)
+        return (
+            bce(good, torch.zeros_like(good))
+            + 0.1 * hardest.mean()
+            + 0.5 * bce(pool_places(real), labels)
+            + imitations * bce(imitated, masks)
+        )
+
+    def _places(self, indices: Sequence[int]) -> dict[int, Float]:
+        """What *where* says of images, ``(h, w)`` 0…1 each."""
+        found: dict[int, Float] = {}
+        with torch.inference_mode():
+            for start in range(0, len(indices), 8):
+                some = indices[start : start + 8]
+                maps = torch.sigmoid(self.net.where(self.lessons.bank.levels(some, self.device)))[:, 0].cpu().numpy()
+                found.update(zip(some, maps, strict=True))
+        return found
+
+    def _pseudo_masks(self) -> dict[int, tuple[Float, Float]]:
+        """For each defect image what its extent says, at the level of *where*, and where that is to be believed."""
+        found = {}
+        bank, indices = self.lessons.bank, list(self.lessons.defect)
+        with torch.inference_mode():
+            for start in range(0, len(indices), 8):
+                some = indices[start : start + 8]
+                levels = bank.levels(some, self.device)
+                where = torch.sigmoid(self.net.where(levels))
+                extent = self.net.grow(levels, bank.pixels(some, self.device), where, PROMPTS)
+                outlines = functional.avg_pool2d(torch.sigmoid(extent), 2)
+                for i, outline, place in zip(some, outlines[:, 0].cpu(), where[:, 0].cpu(), strict=True):
+                    found[i] = pseudo_mask(outline.numpy(), place.numpy())
+        return found
+
+    # --- extent ---------------------------------------------------------------------------------------------------
+
+    def _draw_windows(self, rng: np.random.Generator, places: dict[int, Float]) -> tuple[Tensor, Tensor]:
+        """Logits and masks of a batch: windows about the outlines of imitations, or now and then whole images."""
+        bank = self.lessons.bank
+        whole = rng.random() < 0.3
+        examples = [self._example(rng, places, whole=whole) for _ in range(EACH if whole else WINDOWS)]
+        indices, windows = [e.index for e in examples], [e.window for e in examples]
+        fine = bank.factors[0]
+        prompts = np.stack([e.prompt[e.window.at(fine)] for e in examples])[:, None]
+        masks = np.stack([e.mask[e.window.at(2 * fine)] for e in examples])[:, None]
+        drawn = _Drawn([], [axis for axis in (2, 3) if rng.random() < 0.5])
+        levels = drawn.flip_levels(bank.levels(indices, self.device, windows))
+        pixels = drawn.flip(bank.pixels(indices, self.device, windows))
+        prompt, mask = (drawn.flip(torch.from_numpy(array).to(self.device)) for array in (prompts, masks))
+        return self.net.extent(levels, pixels, prompt), mask
+
+    def _example(self, rng: np.random.Generator, places: dict[int, Float], *, whole: bool) -> _Example:
+        lessons = self.lessons
+        which = int(rng.integers(len(lessons.masks)))
+        mask = lessons.masks[which]
+        if rng.random() < 0.8:
+            index = lessons.imitations[which]
+            prompt = places[index] if rng.random() < 0.5 else imitate_prompt((mask > 0.5).astype(np.float32), rng)
+            window = lessons.bank.whole if whole else self._window(mask, rng)
+            return _Example(index, window, prompt, mask)
+        index = int(rng.choice(lessons.good))
+        prompt = places[index]
+        if rng.random() < 0.6:  # a Good image stays empty even where the prompt says otherwise
+            prompt = imitate_prompt((mask > 0.5).astype(np.float32), rng) * np.float32(rng.uniform())
+        window = lessons.bank.whole if whole else self._window(np.zeros_like(mask), rng)
+        return _Example(index, window, prompt, np.zeros_like(mask))
+
+    def _window(self, mask: Float, rng: np.random.Generator) -> Window:
+        """Half as high and wide as the image, nearly always with some of the mask in it."""
+        bank = self.lessons.bank
+        rows, columns = bank.sizes[-1]
+        height, width = max(1, rows // 2), max(1, columns // 2)
+        inside = np.argwhere(mask > 0.5)
+        if len(inside) and rng.random() < 0.9:
+            y, x = inside[rng.integers(len(inside))] // (2 * bank.factors[0])
+            top, left = y - rng.integers(height), x - rng.integers(width)
+        else:
+            top, left = rng.integers(rows - height + 1), rng.integers(columns - width + 1)
+        return Window(int(np.clip(top, 0, rows - height)), int(np.clip(left, 0, columns - width)), height, width)
+
+
+@dataclass(frozen=True)
+class _Example:
+    index: int
+    window: Window
+    prompt: Float
+    mask: Float
+
+
+@dataclass(frozen=True)
+class _Drawn:
+    """Which defect images a batch holds, and along which axes all of it is mirrored."""
+
+    defect: list[int]
+    axes: list[int]
+
+    def flip(self, tensor: Tensor) -> Tensor:
+        return tensor.flip(self.axes) if self.axes else tensor
+
+    def flip_levels(self, levels: Sequence[Level]) -> list[Level]:
+        return [Level(self.flip(level.features), level.mean) for level in levels]
+
+
+def pseudo_mask(outline: Float, place: Float) -> tuple[Float, Float]:
+    """What a defect image teaches about its own pixels.
+
+    Args:
+        outline: ``(h, w)`` 0…1, the extent.
+        place: ``(h, w)`` 0…1, where.
+
+    Returns:
+        Target 0…1: the outline in those of its regions that *where* is about as sure of as of its surest place, zero
+        elsewhere; and weights, 0 where outline and place both hint at something that was not kept, or nothing was.
+    """
+    _, _, regions = label_regions(outline > 0.5)
+    peaks = np.zeros(int(regions.max()) + 1, np.float32)
+    np.maximum.at(peaks, regions, place)
+    peaks[0] = 0
+    kept = (peaks >= max(0.2, 0.5 * float(place.max())))[regions]
+    target = np.where(kept, outline, 0).astype(np.float32)
+    doubtful = (outline > 0.2) & (place > 0.2) & ~kept
+    known = np.zeros_like(target) if not kept.any() else (~doubtful).astype(np.float32)
+    return target, known
+
+
+def _dice_loss(probabilities: Tensor, masks: Tensor) -> Tensor:
+    """Mean of 1 − Dice over the images that have something (Milletari et al., "V-Net", 3DV 2016)."""
+    axes = (1, 2, 3)
+    positive = masks.sum(axes)
+    loss = 1 - (2 * (probabilities * masks).sum(axes) + 1) / (probabilities.sum(axes) + positive + 1)
+    has = (positive > 0).float()
+    return (loss * has).sum() / has.sum().clamp(min=1)

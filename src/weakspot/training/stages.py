@@ -1,0 +1,279 @@
+"""The stages of a training run: stem features, fit, evidence heads, maps."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from copy import deepcopy
+from dataclasses import asdict, replace
+from itertools import islice
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+import torch
+from sklearn.model_selection import StratifiedGroupKFold
+
+from weakspot.config.schema import TrainConfig, one_of
+from weakspot.data.images import ImageInfo
+from weakspot.data.loading import batched, stack_pixels
+from weakspot.data.preprocess import Preprocess
+from weakspot.data.views import AS_IS, AUGMENTATIONS, MIRRORED
+from weakspot.heatmaps.classes import ClassMaps
+from weakspot.models.backbones import FREEZE_POINT
+from weakspot.models.bundle import BundleMeta, save_bundle
+from weakspot.models.evidence import EvidenceNet
+from weakspot.models.feature_cache import (
+    FeatureCache,
+    Precision,
+    Progress,
+    Seen,
+    compute_features,
+    default_cache_dir,
+    feature_keys,
+    look_at,
+)
+from weakspot.models.model import Model
+from weakspot.models.network import CamNet, inference_batch_size
+from weakspot.models.output_store import MapStore
+from weakspot.postprocess.box_calibration import Calibration
+from weakspot.postprocess.boxes import BoxRule
+from weakspot.postprocess.decision import Fitted
+from weakspot.runs.folder import RunFolder
+from weakspot.training.datamodule import DataModule, FeatureDataset, ImageDataset
+from weakspot.training.evidence.fit import Source, fit_evidence
+from weakspot.training.lightning_fit import FitSummary, estimate_minutes, fit
+from weakspot.training.lightning_module import ClassifierModule, class_weights
+from weakspot.training.prepare import (
+    CROSSFITS,
+    Plan,
+    calibration_images,
+    crossfitted,
+    image_sizes,
+    make_optimizer,
+    validation_images,
+)
+from weakspot.types import PARTS, ImageMaps, Part
+from weakspot.utils import console
+from weakspot.utils.files import write_json
+
+
+def fit_and_map(plan: Plan, run: RunFolder) -> None:
+    """Compute features, fit, and save the bundle and the maps of the test part and of the held-out Good images."""
+    data, cache = plan.data, feature_cache(plan.config)
+    crossfit = [_leave_out(plan, fold) for fold in range(CROSSFITS)] if crossfitted(plan.config, data) else []
+    model, summary = fit_model(plan, run.path, cache)
+    run.update_identity(train={"images": len(data.where("train")), **asdict(summary)})
+    save_bundle(run.bundle, model, _meta(plan, model))
+    held_out, decided_on = calibration_images(data), validation_images(data)
+    with console.progress_bar("maps") as progress:
+        images = [data.infos[i] for i in (*data.where("test"), *decided_on)]
+        store = compute_maps(
+            model, images, plan.preprocess, cache, plan.config.heatmap, plan.config.second_look, progress=progress
+        )
+    tests, good = len(data.where("test")), len(held_out)
+    if decided_on:
+        targets = [data.targets[i] for i in decided_on]
+        write_json(run.validation, {"logits": store.logits[tests:], "targets": targets})
+    if crossfit:
+        stores = [
+            _held_out_maps(part, run.checkpoint.parent / f"without-{k}", cache) for k, part in enumerate(crossfit)
+        ]
+        MapStore.join(stores).save(run.calibration)
+    elif held_out:
+        store.part(slice(tests, tests + good)).save(run.calibration)
+    store.part(slice(tests)).save(run.maps)
+
+
+def fit_model(plan: Plan, folder: Path, cache: FeatureCache | None) -> tuple[Model, FitSummary]:
+    """Fit classifier and evidence heads on the training part.
+
+    Args:
+        plan: its network is trained in place.
+        folder: for checkpoints and logs; an interrupted fit goes on from there.
+        cache: of features.
+    """
+    config, data, network = plan.config, plan.data, plan.network
+    device = "cuda" if torch.cuda.is_available() and config.trainer.accelerator != "cpu" else "cpu"
+    network.to(device)
+    parts = _datasets(plan, cache)
+    views = len(AUGMENTATIONS[config.trainer.augment])
+    loaders = DataModule(parts["train"], parts["val"], config.trainer.batch_size, config.seed, views)
+    train_targets = [data.targets[i] for i in data.where("train")]
+    module = ClassifierModule(
+        network,
+        class_weights(config.model.class_weights, train_targets, len(data.classes)),
+        make_optimizer(config.model.optimizer),
+        on_features=cache is not None,
+        schedule=config.trainer.schedule,
+    )
+    if config.trainer.strategy != "auto":
+        network.cpu()  # the processes get copies, each for its own device
+    summary = fit(module, loaders, config.trainer, folder)
+    network.eval().to(device)  # Lightning leaves it on the CPU
+    return Model(network, _fit_evidence(plan, folder / "checkpoints", cache)), summary
+
+
+def _leave_out(plan: Plan, fold: int) -> Plan:
+    """The same plan, its network copied as it is now, with one part of the training images held out."""
+    data = plan.data
+    train = data.where("train")
+    groups = [data.samples[i].group or f"image {i}" for i in train]  # all different, it is StratifiedKFold
+    splitter = StratifiedGroupKFold(CROSSFITS, shuffle=True, random_state=plan.config.split.seed)
+    _, left_out = list(splitter.split(train, [data.targets[i] for i in train], groups))[fold]
+    parts = list(data.parts)
+    for position in left_out:
+        parts[train[position]] = "val"
+    return replace(plan, data=replace(data, parts=parts), network=deepcopy(plan.network))
+
+
+def _held_out_maps(plan: Plan, folder: Path, cache: FeatureCache | None) -> MapStore:
+    """What a model says of the Good images that it was trained without; not repeated where it is on disk already."""
+    kept = folder / "calibration.npz"
+    if not kept.is_file():
+        model, _ = fit_model(plan, folder, cache)
+        images = [plan.data.infos[i] for i in calibration_images(plan.data)]
+        with console.progress_bar("maps") as progress:
+            compute_maps(
+                model, images, plan.preprocess, cache, plan.config.heatmap, plan.config.second_look, progress=progress
+            ).save(kept)
+    return MapStore.load(kept)
+
+
+def _fit_evidence(plan: Plan, checkpoints: Path, cache: FeatureCache | None) -> EvidenceNet | None:
+    config, data = plan.config, plan.data
+    if config.refine.method == "none":
+        return None
+    good, defect = (
+        [data.infos[i] for i in data.where("train") if (data.targets[i] == 0) == is_good] for is_good in (True, False)
+    )
+    source = Source(plan.network, plan.preprocess, cache)
+    return fit_evidence(source, good, defect, config.refine, config.seed, checkpoints)
+
+
+def _datasets(plan: Plan, cache: FeatureCache | None) -> dict[Part, FeatureDataset | ImageDataset]:
+    """Each part as stem features (computed now, once) or as images; the training part in all its views."""
+    config, data, network, preprocess = plan.config, plan.data, plan.network, plan.preprocess
+    views = {"train": AUGMENTATIONS[config.trainer.augment], "val": (AS_IS,), "test": (AS_IS,)}
+    items = {part: [Seen(data.infos[i], view) for i in data.where(part) for view in views[part]] for part in PARTS}
+    targets = {part: [data.targets[i] for i in data.where(part) for _ in views[part]] for part in PARTS}
+    every = [item for part in PARTS for item in items[part]]
+    announce(config, len(data.where("train")), every, network, preprocess, cache)
+    if cache is None:
+        return {
+            part: ImageDataset([(item.image.path, item.view) for item in items[part]], preprocess, targets[part])
+            for part in PARTS
+        }
+    with console.progress_bar("frozen layers, once per image") as progress:
+        if config.refine.method != "none":  # all taps in one pass, before the last of them is asked for alone
+            plain = [item for item in every if item.view == AS_IS]
+            taps = tuple(dict.fromkeys([*network.pyramid, FREEZE_POINT]))
+            compute_features(network, plain, preprocess, cache, taps=taps, progress=progress)
+        keys = iter(compute_features(network, every, preprocess, cache, progress=progress)[0])
+    return {part: FeatureDataset(cache, list(islice(keys, len(items[part]))), targets[part]) for part in PARTS}
+
+
+def announce(
+    config: TrainConfig,
+    images: int,
+    items: Sequence[Seen],
+    network: CamNet,
+    preprocess: Preprocess,
+    cache: FeatureCache | None,
+) -> None:
+    """Say what will be done to `images` training images, and about how long it takes if no epoch is spared.
+
+    With a cache, what is missing of `items` is computed first.
+    """
+    epochs = config.trainer.max_epochs
+    if cache:
+        keys = feature_keys(network, items, preprocess, cache)
+        stem_images = sum(not cache.path(key).is_file() for key in keys)
+    else:
+        stem_images = images * epochs
+    minutes = estimate_minutes(
+        network,
+        preprocess.common_input_size(image_sizes(item.image for item in items)),
+        stem_images=stem_images,
+        tail_images=images * epochs,
+        batch_size=config.trainer.batch_size,
+    )
+    device = next(network.parameters()).device.type
+    time = f"about {minutes:.0f} min" if minutes >= 1 else "under a minute"
+    heads = config.refine
+    steps = heads.where_steps + heads.extent_steps + heads.again_steps
+    then = "" if heads.method == "none" else f", then {steps} steps of the evidence heads"
+    console.err.print(f"training on {images} images, up to {epochs} epochs on the {device}: {time}{then}")
+
+
+def feature_cache(config: TrainConfig) -> FeatureCache | None:
+    """The stem feature cache, or None where it is switched off.
+
+    Raises:
+        WeakspotError: for an unknown precision.
+    """
+    if not config.cache.enabled:
+        return None
+    one_of("cache.precision", config.cache.precision, ("float16", "float32"))
+    folder = Path(config.cache.dir).expanduser() if config.cache.dir else default_cache_dir()
+    return FeatureCache(folder, int(config.cache.max_gb * 2**30), cast(Precision, config.cache.precision))
+
+
+def compute_maps(
+    model: Model,
+    images: Sequence[ImageInfo],
+    preprocess: Preprocess,
+    cache: FeatureCache | None,
+    heatmap: str = "cam",
+    second_look: bool = False,
+    *,
+    progress: Progress | None = None,
+) -> MapStore:
+    """What the model says of a set of images, with maps of the method `heatmap`, and of the same images mirrored.
+
+    Raises:
+        WeakspotError: when one cannot be read, or their maps would be of different sizes.
+    """
+    preprocess.common_input_size(image_sizes(images))
+    device = next(model.network.parameters()).device
+    seen = [Seen(image, view) for view in (AS_IS, MIRRORED)[: 1 + second_look] for image in images]
+    looks = look_at(model.network, seen, preprocess, cache, model.taps)
+    said, by_method = list[ImageMaps](), ClassMaps(model.network, heatmap)
+    for batch in batched(looks, inference_batch_size(device, preprocess)):
+        arrays = [np.stack([look.features[i] for look in batch]) for i in range(len(model.taps))]
+        features = {tap: torch.from_numpy(array).to(device) for tap, array in zip(model.taps, arrays, strict=True)}
+        pixels = torch.from_numpy(stack_pixels([look.pixels for look in batch])).to(device)
+        said += by_method(model.answer(features, pixels), pixels)
+        if progress:
+            progress(len(said), len(seen))
+    if second_look:
+        first, mirrored = said[: len(images)], said[len(images) :]
+        said = [one.with_second_look(other) for one, other in zip(first, mirrored, strict=True)]
+    sizes = np.array(image_sizes(images), dtype=np.int64).reshape(-1, 2)
+    return MapStore.of([image.path for image in images], sizes, said, model.network.bias.detach().cpu().numpy())
+
+
+def _meta(plan: Plan, model: Model) -> BundleMeta:
+    data = plan.data
+    return BundleMeta(
+        classes=data.classes,
+        preprocess=plan.preprocess,
+        backbone=plan.config.model.backbone,
+        outputs=plan.config.model.outputs,
+        heatmap=plan.config.heatmap,
+        second_look=plan.config.second_look,
+        boxes=plan.rule,
+        thresholds={},  # set when the rest of the run is there
+        weights={"origin": plan.weights.origin, "sha256": plan.weights.sha256},
+        split_hash=data.split_hash,
+        data_hash=data.data_hash,
+        evidence=None if model.evidence is None else model.evidence.settings,
+    )
+
+
+def thresholds(rule: BoxRule, fitted: Fitted, calibration: Calibration | None = None) -> dict[str, dict[str, Any]]:
+    """Every number that decides something, with where it comes from."""
+    return {
+        "decision": {"value": fitted.decision.threshold, **asdict(fitted)},
+        "boxes": {"value": rule.threshold, "kind": rule.threshold_kind, "origin": "configuration"},
+        **({"min_score": calibration.to_dict()} if calibration else {}),
+    }

@@ -1,0 +1,1 @@
+"""Files, locks, threads, untrusted input, spreadsheets and the terminal: what knows nothing of pictures."""
