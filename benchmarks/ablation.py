@@ -32,9 +32,10 @@ from common import (
 from safetensors.torch import load_file
 
 from weakspot.commands import train as pipeline
+from weakspot.commands.cross_validate import cross_validate
 from weakspot.config.schema import EvaluateConfig, read_config, write_config
 from weakspot.data.images import inspect_images
-from weakspot.evaluation.pooled import Pooled, cross_validate, find_runs
+from weakspot.evaluation.pooled import Pooled, find_runs
 from weakspot.models.bundle import load_bundle, save_bundle
 from weakspot.models.feature_cache import FeatureCache
 from weakspot.models.model import Model

@@ -56,7 +56,7 @@ from weakspot.inference.localizer import Localizer
 from weakspot.models.network import CamNet
 from weakspot.ops.iou import box_iou
 from weakspot.ops.maps import class_map
-from weakspot.postprocess.boxes import upsample
+from weakspot.ops.resize import upsample
 from weakspot.types import Size
 
 Maps = npt.NDArray[np.float32]

@@ -32,7 +32,8 @@ from weakspot.inference.localizer import Localizer
 from weakspot.metrics import pixel_metrics, pointing_hit
 from weakspot.metrics.intervals import bootstrap
 from weakspot.models.bundle import BundleMeta
-from weakspot.postprocess.boxes import boxes_array, upsample
+from weakspot.ops.resize import upsample
+from weakspot.postprocess.boxes import boxes_array
 from weakspot.postprocess.predictions import draw_boxes
 from weakspot.runs.folder import RunFolder, own_test_part
 from weakspot.types import ImageMaps

@@ -41,7 +41,8 @@ from weakspot.commands import predict as predicting
 from weakspot.data.images import read_image
 from weakspot.inference.localizer import Localizer
 from weakspot.inference.shards.files import FORMATS
-from weakspot.postprocess.predictions import make_prediction, to_record
+from weakspot.postprocess.prediction_files import to_record
+from weakspot.postprocess.predictions import make_prediction
 from weakspot.types import ImageMaps, Prediction
 from weakspot.utils.files import jsonable
 

@@ -28,7 +28,8 @@ from weakspot.evaluation.truth import Truth
 from weakspot.metrics import IOU_LEVELS, box_iou
 from weakspot.models.bundle import read_meta
 from weakspot.ops.maps import margin_map, visible
-from weakspot.postprocess.boxes import label_regions, upsample
+from weakspot.ops.regions import label_regions
+from weakspot.ops.resize import upsample
 from weakspot.postprocess.predictions import evidence_grid
 from weakspot.report.overlays import draw
 from weakspot.types import ImageMaps, Size

@@ -251,8 +251,9 @@ def _train_task(config: DictConfig) -> Outcome:
 
 
 def _cross_validate(settings: TrainConfig) -> Outcome:
+    from weakspot.commands.cross_validate import cross_validate
     from weakspot.config.sweep import Outcome
-    from weakspot.evaluation.pooled import cross_validate, find_runs
+    from weakspot.evaluation.pooled import find_runs
     from weakspot.report.pooled_report import write_pooled_report
     from weakspot.report.tables import class_tables, pooled_table
     from weakspot.runs.folder import RunFolder

@@ -9,7 +9,7 @@ from pathlib import Path
 from weakspot.data.loading import ImageSource
 from weakspot.errors import WeakspotError
 from weakspot.inference.localizer import Localizer
-from weakspot.postprocess.predictions import prediction_writer
+from weakspot.postprocess.prediction_files import prediction_writer
 from weakspot.postprocess.review import ReviewQueue
 from weakspot.report.overlays import LONGEST_SIDE, UniqueNames, write_overlay
 from weakspot.types import Prediction

@@ -8,18 +8,19 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from weakspot.config.schema import TrainConfig, settings_identity
+from weakspot.config.schema import TrainConfig
 from weakspot.data.annotations import Corrected
 from weakspot.data.splits import portable
 from weakspot.evaluation.erasure import erase_and_ask
 from weakspot.evaluation.measure import Evaluation, evaluate_maps, measure_some
 from weakspot.models.bundle import BundleMeta
 from weakspot.models.output_store import MapStore
-from weakspot.postprocess.predictions import write_predictions
+from weakspot.postprocess.prediction_files import write_predictions
 from weakspot.postprocess.review import ReviewQueue
 from weakspot.report.figures import write_figures
 from weakspot.report.run_report import Evaluated, write_report
 from weakspot.runs.folder import RunFolder
+from weakspot.runs.identity import settings_identity
 from weakspot.types import PARTS, Part, Sample
 from weakspot.utils import console
 from weakspot.utils.files import jsonable, write_json

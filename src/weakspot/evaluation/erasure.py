@@ -23,7 +23,7 @@ from weakspot.data.splits import read_split
 from weakspot.errors import WeakspotError
 from weakspot.inference.localizer import Localizer
 from weakspot.metrics.paired import Difference, paired_difference
-from weakspot.postprocess.predictions import read_predictions
+from weakspot.postprocess.prediction_files import read_predictions
 from weakspot.runs.folder import RunFolder, finished_run, own_test_part
 from weakspot.types import GOOD, Box, ImageArray, Prediction, Sample
 from weakspot.utils import console

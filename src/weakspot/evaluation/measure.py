@@ -34,8 +34,9 @@ from weakspot.metrics.classification import IntArray
 from weakspot.metrics.paired import cluster_estimate
 from weakspot.models.output_store import MapStore
 from weakspot.ops.maps import Maps, comparable_map, shown_map, visible
+from weakspot.ops.resize import upsample
 from weakspot.postprocess.box_calibration import Calibration, calibrate
-from weakspot.postprocess.boxes import BoxRule, boxes_array, upsample
+from weakspot.postprocess.boxes import BoxRule, boxes_array
 from weakspot.postprocess.decision import Decision, expected_calibration_error, reliability
 from weakspot.postprocess.predictions import draw_boxes, make_prediction
 from weakspot.types import ANOMALY, GOOD, Box, FloatArray, ImageMaps, Prediction, Sample, Size

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from copy import deepcopy
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,8 +10,6 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from weakspot.commands import train as pipeline
-from weakspot.config.schema import TrainConfig, short_hash
 from weakspot.data.readers import target_of
 from weakspot.data.splits import part_numbers
 from weakspot.errors import WeakspotError
@@ -27,12 +24,12 @@ from weakspot.metrics.paired import cluster_estimate
 from weakspot.models.bundle import BundleMeta, find_bundle, read_meta
 from weakspot.models.output_store import MapStore
 from weakspot.ops.maps import comparable_map, visible
-from weakspot.postprocess.boxes import boxes_array, upsample
-from weakspot.postprocess.predictions import read_predictions, write_predictions
-from weakspot.runs.folder import RunFolder, finished_run, own_test_part, parent_folder
+from weakspot.ops.resize import upsample
+from weakspot.postprocess.boxes import boxes_array
+from weakspot.postprocess.prediction_files import read_predictions
+from weakspot.runs.folder import RunFolder, finished_run, own_test_part
 from weakspot.types import ANOMALY, GOOD, Prediction, Sample
-from weakspot.utils import console
-from weakspot.utils.files import shown, write_json
+from weakspot.utils.files import shown
 from weakspot.utils.untrusted import read_json
 
 TWO_CLASSES = (GOOD, ANOMALY)
@@ -176,74 +173,6 @@ class Pooled:
             "trust": trust_metrics(self.predictions, truth),
             "before_decision": {"false_boxes_per_100_good": 100 * self.false_boxes[0] / max(1, self.false_boxes[1])},
         }
-
-
-def cross_validate(config: TrainConfig) -> Path:
-    """Train and test every fold of a split (``cv``), and measure all of them together.
-
-    Finished folds are not run again, as ever.
-
-    Returns:
-        The folder with the pooled ``metrics.json``, ``predictions.jsonl`` and the list of runs.
-
-    Raises:
-        WeakspotError: for anything the user can mend.
-    """
-    folds = config.cv
-    if folds is None or folds < 2 or config.split.folds is not None:
-        raise WeakspotError(f"cv={folds}: give at least 2 folds, and leave split.folds and split.fold out")
-    if config.output is not None:
-        raise WeakspotError("output= names one folder and cv needs one for every fold; leave it out, or set name=")
-    runs = []
-    for fold in range(folds):
-        single = deepcopy(config)
-        single.cv, single.split.folds, single.split.fold = None, folds, fold
-        console.err.print(f"fold {fold + 1} of {folds}", style="bold")
-        runs.append(pipeline.train(single))
-    folder = parent_folder(config) / f"cv{folds}-{short_hash([run.read_identity()['run'] for run in runs])}"
-    for alarm in write_pooled(folder, config.name, runs)["alarms"]:
-        console.alarm(alarm)
-    return folder
-
-
-def write_pooled(folder: Path, name: str, runs: Sequence[RunFolder]) -> dict[str, Any]:
-    """Measure finished folds together; writes ``metrics.json``, the predictions and the list of runs.
-
-    Args:
-        folder: to write to.
-        name: of the experiment.
-        runs: one a fold, tested on different images.
-
-    Returns:
-        Content of ``metrics.json``.
-
-    Raises:
-        WeakspotError: as :meth:`Pooled.read`.
-    """
-    pooled = Pooled.read(runs)
-    with console.status("measuring all folds together"):
-        measured = pooled.measure()
-        write_predictions(folder, pooled.predictions)
-    folds = [run.read_metrics() for run in runs]
-    metrics = {
-        "name": name,
-        "data": folds[0]["data"],
-        "split": {key: folds[0]["split"][key] for key in ("seed", "folds", "near_duplicates", "leakage")},
-        "folds": [{"run": str(run.path), **_headline(fold)} for run, fold in zip(runs, folds, strict=True)],
-        **measured,
-    }
-    write_json(folder / MEMBERS, [str(run.path.resolve()) for run in runs])
-    write_json(folder / "metrics.json", metrics)
-    return metrics
-
-
-def _headline(metrics: dict[str, Any]) -> dict[str, Any]:
-    localisation = metrics["test"].get("localisation")
-    return {
-        "balanced_accuracy": metrics["test"]["classification"]["balanced_accuracy"],
-        "v2": localisation and localisation["v2"],
-        "thresholds": metrics["thresholds"],
-    }
 
 
 def find_runs(path: Path) -> list[RunFolder]:

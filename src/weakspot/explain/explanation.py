@@ -25,7 +25,7 @@ from weakspot.heatmaps.network import Logits
 from weakspot.heatmaps.subject import Answer, Subject
 from weakspot.inference.localizer import Localizer
 from weakspot.models.imagenet import load_photographs
-from weakspot.postprocess.boxes import label_regions
+from weakspot.ops.regions import label_regions
 from weakspot.runs.folder import RunFolder
 from weakspot.types import Box, ImageArray, Prediction
 from weakspot.utils.files import atomic_path, write_json

@@ -13,7 +13,7 @@ from typing import Literal, get_args
 from weakspot.data.images import holds_image
 from weakspot.data.splits import read_split
 from weakspot.errors import WeakspotError, did_you_mean
-from weakspot.postprocess.predictions import read_predictions
+from weakspot.postprocess.prediction_files import read_predictions
 from weakspot.types import GOOD, Prediction
 from weakspot.utils.files import atomic_path
 

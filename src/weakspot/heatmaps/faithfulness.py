@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from weakspot.errors import WeakspotError
 from weakspot.heatmaps.methods import Maps
-from weakspot.postprocess.boxes import upsample
+from weakspot.ops.resize import upsample
 
 PERCENTILES = (50, 70, 90)
 """Of the map's values; pixels above (below) are removed."""

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from weakspot.errors import WeakspotError, did_you_mean
-from weakspot.postprocess.boxes import scale_min_max
+from weakspot.ops.resize import scale_min_max
 
 Maps = npt.NDArray[np.floating[Any]]
 

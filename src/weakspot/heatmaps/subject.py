@@ -15,7 +15,7 @@ from weakspot.data.preprocess import Preprocess
 from weakspot.errors import WeakspotError, did_you_mean
 from weakspot.heatmaps.layers import Layers, list_layers
 from weakspot.heatmaps.methods import Maps, Settings, heat_maps
-from weakspot.postprocess.boxes import upsample
+from weakspot.ops.resize import upsample
 from weakspot.types import ImageArray
 
 GREYS = {"black": 0, "grey": 128, "white": 255}

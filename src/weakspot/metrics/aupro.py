@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
-from weakspot.postprocess.boxes import label_regions
+from weakspot.ops.regions import label_regions
 from weakspot.types import BoolArray, FloatArray
 
 

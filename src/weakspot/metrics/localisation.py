@@ -20,7 +20,8 @@ from weakspot.errors import WeakspotError
 from weakspot.metrics.aupro import aupro
 from weakspot.metrics.intervals import bootstrap, proportion
 from weakspot.ops.iou import BoxArray, box_iou
-from weakspot.postprocess.boxes import label_regions, scale_min_max, upsample
+from weakspot.ops.regions import label_regions
+from weakspot.ops.resize import scale_min_max, upsample
 from weakspot.types import GOOD, BoolArray, FloatArray, Size
 
 IOU_LEVELS = (0.3, 0.5, 0.7)

@@ -7,7 +7,7 @@ import numpy.typing as npt
 from scipy.special import logsumexp
 
 from weakspot.data.preprocess import Preprocess
-from weakspot.postprocess.boxes import upsample
+from weakspot.ops.resize import upsample
 from weakspot.types import ImageMaps, Size
 
 Maps = npt.NDArray[np.float32]

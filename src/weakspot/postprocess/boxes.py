@@ -11,13 +11,14 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from typing import Any, Literal, get_args
 
-import cv2
 import numpy as np
 import numpy.typing as npt
 from scipy.sparse import csr_array
 from scipy.sparse.csgraph import connected_components
 
 from weakspot.errors import WeakspotError, did_you_mean
+from weakspot.ops.regions import label_regions, region_outlines
+from weakspot.ops.resize import checked_size, scale_min_max, two_dimensional
 from weakspot.types import ANOMALY, BoolArray, Box, FloatArray, Size
 
 Method = Literal["single", "components"]
@@ -25,8 +26,6 @@ ThresholdKind = Literal["relative", "absolute", "calibrated"]
 
 MOST_MERGED = 500
 """Of more boxes in one image only the surest are merged: such a map is noise, and every pair is compared."""
-
-_FLAT = 8 * float(np.finfo(np.float32).eps)
 
 
 @dataclass(frozen=True)
@@ -112,49 +111,6 @@ def _check_count(key: str, value: object) -> None:
         raise WeakspotError(f"boxes.{key}={value} is not a whole number of at least 1")
 
 
-def upsample(map_: FloatArray, size: Size) -> npt.NDArray[np.float32]:
-    """Resize a map bilinearly with half-pixel centres.
-
-    Equal, but for float32 rounding (1e-5 of the map's range), to ``torch.nn.functional.interpolate(mode="bilinear",
-    align_corners=False)``, larger or smaller (without smoothing first).
-
-    Args:
-        map_: shape ``(map height, map width)``, any range.
-        size: ``(height, width)`` wanted.
-
-    Returns:
-        float32 of shape `size`, within the range of `map_`; NaN spreads to its neighbours.
-
-    Raises:
-        ValueError: when `map_` is not two-dimensional or something is empty.
-    """
-    source = np.ascontiguousarray(_two_dimensional(map_, "map"), dtype=np.float32)
-    height, width = _checked_size(size)
-    return np.asarray(cv2.resize(source, (width, height), interpolation=cv2.INTER_LINEAR), dtype=np.float32)
-
-
-def scale_min_max(map_: FloatArray) -> npt.NDArray[np.float64] | None:
-    """Scale a map to 0…1 by its own minimum and maximum.
-
-    Only the relative threshold wants this: afterwards every map peaks at 1, so nothing can be compared between images.
-
-    Args:
-        map_: finite, shape ``(h, w)``.
-
-    Returns:
-        float64 of the same shape, minimum 0 and maximum 1; None for a flat map, that is one whose range is no more
-        than float32 rounding (a constant that was resized is not exactly constant).
-
-    Raises:
-        ValueError: when `map_` is not two-dimensional or empty.
-    """
-    values = np.asarray(_two_dimensional(map_, "map"), dtype=np.float64)
-    low, high = float(values.min()), float(values.max())
-    if high - low <= _FLAT * max(abs(low), abs(high)):
-        return None
-    return (values - low) / (high - low)
-
-
 def find_boxes(
     evidence: FloatArray,
     size: Size,
@@ -186,7 +142,7 @@ def find_boxes(
     scores = evidence if score_map is None else _finite(score_map, "score map", or_never=True)
     if scores.shape != evidence.shape:
         raise ValueError(f"score map {scores.shape} and evidence {evidence.shape} differ in shape")
-    size = _checked_size(size)
+    size = checked_size(size)
     hot = _hot(evidence, rule)
     if not hot.any():
         return []
@@ -212,24 +168,6 @@ def find_boxes(
         return boxes
     parts = _parts(hot, *regions, corners[best])
     return [replace(box, outlines=region_outlines(part, size)) for box, part in zip(boxes, parts, strict=True)]
-
-
-def region_outlines(mask: BoolArray, size: Size) -> tuple[tuple[tuple[int, int], ...], ...]:
-    """Polygons round the 8-connected regions of a mask; holes are not left out.
-
-    Args:
-        mask: ``(h, w)``.
-        size: ``(height, width)`` of the original image.
-
-    Returns:
-        A polygon a region, of ``(x, y)`` corners between the original image's pixels: that of a single pixel has four.
-    """
-    # Twice as large, a pixel is two wide and its contour runs through both: their outer edges are known then.
-    doubled = np.repeat(np.repeat(mask.astype(np.uint8), 2, axis=0), 2, axis=1)
-    contours, _ = cv2.findContours(doubled, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_SIMPLE)
-    scale = np.array([size[1] / mask.shape[1], size[0] / mask.shape[0]])
-    corners = (np.rint((contour[:, 0] + 1) // 2 * scale).astype(int) for contour in contours)
-    return tuple(tuple((int(x), int(y)) for x, y in polygon) for polygon in corners)
 
 
 def _parts(
@@ -302,25 +240,6 @@ def _regions(
     return corners, pixels, peaks[1:]
 
 
-def label_regions(hot: BoolArray) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64], npt.NDArray[np.int32]]:
-    """Find the 8-connected regions of a mask.
-
-    Args:
-        hot: shape ``(h, w)``.
-
-    Returns:
-        Half-open boxes ``(k, 4)``, their numbers of pixels ``(k,)``, and labels ``(h, w)``: 0 for background, i + 1
-        for the pixels of region i.
-    """
-    _, labels, stats, _ = cv2.connectedComponentsWithStats(
-        np.ascontiguousarray(hot, dtype=np.uint8), connectivity=8, ltype=cv2.CV_32S
-    )
-    regions = np.asarray(stats[1:], dtype=np.int64)
-    x, y = regions[:, cv2.CC_STAT_LEFT], regions[:, cv2.CC_STAT_TOP]
-    width, height = regions[:, cv2.CC_STAT_WIDTH], regions[:, cv2.CC_STAT_HEIGHT]
-    return np.stack([x, y, x + width, y + height], axis=1), regions[:, cv2.CC_STAT_AREA], np.asarray(labels, np.int32)
-
-
 def _original_box(corners: npt.NDArray[Any], shape: tuple[int, ...], size: Size, score: float, label: str) -> Box:
     """Carry a box from a grid of `shape` to an image of `size`, rounded outwards, in exact whole numbers."""
     (map_height, map_width), (height, width) = shape, size
@@ -335,24 +254,10 @@ def _original_box(corners: npt.NDArray[Any], shape: tuple[int, ...], size: Size,
     )
 
 
-def _two_dimensional(map_: FloatArray, name: str) -> FloatArray:
-    array = np.asarray(map_)
-    if array.ndim != 2 or array.size == 0:
-        raise ValueError(f"the {name} must have shape (height, width) and not be empty, not {array.shape}")
-    return array
-
-
 def _finite(map_: FloatArray, name: str, *, or_never: bool = False) -> FloatArray:
     """The map, found to be finite; minus infinity may stand for "never"."""
-    array = _two_dimensional(map_, name)
+    array = two_dimensional(map_, name)
     sound = np.isfinite(array) | (np.isneginf(array) if or_never else False)
     if not np.all(sound):
         raise WeakspotError(f"the {name} holds NaN or infinity, so no box can be drawn; check weights and training log")
     return array
-
-
-def _checked_size(size: Size) -> Size:
-    height, width = int(size[0]), int(size[1])
-    if height < 1 or width < 1:
-        raise ValueError(f"size must be (height, width) of at least (1, 1), not {size}")
-    return height, width

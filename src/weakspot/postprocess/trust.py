@@ -21,7 +21,8 @@ from typing import Literal
 import numpy as np
 
 from weakspot.ops.iou import box_iou
-from weakspot.postprocess.boxes import BoxRule, boxes_array, find_boxes, scale_min_max
+from weakspot.ops.resize import scale_min_max
+from weakspot.postprocess.boxes import BoxRule, boxes_array, find_boxes
 from weakspot.types import Box, FloatArray, Size
 
 Level = Literal["green", "amber", "red"]

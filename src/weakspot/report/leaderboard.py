@@ -16,11 +16,12 @@ from typing import Any
 from rich.table import Table
 from rich.text import Text
 
-from weakspot.config.schema import TrainConfig, read_config, settings_identity, short_hash
+from weakspot.config.schema import TrainConfig, read_config
 from weakspot.errors import WeakspotError
 from weakspot.report.crossfit import SERIES, Row, best_thresholds, group_by, known
 from weakspot.report.summary_page import plus_minus, rule_text, summary_page
 from weakspot.runs.folder import RunFolder
+from weakspot.runs.identity import settings_identity, short_hash
 from weakspot.utils.files import write_json, write_text
 from weakspot.utils.spreadsheet import inert
 from weakspot.utils.untrusted import read_json

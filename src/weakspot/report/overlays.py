@@ -14,7 +14,7 @@ from PIL import Image
 
 from weakspot.data.preprocess import fit_within
 from weakspot.ops.maps import shown_map
-from weakspot.postprocess.boxes import upsample
+from weakspot.ops.resize import upsample
 from weakspot.types import GOOD, BoolArray, Box, FloatArray, ImageArray, Prediction, Size
 from weakspot.utils.files import atomic_path
 

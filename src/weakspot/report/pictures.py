@@ -17,7 +17,7 @@ from PIL import Image
 from weakspot.data.images import Progress, read_image
 from weakspot.data.preprocess import fit_within
 from weakspot.errors import WeakspotError
-from weakspot.postprocess.boxes import region_outlines
+from weakspot.ops.regions import region_outlines
 from weakspot.types import BoolArray, FloatArray, ImageArray
 from weakspot.utils.files import temporary_beside
 from weakspot.utils.threads import threads

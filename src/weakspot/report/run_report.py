@@ -22,7 +22,7 @@ from weakspot.models.bundle import BundleMeta, find_bundle, read_meta
 from weakspot.models.output_store import MapStore
 from weakspot.postprocess.boxes import BoxRule
 from weakspot.postprocess.decision import Decision
-from weakspot.postprocess.predictions import read_predictions
+from weakspot.postprocess.prediction_files import read_predictions
 from weakspot.report.contents import Tested, common, records, write_page
 from weakspot.report.lab import Lab, make_lab
 from weakspot.report.pictures import data_url, jpeg

@@ -32,7 +32,7 @@ from weakspot.data.loading import Loaded
 from weakspot.errors import WeakspotError
 from weakspot.inference.localizer import Localizer
 from weakspot.ops.maps import shown_map
-from weakspot.postprocess.predictions import to_record
+from weakspot.postprocess.prediction_files import to_record
 from weakspot.report.overlays import heat_layer
 from weakspot.serve.batcher import Batcher
 from weakspot.serve.schema import Answer, Health, Problem

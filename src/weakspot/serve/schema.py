@@ -1,4 +1,4 @@
-"""What the service says, for its OpenAPI page; made by :func:`weakspot.postprocess.predictions.to_record`."""
+"""What the service says, for its OpenAPI page; made by :func:`weakspot.postprocess.prediction_files.to_record`."""
 
 from __future__ import annotations
 

@@ -7,7 +7,7 @@ from copy import deepcopy
 from dataclasses import asdict, replace
 from itertools import islice
 from pathlib import Path
-from typing import Any, cast
+from typing import cast
 
 import numpy as np
 import torch
@@ -35,9 +35,6 @@ from weakspot.models.feature_cache import (
 from weakspot.models.model import Model
 from weakspot.models.network import CamNet, inference_batch_size
 from weakspot.models.output_store import MapStore
-from weakspot.postprocess.box_calibration import Calibration
-from weakspot.postprocess.boxes import BoxRule
-from weakspot.postprocess.decision import Fitted
 from weakspot.runs.folder import RunFolder
 from weakspot.training.datamodule import DataModule, FeatureDataset, ImageDataset
 from weakspot.training.evidence.fit import Source, fit_evidence
@@ -268,12 +265,3 @@ def _meta(plan: Plan, model: Model) -> BundleMeta:
         data_hash=data.data_hash,
         evidence=None if model.evidence is None else model.evidence.settings,
     )
-
-
-def thresholds(rule: BoxRule, fitted: Fitted, calibration: Calibration | None = None) -> dict[str, dict[str, Any]]:
-    """Every number that decides something, with where it comes from."""
-    return {
-        "decision": {"value": fitted.decision.threshold, **asdict(fitted)},
-        "boxes": {"value": rule.threshold, "kind": rule.threshold_kind, "origin": "configuration"},
-        **({"min_score": calibration.to_dict()} if calibration else {}),
-    }

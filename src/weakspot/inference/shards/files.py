@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from weakspot.errors import WeakspotError
-from weakspot.postprocess.predictions import to_line
+from weakspot.postprocess.prediction_files import to_line
 from weakspot.utils.untrusted import parse_json
 
 Record = dict[str, Any]

@@ -22,7 +22,7 @@ from weakspot.inference.localizer import Localizer
 from weakspot.inference.shards.files import FORMATS, Record, Tally, arrow
 from weakspot.inference.shards.places import Pictures, Store, is_url, local_path
 from weakspot.models.bundle_meta import META_FILE, WEIGHTS_FILE, find_bundle, read_meta
-from weakspot.postprocess.predictions import to_record
+from weakspot.postprocess.prediction_files import to_record
 from weakspot.utils.files import jsonable
 from weakspot.utils.untrusted import parse_json
 

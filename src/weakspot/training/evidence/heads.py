@@ -21,7 +21,7 @@ from torch.nn.functional import binary_cross_entropy_with_logits as bce
 
 from weakspot.errors import WeakspotError
 from weakspot.models.evidence import PROMPTS, EvidenceNet, Level, pool_places
-from weakspot.postprocess.boxes import label_regions
+from weakspot.ops.regions import label_regions
 from weakspot.training.evidence.bank import Bank, Window
 from weakspot.training.evidence.prompts import imitate_prompt
 from weakspot.utils import console

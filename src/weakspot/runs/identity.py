@@ -1,0 +1,91 @@
+"""What identifies a model, a run and a set-up: hashes over everything it depends on."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import asdict
+from typing import Any
+
+from weakspot._version import __version__
+from weakspot.config.schema import TrainConfig, TrainerConfig
+from weakspot.data.preprocess import Preprocess
+
+
+def fit_identity(
+    config: TrainConfig,
+    preprocess: Preprocess,
+    data_hash: str,
+    split_hash: str,
+    weights_hash: str,
+    *,
+    crossfit: bool = False,
+) -> str:
+    """Eight hexadecimal digits that identify a trained model: data, split, weights, network, training.
+
+    Where things are stored and how fast they are computed does not count, nor does what happens after training.
+    `crossfit` says whether more models are trained to set box scores on.
+    """
+    model = {key: value for key, value in asdict(config.model).items() if key not in ("weights", "preprocess")}
+    trainer = _trainer_identity(config)
+    inputs = config.cache.precision if config.cache.enabled else "images"
+    return short_hash(
+        [
+            __version__,
+            data_hash,
+            split_hash,
+            weights_hash,
+            config.data.task,
+            preprocess.to_dict(),
+            model,
+            trainer,
+            _refine_identity(config),
+            inputs,
+            config.seed,
+            *(["crossfit"] if crossfit else []),
+            *([config.heatmap] if config.heatmap != "cam" else []),  # the maps are kept beside the model
+            *(["second look"] if config.second_look else []),
+        ]
+    )
+
+
+WHERE_TRAINED = ("accelerator", "devices", "strategy", "logger")
+"""Keys of the trainer that say where, and not what: the optimisation is the same on any number of devices."""
+
+
+def _trainer_identity(config: TrainConfig) -> dict[str, Any]:
+    trainer = {key: value for key, value in asdict(config.trainer).items() if key not in WHERE_TRAINED}
+    if trainer["precision"] == TrainerConfig.precision:  # so that runs from before there was a choice are found
+        del trainer["precision"]
+    return trainer
+
+
+def _refine_identity(config: TrainConfig) -> dict[str, Any]:
+    """Only what has an effect: without refinement its other settings have none."""
+    return asdict(config.refine) if config.refine.method != "none" else {"method": "none"}
+
+
+def settings_identity(config: TrainConfig) -> str:
+    """Eight hexadecimal digits over every setting but those that runs are repeated over: seeds and folds."""
+    values = asdict(config)
+    for key in ("seed", "output", "name", "cache", "reuse", "objective"):
+        values.pop(key)
+    for section, key in (("split", "seed"), ("split", "fold"), ("data", "root")):
+        values[section].pop(key)
+    values["trainer"] = _trainer_identity(config)
+    return short_hash([values])
+
+
+DECISIONS = 2
+"""Goes up when the same wish makes another decision: runs from before are not today's, though their models are."""
+
+
+def run_identity(config: TrainConfig, fit: str, truth_hash: str) -> str:
+    """Eight hexadecimal digits that identify a whole run: the fit, the box rule, weakspot's version."""
+    made_of = [fit, truth_hash, config.heatmap, asdict(config.boxes), asdict(config.decision), DECISIONS]
+    return short_hash([__version__, *made_of])
+
+
+def short_hash(parts: list[Any]) -> str:
+    """Eight hexadecimal digits over anything JSON can hold."""
+    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:8]
