@@ -1,8 +1,8 @@
 """From the class activation map to the recommended boxes, step by step, on data with masks.
 
-Two set-ups are cross-validated, ``seed_table`` and ``recommended``; every step between them is the recommended run with
+Two set-ups are cross-validated, ``plain_cam`` and ``recommended``; every step between them is the recommended run with
 something left out: the evidence heads, their last stage, the merging of neighbours. So all steps share folds and
-classifier. Test parts are pooled over the folds; nothing is chosen on them. Folds that ``weakspot train`` finished in
+classifier. Test subsets are pooled over the folds; nothing is chosen on them. Folds that ``weakspot train`` finished in
 ``outputs/`` are taken as they are.
 
     python benchmarks/ablation.py DATA --weights FILE
@@ -31,15 +31,15 @@ from common import (
 )
 from safetensors.torch import load_file
 
-from weakspot.commands import train as pipeline
 from weakspot.commands.cross_validate import cross_validate
+from weakspot.commands.evaluate import evaluate as evaluate_command
 from weakspot.config.schema import EvaluateConfig, read_config, write_config
 from weakspot.data.images import inspect_images
 from weakspot.evaluation.pooled import Pooled, find_runs
 from weakspot.models.bundle import load_bundle, save_bundle
 from weakspot.models.feature_cache import FeatureCache
 from weakspot.models.model import Model
-from weakspot.models.output_store import MapStore
+from weakspot.models.output_store import OutputStore
 from weakspot.runs.folder import RunFolder
 from weakspot.training.stages import compute_maps, feature_cache
 
@@ -65,7 +65,7 @@ def before_again(model: Model, checkpoints: Path) -> Model:
 
 
 STEPS: dict[str, tuple[str, Change | None, dict[str, Any]]] = {
-    "class map, the seed's rule": ("seed_table", None, {}),
+    "class map, the rule of plain class activation maps": ("plain_cam", None, {}),
     "at 320 px, a calibrated box a region": ("recommended", without_evidence, {"merge": None}),
     "+ where and extent": ("recommended", before_again, {"merge": None}),
     "+ where again, from its own outlines": ("recommended", whole, {"merge": None}),
@@ -76,7 +76,7 @@ STEPS: dict[str, tuple[str, Change | None, dict[str, Any]]] = {
 QUICK = (
     "data.image_size=64", "trainer.max_epochs=1", "trainer.stop_at_accuracy=null",
 )  # fmt: skip
-QUICK_REFINE = ("refine.imitations=8", "refine.where_steps=4", "refine.extent_steps=4", "refine.again_steps=2")
+QUICK_REFINE = ("refine.imitations=8", "refine.location_steps=4", "refine.mask_steps=4", "refine.location_refit_steps=2")
 HEADER = (
     "step", "balanced accuracy", "V2", "IoU ≥ 0.3", "≥ 0.5", "≥ 0.7", "pixel AP", "AUPRO", "box precision, IoU ≥ 0.3",
     "box AP, IoU ≥ 0.3", "boxes an image", "false boxes per 100 Good",
@@ -101,9 +101,9 @@ def derived(run: RunFolder, number: int, change: Change, rule: dict[str, Any], c
     model = change(model, run.checkpoint.parent)
     save_bundle(target.bundle, model, replace(meta, evidence=meta.evidence if model.evidence else None))
     for path in (target.maps, target.calibration):
-        images = inspect_images(MapStore.load(path).paths)
+        images = inspect_images(OutputStore.load(path).paths)
         compute_maps(model, images, meta.preprocess, cache).save(path)
-    return pipeline.evaluate(EvaluateConfig(output=str(target.path)))
+    return evaluate_command(EvaluateConfig(output=str(target.path)))
 
 
 def row(name: str, found: dict[str, Any]) -> list[str]:

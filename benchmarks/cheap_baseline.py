@@ -95,7 +95,7 @@ def main(
         "verdict",
         title=f"Cheap baseline: logistic regression on global statistics (limit {LIMIT})",
     )
-    names = subset or list(synthetic.SUBSETS)
+    names = subset or list(synthetic.PRODUCTS)
     jobs = [(name, seed) for name in names for seed in range(seeds)]
     found: dict[str, list[Floats]] = {name: [] for name in names}
     with tempfile.TemporaryDirectory() as scratch, ProcessPoolExecutor(min(4, os.cpu_count() or 1)) as pool:
@@ -105,7 +105,7 @@ def main(
         ):
             found[name].append(scores)
     for name, per_seed in found.items():
-        bad = defect * len(synthetic.SUBSETS[name].defects)
+        bad = defect * len(synthetic.PRODUCTS[name].defects)
         means = [float(scores.mean()) for scores in per_seed]
         table.add_row(
             name,

@@ -24,7 +24,7 @@ import torch
 import typer
 from torch import Tensor
 
-from weakspot.commands import train as pipeline
+from weakspot.commands.predict import predict as predict_command
 from weakspot.config import hydra_app
 from weakspot.config.schema import TrainConfig, typed
 from weakspot.data import synthetic
@@ -73,9 +73,9 @@ def workplace(data: Path | None, images: int) -> Iterator[tuple[Path, Path]]:
 
 def generate(root: Path, images: int) -> Path:
     """Generate at least `images` pictures, about a third of them with a defect, and return their folder."""
-    kinds = len(synthetic.SUBSETS[synthetic.DEMO_SUBSET].defects)
+    kinds = len(synthetic.PRODUCTS[synthetic.DEMO_PRODUCT].defects)
     defect = max(2, round(images * 0.3 / kinds))
-    return synthetic.ensure(root, synthetic.DEMO_SUBSET, good=max(4, images - defect * kinds), defect=defect)
+    return synthetic.ensure(root, synthetic.DEMO_PRODUCT, good=max(4, images - defect * kinds), defect=defect)
 
 
 def choose(folder: Path, images: int) -> list[Sample]:
@@ -118,7 +118,7 @@ def preprocessed(paths: Iterable[Path], preprocess: Preprocess) -> Tensor:
 
 def predict_files(localizer: Localizer, paths: Sequence[Path], folder: Path, *, overlays: bool = True) -> None:
     """Predict from files to files."""
-    for prediction in pipeline.predict(localizer, paths, folder, overlays=overlays):
+    for prediction in predict_command(localizer, paths, folder, overlays=overlays):
         if prediction.status != "ok":
             raise RuntimeError(prediction.message)
 

@@ -43,7 +43,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 from torchvision import transforms
 
-from weakspot.commands import train as pipeline
+from weakspot.commands.train import train as train_command
 from weakspot.data.preprocess import PreprocessMode
 from weakspot.data.splits import read_split
 from weakspot.models.weights import load_weights
@@ -81,7 +81,7 @@ class Ours:
         config = training_config(self.folder, self.weights, "trainer.max_epochs=1", "trainer.stop_at_accuracy=null")
         config.cache.enabled, config.cache.dir = cached, str(self.scratch / "cache")
         config.reuse, config.output = False, str(self.scratch / f"run-{self.runs}")
-        train = read_metrics(pipeline.train(config))["train"]
+        train = read_metrics(train_command(config))["train"]
         self.alone[cached].append(train["history"][0]["seconds"])
         return float(train["seconds"])
 

@@ -1,4 +1,4 @@
-"""Which heat map to trust: time, localisation and faithfulness of every method on a run's test part.
+"""Which heat map to trust: time, localisation and faithfulness of every method on a run's test subset.
 
 Localisation is measured on test images that have a mask, with the run's own rule for boxes, on the map of the true
 class, so that a wrong decision does not count against a method. Faithfulness is ROAD. The images are drawn by lot and
@@ -35,8 +35,8 @@ from weakspot.models.bundle import BundleMeta
 from weakspot.ops.resize import upsample
 from weakspot.postprocess.boxes import boxes_array
 from weakspot.postprocess.predictions import draw_boxes
-from weakspot.runs.folder import RunFolder, own_test_part
-from weakspot.types import ImageMaps
+from weakspot.runs.folder import RunFolder, own_test_subset
+from weakspot.types import ModelOutput
 
 SLOW = ("score_cam", "occlusion")
 HEADER = (
@@ -79,7 +79,7 @@ def measure(subject: Subject, meta: BundleMeta, truth: Truth, index: int, method
     size = image.shape[:2]
     maps = np.zeros((len(meta.classes), *over.shape), dtype=np.float32)
     maps[target] = over
-    said = ImageMaps(np.zeros(len(meta.classes), dtype=np.float32), maps)
+    said = ModelOutput(np.zeros(len(meta.classes), dtype=np.float32), maps)
     boxes = boxes_array(draw_boxes(said, target, size, size, meta.boxes, meta.classes[target]))
     positive = np.maximum(over, 0)
     return Measured(
@@ -125,14 +125,14 @@ def rows_of(done: dict[str, list[Measured]], truth: Truth, chosen: Sequence[int]
 
 
 def main(
-    run: Annotated[Path, typer.Argument(help="A finished run whose test part has masks.")],
+    run: Annotated[Path, typer.Argument(help="A finished run whose test subset has masks.")],
     images: Annotated[int, typer.Option(min=2, help="Test images with a mask, drawn by lot.")] = 40,
     few: Annotated[int, typer.Option(min=0, help=f"How many of them ROAD, {' and '.join(SLOW)} get.")] = 4,
     output: OutputOption = None,
 ) -> None:
     """Measure every method; nothing is chosen here, so that nothing is tuned on test images."""
     subject, meta = subject_of_run(run, "cpu"), Localizer.load(run, "cpu").meta
-    store, samples = own_test_part(RunFolder(run))
+    store, samples = own_test_subset(RunFolder(run))
     truth = Truth.read(samples, store.sizes)
     chosen = [int(i) for i in np.random.default_rng(0).permutation(truth.known)[:images]]
     done: dict[str, list[Measured]] = {}

@@ -37,13 +37,13 @@ from common import (
     workplace,
 )
 
-from weakspot.commands import predict as predicting
+from weakspot.commands.predict import predict as predict_command
 from weakspot.data.images import read_image
 from weakspot.inference.localizer import Localizer
 from weakspot.inference.shards.files import FORMATS
 from weakspot.postprocess.prediction_files import to_record
 from weakspot.postprocess.predictions import make_prediction
-from weakspot.types import ImageMaps, Prediction
+from weakspot.types import ModelOutput, Prediction
 from weakspot.utils.files import jsonable
 
 STAGES = ("read and decode", "resize and normalise", "network", "decision and boxes", "write JSON lines")
@@ -63,7 +63,7 @@ def stages(localizer: Localizer, paths: Sequence[Path], scratch: Path) -> dict[s
     pixels = [meta.preprocess(image) for image in images]
     said = [localizer.model.ask([one])[0] for one in pixels]
 
-    def decide(one: ImageMaps, number: int) -> Prediction:
+    def decide(one: ModelOutput, number: int) -> Prediction:
         size = images[number].shape[:2]
         return make_prediction(
             paths[number], size, one, meta.classes, meta.preprocess, localizer.rule, meta.decision
@@ -76,7 +76,7 @@ def stages(localizer: Localizer, paths: Sequence[Path], scratch: Path) -> dict[s
         (scratch / f"part.{name}").write_bytes(FORMATS[name].write(records))
 
     def whole() -> None:
-        for _ in predicting.predict(localizer, paths, scratch / "whole", overlays=False):
+        for _ in predict_command(localizer, paths, scratch / "whole", overlays=False):
             pass
 
     return {

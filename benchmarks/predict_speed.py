@@ -38,7 +38,7 @@ from common import (
 from plain import vgg16_features
 from torch import Tensor, nn
 
-from weakspot.commands import train as pipeline
+from weakspot.commands.predict import predict as predict_command
 from weakspot.inference.localizer import Localizer
 from weakspot.models.weights import StateDict, load_weights
 
@@ -70,7 +70,7 @@ def our_runs(localizer: Localizer, paths: Sequence[Path], scratch: Path) -> Runs
     """The product from files to files, without and with overlay pictures."""
 
     def predict(folder: str, *, overlays: bool) -> None:
-        for prediction in pipeline.predict(localizer, paths, scratch / folder, overlays=overlays):
+        for prediction in predict_command(localizer, paths, scratch / folder, overlays=overlays):
             if not prediction.boxes:
                 raise RuntimeError(f"{prediction.path.name} got no box: {prediction.message}")
 

@@ -23,7 +23,7 @@ import typer
 from common import OutputOption, RoundsOption, Spread, report, say, table
 from PIL import Image
 
-from weakspot.commands import predict as predicting
+from weakspot.commands.predict import predict as predict_command
 from weakspot.data.images import list_images
 from weakspot.data.preprocess import Preprocess
 from weakspot.inference.localizer import Localizer
@@ -70,7 +70,7 @@ def local(model: Path, photos: Path, output: Path) -> tuple[float, bytes]:
     localizer = Localizer.load(model, "cpu")
     images = list_images(photos)
     start = time.perf_counter()
-    for _ in predicting.predict(localizer, images, output, overlays=False):
+    for _ in predict_command(localizer, images, output, overlays=False):
         pass
     seconds = time.perf_counter() - start
     return 1000 * seconds / len(images), (output / "predictions.jsonl").read_bytes()
@@ -78,7 +78,7 @@ def local(model: Path, photos: Path, output: Path) -> tuple[float, bytes]:
 
 def on_ray(job: jobs.Job, actors: int) -> dict[str, float]:
     """One job: seconds to the first finished shard, and milliseconds an image after it."""
-    plan = jobs.make_plan(job)
+    plan = jobs.plan_shards(job)
     start, receipts, ends = time.perf_counter(), list[jobs.Receipt](), list[float]()
     for receipt in ray_engine.predict(plan, actors=actors):
         receipts.append(receipt)

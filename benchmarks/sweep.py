@@ -74,7 +74,7 @@ class Scores:
 
     Attributes:
         epochs: that it trained for.
-        balanced_accuracy, v2: of the fold's test part; NaN where it has no masks.
+        balanced_accuracy, v2: of the fold's test subset; NaN where it has no masks.
     """
 
     epochs: int
@@ -90,7 +90,7 @@ class Cell:
         fold, threshold: which cell.
         ours, plain: the scores.
         seconds: that the plain way took.
-        one_image: by how much one image of the test part can move balanced accuracy and V2.
+        one_image: by how much one image of the test subset can move balanced accuracy and V2.
     """
 
     fold: int

@@ -32,7 +32,7 @@ from weakspot.ops.regions import label_regions
 from weakspot.ops.resize import upsample
 from weakspot.postprocess.predictions import evidence_grid
 from weakspot.report.overlays import draw
-from weakspot.types import ImageMaps, Size
+from weakspot.types import ModelOutput, Size
 from weakspot.utils import console
 
 THRESHOLDS = 60
@@ -42,14 +42,17 @@ SHOWN = 6
 Boxes = npt.NDArray[np.float64]
 
 
-def maps_of(said: ImageMaps, size: Size) -> dict[str, npt.NDArray[np.float32]]:
+def maps_of(output: ModelOutput, size: Size) -> dict[str, npt.NDArray[np.float32]]:
     """Everything that boxes could be drawn round, at the image's resolution, up to 512 pixels a side."""
     height, width = evidence_grid(size)
     scale = min(1.0, 512 / max(height, width))
     grid = max(1, round(height * scale)), max(1, round(width * scale))
-    planes = {"class map": margin_map(said.maps, said.likeliest_defect)}
-    if said.extent is not None and said.where is not None:
-        planes |= {"where": said.where.astype(np.float32), "extent": said.extent.astype(np.float32)}
+    planes = {"class map": margin_map(output.maps, output.likeliest_defect)}
+    if output.mask_logits is not None and output.location_logits is not None:
+        planes |= {
+            "location logits": output.location_logits.astype(np.float32),
+            "mask logits": output.mask_logits.astype(np.float32),
+        }
     return {name: upsample(plane, grid) for name, plane in planes.items()}
 
 
@@ -85,7 +88,7 @@ def measure(pooled: Pooled, truth: Truth) -> dict[str, npt.NDArray[np.float64]]:
     return {name: np.array(ious) for name, ious in found.items()}
 
 
-def _said(pooled: Pooled) -> Iterator[ImageMaps]:
+def _said(pooled: Pooled) -> Iterator[ModelOutput]:
     for run, store in zip(pooled.runs, pooled.stores, strict=True):
         preprocess = read_meta(run.bundle).preprocess
         for i, (height, width) in enumerate(store.sizes.tolist()):

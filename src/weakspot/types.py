@@ -33,8 +33,8 @@ ImageArray = npt.NDArray[np.uint8]
 Size = tuple[int, int]
 """``(height, width)`` in pixels."""
 
-Part = Literal["train", "val", "test"]
-PARTS: Final[tuple[Part, ...]] = ("train", "val", "test")
+Subset = Literal["train", "val", "test"]
+SUBSETS: Final[tuple[Subset, ...]] = ("train", "val", "test")
 Task = Literal["binary", "multiclass"]
 
 
@@ -47,15 +47,15 @@ class Sample:
         defect: :data:`GOOD`, or the defect type (folder name for MVTec AD and folder-per-class layouts).
             Splits are stratified by it and recall is reported per defect.
         mask: the pixel mask (non-zero = defect), measured against and never trained on; None where there is none.
-        group: images of one group stay on one side of a split; None where nothing is known.
-        part: the part of the split that it was put into beforehand; None where ``split.*`` decides.
+        group: images of one group stay in one subset; None where nothing is known.
+        subset: the subset of the split that it was put into beforehand; None where ``split.*`` decides.
     """
 
     path: Path
     defect: str
     mask: Path | None = None
     group: str | None = None
-    part: Part | None = None
+    subset: Subset | None = None
 
     @property
     def is_good(self) -> bool:
@@ -120,35 +120,39 @@ class ClassConfidence:
     confidence: float
 
 
-class ImageMaps(NamedTuple):
-    """What the model says of one image.
+class ModelOutput(NamedTuple):
+    """The model's output for one image.
 
     Attributes:
         logits: float32 ``(classes,)``.
         maps: float32 ``(classes, map height, map width)``, raw class activation maps.
-        extent: ``(h, w)``, how far a defect goes, in logit units; None without refinement.
-        where: ``(h', w')``, where one is, in logit units; None without refinement.
-        again: what `extent`, or without refinement `maps`, is where the mirrored image is looked at, mirrored back;
-            None without a second look.
+        mask_logits: ``(h, w)``, log-odds that a pixel belongs to a defect; None without evidence heads.
+        location_logits: ``(h', w')``, log-odds that there is a defect at a place; None without evidence heads.
+        flipped: the map that boxes are drawn round (`mask_logits`, or `maps` without evidence heads) of the mirrored
+            image, mirrored back; None without flip test-time augmentation.
     """
 
     logits: npt.NDArray[np.float32]
     maps: npt.NDArray[np.float32]
-    extent: npt.NDArray[np.floating] | None = None
-    where: npt.NDArray[np.floating] | None = None
-    again: npt.NDArray[np.floating] | None = None
+    mask_logits: npt.NDArray[np.floating] | None = None
+    location_logits: npt.NDArray[np.floating] | None = None
+    flipped: npt.NDArray[np.floating] | None = None
 
-    def with_second_look(self, mirrored: ImageMaps) -> ImageMaps:
-        """The same, with what is said of the mirrored image in :attr:`again`."""
-        evidence = mirrored.maps if mirrored.extent is None else mirrored.extent
-        return self._replace(again=np.ascontiguousarray(evidence[..., ::-1], dtype=np.float16))
+    def with_flipped(self, mirrored: ModelOutput) -> ModelOutput:
+        """The same output with the map of the mirrored image in :attr:`flipped`.
+
+        Args:
+            mirrored: the model's output for the image mirrored left to right.
+        """
+        evidence = mirrored.maps if mirrored.mask_logits is None else mirrored.mask_logits
+        return self._replace(flipped=np.ascontiguousarray(evidence[..., ::-1], dtype=np.float16))
 
     @property
-    def second_look(self) -> ImageMaps | None:
-        """The same, with the evidence of the second look instead of its own; None where there was none."""
-        if self.again is None:
+    def as_flipped(self) -> ModelOutput | None:
+        """The same output with the map of the mirrored pass in place of its own; None where there was no such pass."""
+        if self.flipped is None:
             return None
-        return self._replace(maps=self.again) if self.extent is None else self._replace(extent=self.again)
+        return self._replace(maps=self.flipped) if self.mask_logits is None else self._replace(mask_logits=self.flipped)
 
     @property
     def likeliest_defect(self) -> int:
@@ -170,7 +174,7 @@ class Prediction:
         classes: every class in decreasing confidence.
         probability: probability of not-Good, 0…1.
         boxes: in decreasing score; always empty for an image classified Good.
-        said: what the model says of it, maps and all (:class:`ImageMaps`); not written to the file.
+        output: the model's output for the image (:class:`ModelOutput`); not written to the file.
     """
 
     path: Path
@@ -183,7 +187,7 @@ class Prediction:
     classes: tuple[ClassConfidence, ...] = ()
     probability: float = float("nan")
     boxes: tuple[Box, ...] = ()
-    said: ImageMaps | None = field(default=None, repr=False, compare=False)
+    output: ModelOutput | None = field(default=None, repr=False, compare=False)
 
     @property
     def size(self) -> Size:

@@ -79,7 +79,7 @@ def split(
     near_duplicates: Annotated[str, typer.Option(help="together, report or ignore.")] = "together",
     output: Annotated[Path, typer.Option(help="The file to write; train takes it as split.file.")] = Path("split.csv"),
 ) -> None:
-    """Put every image into the training, validation or test part, and write that down: path, part, defect, mask, group.
+    """Put every image into the training, validation or test subset; write path, subset, defect, mask and group of each.
 
     Stratified by defect type; photographs of the same part stay together.
 
@@ -103,8 +103,8 @@ def split(
     config.split.test_size, config.split.val_size, config.split.seed = test_size, val_size, seed
     config.split.near_duplicates = near_duplicates
     indexed = index_and_split(config)
-    write_split(output, indexed.samples, indexed.parts, indexed.root)
-    console.out.print(split_table([sample.defect for sample in indexed.samples], indexed.parts))
+    write_split(output, indexed.samples, indexed.subsets, indexed.root)
+    console.out.print(split_table([sample.defect for sample in indexed.samples], indexed.subsets))
     console.out.print(f"split: {output}", soft_wrap=True, highlight=False)
 
 

@@ -45,7 +45,7 @@ def model(
     precision: Annotated[str, typer.Option(help="fp32, fp16 or int8; what the last two cost is measured.")] = "fp32",
     output: Annotated[Path | None, typer.Option(help="The file; default RUN/exports/model.onnx or .xml.")] = None,
     images: Annotated[
-        Path | None, typer.Option(help="Folder of pictures to compare on; default the test part.")
+        Path | None, typer.Option(help="Folder of pictures to compare on; default the test subset.")
     ] = None,
     count: Annotated[int, typer.Option(min=1, help="How many pictures to compare on at most.")] = 100,
 ) -> None:

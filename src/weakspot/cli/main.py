@@ -1,4 +1,4 @@
-"""The command line: ``weakspot VERB …``. Verbs parse, call the pipeline and print; they compute nothing themselves."""
+"""The command line: ``weakspot VERB …``. Verbs parse, call a command and print; they compute nothing themselves."""
 
 from __future__ import annotations
 
@@ -113,7 +113,7 @@ def options(
 
 @app.command(context_settings=HYDRA_VERB)
 def train(context: typer.Context) -> None:
-    """Train on image labels, draw boxes on the held-out part and measure.
+    """Train on image labels, draw boxes on the held-out subset and measure.
 
     Example:  weakspot train data.root=mvtec data.subset=hazelnut    (weakspot train --help lists every key)
     """
@@ -168,7 +168,7 @@ def summarize(
 
     Where a sweep tried several thresholds over folds, each fold is scored at the one that is best on the others.
 
-    Example:  weakspot summarize outputs/seed_table
+    Example:  weakspot summarize outputs/plain_cam
     """
     from weakspot.report.leaderboard import find_runs
 
@@ -188,7 +188,7 @@ def compare(
 
     Of a sweep over seeds (train -m … cv=3 seed=1,2,3) what was said of an image is averaged over the trainings.
 
-    Example:  weakspot compare outputs/seed_table/hazelnut/cv5-1a2b3c4d outputs/recommended/hazelnut/cv5-5e6f7a8b
+    Example:  weakspot compare outputs/plain_cam/hazelnut/cv5-1a2b3c4d outputs/recommended/hazelnut/cv5-5e6f7a8b
     """
     from weakspot.evaluation.comparison import compare as compared
     from weakspot.report.compare_page import write_comparison
@@ -238,14 +238,14 @@ def cache(
 
 
 def _train_task(config: DictConfig) -> Outcome:
-    from weakspot.commands import train as pipeline
+    from weakspot.commands.train import train as run_training
     from weakspot.config.schema import TrainConfig, typed
     from weakspot.config.sweep import Outcome
 
     settings = typed(config, TrainConfig)
     if settings.cv is not None:
         return _cross_validate(settings)
-    run = pipeline.train(settings)
+    run = run_training(settings)
     _show(run)
     return Outcome(run.path, run.last_logged(settings.objective))
 
@@ -273,11 +273,11 @@ def _cross_validate(settings: TrainConfig) -> Outcome:
 
 
 def _evaluate_task(config: DictConfig) -> Outcome:
-    from weakspot.commands import train as pipeline
+    from weakspot.commands.evaluate import evaluate as run_evaluation
     from weakspot.config.schema import EvaluateConfig, typed
     from weakspot.config.sweep import Outcome
 
-    run = pipeline.evaluate(typed(config, EvaluateConfig))
+    run = run_evaluation(typed(config, EvaluateConfig))
     _show(run)
     return Outcome(run.path)
 

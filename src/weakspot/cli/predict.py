@@ -30,7 +30,7 @@ def predict(
     batch_size: Annotated[
         int | None, typer.Option(min=1, help="Images in one forward pass; default: what suits the device.")
     ] = None,
-    second_look: Annotated[
+    flip_tta: Annotated[
         bool | None, typer.Option(help="Look at the mirrored picture too, for a surer trust; default: as trained.")
     ] = None,
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
@@ -53,7 +53,7 @@ def predict(
         if output is None:
             raise WeakspotError("--engine ray needs --output: the same command goes on there when it was interrupted")
         job = Job(
-            run, source, output, file_format or "jsonl", shard_size or 256, threshold, batch_size, device, second_look
+            run, source, output, file_format or "jsonl", shard_size or 256, threshold, batch_size, device, flip_tta
         )
         return _on_ray(job, actors)
     for name, value in (("--format", file_format), ("--shard-size", shard_size), ("--actors", actors)):
@@ -67,7 +67,7 @@ def predict(
     from weakspot.inference.localizer import Localizer
 
     images = find_sources(source)
-    localizer = Localizer.load(run, device).adjusted(threshold, second_look)
+    localizer = Localizer.load(run, device).adjusted(threshold, flip_tta)
     _here(run, localizer, images, folder, overlays is not False, batch_size)
 
 
@@ -98,7 +98,7 @@ def _on_ray(job: Job, actors: int | None) -> None:
     from weakspot.inference.shards.files import Tally
 
     ray_engine.require_ray()
-    plan = jobs.make_plan(job)
+    plan = jobs.plan_shards(job)
     total = plan.done
     if total.rows:
         console.err.print(f"{total.rows} of {plan.images} images are done already", style="dim", highlight=False)

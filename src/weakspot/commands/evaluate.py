@@ -18,20 +18,20 @@ from weakspot.errors import WeakspotError
 from weakspot.heatmaps.classes import check_heatmap
 from weakspot.inference.localizer import Localizer
 from weakspot.models.bundle import find_bundle, read_meta, rewrite_meta
-from weakspot.models.output_store import MapStore
+from weakspot.models.output_store import OutputStore
 from weakspot.postprocess.boxes import BoxRule
-from weakspot.postprocess.decision import Wish
+from weakspot.postprocess.decision import DecisionCosts
 from weakspot.runs.folder import (
     RunFolder,
     holds_something,
     logging_to,
-    own_test_part,
+    own_test_subset,
 )
 from weakspot.runs.identity import run_identity, short_hash
-from weakspot.training.dataset import read_and_check, twins_of_trained
+from weakspot.training.dataset import near_training_images, read_and_check
 from weakspot.training.prepare import box_rule
 from weakspot.training.stages import compute_maps
-from weakspot.types import Part, Sample
+from weakspot.types import Sample, Subset
 from weakspot.utils import console
 from weakspot.utils.locks import alone
 
@@ -61,14 +61,14 @@ def evaluate(config: EvaluateConfig) -> RunFolder:
     settings.boxes = replace(settings.boxes, **changes)
     chosen = {key: value for key, value in asdict(config.decision).items() if value is not None}
     settings.decision = replace(settings.decision, **chosen)
-    rule, wish = box_rule(settings.boxes), Wish(**asdict(settings.decision))
+    rule, costs = box_rule(settings.boxes), DecisionCosts(**asdict(settings.decision))
     other_maps = config.heatmap not in (None, settings.heatmap)
     if config.heatmap is not None and other_maps:
         _check_other_maps(config, rule, settings)
         settings.heatmap, meta = config.heatmap, replace(meta, heatmap=config.heatmap)
-    if config.second_look not in (None, settings.second_look):
-        other_maps, settings.second_look = True, bool(config.second_look)
-        meta = replace(meta, second_look=settings.second_look)
+    if config.flip_tta not in (None, settings.flip_tta):
+        other_maps, settings.flip_tta = True, bool(config.flip_tta)
+        meta = replace(meta, flip_tta=settings.flip_tta)
     folder = Path(config.output) if config.output else run.path / "evaluations" / _short_name(config, settings)
     target, in_place = RunFolder(folder), folder.resolve() == run.path.resolve()
     if in_place and config.data is not None:
@@ -84,10 +84,10 @@ def evaluate(config: EvaluateConfig) -> RunFolder:
         raise WeakspotError(f"output={folder} already holds something else; choose another folder")
     target.path.mkdir(parents=True, exist_ok=True)
     with alone(folder), logging_to(target.log):
-        parts: Sequence[Part] | None = None
+        subsets: Sequence[Subset] | None = None
         if config.data is None:
-            store, samples = own_test_part(run)
-            parts = read_split(run.split, Path(settings.data.root or "."))[1]
+            store, samples = own_test_subset(run)
+            subsets = read_split(run.split, Path(settings.data.root or "."))[1]
             if other_maps:
                 store = _maps_of(run, inspect_images([sample.path for sample in samples]), settings)
         else:
@@ -103,7 +103,7 @@ def evaluate(config: EvaluateConfig) -> RunFolder:
             for line in corrected.remarks:
                 log.info("%s", line)
                 console.err.print(line, style="yellow", markup=False, highlight=False)
-        meta = with_thresholds(meta, rule, wish, run)
+        meta = with_thresholds(meta, rule, costs, run)
         if in_place:
             identity = {**identity, "run": run_identity(settings, identity["fit"], identity["truth"])}
 
@@ -113,14 +113,14 @@ def evaluate(config: EvaluateConfig) -> RunFolder:
                 rewrite_meta(find_bundle(run.path), meta)
                 run.update_identity(run=identity["run"])
 
-        measured = Measured(settings, store, samples, meta, identity, parts, corrected)
-        write_results(target, measured, settle, ask_again=in_place and run.asks_again)
+        measured = Measured(settings, store, samples, meta, identity, subsets, corrected)
+        write_results(target, measured, settle, with_erasure=in_place and run.erasure_due)
     return target
 
 
 def _other_images(
     run: RunFolder, config: TrainConfig, identity: dict[str, Any]
-) -> tuple[MapStore, list[Sample], dict[str, Any] | None]:
+) -> tuple[OutputStore, list[Sample], dict[str, Any] | None]:
     """Maps of another labelled data set, and what is known of near-duplicates among the training images."""
     indexed = read_and_check(config)
     if "seen" not in identity:
@@ -130,15 +130,15 @@ def _other_images(
     if seen:
         raise WeakspotError(
             f"{len(seen)} of these images were trained on, {seen[0]} for one; leave them out, "
-            "or leave data out to measure the run's own held-out part"
+            "or leave data out to measure the run's own held-out subset"
         )
     leak = None
     if config.split.near_duplicates != "ignore":
-        leak = twins_of_trained(run, indexed, config.cache)
+        leak = near_training_images(run, indexed, config.cache)
     return _maps_of(run, indexed.infos, config), indexed.samples, leak
 
 
-def _maps_of(run: RunFolder, images: Sequence[ImageInfo], config: TrainConfig) -> MapStore:
+def _maps_of(run: RunFolder, images: Sequence[ImageInfo], config: TrainConfig) -> OutputStore:
     """Maps by a run's model."""
     localizer = Localizer.load(run.path)
     with console.progress_bar("maps") as progress:
@@ -148,7 +148,7 @@ def _maps_of(run: RunFolder, images: Sequence[ImageInfo], config: TrainConfig) -
             localizer.meta.preprocess,
             None,
             config.heatmap,
-            config.second_look,
+            config.flip_tta,
             progress=progress,
         )
 
@@ -166,5 +166,5 @@ def _check_other_maps(config: EvaluateConfig, rule: BoxRule, settings: TrainConf
 def _short_name(config: EvaluateConfig, settings: TrainConfig) -> str:
     data = None if config.data is None else asdict(config.data)
     truth = [] if config.truth is None else [Path(config.truth).read_text(encoding="utf-8")]
-    other = [str(value) for value in (config.heatmap, config.second_look) if value is not None]
+    other = [str(value) for value in (config.heatmap, config.flip_tta) if value is not None]
     return short_hash([asdict(settings.boxes), asdict(settings.decision), data, *truth, *other])

@@ -44,7 +44,7 @@ def predict(
         WeakspotError: when `output` is a run folder, or another process is writing to it.
     """
     if (output / "run.json").is_file():
-        raise WeakspotError(f"{output} is a run folder; its predictions are its test part's, choose another folder")
+        raise WeakspotError(f"{output} is a run folder; its predictions are its test subset's, choose another folder")
     names, review = UniqueNames(), ReviewQueue(localizer.meta.decision)
     with only_one(output):
         earlier = _overlays(output) if (output / "predictions.jsonl").is_file() else {}

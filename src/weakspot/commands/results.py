@@ -11,17 +11,17 @@ from typing import Any
 from weakspot.config.schema import TrainConfig
 from weakspot.data.annotations import Corrected
 from weakspot.data.splits import portable
-from weakspot.evaluation.erasure import erase_and_ask
+from weakspot.evaluation.erasure import measure_erasure
 from weakspot.evaluation.measure import Evaluation, evaluate_maps, measure_some
 from weakspot.models.bundle import BundleMeta
-from weakspot.models.output_store import MapStore
+from weakspot.models.output_store import OutputStore
 from weakspot.postprocess.prediction_files import write_predictions
 from weakspot.postprocess.review import ReviewQueue
 from weakspot.report.figures import write_figures
 from weakspot.report.run_report import Evaluated, write_report
 from weakspot.runs.folder import RunFolder
 from weakspot.runs.identity import settings_identity
-from weakspot.types import PARTS, Part, Sample
+from weakspot.types import SUBSETS, Sample, Subset
 from weakspot.utils import console
 from weakspot.utils.files import jsonable, write_json
 
@@ -41,16 +41,16 @@ class Measured:
     """
 
     config: TrainConfig
-    store: MapStore
+    store: OutputStore
     samples: Sequence[Sample]
     meta: BundleMeta
     identity: dict[str, Any]
-    parts: Sequence[Part] | None
+    subsets: Sequence[Subset] | None
     truth: Corrected | None = None
 
 
 def write_results(
-    target: RunFolder, measured: Measured, settle: Callable[[], None] = lambda: None, *, ask_again: bool = False
+    target: RunFolder, measured: Measured, settle: Callable[[], None] = lambda: None, *, with_erasure: bool = False
 ) -> Evaluation:
     """Evaluate saved maps and write predictions, figures, the report and last the metrics into `target`.
 
@@ -61,11 +61,11 @@ def write_results(
         target: folder to write to.
         measured: what is measured.
         settle: called when all is measured, before the first file is written.
-        ask_again: also erase boxes and run the network again (:mod:`weakspot.evaluation.erasure`); `target` holds the
-            model then.
+        with_erasure: also erase boxes and run the network again (:mod:`weakspot.evaluation.erasure`); `target`
+            holds the model then.
     """
     config, meta, samples = measured.config, measured.meta, measured.samples
-    evaluation, alarms = _measure(target, measured, ask_again=ask_again)
+    evaluation, alarms = _measure(target, measured, with_erasure=with_erasure)
     target.unfinish()
     settle()
     write_predictions(target.path, evaluation.predictions)
@@ -73,7 +73,7 @@ def write_results(
     for prediction in evaluation.predictions:
         review.add(prediction)
     review.write(target.path / "review.csv")
-    history = (measured.identity.get("train") or {}).get("history") or [] if measured.parts is not None else []
+    history = (measured.identity.get("train") or {}).get("history") or [] if measured.subsets is not None else []
     with console.status("drawing figures"):
         write_figures(target.figures, evaluation, samples, meta.boxes, history)
     metrics = jsonable(_metrics(measured, evaluation, alarms))
@@ -83,7 +83,7 @@ def write_results(
     return evaluation
 
 
-def _measure(target: RunFolder, measured: Measured, *, ask_again: bool) -> tuple[Evaluation, list[dict[str, Any]]]:
+def _measure(target: RunFolder, measured: Measured, *, with_erasure: bool) -> tuple[Evaluation, list[dict[str, Any]]]:
     """Every number, and all alarms, which are shown."""
     store, samples, meta = measured.store, measured.samples, measured.meta
     drawn = None if measured.truth is None else measured.truth.boxes
@@ -100,7 +100,7 @@ def _measure(target: RunFolder, measured: Measured, *, ask_again: bool) -> tuple
     if "localisation" in evaluation.test:
         _warn_of_small_defects(evaluation.test["localisation"]["resolution"])
     alarms = [*(measured.identity.get("alarms") or []), *evaluation.alarms]
-    erased = erase_and_ask(target, samples, evaluation.predictions) if ask_again else None
+    erased = measure_erasure(target, samples, evaluation.predictions) if with_erasure else None
     if erased is not None:
         evaluation.controls["erased"] = erased.to_dict()
         alarms += [erased.alarm] if erased.alarm else []
@@ -119,7 +119,7 @@ def _metrics(measured: Measured, evaluation: Evaluation, alarms: list[dict[str, 
         "seed": config.seed,
         "data": {
             **{key: getattr(config.data, key) for key in ("layout", "root", "subset", "task")},
-            "hash": meta.data_hash if measured.parts is not None else None,
+            "hash": meta.data_hash if measured.subsets is not None else None,
             "classes": meta.classes,
             "truth": None if measured.truth is None else measured.truth.described,
             "n_test_per_defect": dict(sorted(Counter(sample.defect for sample in measured.samples).items())),
@@ -130,7 +130,7 @@ def _metrics(measured: Measured, evaluation: Evaluation, alarms: list[dict[str, 
         "alarms": alarms,
         "curve": evaluation.curve,
         "heatmap": config.heatmap,
-        "second_look": config.second_look,
+        "flip_tta": config.flip_tta,
         "boxes": asdict(meta.boxes),
         "thresholds": meta.thresholds,
         "train": identity.get("train"),
@@ -140,7 +140,7 @@ def _metrics(measured: Measured, evaluation: Evaluation, alarms: list[dict[str, 
 
 def _split(measured: Measured) -> dict[str, Any]:
     leak = _leak_summary(measured.identity.get("leakage"))
-    if measured.parts is None:
+    if measured.subsets is None:
         return {
             "note": "other images than the run's own; none is byte for byte one that was trained on",
             "leakage": leak,
@@ -148,8 +148,8 @@ def _split(measured: Measured) -> dict[str, Any]:
     return {
         **asdict(measured.config.split),
         "hash": measured.meta.split_hash,
-        **{f"n_{part}": measured.parts.count(part) for part in PARTS},
-        "identical_across_parts": measured.identity.get("identical_across_parts"),
+        **{f"n_{subset}": measured.subsets.count(subset) for subset in SUBSETS},
+        "identical_across_subsets": measured.identity.get("identical_across_subsets"),
         "leakage": leak,
     }
 

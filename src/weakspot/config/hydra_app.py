@@ -183,7 +183,7 @@ def _check(config_name: str, arguments: Sequence[str]) -> None:
         if config_name != "train":
             raise WeakspotError(f"{OPTUNA} searches settings of 'weakspot train' only")
         if not config.split.val_size and config.split.file is None:
-            raise WeakspotError(f"{OPTUNA} judges settings by the validation part; set split.val_size=0.2")
+            raise WeakspotError(f"{OPTUNA} judges settings by the validation subset; set split.val_size=0.2")
 
 
 def _is_hydra(override: Override) -> bool:

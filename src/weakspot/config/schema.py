@@ -94,7 +94,7 @@ class BoxesChanges:
 
 @dataclass
 class DecisionConfig:
-    """What to call an image; see :class:`weakspot.postprocess.decision.Wish`."""
+    """What to call an image; see :class:`weakspot.postprocess.decision.DecisionCosts`."""
 
     miss: float = 1.0
     false_alarm: float = 1.0
@@ -133,9 +133,9 @@ class RefineConfig:
     method: str = MISSING
     imitations: int = 1600
     max_images: int = 2000
-    where_steps: int = 700
-    extent_steps: int = 2500
-    again_steps: int = 600
+    location_steps: int = 700
+    mask_steps: int = 2500
+    location_refit_steps: int = 600
     learning_rate: float = 2e-3
 
 
@@ -157,7 +157,7 @@ class TrainConfig:
     split: SplitConfig = field(default_factory=SplitConfig)
     model: ModelConfig = field(default_factory=ModelConfig)
     heatmap: str = "cam"
-    second_look: bool = False
+    flip_tta: bool = False
     refine: RefineConfig = field(default_factory=RefineConfig)
     boxes: BoxesConfig = field(default_factory=BoxesConfig)
     decision: DecisionConfig = field(default_factory=DecisionConfig)
@@ -177,7 +177,7 @@ class EvaluateConfig:
 
     run: str | None = None
     heatmap: str | None = None
-    second_look: bool | None = None
+    flip_tta: bool | None = None
     boxes: BoxesChanges = field(default_factory=BoxesChanges)
     decision: DecisionChanges = field(default_factory=DecisionChanges)
     data: DataConfig | None = None
@@ -252,9 +252,14 @@ def check_settings(config: TrainConfig) -> None:
         ("seed", config.seed, 0 <= config.seed < 2**32, "from 0 to 2³²-1"),
         ("refine.imitations", config.refine.imitations, config.refine.imitations >= 1, "at least 1"),
         ("refine.max_images", config.refine.max_images, config.refine.max_images >= 2, "at least 2"),
-        ("refine.where_steps", config.refine.where_steps, config.refine.where_steps >= 1, "at least 1"),
-        ("refine.extent_steps", config.refine.extent_steps, config.refine.extent_steps >= 1, "at least 1"),
-        ("refine.again_steps", config.refine.again_steps, config.refine.again_steps >= 0, "at least 0"),
+        ("refine.location_steps", config.refine.location_steps, config.refine.location_steps >= 1, "at least 1"),
+        ("refine.mask_steps", config.refine.mask_steps, config.refine.mask_steps >= 1, "at least 1"),
+        (
+            "refine.location_refit_steps",
+            config.refine.location_refit_steps,
+            config.refine.location_refit_steps >= 0,
+            "at least 0",
+        ),
         ("refine.learning_rate", config.refine.learning_rate, config.refine.learning_rate > 0, "above 0"),
         ("cache.max_gb", config.cache.max_gb, config.cache.max_gb >= 0, "at least 0"),
         ("name", config.name, bool(config.name) and Path(config.name).name == config.name, "a plain folder name"),

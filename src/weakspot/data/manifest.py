@@ -16,13 +16,13 @@ from pathlib import Path
 from typing import Any
 
 from weakspot.errors import WeakspotError, did_you_mean
-from weakspot.types import PARTS, Part
+from weakspot.types import SUBSETS, Subset
 from weakspot.utils.files import shown
 from weakspot.utils.untrusted import parse_json
 
 COLUMNS = ("path", "label", "part", "split", "group", "mask")
 
-_PARTS: dict[str, Part] = {part: part for part in PARTS}
+_SUBSETS: dict[str, Subset] = {subset: subset for subset in SUBSETS}
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,7 @@ class Row:
 
     path: Path
     label: str
-    part: Part | None
+    subset: Subset | None
     group: str | None
     mask: Path | None
     where: str
@@ -67,7 +67,7 @@ def read_rows(table: Path, root: Path, *, outside: bool = False) -> list[Row]:
         rows.append(row)
     if not rows:
         raise WeakspotError(f"{shown(table)} names no image; give a line for each, with path and label")
-    without = [row for row in rows if row.part is None]
+    without = [row for row in rows if row.subset is None]
     if without and len(without) < len(rows):
         raise WeakspotError(f"{without[0].where} has no part while others have one; give every image one, or none")
     return rows
@@ -127,14 +127,16 @@ def _row(values: dict[str, Any], where: str, folder: Path, root: Path | None) ->
     for name in ("path", "label"):
         if not texts[name]:
             raise WeakspotError(f"{where}: {name} is empty; every image needs path and label")
-    part = texts.get("part") or texts.get("split")
-    if part and part not in _PARTS:
-        raise WeakspotError(f"{where}: part {part!r} is unknown{did_you_mean(part, _PARTS)}; use {', '.join(_PARTS)}")
+    subset = texts.get("subset") or texts.get("part") or texts.get("split")
+    if subset and subset not in _SUBSETS:
+        raise WeakspotError(
+            f"{where}: subset {subset!r} is unknown{did_you_mean(subset, _SUBSETS)}; use {', '.join(_SUBSETS)}"
+        )
     mask = texts.get("mask")
     return Row(
         path=_file(texts["path"], folder, root, where),
         label=texts["label"],
-        part=_PARTS[part] if part else None,
+        subset=_SUBSETS[subset] if subset else None,
         group=texts.get("group") or None,
         mask=_file(mask, folder, root, where) if mask else None,
         where=where,

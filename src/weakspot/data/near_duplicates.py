@@ -48,7 +48,7 @@ TOO_LARGE = 0.5
 VERSION = 2
 """Goes up whenever the same images give other pairs."""
 
-_GLANCE = 32
+_THUMBNAIL = 32
 
 
 @dataclass(frozen=True)
@@ -73,12 +73,12 @@ class NearDuplicates:
         return len({int(position) for pair in self.pairs for position in pair[:2]})
 
     @property
-    def parts(self) -> int:
+    def n_groups(self) -> int:
         """How many groups those form."""
         return len(set(self.groups())) - (self.images - self.repeated)
 
     @property
-    def tells_parts(self) -> bool:
+    def tells_groups(self) -> bool:
         """False where most images were taken for the same part: they are too much alike to be told apart like this."""
         return self.images < 4 or max(Counter(self.groups()).values()) <= TOO_LARGE * self.images
 
@@ -132,12 +132,12 @@ def find_near_duplicates(
     if n < 2:
         return NearDuplicates([], MOST, 0.0, n)
     sketches: list[Float] = []
-    glances: list[Float] = []
+    thumbnails: list[Float] = []
     scale = min(1.0, SIDE / float(np.quantile([max(image.height, image.width) for image in images], 0.9)))
     with threads(workers) as pool:
-        for sketch, glance in pool.map(partial(_sketch, scale=scale), images):
+        for sketch, thumbnail in pool.map(partial(_sketch, scale=scale), images):
             sketches.append(sketch)
-            glances.append(glance)
+            thumbnails.append(thumbnail)
             if progress is not None:
                 progress(len(sketches), 2 * n)
 
@@ -148,7 +148,7 @@ def find_near_duplicates(
         found = dict(zip(by_lot, pool.map(compare, by_lot), strict=True))
         usual, limit = _limit(list(found.values()))
         found |= dict.fromkeys(_same_content(images), 1.0)
-        for i, likely in enumerate(_neighbours(np.stack(glances))):
+        for i, likely in enumerate(_neighbours(np.stack(thumbnails))):
             todo = [pair for pair in ((min(i, j), max(i, j)) for j in likely) if pair not in found]
             found.update(zip(todo, pool.map(compare, todo), strict=True))
             if progress is not None:
@@ -237,12 +237,12 @@ def _sketch(image: ImageInfo, scale: float) -> tuple[Float, Float]:
     detail = _less_mean(cv2.resize(grey, size, interpolation=cv2.INTER_AREA), 2)
     # Two grey levels: less is noise of the camera or of compression.
     contrast = np.sqrt(cv2.GaussianBlur(np.square(detail), (0, 0), 4)) + 2
-    glance = _less_mean(cv2.resize(grey, (_GLANCE, _GLANCE), interpolation=cv2.INTER_AREA), 4).ravel()
-    norm = float(np.linalg.norm(glance))
+    thumbnail = _less_mean(cv2.resize(grey, (_THUMBNAIL, _THUMBNAIL), interpolation=cv2.INTER_AREA), 4).ravel()
+    norm = float(np.linalg.norm(thumbnail))
     detail = np.clip(detail / contrast, -3, 3)
     # Straight edges and grooves along the axes are the machine's, not the part's.
     detail = detail - detail.mean(axis=0, keepdims=True) - detail.mean(axis=1, keepdims=True) + detail.mean()
-    return detail, glance / np.float32(max(norm, 1e-6))
+    return detail, thumbnail / np.float32(max(norm, 1e-6))
 
 
 def _less_mean(grey: npt.NDArray[Any], sigma: float) -> Float:
@@ -271,10 +271,10 @@ def _limit(agreements: Sequence[float]) -> tuple[float, float]:
     return float(np.tanh(low)), float(np.clip(np.tanh(low + OUTSIDE * (high - low)), LEAST, MOST))
 
 
-def _neighbours(glances: Float) -> Iterator[list[int]]:
+def _neighbours(thumbnails: Float) -> Iterator[list[int]]:
     """For each image the others that look most alike at a glance."""
-    k = min(NEIGHBOURS, len(glances) - 1)
-    for start in range(0, len(glances), 512):
-        alike = glances[start : start + 512] @ glances.T
+    k = min(NEIGHBOURS, len(thumbnails) - 1)
+    for start in range(0, len(thumbnails), 512):
+        alike = thumbnails[start : start + 512] @ thumbnails.T
         alike[np.arange(len(alike)), start + np.arange(len(alike))] = -np.inf
         yield from np.argpartition(-alike, k - 1, axis=1)[:, :k].tolist()

@@ -117,10 +117,10 @@ def read_mvtec(root: Path | None, *, subset: str | None = None, good_class: str 
         raise WeakspotError(f"data.root is not set: give the folder of the data set, data.root=…; {_WHERE_FROM}")
     base = _mvtec_base(root, subset)
     labelled: list[tuple[str, Path, Path]] = []  # label, folder of the class, image
-    for part in ("train", "test"):
-        if (base / part).is_dir():
-            no_loose_images(base / part, "class")
-            for folder in subfolders(base / part):
+    for subset in ("train", "test"):
+        if (base / subset).is_dir():
+            no_loose_images(base / subset, "class")
+            for folder in subfolders(base / subset):
                 labelled += [(folder.name, folder, image) for image in images_of_class(folder)]
     names = _defect_names([label for label, _, _ in labelled], base, good_class)
     masks = pair_masks(base / "ground_truth", labelled)
@@ -209,7 +209,7 @@ def read_manifest(
     for row in rows:
         if row.mask is not None and names[row.label] == GOOD:
             raise WeakspotError(f"{row.where}: a Good image has no mask; leave it out or mend the label")
-        samples.append(Sample(row.path, names[row.label], mask=row.mask, group=row.group, part=row.part))
+        samples.append(Sample(row.path, names[row.label], mask=row.mask, group=row.group, subset=row.subset))
     return sorted(samples, key=lambda sample: (not sample.is_good, sample.defect, sample.path.parts))
 
 
@@ -234,7 +234,7 @@ def read_synthetic(
         cache = Path(platformdirs.user_cache_dir("weakspot"))
         planted = f"-{bias}" if bias else ""
         root = cache / "synthetic" / f"v{synthetic.GENERATOR_VERSION}-seed{seed}-good{good}-defect{defect}{planted}"
-    name = subset or next(iter(synthetic.SUBSETS))
+    name = subset or next(iter(synthetic.PRODUCTS))
     folder = synthetic.ensure(root, name, seed=seed, good=good, defect=defect, bias=bias)
     return read_mvtec(folder, good_class=good_class)
 
@@ -336,4 +336,4 @@ def find_datasets(folder: Path, layout: str = "auto") -> list[tuple[Path, str]]:
 
 
 def _looks_like_mvtec(folder: Path) -> bool:
-    return any(subfolders(folder / part) for part in ("train", "test") if (folder / part).is_dir())
+    return any(subfolders(folder / subset) for subset in ("train", "test") if (folder / subset).is_dir())

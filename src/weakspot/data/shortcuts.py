@@ -65,7 +65,7 @@ class Shortcut:
         correlation: −1…1. With the label the rank-biserial one, 2 AUROC − 1, which is the share of defect images that
             stands out, at least; with the confidence Spearman's.
         p_value: how often shuffling gives as large a correlation in any measurement.
-        parts: independent parts compared.
+        groups: independent groups compared.
     """
 
     measure: str
@@ -74,13 +74,13 @@ class Shortcut:
     goes_with: str
     correlation: float
     p_value: float
-    parts: int
+    groups: int
 
     @property
     def seen(self) -> str:
         """What was seen, in a sentence."""
         where = {"picture": "of the picture as a whole", "file": "of the file"}.get(self.kind) or _said(self.place)
-        basis = f"p = {self.p_value:.3f}, {self.parts} parts"
+        basis = f"p = {self.p_value:.3f}, {self.groups} parts"
         if self.goes_with == "label":
             auroc = (1 + abs(self.correlation)) / 2
             than = "higher" if self.correlation > 0 else "lower"
@@ -121,10 +121,10 @@ def find_shortcuts(values: Values, targets: Sequence[int], groups: Sequence[int]
         either class.
     """
     labels = np.array([target != 0 for target in targets], dtype=bool)
-    of_parts, labels = _one_a_part(values, labels, groups)
+    of_groups, labels = _one_per_group(values, labels, groups)
     if min(labels.sum(), (~labels).sum()) < FEWEST:
         return []
-    return _strongest("label", *largest_correlations(of_parts, labels), len(labels))
+    return _strongest("label", *largest_correlations(of_groups, labels), len(labels))
 
 
 def follow_confidence(
@@ -141,20 +141,20 @@ def follow_confidence(
         As :func:`find_shortcuts`; empty with fewer than four times as many parts.
     """
     with_confidence = np.column_stack([values, np.asarray(confidences, dtype=np.float64)])
-    of_parts, _ = _one_a_part(with_confidence, np.zeros(len(values), dtype=bool), groups)
-    if len(of_parts) < 4 * FEWEST:
+    of_groups, _ = _one_per_group(with_confidence, np.zeros(len(values), dtype=bool), groups)
+    if len(of_groups) < 4 * FEWEST:
         return []
-    found = largest_correlations(of_parts[:, :-1], rankdata(of_parts[:, -1]))
-    return _strongest("confidence", *found, len(of_parts))
+    found = largest_correlations(of_groups[:, :-1], rankdata(of_groups[:, -1]))
+    return _strongest("confidence", *found, len(of_groups))
 
 
-def _strongest(goes_with: str, correlations: Values, p_values: Values, parts: int) -> list[Shortcut]:
+def _strongest(goes_with: str, correlations: Values, p_values: Values, groups: int) -> list[Shortcut]:
     found: dict[tuple[str, str], Shortcut] = {}
     for column in np.argsort(-np.abs(correlations), kind="stable"):
         name, kind, place = COLUMNS[column]
         correlation, p_value = float(correlations[column]), float(p_values[column])
         if p_value <= P_VALUE and abs(correlation) >= MOST:
-            found.setdefault((name, kind), Shortcut(name, place, kind, goes_with, correlation, p_value, parts))
+            found.setdefault((name, kind), Shortcut(name, place, kind, goes_with, correlation, p_value, groups))
     return list(found.values())
 
 
@@ -186,7 +186,7 @@ def largest_correlations(values: Values, against: npt.NDArray[Any], *, seed: int
     return correlations[0], (1 + reached) / (1 + SHUFFLES)
 
 
-def _one_a_part(
+def _one_per_group(
     values: Values, labels: npt.NDArray[np.bool_], groups: Sequence[int] | None
 ) -> tuple[Values, npt.NDArray[np.bool_]]:
     """Mean of the images of each part; one with both labels gives two."""
@@ -195,9 +195,9 @@ def _one_a_part(
     counts = np.bincount(of)
     sums = np.zeros((len(counts), values.shape[1]))
     np.add.at(sums, of, values)
-    of_part = np.zeros(len(counts), dtype=bool)
-    of_part[of] = labels
-    return sums / counts[:, None], of_part
+    of_group = np.zeros(len(counts), dtype=bool)
+    of_group[of] = labels
+    return sums / counts[:, None], of_group
 
 
 # --- measurements -------------------------------------------------------------------------------------------------

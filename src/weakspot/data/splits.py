@@ -1,6 +1,6 @@
-"""Which image is in which part: hold-out or folds, stratified by defect type, groups kept together.
+"""Which image is in which subset: hold-out or folds, stratified by defect type, groups kept together.
 
-The test part depends on the samples and on ``split.*`` alone; validation is carved out of what is left.
+The test subset depends on the samples and on ``split.*`` alone; validation is carved out of what is left.
 """
 
 from __future__ import annotations
@@ -22,13 +22,13 @@ import numpy.typing as npt
 from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold, train_test_split
 
 from weakspot.errors import WeakspotError, did_you_mean
-from weakspot.types import GOOD, Part, Sample
+from weakspot.types import GOOD, Sample, Subset
 from weakspot.utils.files import shown, write_text
 from weakspot.utils.spreadsheet import exact, inert, inert_path
 
 Indices = npt.NDArray[np.intp]
 
-_COLUMNS = ("path", "part", "defect", "mask", "group")
+_COLUMNS = ("path", "subset", "defect", "mask", "group")
 
 
 def split_samples(
@@ -39,32 +39,32 @@ def split_samples(
     seed: int = 42,
     folds: int | None = None,
     fold: int | None = None,
-) -> list[Part]:
-    """Return the part of each sample.
+) -> list[Subset]:
+    """Return the subset of each sample.
 
-    Without folds and groups the test part is that of scikit-learn's ``train_test_split(np.arange(n),
+    Without folds and groups the test subset is that of scikit-learn's ``train_test_split(np.arange(n),
     test_size=test_size, stratify=defects, random_state=seed)``; with folds it is fold number `fold` of a shuffled
     ``StratifiedKFold``. What those cannot stratify is still split: defect types with a single image are taken for one
-    type, a lone one for part of the smallest other type, and where a part has fewer images than there are types, only
+    type, a lone one for one of the smallest other type, and where a subset has fewer images than there are types, only
     Good and not-Good are told apart. Where any sample has a group, the images of a group stay together
     (``StratifiedGroupKFold``) and sizes are approximate.
 
-    Samples that were put into parts beforehand stay there; of the settings only `val_size` counts then, and only where
-    none of them is in the validation part.
+    Samples that were put into subsets beforehand stay there; of the settings only `val_size` counts then, and only
+    where none of them is in the validation subset.
 
     Args:
         samples: the samples, in the order of the reader: another order is another split.
-        test_size: share of the samples in the test part, between 0 and 1; not used with `folds`.
-        val_size: share of the remaining samples in the validation part, from 0 to below 1.
+        test_size: share of the samples in the test subset, between 0 and 1; not used with `folds`.
+        val_size: share of the remaining samples in the validation subset, from 0 to below 1.
         seed: another seed is another split.
         folds: number of folds, at least 2; None for a hold-out.
-        fold: which fold is the test part, from 0.
+        fold: which fold is the test subset, from 0.
 
     Raises:
         WeakspotError: for settings out of range, and when a part would lack good or defect images.
     """
     _check_settings(test_size, val_size, seed, folds, fold)
-    given = [sample.part for sample in samples if sample.part is not None]
+    given = [sample.subset for sample in samples if sample.subset is not None]
     if given:
         return _split_given(samples, given, val_size, seed, folds)
     defects = np.array([sample.defect for sample in samples])
@@ -75,31 +75,31 @@ def split_samples(
         test = _fold(everything, defects, groups, folds, seed, fold)
     else:
         test = _held_out(everything, defects, groups, test_size, seed)
-    parts = np.full(len(samples), "train", dtype="U5")
-    parts[test] = "test"
+    subsets = np.full(len(samples), "train", dtype="U5")
+    subsets[test] = "test"
     if val_size > 0:
-        rest = everything[parts == "train"]
-        parts[_held_out(rest, defects, groups, val_size, seed)] = "val"
-    named: list[Part] = ["train" if part == "train" else "val" if part == "val" else "test" for part in parts]
-    _check_parts(samples, named, ("train", "val", "test") if val_size > 0 else ("train", "test"))
+        rest = everything[subsets == "train"]
+        subsets[_held_out(rest, defects, groups, val_size, seed)] = "val"
+    named: list[Subset] = ["train" if subset == "train" else "val" if subset == "val" else "test" for subset in subsets]
+    _check_subsets(samples, named, ("train", "val", "test") if val_size > 0 else ("train", "test"))
     return named
 
 
 def _split_given(
-    samples: Sequence[Sample], given: Sequence[Part], val_size: float, seed: int, folds: int | None
-) -> list[Part]:
+    samples: Sequence[Sample], given: Sequence[Subset], val_size: float, seed: int, folds: int | None
+) -> list[Subset]:
     if folds is not None:
         raise WeakspotError("split.folds (and cv) cannot cut data whose parts are given; leave it out, or the parts")
     if len(given) < len(samples):
         raise WeakspotError(f"{len(samples) - len(given)} of {len(samples)} images are in no part; give all a part")
-    parts = list(given)
-    if val_size > 0 and "val" not in parts:
+    subsets = list(given)
+    if val_size > 0 and "val" not in subsets:
         defects, groups = np.array([sample.defect for sample in samples]), _group_numbers(samples)
-        rest = np.flatnonzero([part == "train" for part in parts])
+        rest = np.flatnonzero([subset == "train" for subset in subsets])
         for i in _held_out(rest, defects, groups, val_size, seed):
-            parts[i] = "val"
-    _check_parts(samples, parts, ("train", "test") if "val" in given or val_size == 0 else ("train", "val", "test"))
-    return parts
+            subsets[i] = "val"
+    _check_subsets(samples, subsets, ("train", "test") if "val" in given or val_size == 0 else ("train", "val", "test"))
+    return subsets
 
 
 def _held_out(
@@ -162,7 +162,7 @@ def _group_numbers(samples: Sequence[Sample]) -> Indices | None:
     return np.array([numbers.setdefault(key, len(numbers)) for key in keys])
 
 
-def part_numbers(samples: Sequence[Sample]) -> list[int]:
+def group_numbers(samples: Sequence[Sample]) -> list[int]:
     """A number for the part each image shows: images of a group share one, others have their own."""
     numbers: dict[str, int] = {}
     keys = (sample.group or f"image {i}" for i, sample in enumerate(samples))
@@ -194,44 +194,44 @@ def _check_enough(samples: Sequence[Sample], needed: int) -> None:
     good = sum(sample.is_good for sample in samples)
     if min(good, len(samples) - good) < needed:
         raise WeakspotError(
-            f"{_counts(samples)} are too few to split: every part needs both, so give at least {needed} of each"
+            f"{_counts(samples)} are too few to split: every subset needs both, so give at least {needed} of each"
         )
 
 
-def _check_parts(samples: Sequence[Sample], parts: Sequence[Part], wanted: Sequence[str]) -> None:
+def _check_subsets(samples: Sequence[Sample], subsets: Sequence[Subset], wanted: Sequence[str]) -> None:
     grouped = any(sample.group is not None for sample in samples)
     note = " (images of a group stay together; split.near_duplicates=report splits near-duplicates)" if grouped else ""
-    if any(sample.part is not None for sample in samples):
-        note = " (its parts were given)"
+    if any(sample.subset is not None for sample in samples):
+        note = " (its subsets were given)"
     for name in wanted:
-        inside = [sample for sample, part in zip(samples, parts, strict=True) if part == name]
+        inside = [sample for sample, subset in zip(samples, subsets, strict=True) if subset == name]
         if len({sample.is_good for sample in inside}) < 2:
             raise WeakspotError(
-                f"the {name} part would hold {_counts(inside)} of {_counts(samples)} and needs both{note}; "
+                f"the {name} subset would hold {_counts(inside)} of {_counts(samples)} and needs both{note}; "
                 "add images, or change split.test_size, split.val_size or split.folds"
             )
 
 
-def write_split(path: Path, samples: Sequence[Sample], parts: Sequence[Part], root: Path) -> None:
+def write_split(path: Path, samples: Sequence[Sample], subsets: Sequence[Subset], root: Path) -> None:
     """Write ``split.csv``, whole or not at all.
 
     Args:
         path: the file to write.
         samples: the samples.
-        parts: the part of each.
+        subsets: the subset of each.
         root: paths below it are written relative to it, with forward slashes, others absolute.
     """
     table = io.StringIO()
     writer = csv.writer(table)  # RFC 4180: line breaks in names survive
     writer.writerow(_COLUMNS)
-    for sample, part in zip(samples, parts, strict=True):
+    for sample, subset in zip(samples, subsets, strict=True):
         files = ("" if path is None else inert_path(portable(path, root)) for path in (sample.path, sample.mask))
         name, mask = files
-        writer.writerow((name, part, inert(sample.defect), mask, inert(sample.group or "")))
+        writer.writerow((name, subset, inert(sample.defect), mask, inert(sample.group or "")))
     write_text(path, table.getvalue(), errors="surrogateescape")  # names that are not UTF-8 come back as they were
 
 
-def read_split(path: Path, root: Path) -> tuple[list[Sample], list[Part]]:
+def read_split(path: Path, root: Path) -> tuple[list[Sample], list[Subset]]:
     """Read what :func:`write_split` wrote.
 
     Args:
@@ -242,55 +242,58 @@ def read_split(path: Path, root: Path) -> tuple[list[Sample], list[Part]]:
         WeakspotError: naming the file and what is wrong with it.
     """
     samples: list[Sample] = []
-    parts: list[Part] = []
+    subsets: list[Subset] = []
     for number, (_, row) in enumerate(_rows(path), start=1):
-        part = _PARTS.get(row.get("part") or "")
-        if part is None or not row.get("path") or not row.get("defect"):
+        subset = _subset_in(row)
+        if subset is None or not row.get("path") or not row.get("defect"):
             raise WeakspotError(
-                f"{shown(path)}: image {number} lacks a path, a part ({', '.join(_PARTS)}) or a defect; mend the row"
+                f"{shown(path)}: image {number} lacks a path, a subset ({', '.join(_SUBSETS)}) or a defect; "
+                "mend the row"
             )
         mask, group = row.get("mask"), row.get("group")
         defect, group = exact(row["defect"]), exact(group) if group else None
         samples.append(Sample(root / row["path"], defect, root / mask if mask else None, group))
-        parts.append(part)
+        subsets.append(subset)
     if not samples:
         raise WeakspotError(f"{shown(path)}: holds no images; make the split anew")
-    return samples, parts
+    return samples, subsets
 
 
-def with_parts(samples: Sequence[Sample], path: Path, root: Path) -> list[Sample]:
-    """Put samples into the parts that a file gives them, such as another run's ``split.csv``.
+def with_subsets(samples: Sequence[Sample], path: Path, root: Path) -> list[Sample]:
+    """Put samples into the subsets that a file gives them, such as another run's ``split.csv``.
 
     Args:
         samples: of the data set.
-        path: a CSV with the columns ``path`` (relative to `root`) and ``part``; further columns do not count.
+        path: a CSV with the columns ``path`` (relative to `root`) and ``subset``; further columns do not count.
         root: folder of the data set.
 
     Raises:
         WeakspotError: when the file names an image twice, one that is not there, or leaves one out.
     """
     positions = {portable(sample.path, root): i for i, sample in enumerate(samples)}
-    parts: dict[int, Part] = {}
+    subsets: dict[int, Subset] = {}
     for number, row in _rows(path):
-        part, name = _PARTS.get(row.get("part") or ""), row.get("path")
-        if part is None or not name:
-            raise WeakspotError(f"{shown(path)} line {number} lacks a path or a part ({', '.join(_PARTS)}); mend it")
+        subset, name = _subset_in(row), row.get("path")
+        if subset is None or not name:
+            raise WeakspotError(
+                f"{shown(path)} line {number} lacks a path or a subset ({', '.join(_SUBSETS)}); mend it"
+            )
         position = positions.get(portable(root / name, root))
         if position is None:
             raise WeakspotError(
                 f"{shown(path)} line {number}: {shown(Path(name))} is no image of this data set"
                 f"{did_you_mean(name, positions)}; mend the line, or data.root"
             )
-        if position in parts:
+        if position in subsets:
             raise WeakspotError(f"{shown(path)} line {number}: {shown(Path(name))} was named before; remove one line")
-        parts[position] = part
-    left_out = [sample for i, sample in enumerate(samples) if i not in parts]
+        subsets[position] = subset
+    left_out = [sample for i, sample in enumerate(samples) if i not in subsets]
     if left_out:
         raise WeakspotError(
             f"{shown(path)}: {len(left_out)} of {len(samples)} images are not in it, {shown(left_out[0].path)} for one;"
             " add a line for each"
         )
-    return [replace(sample, part=parts[i]) for i, sample in enumerate(samples)]
+    return [replace(sample, subset=subsets[i]) for i, sample in enumerate(samples)]
 
 
 def _rows(path: Path) -> Iterator[tuple[int, dict[str, str]]]:
@@ -305,12 +308,17 @@ def _rows(path: Path) -> Iterator[tuple[int, dict[str, str]]]:
         raise WeakspotError(f"{shown(path)}: cannot be read as a split ({reason}); make the split anew") from error
 
 
-_PARTS: dict[str, Part] = {name: name for name in get_args(Part)}
+_SUBSETS: dict[str, Subset] = {name: name for name in get_args(Subset)}
 
 
-def split_hash(samples: Sequence[Sample], parts: Sequence[Part], root: Path) -> str:
-    """Return a SHA-256 (hexadecimal) of who is in which part, the same wherever `root` is and in any order."""
-    rows = sorted((portable(s.path, root), part, s.defect) for s, part in zip(samples, parts, strict=True))
+def _subset_in(row: dict[str, str]) -> Subset | None:
+    """The subset that a row names; files from before version 0.2 call the column ``part``."""
+    return _SUBSETS.get(row.get("subset") or row.get("part") or "")
+
+
+def split_hash(samples: Sequence[Sample], subsets: Sequence[Subset], root: Path) -> str:
+    """Return a SHA-256 (hexadecimal) of who is in which subset, the same wherever `root` is and in any order."""
+    rows = sorted((portable(s.path, root), subset, s.defect) for s, subset in zip(samples, subsets, strict=True))
     return hashlib.sha256(json.dumps(rows).encode("ascii")).hexdigest()
 
 

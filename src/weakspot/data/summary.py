@@ -189,7 +189,7 @@ def look_through(
     readable = [infos[i] for i in sound]
     near = find_near_duplicates(readable, progress=part(1, 2))
     targets = [int(not samples[i].is_good) for i in sound]
-    groups = near.groups() if near.tells_parts else None
+    groups = near.groups() if near.tells_groups else None
     found = find_shortcuts(measure_all(readable, progress=part(3, 1)), targets, groups)
     return Findings(summarize(samples, infos), [samples[i] for i in sound], near, found)
 

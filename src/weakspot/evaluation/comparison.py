@@ -17,7 +17,7 @@ import numpy.typing as npt
 
 from weakspot.config.sweep import CELLS, read_cells
 from weakspot.data.readers import target_of
-from weakspot.data.splits import part_numbers
+from weakspot.data.splits import group_numbers
 from weakspot.errors import WeakspotError
 from weakspot.evaluation.pooled import TWO_CLASSES, Pooled, find_runs
 from weakspot.metrics.paired import Difference, paired_difference
@@ -60,7 +60,7 @@ class SetUp:
         )  # fmt: skip
         return cls(trainings, [every[i] for i in first], times, positions)
 
-    def first_said(self) -> list[tuple[Pooled, int]]:
+    def first_tested(self) -> list[tuple[Pooled, int]]:
         """For each image the first training that was tested on it, and its position there."""
         places = [(training, i) for training in self.trainings for i in range(len(training.samples))]
         _, first = np.unique(self._positions, return_index=True)
@@ -143,7 +143,7 @@ def compare(first: Path, second: Path) -> Comparison:
         raise WeakspotError(f"{shown(first)} and {shown(second)} were tested on no image in common")
     in_a, in_b = (np.array([place[path] for path in common]) for place in places)
     classes = a.classes if a.classes == b.classes else list(TWO_CLASSES)
-    clusters = _coarser(_parts(a, in_a), _parts(b, in_b))
+    clusters = _coarser(_groups(a, in_a), _groups(b, in_b))
 
     def difference(score: Callable[[Pooled], FloatArray], strata: npt.NDArray[np.int64]) -> Difference:
         of_a, of_b = a.mean(score)[in_a], b.mean(score)[in_b]
@@ -173,9 +173,9 @@ def compare(first: Path, second: Path) -> Comparison:
     )
 
 
-def _parts(tested: SetUp, images: npt.NDArray[np.intp]) -> npt.NDArray[np.int64]:
+def _groups(tested: SetUp, images: npt.NDArray[np.intp]) -> npt.NDArray[np.int64]:
     """A number for the part each image shows."""
-    return np.array(part_numbers(tested.samples))[images]
+    return np.array(group_numbers(tested.samples))[images]
 
 
 def _coarser(a: npt.NDArray[np.int64], b: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:

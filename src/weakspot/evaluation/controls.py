@@ -13,14 +13,14 @@ import numpy as np
 import numpy.typing as npt
 from scipy.stats import binomtest
 
-from weakspot.data.splits import part_numbers
+from weakspot.data.splits import group_numbers
 from weakspot.evaluation.truth import Truth, levels_reached
 from weakspot.metrics import centre_box, proportion, random_box, whole_image_box
 from weakspot.metrics.intervals import bootstrap
 from weakspot.metrics.paired import class_weights, paired_difference
 from weakspot.ops.maps import Maps, combined_map, margin_map
 from weakspot.postprocess.boxes import boxes_array
-from weakspot.types import GOOD, ImageMaps, Prediction, Sample, Size
+from weakspot.types import GOOD, ModelOutput, Prediction, Sample, Size
 
 BORDER = 0.1
 """Width of the frame that counts as border, as a share of each side."""
@@ -93,8 +93,8 @@ def _box_alarm(
 
     scores = {name: reached(boxes) for name, boxes in guesses.items()}
     name = max(scores, key=lambda key: float(scores[key].mean()))
-    parts = part_numbers(truth.samples)
-    found = paired_difference(scores[name], reached(own), [parts[i] for i in known], np.zeros(len(known)))
+    groups = group_numbers(truth.samples)
+    found = paired_difference(scores[name], reached(own), [groups[i] for i in known], np.zeros(len(known)))
     if found.difference.value > 0 and found.p_value <= P_VALUE:
         return []
     return [
@@ -123,14 +123,14 @@ def shuffled_labels(
     """
     if len(set(targets.tolist())) < 2:
         return {}, []
-    numbers = np.array(part_numbers(samples))
+    numbers = np.array(group_numbers(samples))
     members = [np.flatnonzero(numbers == number) for number in np.unique(numbers)]
-    in_parts = np.concatenate(members)
+    in_groups = np.concatenate(members)
     rng = np.random.default_rng(0)
     shuffled = np.array(
         [
             _balanced_accuracy(
-                targets[np.concatenate([members[i] for i in rng.permutation(len(members))])], said[in_parts]
+                targets[np.concatenate([members[i] for i in rng.permutation(len(members))])], said[in_groups]
             )
             for _ in range(SHUFFLES)
         ]
@@ -191,11 +191,11 @@ def border_evidence(predictions: Sequence[Prediction]) -> tuple[dict[str, Any], 
 
 def _evidence_mass(prediction: Prediction) -> Maps | None:
     """Evidence 0 and above, ``(h, w)``; None for Good images and where there is none."""
-    said: ImageMaps | None = prediction.said
+    said: ModelOutput | None = prediction.output
     if said is None or prediction.label == GOOD:
         return None
-    if said.extent is not None and said.where is not None:
-        mass: Maps = np.exp(combined_map(said.extent, said.where, said.logits))
+    if said.mask_logits is not None and said.location_logits is not None:
+        mass: Maps = np.exp(combined_map(said.mask_logits, said.location_logits, said.logits))
     else:
         mass = np.maximum(margin_map(said.maps, said.likeliest_defect), 0)
     return mass if mass.sum() > 0 else None

@@ -24,7 +24,7 @@ from weakspot.errors import WeakspotError
 from weakspot.inference.localizer import Localizer
 from weakspot.metrics.paired import Difference, paired_difference
 from weakspot.postprocess.prediction_files import read_predictions
-from weakspot.runs.folder import RunFolder, finished_run, own_test_part
+from weakspot.runs.folder import RunFolder, finished_run, own_test_subset
 from weakspot.types import GOOD, Box, ImageArray, Prediction, Sample
 from weakspot.utils import console
 from weakspot.utils.files import write_json
@@ -40,7 +40,7 @@ _TRIES = 200
 
 
 @dataclass(frozen=True)
-class Audit:
+class Erasure:
     """What erasing found.
 
     Attributes:
@@ -76,8 +76,8 @@ class Audit:
         return {**asdict(self), "alarm": self.alarm}
 
 
-def audit(run: RunFolder, device: str = "auto") -> Audit:
-    """Erase boxes of a run's test part and ask again; writes ``audit.json`` into the run folder.
+def audit(run: RunFolder, device: str = "auto") -> Erasure:
+    """Erase boxes of a run's test subset and ask again; writes ``audit.json`` into the run folder.
 
     Args:
         run: a finished run.
@@ -87,22 +87,22 @@ def audit(run: RunFolder, device: str = "auto") -> Audit:
         WeakspotError: when the run is not finished, its images have moved, or nothing was called defective.
     """
     run = finished_run(run.path)
-    _, samples = own_test_part(run)
-    result = erase_and_ask(run, samples, read_predictions(run.predictions), device)
+    _, samples = own_test_subset(run)
+    result = measure_erasure(run, samples, read_predictions(run.predictions), device)
     if result is None:
         raise WeakspotError(f"{run.path}: no test image was called defective, so there is no box to erase")
     write_json(run.audit, result.to_dict())
     return result
 
 
-def erase_and_ask(
+def measure_erasure(
     run: RunFolder, samples: Sequence[Sample], predictions: Sequence[Prediction], device: str = "auto"
-) -> Audit | None:
+) -> Erasure | None:
     """The work of :func:`audit`.
 
     Args:
         run: has a bundle, a configuration and a split.
-        samples: of its test part.
+        samples: of its test subset.
         predictions: of the same images.
         device: as for :meth:`Localizer.load`.
 
@@ -113,7 +113,7 @@ def erase_and_ask(
     if not called:
         return None
     rng = np.random.default_rng(0)
-    localizer = Localizer.load(run.path, device).adjusted(second_look=False)  # no box is drawn
+    localizer = Localizer.load(run.path, device).adjusted(flip_tta=False)  # no box is drawn
     good = good_training_images(run)
     drops: list[tuple[float, float]] = []
     groups: list[str] = []
@@ -129,7 +129,7 @@ def erase_and_ask(
     numbers = {group: number for number, group in enumerate(dict.fromkeys(groups))}
     control, boxes = np.array(drops, np.float64).reshape(-1, 2).T
     difference = paired_difference(control, boxes, [numbers[group] for group in groups], np.zeros(len(drops)))
-    return Audit(difference, len(drops), len(chosen) - len(drops))
+    return Erasure(difference, len(drops), len(chosen) - len(drops))
 
 
 def good_training_images(run: RunFolder) -> list[Sample]:
@@ -138,8 +138,8 @@ def good_training_images(run: RunFolder) -> list[Sample]:
     Raises:
         WeakspotError: when the run's configuration or split is missing.
     """
-    samples, parts = read_split(run.split, Path(read_config(run.config).data.root or "."))
-    return [sample for sample, part in zip(samples, parts, strict=True) if part == "train" and sample.is_good]
+    samples, subsets = read_split(run.split, Path(read_config(run.config).data.root or "."))
+    return [sample for sample, subset in zip(samples, subsets, strict=True) if subset == "train" and sample.is_good]
 
 
 def _drops(

@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from weakspot.data.preprocess import Preprocess
 from weakspot.data.readers import target_of
-from weakspot.data.splits import part_numbers
+from weakspot.data.splits import group_numbers
 from weakspot.evaluation.controls import border_evidence, box_controls, shuffled_labels
 from weakspot.evaluation.truth import Truth, levels_reached, trust_metrics
 from weakspot.metrics import (
@@ -28,18 +28,18 @@ from weakspot.metrics import (
     pointing_hit,
     proportion,
     size_class,
-    widened_by_parts,
+    widened_by_groups,
 )
 from weakspot.metrics.classification import IntArray
 from weakspot.metrics.paired import cluster_estimate
-from weakspot.models.output_store import MapStore
+from weakspot.models.output_store import OutputStore
 from weakspot.ops.maps import Maps, comparable_map, shown_map, visible
 from weakspot.ops.resize import upsample
 from weakspot.postprocess.box_calibration import Calibration, calibrate
 from weakspot.postprocess.boxes import BoxRule, boxes_array
 from weakspot.postprocess.decision import Decision, expected_calibration_error, reliability
 from weakspot.postprocess.predictions import draw_boxes, make_prediction
-from weakspot.types import ANOMALY, GOOD, Box, FloatArray, ImageMaps, Prediction, Sample, Size
+from weakspot.types import ANOMALY, GOOD, Box, FloatArray, ModelOutput, Prediction, Sample, Size
 
 SWEEP_STEPS = 39
 PIXEL_BUDGET = 40_000_000
@@ -65,7 +65,7 @@ class Evaluation:
 
 
 def evaluate_maps(
-    store: MapStore,
+    store: OutputStore,
     samples: Sequence[Sample],
     classes: Sequence[str],
     preprocess: Preprocess,
@@ -133,13 +133,13 @@ def class_metrics(
         classes: class names, ``good`` first.
         samples: the images.
     """
-    defects, clusters = [sample.defect for sample in samples], part_numbers(samples)
+    defects, clusters = [sample.defect for sample in samples], group_numbers(samples)
 
     def measured(true: IntArray, shares: FloatArray, decided: IntArray, names: Sequence[str]) -> dict[str, Any]:
         found = classification_metrics(true, shares, names, defects, predicted=decided)
         if len(set(clusters)) == len(samples):
             return found
-        return widened_by_parts(found, true, shares, decided, defects, clusters)
+        return widened_by_groups(found, true, shares, decided, defects, clusters)
 
     found = {"classification": measured(targets, probabilities, said, classes)}
     if len(classes) > 2:
@@ -201,7 +201,7 @@ def measure_some(
 
 
 def _localisation(
-    store: MapStore,
+    store: OutputStore,
     predictions: Sequence[Prediction],
     truth: Truth,
     classes: Sequence[str],
@@ -210,16 +210,16 @@ def _localisation(
 ) -> tuple[dict[str, Any], dict[str, Any]]:
     boxes = [boxes_array(p.boxes) for p in predictions]
     metrics = truth.localise(boxes)
-    clusters = np.array(part_numbers(truth.samples))[truth.known]
+    clusters = np.array(group_numbers(truth.samples))[truth.known]
     if len(set(clusters.tolist())) < len(clusters):
         v2 = np.array([levels_reached(boxes[i], truth.boxes[i]) for i in truth.known])
         estimate = cluster_estimate(v2, clusters.tolist(), np.zeros(len(v2)))
         metrics["v2"] |= {"low": estimate.low, "high": estimate.high}
     decided = [classes.index(p.label) for p in predictions]
 
-    def evidence(kind: Callable[[ImageMaps], Maps], i: int) -> Maps:
+    def evidence(kind: Callable[[ModelOutput], Maps], i: int) -> Maps:
         map_ = kind(_visible(store, i, preprocess))
-        return map_ if store.extent is not None else upsample(map_, preprocess.input_size(_size(store, i)))
+        return map_ if store.mask_logits is not None else upsample(map_, preprocess.input_size(_size(store, i)))
 
     hits = [pointing_hit(evidence(shown_map, i), truth.mask(i)) for i in truth.known]
     measurable = truth.measurable
@@ -265,18 +265,18 @@ def _curve(
     }
 
 
-def threshold_steps(store: MapStore, images: Sequence[int], rule: BoxRule) -> npt.NDArray[np.float64]:
+def threshold_steps(store: OutputStore, images: Sequence[int], rule: BoxRule) -> npt.NDArray[np.float64]:
     """Thresholds worth trying: shares of a map's range if relative, else from the median of the images' evidence up."""
     if rule.threshold_kind == "relative":
         return np.arange(1, SWEEP_STEPS + 1) / (SWEEP_STEPS + 1)
     said = [store[i] for i in images]
-    planes = [comparable_map(one) if one.extent is None else one.extent.astype(np.float32) for one in said]
+    planes = [comparable_map(one) if one.mask_logits is None else one.mask_logits.astype(np.float32) for one in said]
     low, high = (np.quantile(np.concatenate([p.ravel() for p in planes]), [0.5, 0.999])) if planes else (0.0, 1.0)
     return np.linspace(low, high, SWEEP_STEPS)
 
 
 def _sweep(
-    store: MapStore, decided: Sequence[int], truth: Truth, preprocess: Preprocess, rule: BoxRule
+    store: OutputStore, decided: Sequence[int], truth: Truth, preprocess: Preprocess, rule: BoxRule
 ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
     """Best IoU of every image with a mask at every threshold: ``(t,)`` and ``(t, n)``."""
     steps = threshold_steps(store, [i for i in truth.known if decided[i]], rule)
@@ -297,17 +297,17 @@ def class_probabilities(predictions: Sequence[Prediction], classes: Sequence[str
     return np.array([[row[name] for name in classes] for row in rows], dtype=np.float64).reshape(-1, len(classes))
 
 
-def undecided_boxes(store: MapStore, index: int, preprocess: Preprocess, rule: BoxRule) -> list[Box]:
+def undecided_boxes(store: OutputStore, index: int, preprocess: Preprocess, rule: BoxRule) -> list[Box]:
     """The boxes of an image's likeliest defect, whatever class the image is given."""
     said = _visible(store, index, preprocess)
     return _draw(said, said.likeliest_defect, _size(store, index), preprocess, rule)
 
 
-def _draw(said: ImageMaps, index: int, size: Size, preprocess: Preprocess, rule: BoxRule) -> list[Box]:
+def _draw(said: ModelOutput, index: int, size: Size, preprocess: Preprocess, rule: BoxRule) -> list[Box]:
     return draw_boxes(said, index, size, preprocess.input_size(size), rule, "")
 
 
-def before_decision(store: MapStore, good: Sequence[int], preprocess: Preprocess, rule: BoxRule) -> dict[str, Any]:
+def before_decision(store: OutputStore, good: Sequence[int], preprocess: Preprocess, rule: BoxRule) -> dict[str, Any]:
     """How many boxes Good images would get if no class decision took them away.
 
     Returns:
@@ -320,7 +320,7 @@ def before_decision(store: MapStore, good: Sequence[int], preprocess: Preprocess
     }
 
 
-def resolution(store: MapStore, preprocess: Preprocess, truth: Truth) -> dict[str, Any]:
+def resolution(store: OutputStore, preprocess: Preprocess, truth: Truth) -> dict[str, Any]:
     """How small a defect the maps can tell at all.
 
     A box whose edges are off by half a cell on each side still reaches an IoU of 0.5 with a true box of side s where
@@ -330,7 +330,7 @@ def resolution(store: MapStore, preprocess: Preprocess, truth: Truth) -> dict[st
         ``cell`` (longer side of a map's cell in pixels of the original image, median over the images), ``smallest``
         (shortest side of a box that can be localised), ``smaller``, a proportion of the true boxes.
     """
-    shape = store.maps.shape[2:] if store.extent is None else store.extent.shape[1:]
+    shape = store.maps.shape[2:] if store.mask_logits is None else store.mask_logits.shape[1:]
     cells = []
     for height, width in store.sizes:
         size = (int(height), int(width))
@@ -350,7 +350,7 @@ def resolution(store: MapStore, preprocess: Preprocess, truth: Truth) -> dict[st
     }
 
 
-def calibrated_rule(rule: BoxRule, held_out: MapStore, preprocess: Preprocess) -> tuple[BoxRule, Calibration]:
+def calibrated_rule(rule: BoxRule, held_out: OutputStore, preprocess: Preprocess) -> tuple[BoxRule, Calibration]:
     """Turn a ``calibrated`` rule into an absolute one whose smallest score keeps false boxes rare.
 
     Args:
@@ -368,10 +368,10 @@ def _per_100(counts: Sequence[int]) -> float:
     return 100 * sum(counts) / len(counts) if counts else float("nan")
 
 
-def _visible(store: MapStore, index: int, preprocess: Preprocess) -> ImageMaps:
+def _visible(store: OutputStore, index: int, preprocess: Preprocess) -> ModelOutput:
     return visible(store[index], _size(store, index), preprocess)
 
 
-def _size(store: MapStore, index: int) -> Size:
+def _size(store: OutputStore, index: int) -> Size:
     height, width = store.sizes[index]
     return int(height), int(width)

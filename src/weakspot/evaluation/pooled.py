@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from weakspot.data.readers import target_of
-from weakspot.data.splits import part_numbers
+from weakspot.data.splits import group_numbers
 from weakspot.errors import WeakspotError
 from weakspot.evaluation.controls import box_controls, shuffled_labels
 from weakspot.evaluation.measure import class_metrics, class_probabilities
@@ -22,12 +22,12 @@ from weakspot.metrics import (
 )
 from weakspot.metrics.paired import cluster_estimate
 from weakspot.models.bundle import BundleMeta, find_bundle, read_meta
-from weakspot.models.output_store import MapStore
+from weakspot.models.output_store import OutputStore
 from weakspot.ops.maps import comparable_map, visible
 from weakspot.ops.resize import upsample
 from weakspot.postprocess.boxes import boxes_array
 from weakspot.postprocess.prediction_files import read_predictions
-from weakspot.runs.folder import RunFolder, finished_run, own_test_part
+from weakspot.runs.folder import RunFolder, finished_run, own_test_subset
 from weakspot.types import ANOMALY, GOOD, Prediction, Sample
 from weakspot.utils.files import shown
 from weakspot.utils.untrusted import read_json
@@ -43,7 +43,7 @@ PIXEL_SIDE = 160
 
 @dataclass(frozen=True)
 class Pooled:
-    """The test parts of one run or of several, together.
+    """The test subsets of one run or of several, together.
 
     Attributes:
         runs: where they come from.
@@ -57,7 +57,7 @@ class Pooled:
     runs: list[RunFolder]
     samples: list[Sample]
     predictions: list[Prediction]
-    stores: list[MapStore]
+    stores: list[OutputStore]
     false_boxes: tuple[float, int]
     classes: list[str]
 
@@ -68,15 +68,15 @@ class Pooled:
         Raises:
             WeakspotError: when one is not finished, or an image was tested in two.
         """
-        samples, predictions, stores = list[Sample](), list[Prediction](), list[MapStore]()
+        samples, predictions, stores = list[Sample](), list[Prediction](), list[OutputStore]()
         count, good = 0.0, 0
         for run in runs:
             metrics = run.read_metrics()
-            store, part = own_test_part(run)
-            samples += part
+            store, subset = own_test_subset(run)
+            samples += subset
             predictions += read_predictions(run.predictions)
             stores.append(store)
-            n = sum(sample.is_good for sample in part)
+            n = sum(sample.is_good for sample in subset)
             before = metrics["test"].get("localisation", {}).get("before_decision", {})
             count, good = count + (before.get("false_boxes_per_100_good") or 0) * n / 100, good + n
         seen: set[Path] = set()
@@ -105,14 +105,14 @@ class Pooled:
         """1 where the image was given its true class, ``(n,)``; with two classes, called Good or not as it should."""
         return np.asarray(self.said(classes) == self.targets(classes), dtype=np.float64)
 
-    def where(self) -> list[tuple[MapStore, int, BundleMeta]]:
+    def location_logits(self) -> list[tuple[OutputStore, int, BundleMeta]]:
         """Store, position in it, and model of every image."""
         metas = [read_meta(find_bundle(run.path)) for run in self.runs]
         return [(store, i, meta) for meta, store in zip(metas, self.stores, strict=True) for i in range(len(store))]
 
     def clusters(self) -> list[int]:
         """A number for the part each image shows."""
-        return part_numbers(self.samples)
+        return group_numbers(self.samples)
 
     def truth(self) -> Truth:
         """The masks."""

@@ -13,7 +13,7 @@ import numpy.typing as npt
 from scipy.stats import spearmanr
 
 from weakspot.data.images import read_mask
-from weakspot.data.splits import part_numbers
+from weakspot.data.splits import group_numbers
 from weakspot.metrics import BEST_BOXES, IOU_LEVELS, best_iou, localisation_metrics, mask_boxes, proportion, size_class
 from weakspot.metrics.intervals import N_RESAMPLES, Estimate, percentile_estimate
 from weakspot.metrics.paired import draw_clusters
@@ -98,9 +98,9 @@ def trust_metrics(predictions: Sequence[Prediction], truth: Truth) -> dict[str, 
         parts, NaN for fewer than three boxes or where all are trusted alike), ``levels`` ``{colour: {"n", "mean_iou",
         "iou_50"}}``, and ``boxes``, ``[trust, IoU]`` of each.
     """
-    parts = part_numbers(truth.samples)
+    groups = group_numbers(truth.samples)
     rows = [
-        (box.trust, best_iou(boxes_array([box]), truth.boxes[i].astype(np.float64)), parts[i])
+        (box.trust, best_iou(boxes_array([box]), truth.boxes[i].astype(np.float64)), groups[i])
         for i in truth.known
         for box in predictions[i].boxes
     ]
@@ -117,12 +117,12 @@ def trust_metrics(predictions: Sequence[Prediction], truth: Truth) -> dict[str, 
     }
 
 
-def _rank_correlation(values: npt.NDArray[np.float64], parts: Sequence[int]) -> Estimate:
+def _rank_correlation(values: npt.NDArray[np.float64], groups: Sequence[int]) -> Estimate:
     """Spearman's, ``(n, 2)``; NaN where a column does not vary."""
     n = len(values)
     if n < 3 or not np.ptp(values, axis=0).all():
         return Estimate(math.nan, n, math.nan, math.nan)
-    draws = draw_clusters(parts, N_RESAMPLES, seed=0)
+    draws = draw_clusters(groups, N_RESAMPLES, seed=0)
     resamples = []
     for times in draws:
         drawn = np.repeat(values, times, axis=0)

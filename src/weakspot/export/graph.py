@@ -52,10 +52,14 @@ class Graph(nn.Module):
     def forward(self, pictures: Tensor) -> tuple[Tensor, ...]:
         """From uint8 ``(batch, height, width, 3)``."""
         pixels = (pictures.permute(0, 3, 1, 2).to(torch.float32) - self.mean) / self.spread
-        said = self.model.tensors(self.model.network.forward_taps(pixels, self.model.taps), pixels)
-        probabilities = torch.softmax(said.logits / self.temperature + self.decision_bias, dim=1)
-        evidence = () if said.extent is None or said.where is None else (said.extent, said.where)
-        return said.logits, probabilities, said.maps, *evidence
+        output = self.model.tensors(self.model.network.forward_taps(pixels, self.model.taps), pixels)
+        probabilities = torch.softmax(output.logits / self.temperature + self.decision_bias, dim=1)
+        evidence = (
+            ()
+            if output.mask_logits is None or output.location_logits is None
+            else (output.mask_logits, output.location_logits)
+        )
+        return output.logits, probabilities, output.maps, *evidence
 
 
 def write_onnx(path: Path, model: Model, meta: BundleMeta) -> None:

@@ -20,7 +20,7 @@ from weakspot.export.graph import halve_onnx, quantise_onnx, spread_evenly, writ
 from weakspot.inference.localizer import Localizer
 from weakspot.models.bundle import load_bundle
 from weakspot.runs.folder import RunFolder
-from weakspot.types import Part, Sample
+from weakspot.types import Sample, Subset
 from weakspot.utils.files import remove, temporary_beside, write_json
 from weakspot.utils.locks import only_one
 
@@ -39,7 +39,7 @@ class Order:
         precision: ``fp32``; ``fp16`` halves the file; ``int8`` quantises the convolutions, with scales from training
             pictures.
         output: the file; None for ``exports/model<precision>.<suffix>`` in the run.
-        images: folder of pictures for the certificate; None for the run's test part.
+        images: folder of pictures for the certificate; None for the run's test subset.
         count: how many of them at most.
 
     Raises:
@@ -120,7 +120,7 @@ def _scratch(target: Path) -> Iterator[Path]:
 
 
 def certificate_samples(order: Order) -> list[Sample]:
-    """Pictures to compare on, evenly over the run's test part or over a folder; those of a folder have no label.
+    """Pictures to compare on, evenly over the run's test subset or over a folder; those of a folder have no label.
 
     Raises:
         WeakspotError: when there are none.
@@ -128,7 +128,7 @@ def certificate_samples(order: Order) -> list[Sample]:
     if order.images is not None:
         found = [Sample(path, "") for path in pictures_in(order.images)]
     elif RunFolder(order.run).split.is_file():
-        found = _part_of(order.run, "test")
+        found = _subset_of(order.run, "test")
     else:
         raise WeakspotError(f"{order.run} is no run folder: give pictures to compare on, --images FOLDER")
     if not found:
@@ -136,19 +136,19 @@ def certificate_samples(order: Order) -> list[Sample]:
     return spread_evenly(found, order.count)
 
 
-def _part_of(run: Path, wanted: Part) -> list[Sample]:
+def _subset_of(run: Path, wanted: Subset) -> list[Sample]:
     folder = RunFolder(run)
-    samples, parts = read_split(folder.split, Path(read_config(folder.config).data.root or "."))
-    return [sample for sample, part in zip(samples, parts, strict=True) if part == wanted]
+    samples, subsets = read_split(folder.split, Path(read_config(folder.config).data.root or "."))
+    return [sample for sample, subset in zip(samples, subsets, strict=True) if subset == wanted]
 
 
 def _calibration_pictures(run: Path) -> list[Path]:
-    """Training pictures: scales chosen on the test part would be chosen on what is measured."""
+    """Training pictures: scales chosen on the test subset would be chosen on what is measured."""
     if not RunFolder(run).split.is_file():
         raise WeakspotError(
             f"{run} is no run folder: int8 sets its scales on the run's training pictures; give the run"
         )
-    return [sample.path for sample in spread_evenly(_part_of(run, "train"), CALIBRATION_IMAGES)]
+    return [sample.path for sample in spread_evenly(_subset_of(run, "train"), CALIBRATION_IMAGES)]
 
 
 def _batches(paths: Sequence[Path], localizer: Localizer) -> Iterator[npt.NDArray[np.uint8]]:

@@ -27,20 +27,20 @@ def write_yolo(exported: Exported, folder: Path, pictures: Pictures) -> str:
     """
     left_out = {name: reason for name, prediction in exported if (reason := unfit(prediction))}
     kept = [(name, prediction) for name, prediction in exported if name not in left_out]
-    parts = train_or_val(
+    subsets = train_or_val(
         [prediction.boxes != () for _, prediction in kept],
         [exported.groups.get(prediction.path, name) for name, prediction in kept],
     )
     taken: set[str] = set()
-    for (name, prediction), part in zip(kept, parts, strict=True):
+    for (name, prediction), subset in zip(kept, subsets, strict=True):
         # Ultralytics finds labels by replacing "/images/" in the path: no folders below, whatever they are called.
         stem, _, extension = name.replace("/", "__").rpartition(".")
         if stem in taken:
             raise WeakspotError(f"{prediction.path}: another picture would be called {stem} too; rename one of them")
         taken.add(stem)
         lines = (_line(prediction, exported.classes.index(box.label), box.xyxy) for box in prediction.boxes)
-        write_text(folder / "labels" / part / f"{stem}.txt", "".join(lines))
-        place_picture(prediction.path, folder / "images" / part / f"{stem}.{extension}", pictures)
+        write_text(folder / "labels" / subset / f"{stem}.txt", "".join(lines))
+        place_picture(prediction.path, folder / "images" / subset / f"{stem}.{extension}", pictures)
     write_json(folder / "left_out.json", left_out)
     # JSON strings are YAML strings, whatever characters are in them.
     names = "".join(f"  {number}: {json.dumps(name)}\n" for number, name in enumerate(exported.classes))
@@ -48,7 +48,7 @@ def write_yolo(exported: Exported, folder: Path, pictures: Pictures) -> str:
     write_text(folder / "data.yaml", head + names)
     said = []
     for wanted in ("train", "val"):
-        some = [prediction for (_, prediction), part in zip(kept, parts, strict=True) if part == wanted]
+        some = [prediction for (_, prediction), subset in zip(kept, subsets, strict=True) if subset == wanted]
         said.append(f"{wanted}: {len(some)} pictures, {count_boxes(some, exported.classes)}")
     return "; ".join(said) + f"; {len(left_out)} left out, left_out.json says why"
 

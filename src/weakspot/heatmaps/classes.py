@@ -19,7 +19,7 @@ from weakspot.heatmaps.methods import METHODS, Maps, heat_maps
 from weakspot.heatmaps.network import Logits
 from weakspot.models.model import Model
 from weakspot.models.network import CamNet
-from weakspot.types import ImageMaps
+from weakspot.types import ModelOutput
 
 FINEST = 14
 """Cells along the shorter side that maps at the input's resolution are averaged to: two a patch of occlusion."""
@@ -59,35 +59,35 @@ def check_heatmap(heatmap: str, refine: str, resize: str) -> None:
 
 
 class ClassMaps:
-    """Replaces the class activation maps of a network's answers by those of another method.
+    """Replaces the class activation maps of a network's outputs by those of another method.
 
     Args:
-        network: that gave the answers.
-        method: its name, as :func:`check_heatmap` lets it pass; with ``cam`` answers stay as they are.
+        network: that gave the outputs.
+        method: its name, as :func:`check_heatmap` lets it pass; with ``cam`` outputs stay as they are.
     """
 
     def __init__(self, network: CamNet, method: str) -> None:
         self.method, self._module = method, Logits(network).eval()
         self._layers: dict[tuple[int, ...], Layers] = {}
 
-    def __call__(self, said: Sequence[ImageMaps], pixels: Tensor) -> list[ImageMaps]:
-        """The same answers with maps ``(classes, h, w)`` of the method, raw.
+    def __call__(self, outputs: Sequence[ModelOutput], pixels: Tensor) -> list[ModelOutput]:
+        """The same outputs with maps ``(classes, h, w)`` of the method, raw.
 
         A method that does not depend on the class says nothing of Good, so that margins over Good are its map.
 
         Args:
-            said: answers for a batch, without refinement.
+            outputs: of a batch, without evidence heads.
             pixels: the same images, preprocessed, ``(n, 3, H, W)``.
         """
-        if self.method == "cam" or not said:
-            return list(said)
+        if self.method == "cam" or not outputs:
+            return list(outputs)
         shape = tuple(pixels.shape[1:])
         if shape not in self._layers:
             self._layers[shape] = list_layers(self._module, pixels[:1])
-        maps = np.stack([self._of_class(k, pixels, self._layers[shape]) for k in range(len(said[0].logits))], axis=1)
+        maps = np.stack([self._of_class(k, pixels, self._layers[shape]) for k in range(len(outputs[0].logits))], axis=1)
         if not METHODS[self.method].of_class:
             maps[:, 0] = 0
-        return [each._replace(maps=own) for each, own in zip(said, maps, strict=True)]
+        return [each._replace(maps=own) for each, own in zip(outputs, maps, strict=True)]
 
     def _of_class(self, index: int, pixels: Tensor, layers: Layers) -> Maps:
         targets = torch.full((len(pixels),), index, device=pixels.device)
@@ -109,7 +109,7 @@ class OtherMaps(Model):
     def _by_method(self) -> ClassMaps:
         return ClassMaps(self.network, self.method)
 
-    def ask(self, inputs: Sequence[npt.NDArray[np.generic]]) -> list[ImageMaps]:
+    def ask(self, inputs: Sequence[npt.NDArray[np.generic]]) -> list[ModelOutput]:
         """As :meth:`Model.ask`."""
         pixels = torch.from_numpy(stack_pixels(inputs)).to(self.device)  # type: ignore[arg-type]
         return self._by_method(self(pixels), pixels)

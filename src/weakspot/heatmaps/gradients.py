@@ -13,7 +13,7 @@ from torch.overrides import TorchFunctionMode
 from weakspot.errors import WeakspotError
 
 
-class Seen(NamedTuple):
+class LayerRecord(NamedTuple):
     """What a layer says of a batch.
 
     Attributes:
@@ -25,7 +25,7 @@ class Seen(NamedTuple):
     gradients: Tensor
 
 
-def look_at_layer(module: nn.Module, pixels: Tensor, layer: str, targets: Tensor) -> Seen:
+def record_layer(module: nn.Module, pixels: Tensor, layer: str, targets: Tensor) -> LayerRecord:
     """Run the network once and differentiate no deeper than the layer.
 
     Only what lies above the layer is differentiated: the hook cuts the graph there, and gives the network a copy, so
@@ -49,7 +49,7 @@ def look_at_layer(module: nn.Module, pixels: Tensor, layer: str, targets: Tensor
             (gradient,) = torch.autograd.grad(_scores(module(pixels), targets), caught[-1])
     finally:
         handle.remove()
-    return Seen(caught[-1].detach(), gradient)
+    return LayerRecord(caught[-1].detach(), gradient)
 
 
 def guided_gradients(module: nn.Module, pixels: Tensor, targets: Tensor) -> Tensor:

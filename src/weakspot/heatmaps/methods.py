@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from weakspot.errors import WeakspotError, did_you_mean
-from weakspot.heatmaps.gradients import guided_gradients, look_at_layer
+from weakspot.heatmaps.gradients import guided_gradients, record_layer
 from weakspot.heatmaps.layers import Layers, list_layers
 from weakspot.heatmaps.scaling import scale
 
@@ -145,7 +145,7 @@ def _no_cam() -> WeakspotError:
 
 def grad_cam(request: Request) -> Maps:
     """Grad-CAM (Selvaraju et al., ICCV 2017) before its ReLU: activations weighted with their mean gradients."""
-    activations, gradients = look_at_layer(request.module, request.pixels, request.layer, request.targets)
+    activations, gradients = record_layer(request.module, request.pixels, request.layer, request.targets)
     return _array((activations * gradients.mean((2, 3), keepdim=True)).sum(1))
 
 
@@ -174,7 +174,7 @@ def of_library(name: str, request: Request) -> Maps:
     """
     library = _library("pytorch_grad_cam", "grad-cam")
     targets_of = importlib.import_module("pytorch_grad_cam.utils.model_targets").ClassifierOutputTarget
-    activations, gradients = look_at_layer(request.module, request.pixels, request.layer, request.targets)
+    activations, gradients = record_layer(request.module, request.pixels, request.layer, request.targets)
     method = getattr(library, name)(model=request.module, target_layers=[])
     targets = [targets_of(int(target)) for target in request.targets]
     with contextlib.redirect_stderr(io.StringIO()):  # its own progress bars
@@ -190,7 +190,7 @@ def eigen_cam(request: Request) -> Maps:
     The sign of a singular vector is arbitrary, and the library leaves it to chance.
     """
     maps = of_library("EigenCAM", request)
-    mean = look_at_layer(request.module, request.pixels, request.layer, request.targets).activations.mean(1)
+    mean = record_layer(request.module, request.pixels, request.layer, request.targets).activations.mean(1)
     return np.stack(
         [
             -map_ if float((map_ * (of - of.mean())).sum()) < 0 else map_

@@ -17,15 +17,16 @@ import numpy.typing as npt
 from weakspot.data.preprocess import Preprocess
 from weakspot.errors import WeakspotError
 from weakspot.models.bundle_meta import BundleMeta, NewerFormatError
-from weakspot.types import ImageMaps
+from weakspot.models.output_store import OLD_NAMES
+from weakspot.types import ModelOutput
 from weakspot.utils.threads import shared_out, wanted
 from weakspot.utils.untrusted import parse_json
 
 METADATA_KEY = "weakspot"
 """Where a file's metadata keep :meth:`BundleMeta.to_dict` as JSON."""
 
-OUTPUTS: Final = ("logits", "probabilities", "maps", "extent", "where")
-"""What the graph gives; the last two with refinement only."""
+OUTPUTS: Final = ("logits", "probabilities", "maps", "mask_logits", "location_logits")
+"""What the graph gives; the last two with evidence heads only."""
 
 Run = Callable[[npt.NDArray[np.uint8]], Mapping[str, npt.NDArray[np.float32]]]
 """Pictures ``(n, H, W, 3)`` to :data:`OUTPUTS`; several threads may call it at once."""
@@ -74,12 +75,13 @@ class ExportedModel:
         """How many images to run at once: one, which keeps a processor's caches warm."""
         return 1
 
-    def ask(self, inputs: Sequence[npt.NDArray[Any]]) -> list[ImageMaps]:
-        """What it says of pictures at network size, uint8 ``(H, W, 3)`` each."""
-        said = self._run(np.stack(inputs))
+    def ask(self, inputs: Sequence[npt.NDArray[Any]]) -> list[ModelOutput]:
+        """Outputs for pictures at network size, uint8 ``(H, W, 3)`` each."""
+        output = self._run(np.stack(inputs))
         # Half the precision, as the PyTorch model gives it: the boxes must be the same.
-        planes = [said[name].astype(np.float16) for name in OUTPUTS[3:] if name in said]
-        return [ImageMaps(*one) for one in zip(said["logits"], said["maps"], *planes, strict=True)]
+        found = (output.get(name, output.get(OLD_NAMES[name])) for name in OUTPUTS[3:])
+        planes = [plane.astype(np.float16) for plane in found if plane is not None]
+        return [ModelOutput(*one) for one in zip(output["logits"], output["maps"], *planes, strict=True)]
 
 
 def load_exported(path: Path) -> tuple[ExportedModel, BundleMeta]:

@@ -19,7 +19,7 @@ from weakspot.inference.exported import EXPORTED, ExportedModel, load_exported
 from weakspot.models.bundle_meta import BundleMeta
 from weakspot.postprocess.boxes import BoxRule
 from weakspot.postprocess.predictions import make_prediction
-from weakspot.types import ImageArray, ImageMaps, Prediction
+from weakspot.types import ImageArray, ModelOutput, Prediction
 from weakspot.utils.threads import in_order
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ class Localizer:
     Attributes:
         meta: classes, preprocessing, box rule and provenance, as the bundle has them.
         rule: from maps to boxes; may be replaced, for instance to move the threshold.
-        second_look: whether the mirrored picture is looked at too, for the trust of boxes; may be set.
+        flip_tta: whether the mirrored picture is looked at too, for the trust of boxes; may be set.
 
     Example:
         >>> localizer = Localizer.load("outputs/demo/fabric/…")  # doctest: +SKIP
@@ -47,7 +47,7 @@ class Localizer:
         self._model = model
         self.meta = meta
         self.rule: BoxRule = meta.boxes
-        self.second_look = meta.second_look
+        self.flip_tta = meta.flip_tta
 
     @classmethod
     def load(cls, path: str | Path, device: str = "auto") -> Localizer:
@@ -152,14 +152,14 @@ class Localizer:
     def predict_batch(self, batch: list[Loaded]) -> list[Prediction]:
         """Predict loaded images in one forward pass."""
         arrays = [item.pixels for item in batch if item.pixels is not None]
-        said = iter(self._ask(arrays) if arrays else [])
+        output = iter(self._ask(arrays) if arrays else [])
         return [
             Prediction(item.name, status="error", message=item.error)
             if item.pixels is None
             else make_prediction(
                 item.name,
                 item.size,
-                next(said),
+                next(output),
                 self.meta.classes,
                 self.meta.preprocess,
                 self.rule,
@@ -168,19 +168,24 @@ class Localizer:
             for item in batch
         ]
 
-    def _ask(self, arrays: list[npt.NDArray[Any]]) -> list[ImageMaps]:
-        said = self._model.ask(arrays)
-        if not self.second_look:
-            return said
+    def _ask(self, arrays: list[npt.NDArray[Any]]) -> list[ModelOutput]:
+        output = self._model.ask(arrays)
+        if not self.flip_tta:
+            return output
         across = 1 if isinstance(self._model, ExportedModel) else 2  # (h, w, 3) or (3, h, w)
         mirrored = self._model.ask([np.flip(array, across) for array in arrays])
-        return [one.with_second_look(other) for one, other in zip(said, mirrored, strict=True)]
+        return [one.with_flipped(other) for one, other in zip(output, mirrored, strict=True)]
 
-    def adjusted(self, threshold: float | None = None, second_look: bool | None = None) -> Localizer:
-        """The same model (not copied) with another box threshold, with or without second look; None leaves it."""
+    def adjusted(self, threshold: float | None = None, flip_tta: bool | None = None) -> Localizer:
+        """The same model (not copied) with other settings.
+
+        Args:
+            threshold: of boxes; None leaves it.
+            flip_tta: whether to run the mirrored image too; None leaves it.
+        """
         other = self if threshold is None else self.with_rule(threshold=threshold)
         other = copy(other)
-        other.second_look = self.second_look if second_look is None else second_look
+        other.flip_tta = self.flip_tta if flip_tta is None else flip_tta
         return other
 
     def with_rule(self, **changes: object) -> Localizer:

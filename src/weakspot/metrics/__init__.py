@@ -3,7 +3,7 @@
 from weakspot.metrics.baselines import centre_box, random_box, whole_image_box
 from weakspot.metrics.classification import as_good_or_not, classification_metrics
 from weakspot.metrics.detection import detection_metrics
-from weakspot.metrics.groups import widened_by_parts
+from weakspot.metrics.groups import widened_by_groups
 from weakspot.metrics.intervals import Estimate, bootstrap, proportion
 from weakspot.metrics.localisation import (
     BEST_BOXES,
@@ -40,5 +40,5 @@ __all__ = [
     "random_box",
     "size_class",
     "whole_image_box",
-    "widened_by_parts",
+    "widened_by_groups",
 ]

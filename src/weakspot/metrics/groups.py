@@ -22,7 +22,7 @@ from weakspot.types import FloatArray
 Resampled = npt.NDArray[np.float64]
 
 
-def widened_by_parts(
+def widened_by_groups(
     metrics: Mapping[str, Any],
     targets: IntArray,
     probabilities: FloatArray,
@@ -125,10 +125,10 @@ def _share(times: npt.NDArray[np.intp], among: npt.NDArray[np.bool_], hit: npt.N
 
 def _hull(found: Mapping[str, Any], resamples: Resampled) -> dict[str, Any]:
     of_images = Estimate(**found)
-    of_parts = percentile_estimate(of_images.value, of_images.n, resamples)
-    if math.isnan(of_images.value) or math.isnan(of_parts.low):
+    of_groups = percentile_estimate(of_images.value, of_images.n, resamples)
+    if math.isnan(of_images.value) or math.isnan(of_groups.low):
         return dict(found)
-    low, high = min(of_images.low, of_parts.low), max(of_images.high, of_parts.high)
+    low, high = min(of_images.low, of_groups.low), max(of_images.high, of_groups.high)
     return replace(of_images, low=low, high=high).as_dict()
 
 

@@ -71,7 +71,7 @@ def bootstrap(
 ) -> Estimate:
     """Estimate a statistic over images with its bootstrap percentile 95 % interval.
 
-    ``scipy.stats.bootstrap`` knows no strata. Without them a resample of a small test part may hold no Good image.
+    ``scipy.stats.bootstrap`` knows no strata. Without them a resample of a small test subset may hold no Good image.
     Mind that a value that no resample can change (all images right) gets an interval of no width.
 
     Args:

@@ -2,7 +2,7 @@
 
 Ground truth of an image is one box per 8-connected component of its mask, and the image counts as localised when any
 of its three best boxes reaches the IoU with any of them: MaxBoxAccV2 of Choe et al., "Evaluating Weakly Supervised
-Object Localization Methods Right" (CVPR 2020, PAMI 2022), except that the threshold is not picked on the test part.
+Object Localization Methods Right" (CVPR 2020, PAMI 2022), except that the threshold is not picked on the test subset.
 Where it is, the key says ``oracle``. Boxes are half-open ``[x0, y0, x1, y1]`` in original pixels, as float arrays
 ``(n, 4)``.
 """

@@ -35,7 +35,7 @@ class Difference:
     first: float
     second: float
     difference: Estimate
-    parts: int
+    groups: int
     p_value: float
 
     def as_dict(self) -> dict[str, Any]:
@@ -108,8 +108,8 @@ def cluster_estimate(
 def draw_clusters(clusters: Sequence[int], resamples: int, seed: int) -> npt.NDArray[np.intp]:
     """How often each image is in each resample when parts are drawn with replacement: ``(resamples, n)``."""
     _, of = np.unique(clusters, return_inverse=True)
-    parts = int(of.max()) + 1
-    drawn = np.random.default_rng(seed).multinomial(parts, np.full(parts, 1 / parts), size=resamples)
+    groups = int(of.max()) + 1
+    drawn = np.random.default_rng(seed).multinomial(groups, np.full(groups, 1 / groups), size=resamples)
     return np.asarray(drawn[:, of], dtype=np.intp)
 
 

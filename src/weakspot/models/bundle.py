@@ -20,7 +20,7 @@ from weakspot.models.bundle_meta import (
     read_meta_file,
     rewrite_meta,
 )
-from weakspot.models.evidence import EvidenceNet
+from weakspot.models.evidence import EvidenceNet, with_new_names
 from weakspot.models.model import Model
 from weakspot.models.network import CamNet
 from weakspot.utils.files import atomic_path, write_json
@@ -69,7 +69,8 @@ def load_bundle(folder: Path) -> tuple[Model, BundleMeta]:
         evidence = None
         if meta.evidence is not None:
             evidence = EvidenceNet(**meta.evidence)
-            evidence.load_state_dict({name.removeprefix(EVIDENCE_PREFIX): of_evidence[name] for name in of_evidence})
+            state = {name.removeprefix(EVIDENCE_PREFIX): tensor for name, tensor in of_evidence.items()}
+            evidence.load_state_dict(with_new_names(state))
             evidence.eval()
     except (OSError, SafetensorError, RuntimeError, TypeError, ValueError) as error:
         raise WeakspotError(f"{weights_path} cannot be used: {str(error).splitlines()[0]}") from error

@@ -16,9 +16,9 @@ from weakspot.postprocess.decision import Decision
 from weakspot.utils.files import write_json
 from weakspot.utils.untrusted import expect, read_json
 
-FORMAT = 2
+FORMAT = 3
 """Goes up when a bundle of today could not be used rightly by a weakspot of yesterday. Every older one is read for
-ever: a new key has a default that means what there was before it, and ``tests/bundles`` keeps a bundle of each format.
+ever: a new key has a default that means what there was before it, and ``tests/data/bundles`` keeps one of each format.
 """
 
 WEIGHTS_FILE, META_FILE = "model.safetensors", "model.json"
@@ -46,8 +46,8 @@ class BundleMeta:
         weights: ``{"origin", "sha256"}`` of the pre-trained weights.
         split_hash, data_hash: which data it was trained on.
         heatmap: method that the maps are made by, which boxes are drawn round.
-        second_look: whether the mirrored image is looked at too, for the trust of boxes.
-        evidence: arguments of :class:`~weakspot.models.evidence.EvidenceNet`; None without refinement.
+        flip_tta: whether the mirrored image is run too (flip test-time augmentation), for the trust of boxes.
+        evidence: arguments of :class:`~weakspot.models.evidence.EvidenceNet`; None without evidence heads.
         versions: of the libraries that made it.
     """
 
@@ -61,7 +61,7 @@ class BundleMeta:
     split_hash: str
     data_hash: str
     heatmap: str = "cam"
-    second_look: bool = False
+    flip_tta: bool = False
     evidence: dict[str, Any] | None = None
     decision: Decision = field(default_factory=Decision)
     versions: dict[str, str] = field(default_factory=lambda: library_versions())
@@ -87,6 +87,7 @@ class BundleMeta:
                 f"it is of format {found}, and this weakspot ({_version()}) knows formats up to {FORMAT}; upgrade "
                 "weakspot: pip install --upgrade weakspot"
             )
+        values = _with_new_names(values)
         try:
             _check(values)
             boxes, preprocess = BoxRule(**values.pop("boxes")), Preprocess.from_dict(values.pop("preprocess"))
@@ -98,6 +99,16 @@ class BundleMeta:
             raise WeakspotError(str(error)) from error
 
 
+def _with_new_names(values: dict[str, Any]) -> dict[str, Any]:
+    """A description with today's names in place of those of formats 1 and 2."""
+    renamed = {"second_look": "flip_tta"}
+    values = {renamed.get(key, key): value for key, value in values.items()}
+    if isinstance(values.get("evidence"), dict):
+        widths = {"where_width": "location_width", "extent_width": "mask_width"}
+        values["evidence"] = {widths.get(key, key): value for key, value in values["evidence"].items()}
+    return values
+
+
 def _check(values: Mapping[str, Any]) -> None:
     """Types and sizes; what the numbers must be is checked where they are used.
 
@@ -107,7 +118,7 @@ def _check(values: Mapping[str, Any]) -> None:
     expect(values, classes=list, backbone=str, outputs=int, split_hash=str, data_hash=str, heatmap=str)
     expect(values, boxes=dict, preprocess=dict, decision=dict, weights=dict, thresholds=dict, versions=dict)
     expect(values, evidence=(dict, type(None)))
-    expect({"second_look": False, **values}, second_look=bool)
+    expect({"flip_tta": False, **values}, flip_tta=bool)
     classes = values["classes"]
     named = all(isinstance(name, str) and 0 < len(name) <= LONGEST_NAME for name in classes)
     if not named or len(set(classes)) < len(classes) or not 2 <= len(classes) <= MOST_CLASSES:
@@ -123,7 +134,7 @@ def _check(values: Mapping[str, Any]) -> None:
 
 
 def _check_evidence(settings: Mapping[str, Any]) -> None:
-    expect(settings, taps=list, channels=list, where_width=int, extent_width=int)
+    expect(settings, taps=list, channels=list, location_width=int, mask_width=int)
     expect({str(i): tap for i, tap in enumerate(settings["taps"])}, **{str(i): str for i in range(MOST_TAPS)})
     pairs = settings["channels"]
     numbers = [n for pair in pairs for n in (pair if isinstance(pair, list) and len(pair) == 2 else [0])]
@@ -131,7 +142,7 @@ def _check_evidence(settings: Mapping[str, Any]) -> None:
         raise ValueError(f"evidence has {len(settings['taps'])} taps and {len(pairs)} pairs of channels")
     if not all(type(n) is int and 1 <= n <= MOST_CHANNELS for n in numbers):
         raise ValueError(f"evidence channels are not pairs of 1 to {MOST_CHANNELS}")
-    if not all(2 <= settings.get(key, 2) <= WIDEST for key in ("where_width", "extent_width")):
+    if not all(2 <= settings.get(key, 2) <= WIDEST for key in ("location_width", "mask_width")):
         raise ValueError(f"evidence widths are not 2 to {WIDEST}")
 
 

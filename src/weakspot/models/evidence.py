@@ -1,16 +1,18 @@
-"""The evidence network: where a defect is, and how far it goes, from the frozen features of several depths.
+"""The evidence network: location and mask of defects, from the frozen features of several depths.
 
-Two small feature pyramids (Lin et al., "Feature Pyramid Networks", CVPR 2017) look at the same features. *Where* learns
-from image labels (multiple-instance learning; Good images are negative everywhere) and finds places, not outlines.
-*Extent* is prompted with a map of places, as interactive segmentation is with clicks (Xu et al., "Deep Interactive
-Object Selection", CVPR 2016; Kirillov et al., "Segment Anything", ICCV 2023), and learns outlines from imitated
-defects, whose masks are known. At inference the one prompts the other. No mask of a real defect is used anywhere.
+Two small feature pyramids (Lin et al., "Feature Pyramid Networks", CVPR 2017) work on the same features. The
+*location head* learns from image labels (multiple-instance learning; Good images are negative everywhere) and finds
+places, not outlines. The *mask head* is prompted with a map of places, as interactive segmentation is with clicks (Xu
+et al., "Deep Interactive Object Selection", CVPR 2016; Kirillov et al., "Segment Anything", ICCV 2023), and learns
+outlines from imitated defects, whose masks are known. At inference the one prompts the other. No mask of a real
+defect is used anywhere.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+import re
+from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from typing import Any, NamedTuple
 
@@ -19,7 +21,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 PROMPTS = 2
-"""How often the extent is asked for; the second time its own first answer is part of the prompt, so that it grows."""
+"""How often the mask head is run; the second time its own first answer is part of the prompt, so that it grows."""
 
 COARSER = 2
 """Levels that are added above the coarsest one, each half as fine: a stain may be larger than what one cell sees."""
@@ -29,15 +31,15 @@ CLIP = 8.0
 
 
 class Evidence(NamedTuple):
-    """What the evidence network says of a batch, in logit units: 0 is as likely as not.
+    """The evidence network's output for a batch, in logit units: 0 is as likely as not.
 
     Attributes:
-        extent: ``(batch, 2h, 2w)``: does this pixel belong to a defect? Boxes are drawn round it.
-        where: ``(batch, h, w)``, at the finest level's resolution: is a defect here at all?
+        mask_logits: ``(batch, 2h, 2w)``: does this pixel belong to a defect? Boxes are drawn round it.
+        location_logits: ``(batch, h, w)``, at the finest level's resolution: is a defect here at all?
     """
 
-    extent: Tensor
-    where: Tensor
+    mask_logits: Tensor
+    location_logits: Tensor
 
 
 class Level(NamedTuple):
@@ -71,23 +73,23 @@ class Pyramid(nn.Module):
         self.widen = nn.ModuleList(nn.Conv2d(width, width, 3, padding=2, dilation=2) for _ in channels)
         self.prompts = nn.ModuleList(nn.Conv2d(1, width, 3, padding=1) for _ in channels) if prompted else None
 
-    def look(self, levels: Sequence[Level]) -> list[Tensor]:
+    def laterals_of(self, levels: Sequence[Level]) -> list[Tensor]:
         """What each level sees, whatever the prompt: ``(batch, width, h, w)``, fine to coarse."""
         levels = list(levels)
         for _ in range(COARSER):
             features, mean = levels[-1]
             levels.append(Level(functional.avg_pool2d(features, 2, ceil_mode=True), mean))
-        seen = []
+        level_inputs = []
         for lateral, (features, mean) in zip(self.laterals, levels, strict=True):
             contrast = features - mean[:, :, None, None]
-            seen.append(lateral(torch.cat([features, contrast], dim=1)))
-        return seen
+            level_inputs.append(lateral(torch.cat([features, contrast], dim=1)))
+        return level_inputs
 
-    def forward(self, seen: Sequence[Tensor], prompt: Tensor | None = None) -> Tensor:
+    def forward(self, level_inputs: Sequence[Tensor], prompt: Tensor | None = None) -> Tensor:
         """From what :meth:`look` saw to ``(batch, width, h, w)`` at the finest level."""
         result: Tensor | None = None
-        for i in reversed(range(len(seen))):
-            level = seen[i]
+        for i in reversed(range(len(level_inputs))):
+            level = level_inputs[i]
             if self.prompts is not None and prompt is not None:
                 level = level + self.prompts[i](
                     functional.adaptive_avg_pool2d(prompt, (level.shape[-2], level.shape[-1]))
@@ -101,12 +103,12 @@ class Pyramid(nn.Module):
 
 
 class EvidenceNet(nn.Module):
-    """Projection, where and extent.
+    """A projection of the features, and the location and mask heads on it.
 
     Args:
         taps: names of the backbone's features, fine to coarse.
         channels: ``(in the backbone, projected)`` of each tap.
-        where_width, extent_width: channels inside the two pyramids.
+        location_width, mask_width: channels inside the two pyramids.
     """
 
     pixel_scale: Tensor
@@ -115,33 +117,33 @@ class EvidenceNet(nn.Module):
         self,
         taps: Sequence[str],
         channels: Sequence[Sequence[int]],
-        where_width: int = 32,
-        extent_width: int = 40,
+        location_width: int = 32,
+        mask_width: int = 40,
     ) -> None:
         super().__init__()
         self.taps = tuple(taps)
         self.settings: dict[str, Any] = {
             "taps": list(taps),
             "channels": [list(pair) for pair in channels],
-            "where_width": where_width,
-            "extent_width": extent_width,
+            "location_width": location_width,
+            "mask_width": mask_width,
         }
         self.projections = nn.ModuleList(nn.Conv2d(wide, narrow, 1) for wide, narrow in channels)
         self.projections.requires_grad_(False)
         self.register_buffer("pixel_scale", torch.ones(()))
-        projected, half = [narrow for _, narrow in channels], extent_width // 2
-        self.where_pyramid = Pyramid(projected, where_width, prompted=False)
-        self.where_out = nn.Conv2d(where_width, 1, 1)
-        self.extent_pyramid = Pyramid(projected, extent_width, prompted=True)
+        projected, half = [narrow for _, narrow in channels], mask_width // 2
+        self.location_pyramid = Pyramid(projected, location_width, prompted=False)
+        self.location_out = nn.Conv2d(location_width, 1, 1)
+        self.mask_pyramid = Pyramid(projected, mask_width, prompted=True)
         self.pixels = nn.Sequential(
             nn.Conv2d(3, half, 5, stride=2, padding=2), nn.ReLU(), nn.Conv2d(half, half, 3, padding=1)
         )
-        self.narrow = nn.Conv2d(extent_width, half, 1)
+        self.narrow = nn.Conv2d(mask_width, half, 1)
         self.fine = nn.Conv2d(half, half, 3, padding=1)
-        self.extent_out = nn.Conv2d(half, 1, 1)
+        self.mask_out = nn.Conv2d(half, 1, 1)
         # At first nearly nothing is a defect, as nearly everywhere in the data.
-        nn.init.constant_(self.where_out.bias, -4.0)  # type: ignore[arg-type]
-        nn.init.constant_(self.extent_out.bias, -2.0)  # type: ignore[arg-type]
+        nn.init.constant_(self.location_out.bias, -4.0)  # type: ignore[arg-type]
+        nn.init.constant_(self.mask_out.bias, -2.0)  # type: ignore[arg-type]
 
     def project(self, features: Sequence[Tensor]) -> list[Level]:
         """The backbone's features at :attr:`taps` of whole images as levels."""
@@ -155,12 +157,12 @@ class EvidenceNet(nn.Module):
         """Whole preprocessed images ``(batch, 3, H, W)`` less their mean colour, in units of the data's spread."""
         return (pixels - pixels.mean(dim=(2, 3), keepdim=True)) / self.pixel_scale
 
-    def where(self, levels: Sequence[Level]) -> Tensor:
+    def location_logits(self, levels: Sequence[Level]) -> Tensor:
         """Logits ``(batch, 1, h, w)`` at the finest level."""
-        logits: Tensor = self.where_out(self.where_pyramid(self.where_pyramid.look(levels)))
+        logits: Tensor = self.location_out(self.location_pyramid(self.location_pyramid.laterals_of(levels)))
         return logits
 
-    def extent(self, levels: Sequence[Level], pixels: Tensor, prompt: Tensor) -> Tensor:
+    def mask_logits(self, levels: Sequence[Level], pixels: Tensor, prompt: Tensor) -> Tensor:
         """Logits ``(batch, 1, 2h, 2w)``.
 
         Args:
@@ -171,13 +173,13 @@ class EvidenceNet(nn.Module):
         return self.grow(levels, pixels, prompt, 1)
 
     def grow(self, levels: Sequence[Level], pixels: Tensor, prompt: Tensor, times: int) -> Tensor:
-        """As :meth:`extent`, asked `times` times, each answer becoming part of the next prompt."""
-        seen = self.extent_pyramid.look(levels)
+        """As :meth:`mask_logits`, asked `times` times, each answer becoming part of the next prompt."""
+        level_inputs = self.mask_pyramid.laterals_of(levels)
         size = [2 * side for side in prompt.shape[-2:]]
         fine = functional.interpolate(self.pixels(pixels), size=size, mode="bilinear", align_corners=False)
         while True:
-            coarse = self.narrow(self.extent_pyramid(seen, prompt))
-            answer: Tensor = self.extent_out(functional.relu(self.fine(functional.relu(resize(coarse, fine) + fine))))
+            coarse = self.narrow(self.mask_pyramid(level_inputs, prompt))
+            answer: Tensor = self.mask_out(functional.relu(self.fine(functional.relu(resize(coarse, fine) + fine))))
             times -= 1
             if not times:
                 return answer
@@ -191,9 +193,18 @@ class EvidenceNet(nn.Module):
             pixels: preprocessed images ``(batch, 3, H, W)``.
         """
         levels = self.project(features)
-        where = self.where(levels)
-        extent = self.grow(levels, self.centre(pixels), torch.sigmoid(where), PROMPTS)
-        return Evidence(extent[:, 0], where[:, 0])
+        location_logits = self.location_logits(levels)
+        mask_logits = self.grow(levels, self.centre(pixels), torch.sigmoid(location_logits), PROMPTS)
+        return Evidence(mask_logits[:, 0], location_logits[:, 0])
+
+
+def with_new_names(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """A state whose tensors have today's names; before bundle format 3 the heads were called ``where`` and ``extent``.
+
+    Args:
+        state: of an :class:`EvidenceNet`, of today or from before.
+    """
+    return {re.sub(r"^extent_", "mask_", re.sub(r"^where_", "location_", name)): state[name] for name in state}
 
 
 def pool_places(logits: Tensor) -> Tensor:

@@ -165,7 +165,7 @@ class FeatureCache:
         return found
 
 
-class Seen(NamedTuple):
+class ImageView(NamedTuple):
     """An image in one of its :data:`~weakspot.data.views.VIEWS`."""
 
     image: ImageInfo
@@ -173,7 +173,7 @@ class Seen(NamedTuple):
 
 
 def feature_keys(
-    network: CamNet, items: Sequence[Seen], preprocess: Preprocess, cache: FeatureCache, tap: str = FREEZE_POINT
+    network: CamNet, items: Sequence[ImageView], preprocess: Preprocess, cache: FeatureCache, tap: str = FREEZE_POINT
 ) -> list[str]:
     """The cache key of every item's features at a tap, in order, whether they are in the cache or not."""
     # The layers' own description counts too: a pool has no weights and still changes everything.
@@ -183,7 +183,7 @@ def feature_keys(
 
 def compute_features(
     network: CamNet,
-    items: Sequence[Seen],
+    items: Sequence[ImageView],
     preprocess: Preprocess,
     cache: FeatureCache,
     *,
@@ -242,7 +242,7 @@ def compute_features(
     return keys
 
 
-class Look(NamedTuple):
+class ViewFeatures(NamedTuple):
     """One image in one view: the network's input, what is known of its pixels, and features.
 
     Attributes:
@@ -256,13 +256,13 @@ class Look(NamedTuple):
     features: list[npt.NDArray[np.float32]]
 
 
-def look_at(
+def view_features(
     network: CamNet,
-    items: Sequence[Seen],
+    items: Sequence[ImageView],
     preprocess: Preprocess,
     cache: FeatureCache | None,
     taps: Sequence[str],
-) -> Iterator[Look]:
+) -> Iterator[ViewFeatures]:
     """Pixels and features of every item, in order, from the cache where it has them and into it where it has not.
 
     A view may be an imitated defect here (:func:`~weakspot.data.imitations.imitation_name`).
@@ -291,12 +291,12 @@ def look_at(
                     arrays = [cache.rounded(array) for array in arrays]
                 found[row] = [*arrays]
         for (pixels, mask), arrays in zip(seen, found, strict=True):
-            yield Look(pixels, mask, [array for array in arrays if array is not None])
+            yield ViewFeatures(pixels, mask, [array for array in arrays if array is not None])
     if cache and stored:  # where nothing came in nothing need go, least of all what the run still wants
         cache.trim(keep={name for names in keys for name in names})
 
 
-def _see(loaded: Loaded, item: Seen, preprocess: Preprocess) -> tuple[npt.NDArray[np.float32], BoolArray | None]:
+def _see(loaded: Loaded, item: ImageView, preprocess: Preprocess) -> tuple[npt.NDArray[np.float32], BoolArray | None]:
     if loaded.pixels is None:
         raise WeakspotError(loaded.error)
     if not item.view.startswith(IMITATION):

@@ -17,16 +17,16 @@ from weakspot.errors import WeakspotError
 from weakspot.models.backbones import FREEZE_POINT
 from weakspot.models.evidence import EvidenceNet, pool_places
 from weakspot.models.network import CamNet, inference_batch_size
-from weakspot.types import ImageMaps
+from weakspot.types import ModelOutput
 
 
-class Said(NamedTuple):
-    """What the model says of a batch; as :class:`~weakspot.types.ImageMaps`, with the batch in front."""
+class BatchOutput(NamedTuple):
+    """The model's output for a batch; as :class:`~weakspot.types.ModelOutput`, with the batch in front."""
 
     logits: Tensor
     maps: Tensor
-    extent: Tensor | None = None
-    where: Tensor | None = None
+    mask_logits: Tensor | None = None
+    location_logits: Tensor | None = None
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,7 @@ class Model:
 
     Attributes:
         network: logits and class activation maps.
-        evidence: where, and how far; None without refinement.
+        evidence: the two evidence heads; None without them.
     """
 
     network: CamNet
@@ -46,29 +46,31 @@ class Model:
         """The frozen features that :meth:`answer` needs."""
         return (FREEZE_POINT,) if self.evidence is None else tuple(dict.fromkeys([*self.evidence.taps, FREEZE_POINT]))
 
-    def __call__(self, pixels: Tensor) -> list[ImageMaps]:
+    def __call__(self, pixels: Tensor) -> list[ModelOutput]:
         """What it says of preprocessed images ``(batch, 3, H, W)``."""
         with torch.inference_mode():
             return self.answer(self.network.forward_taps(pixels, self.taps), pixels)
 
-    def answer(self, features: Mapping[str, Tensor], pixels: Tensor) -> list[ImageMaps]:
+    def answer(self, features: Mapping[str, Tensor], pixels: Tensor) -> list[ModelOutput]:
         """As calling it, from frozen features at :attr:`taps` that are known already."""
         with torch.inference_mode():
-            said = self.tensors(features, pixels)
-            logits, maps = said.logits.cpu().numpy(), said.maps.cpu().contiguous().numpy()
-            if said.extent is None or said.where is None:
-                return [ImageMaps(*one) for one in zip(logits, maps, strict=True)]
-            extent, where = (plane.cpu().numpy().astype(np.float16) for plane in (said.extent, said.where))
-            return [ImageMaps(*one) for one in zip(logits, maps, extent, where, strict=True)]
+            output = self.tensors(features, pixels)
+            logits, maps = output.logits.cpu().numpy(), output.maps.cpu().contiguous().numpy()
+            if output.mask_logits is None or output.location_logits is None:
+                return [ModelOutput(*one) for one in zip(logits, maps, strict=True)]
+            mask_logits, location_logits = (
+                plane.cpu().numpy().astype(np.float16) for plane in (output.mask_logits, output.location_logits)
+            )
+            return [ModelOutput(*one) for one in zip(logits, maps, mask_logits, location_logits, strict=True)]
 
-    def tensors(self, features: Mapping[str, Tensor], pixels: Tensor) -> Said:
+    def tensors(self, features: Mapping[str, Tensor], pixels: Tensor) -> BatchOutput:
         """What it says, as tensors; exported models are made of this."""
         output = self.network.forward_tail(features[FREEZE_POINT])
         if self.evidence is None:
-            return Said(output.logits, output.maps)
+            return BatchOutput(output.logits, output.maps)
         evidence = self.evidence([features[tap] for tap in self.evidence.taps], pixels)
-        logits = agree(output.logits, pool_places(evidence.where[:, None]))
-        return Said(logits, output.maps, evidence.extent, evidence.where)
+        logits = agree(output.logits, pool_places(evidence.location_logits[:, None]))
+        return BatchOutput(logits, output.maps, evidence.mask_logits, evidence.location_logits)
 
     # What a Localizer asks of a model, exported ones too (weakspot.inference.exported).
 
@@ -77,7 +79,7 @@ class Model:
         """Where it runs."""
         return self.network.head.weight.device
 
-    def ask(self, inputs: Sequence[npt.NDArray[np.generic]]) -> list[ImageMaps]:
+    def ask(self, inputs: Sequence[npt.NDArray[np.generic]]) -> list[ModelOutput]:
         """What it says of preprocessed images, float32 ``(3, H, W)`` each, all of one size."""
         return self(torch.from_numpy(stack_pixels(inputs)).to(self.device))  # type: ignore[arg-type]
 
@@ -92,9 +94,11 @@ class Model:
             WeakspotError: when it is not there.
         """
         try:
-            where = torch.device(("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device)
+            location_logits = torch.device(
+                ("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device
+            )
             # Channels last is the faster layout for convolutions on CPUs and GPUs alike.
-            layout = {"device": where, "memory_format": torch.channels_last}
+            layout = {"device": location_logits, "memory_format": torch.channels_last}
             self.network.eval().to(**layout)  # type: ignore[call-overload]
             if self.evidence is not None:
                 self.evidence.eval().to(**layout)  # type: ignore[call-overload]

@@ -1,4 +1,4 @@
-"""What the network says about a set of images, on disk: logits and raw maps. Evaluation needs nothing else of it."""
+"""A model's outputs for a set of images, on disk: logits and raw maps. Measuring needs nothing else of the model."""
 
 from __future__ import annotations
 
@@ -12,28 +12,32 @@ import numpy as np
 import numpy.typing as npt
 
 from weakspot.errors import WeakspotError
-from weakspot.types import ImageMaps
+from weakspot.types import ModelOutput
 from weakspot.utils.files import atomic_path
 from weakspot.utils.untrusted import check_npz
 
-PLANES = ("extent", "where", "again")
+PLANES = ("mask_logits", "location_logits", "flipped")
 """Arrays that not every model gives."""
+
+OLD_NAMES = {"mask_logits": "extent", "location_logits": "where", "flipped": "again"}
+"""What the same arrays are called in files from before version 0.2."""
 
 
 @dataclass(frozen=True)
-class MapStore:
-    """What the model says of n images; the run folder's ``maps.npz`` and ``calibration.npz``.
+class OutputStore:
+    """A model's outputs for n images; the run folder's ``maps.npz`` and ``calibration.npz``.
 
     Attributes:
         paths: the image files.
         sizes: int64 ``(n, 2)``, original ``(height, width)``.
         logits: float32 ``(n, classes)``.
-        maps: float32 ``(n, classes, map height, map width)``, raw. Without refinement ``maps.mean((2, 3)) + bias ==
+        maps: float32 ``(n, classes, map height, map width)``, raw. Without evidence heads ``maps.mean((2, 3)) + bias ==
             logits``; with it the evidence has a say in the logits (:func:`weakspot.models.model.agree`).
         bias: float32 ``(classes,)``.
-        extent, where: float16 ``(n, h, w)`` and ``(n, h', w')``, see :class:`~weakspot.types.ImageMaps`; None without
-            refinement.
-        again: float16, as `extent` or as `maps`; None without a second look.
+        mask_logits, location_logits: float16 ``(n, h, w)`` and ``(n, h', w')``, see
+            :class:`~weakspot.types.ModelOutput`; None without evidence heads.
+        flipped: float16, of the shape of `mask_logits`, or of `maps` without evidence heads; None without flip
+            test-time augmentation.
     """
 
     paths: Sequence[Path]
@@ -41,9 +45,9 @@ class MapStore:
     logits: npt.NDArray[np.float32]
     maps: npt.NDArray[np.float32]
     bias: npt.NDArray[np.float32]
-    extent: npt.NDArray[np.float16] | None = None
-    where: npt.NDArray[np.float16] | None = None
-    again: npt.NDArray[np.float16] | None = None
+    mask_logits: npt.NDArray[np.float16] | None = None
+    location_logits: npt.NDArray[np.float16] | None = None
+    flipped: npt.NDArray[np.float16] | None = None
 
     def __post_init__(self) -> None:
         n, k = self.logits.shape
@@ -52,8 +56,11 @@ class MapStore:
             and self.sizes.shape == (n, 2)
             and (self.maps.shape[:2], self.maps.ndim) == ((n, k), 4)
             and self.bias.shape == (k,)
-            and all(e.ndim == 3 for e in (self.extent, self.where) if e is not None)
-            and (self.again is None or self.again.shape == (self.maps if self.extent is None else self.extent).shape)
+            and all(e.ndim == 3 for e in (self.mask_logits, self.location_logits) if e is not None)
+            and (
+                self.flipped is None
+                or self.flipped.shape == (self.maps if self.mask_logits is None else self.mask_logits).shape
+            )
         )
         if not fits:
             raise WeakspotError("logits, maps and sizes do not belong together")
@@ -65,23 +72,30 @@ class MapStore:
     @property
     def _planes(self) -> tuple[npt.NDArray[np.float16] | None, ...]:
         """What not every model gives, in the order of the fields."""
-        return self.extent, self.where, self.again
+        return self.mask_logits, self.location_logits, self.flipped
 
     @classmethod
     def of(
         cls,
         paths: Sequence[Path],
         sizes: npt.NDArray[np.int64],
-        said: Sequence[ImageMaps],
+        outputs: Sequence[ModelOutput],
         bias: npt.NDArray[np.float32],
-    ) -> MapStore:
-        """Stack what the model says of single images; all have the same of refinement and second look."""
-        logits, maps, *optional = zip(*said, strict=True)
+    ) -> OutputStore:
+        """Stack the outputs for single images.
+
+        Args:
+            paths: the image files.
+            sizes: int64 ``(n, 2)``, original ``(height, width)``.
+            outputs: one an image, all with the same optional maps.
+            bias: float32 ``(classes,)``.
+        """
+        logits, maps, *optional = zip(*outputs, strict=True)
         planes = (None if plane[0] is None else np.stack(plane).astype(np.float16) for plane in optional)
         return cls(paths, sizes, np.stack(logits), np.stack(maps), bias, *planes)
 
     @classmethod
-    def join(cls, stores: Sequence[MapStore]) -> MapStore:
+    def join(cls, stores: Sequence[OutputStore]) -> OutputStore:
         """Several stores of maps of one size behind each other; of several models' biases the first is kept."""
 
         def together(name: str) -> Any:  # noqa: ANN401 - one of several array types
@@ -94,14 +108,14 @@ class MapStore:
     def __len__(self) -> int:
         return len(self.paths)
 
-    def part(self, rows: slice) -> MapStore:
+    def rows(self, rows: slice) -> OutputStore:
         """Some of the images."""
         planes = (None if plane is None else plane[rows] for plane in self._planes)
-        return MapStore(self.paths[rows], self.sizes[rows], self.logits[rows], self.maps[rows], self.bias, *planes)
+        return OutputStore(self.paths[rows], self.sizes[rows], self.logits[rows], self.maps[rows], self.bias, *planes)
 
-    def __getitem__(self, index: int) -> ImageMaps:
+    def __getitem__(self, index: int) -> ModelOutput:
         planes = (None if plane is None else plane[index] for plane in self._planes)
-        return ImageMaps(self.logits[index], self.maps[index], *planes)
+        return ModelOutput(self.logits[index], self.maps[index], *planes)
 
     def save(self, path: Path) -> None:
         """Write the store as an ``.npz`` file, whole or not at all."""
@@ -117,7 +131,7 @@ class MapStore:
             np.savez(temporary, **{name: array for name, array in arrays.items() if array is not None})
 
     @classmethod
-    def load(cls, path: Path) -> MapStore:
+    def load(cls, path: Path) -> OutputStore:
         """Read what :meth:`save` wrote.
 
         Raises:
@@ -127,7 +141,7 @@ class MapStore:
             check_npz(path)
             with np.load(path, allow_pickle=False) as file:
                 paths = [Path(str(p)) for p in file["paths"]]
-                planes = [file.get(name) for name in PLANES]
+                planes = [file.get(name, file.get(OLD_NAMES[name])) for name in PLANES]
                 return cls(paths, file["sizes"], file["logits"], file["maps"], file["bias"], *planes)
         except (OSError, KeyError, ValueError, TypeError, EOFError, zipfile.BadZipFile, WeakspotError) as error:
             why = "is not there" if isinstance(error, FileNotFoundError) else "is damaged"

@@ -1,4 +1,4 @@
-"""Which map of a forward pass is looked at: a class's own, or its margin over Good."""
+"""Which map of a model's output is used: a class's own, its margin over Good, or the evidence heads' maps combined."""
 
 from __future__ import annotations
 
@@ -8,26 +8,26 @@ from scipy.special import logsumexp
 
 from weakspot.data.preprocess import Preprocess
 from weakspot.ops.resize import upsample
-from weakspot.types import ImageMaps, Size
+from weakspot.types import ModelOutput, Size
 
 Maps = npt.NDArray[np.float32]
 
 
-def visible(said: ImageMaps, size: Size, preprocess: Preprocess) -> ImageMaps:
-    """What the model says of the image itself, without the border that keeping its aspect ratio may have put round it.
+def visible(output: ModelOutput, size: Size, preprocess: Preprocess) -> ModelOutput:
+    """The output for the image itself, without the border that keeping its aspect ratio may have put round it.
 
     Args:
-        said: of the whole network input.
-        size: ``(height, width)`` of the original image.
-        preprocess: what brought it to the network's input.
+        output: for the whole network input.
+        size: ``(height, width)`` of the original image in pixels.
+        preprocess: what brought the image to the network's input.
 
     Returns:
-        `said` itself where there is no border; else with every map at the input's resolution, cut to the image.
+        `output` itself where there is no border; else with every map at the input's resolution, cut to the image.
     """
     rows, columns = preprocess.content(size)
     whole_size = preprocess.input_size(size)
     if (rows.stop - rows.start, columns.stop - columns.start) == whole_size:
-        return said
+        return output
 
     def cut(map_: npt.NDArray[np.floating]) -> Maps:
         whole: Maps = upsample(map_, whole_size)
@@ -36,15 +36,18 @@ def visible(said: ImageMaps, size: Size, preprocess: Preprocess) -> ImageMaps:
     def cut_each(planes: npt.NDArray[np.floating]) -> Maps:
         return cut(planes) if planes.ndim == 2 else np.stack([cut(plane) for plane in planes])
 
-    optional = (None if planes is None else cut_each(planes) for planes in (said.extent, said.where, said.again))
-    return ImageMaps(said.logits, cut_each(said.maps), *optional)
+    optional = (
+        None if planes is None else cut_each(planes)
+        for planes in (output.mask_logits, output.location_logits, output.flipped)
+    )
+    return ModelOutput(output.logits, cut_each(output.maps), *optional)
 
 
 def class_map(maps: Maps, index: int) -> Maps:
     """The class activation map of one class, ``(height, width)``, raw.
 
-    The seed's ``relative`` rule uses it. A softmax's single class has no absolute zero: a constant can be added to
-    every class without changing a probability.
+    The rule of plain class activation maps (a ``relative`` threshold) uses it. A softmax's single class has no absolute
+    zero: a constant can be added to every class without changing a probability.
 
     Args:
         maps: ``(classes, height, width)`` of one image.
@@ -68,33 +71,45 @@ def margin_map(maps: Maps, index: int) -> Maps:
 
 
 def combined_map(
-    extent: npt.NDArray[np.floating], where: npt.NDArray[np.floating], logits: npt.NDArray[np.float32]
+    mask_logits: npt.NDArray[np.floating], location_logits: npt.NDArray[np.floating], logits: npt.NDArray[np.float32]
 ) -> Maps:
-    """Refined evidence for looking at and for measuring pixels: the log probability that all three agree.
+    """The log probability that image, place and pixel are all defective: for showing, and for measuring pixels.
 
     Args:
-        extent: ``(h, w)`` logits.
-        where: ``(h', w')`` logits; resized to the extent's grid.
-        logits: of the classes, ``(classes,)``, Good first; the image counts by its log probability of not being Good.
+        mask_logits: ``(h, w)``, log-odds that a pixel belongs to a defect.
+        location_logits: ``(h', w')``, log-odds that there is a defect at a place; resized to ``(h, w)``.
+        logits: ``(classes,)``, Good first; the image counts by its log probability of not being Good.
+
+    Returns:
+        float32 ``(h, w)``, at most 0.
     """
-    places = upsample(where, (extent.shape[0], extent.shape[1]))
+    places = upsample(location_logits, (mask_logits.shape[0], mask_logits.shape[1]))
     of_image = logsumexp(logits[1:]) - logsumexp(logits)
-    agreed: Maps = of_image - (np.logaddexp(0, -extent.astype(np.float32)) + np.logaddexp(0, -places))
+    agreed: Maps = of_image - (np.logaddexp(0, -mask_logits.astype(np.float32)) + np.logaddexp(0, -places))
     return agreed
 
 
-def shown_map(said: ImageMaps) -> Maps:
-    """The map that overlays show and that says where to point: refined where there is refinement, else the class's.
+def shown_map(output: ModelOutput) -> Maps:
+    """The map that overlays show and whose peak is the pointing game's point.
 
-    It is that of the predicted class, or of the likeliest defect where the image is called Good.
+    It is :func:`combined_map` as a probability where there are evidence heads, else the class activation map of the
+    predicted class, or of the likeliest defect where the image is called Good.
+
+    Args:
+        output: for one image.
     """
-    if said.extent is not None and said.where is not None:
-        return np.exp(combined_map(said.extent, said.where, said.logits))  # a few shades, not a haze of logarithms
-    return class_map(said.maps, int(said.logits.argmax()) or said.likeliest_defect)
+    if output.mask_logits is not None and output.location_logits is not None:
+        # A few shades, not a haze of logarithms.
+        return np.exp(combined_map(output.mask_logits, output.location_logits, output.logits))
+    return class_map(output.maps, int(output.logits.argmax()) or output.likeliest_defect)
 
 
-def comparable_map(said: ImageMaps) -> Maps:
-    """As :func:`shown_map`, with values that mean the same in every image: the margin where there is no refinement."""
-    if said.extent is not None and said.where is not None:
-        return combined_map(said.extent, said.where, said.logits)
-    return margin_map(said.maps, int(said.logits.argmax()) or said.likeliest_defect)
+def comparable_map(output: ModelOutput) -> Maps:
+    """As :func:`shown_map`, with values that mean the same in every image: the margin where there are no heads.
+
+    Args:
+        output: for one image.
+    """
+    if output.mask_logits is not None and output.location_logits is not None:
+        return combined_map(output.mask_logits, output.location_logits, output.logits)
+    return margin_map(output.maps, int(output.logits.argmax()) or output.likeliest_defect)

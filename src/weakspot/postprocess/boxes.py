@@ -33,7 +33,7 @@ class BoxRule:
     """How evidence becomes boxes; the ``boxes`` group of the configuration.
 
     Attributes:
-        method: ``single`` draws one box round everything hot (the seed's rule), ``components`` one per 8-connected
+        method: ``single`` draws one box round everything hot (the rule of plain class activation maps), ``components`` one per 8-connected
             region.
         threshold_kind: ``relative`` compares the map scaled to 0…1 by its own minimum and maximum, ``absolute`` the
             evidence as it is, ``calibrated`` does so too and has `min_score` set from held-out Good images
@@ -166,11 +166,11 @@ def find_boxes(
     boxes = [_original_box(corners[i], hot.shape, size, float(peaks[i]), label) for i in best]
     if not rule.outlines or not boxes:
         return boxes
-    parts = _parts(hot, *regions, corners[best])
-    return [replace(box, outlines=region_outlines(part, size)) for box, part in zip(boxes, parts, strict=True)]
+    masks = _masks_of_boxes(hot, *regions, corners[best])
+    return [replace(box, outlines=region_outlines(mask, size)) for box, mask in zip(boxes, masks, strict=True)]
 
 
-def _parts(
+def _masks_of_boxes(
     hot: BoolArray, corners: npt.NDArray[np.int64], keep: BoolArray, boxes: npt.NDArray[np.int64]
 ) -> Iterator[BoolArray]:
     """The regions that belong to each box: a region belongs to the smallest box it lies in."""

@@ -1,6 +1,6 @@
 """From logits to probabilities that mean something, and from those to a class. NumPy only, as exported models use it.
 
-What is fitted here is fitted on the validation part.
+What is fitted here is fitted on the validation subset.
 """
 
 from __future__ import annotations
@@ -69,7 +69,7 @@ def _scaled(logits: FloatArray, slope: float, bias: float) -> npt.NDArray[np.flo
 
 
 @dataclass(frozen=True)
-class Wish:
+class DecisionCosts:
     """What a decision should achieve; the ``decision`` group of the configuration.
 
     Costs are weighed as if half of the pictures were defective, for their share in a folder is seldom that on a line:
@@ -115,7 +115,7 @@ class Validation:
 
 
 @dataclass(frozen=True)
-class Fitted:
+class FittedDecision:
     """A decision and what it rests on.
 
     Attributes:
@@ -135,17 +135,17 @@ class Fitted:
     held_out: dict[str, dict[str, Any]] = field(default_factory=dict)
 
 
-def fit_decision(validation: Validation, wish: Wish) -> Fitted:
+def fit_decision(validation: Validation, costs: DecisionCosts) -> FittedDecision:
     """Fit temperature, bias and threshold on validation images, and say what to expect of them.
 
     Args:
         validation: the images.
-        wish: costs or wanted recall.
+        costs: of a miss and of a false alarm, or the wanted recall.
 
     Raises:
         WeakspotError: when a recall is wanted and there are too few validation images.
     """
-    fitted = _fit(validation, wish)
+    fitted = _fit(validation, costs)
     if min(fitted.n_good, fitted.n_defect) < FEWEST:
         return fitted
     held_out = _on_held_out(validation, fitted.decision)
@@ -161,7 +161,7 @@ def _on_held_out(validation: Validation, decision: Decision) -> dict[str, dict[s
     found = {}
     for name, among in (("recall", validation.targets != 0), ("false_alarm_rate", validation.targets == 0)):
         clusters = validation.clusters[among]
-        found[name] = share_of_images(called[among], clusters).as_dict() | {"parts": len(np.unique(clusters))}
+        found[name] = share_of_images(called[among], clusters).as_dict() | {"groups": len(np.unique(clusters))}
     return found
 
 
@@ -170,7 +170,7 @@ def _percent(share: float) -> str:
     return f"{100 * share:.4g}%" if 0.99 < share < 1 else f"{share:.0%}"
 
 
-def _fit(validation: Validation, wish: Wish) -> Fitted:
+def _fit(validation: Validation, costs: DecisionCosts) -> FittedDecision:
     truth = validation.targets
     n_defect = int((truth != 0).sum())
     n_good = len(truth) - n_defect
@@ -181,31 +181,31 @@ def _fit(validation: Validation, wish: Wish) -> Fitted:
     basis = f"temperature {temperature:.2f} and bias {bias:+.2f} fitted on {on}"
     if not enough:
         basis = f"no temperature and bias: {on} are too few"
-    if wish.recall is not None:
+    if costs.recall is not None:
         if not enough:
-            raise WeakspotError(f"decision.recall={wish.recall}: {on} are too few; set split.val_size=0.2")
+            raise WeakspotError(f"decision.recall={costs.recall}: {on} are too few; set split.val_size=0.2")
         defects = truth != 0
         threshold, promised = recall_threshold(
-            1 - calibrated.probabilities(validation.logits[defects])[:, 0], wish.recall
+            1 - calibrated.probabilities(validation.logits[defects])[:, 0], costs.recall
         )
-        parts = len(np.unique(validation.clusters[defects]))
-        if_so = f", did these show {n_defect} parts and not {parts}" if parts < n_defect else ""
-        origin = f"finds {_percent(wish.recall)} of defects with {_percent(promised)} confidence{if_so}; {basis}"
-        return Fitted(replace(calibrated, threshold=threshold), origin, n_good, n_defect)
+        groups = len(np.unique(validation.clusters[defects]))
+        if_so = f", did these show {n_defect} parts and not {groups}" if groups < n_defect else ""
+        origin = f"finds {_percent(costs.recall)} of defects with {_percent(promised)} confidence{if_so}; {basis}"
+        return FittedDecision(replace(calibrated, threshold=threshold), origin, n_good, n_defect)
     with_bias = enough and validation.logits.shape[1] == 2
-    if wish.miss == wish.false_alarm and not with_bias:
-        return Fitted(calibrated, f"the most probable class; {basis}", n_good, n_defect)
+    if costs.miss == costs.false_alarm and not with_bias:
+        return FittedDecision(calibrated, f"the most probable class; {basis}", n_good, n_defect)
     # With a bias probabilities are those of the validation images' mix of Good and defect, else those of the weights
     # that the network was trained with; costs are of as many of one as of the other.
     mix = n_defect / n_good if with_bias else 1.0
-    threshold = wish.false_alarm * mix / (wish.false_alarm * mix + wish.miss)
-    costs = f"a miss costs {wish.miss:g}, a false alarm {wish.false_alarm:g}, of as many defects as Good"
-    origin = f"{costs} (Elkan, IJCAI 2001); {basis}"
-    return Fitted(replace(calibrated, threshold=threshold), origin, n_good, n_defect)
+    threshold = costs.false_alarm * mix / (costs.false_alarm * mix + costs.miss)
+    weighing = f"a miss costs {costs.miss:g}, a false alarm {costs.false_alarm:g}, of as many defects as Good"
+    origin = f"{weighing} (Elkan, IJCAI 2001); {basis}"
+    return FittedDecision(replace(calibrated, threshold=threshold), origin, n_good, n_defect)
 
 
 def read_validation(path: Path, classes: int, clusters: object = None) -> Validation:
-    """What a run kept of its validation part; no image where it had none.
+    """What a run kept of its validation subset; no image where it had none.
 
     Args:
         path: ``validation.json``.
@@ -278,7 +278,7 @@ def recall_threshold(scores: FloatArray, recall: float, confidence: float = 0.8)
     """The highest threshold that finds a share of defects with some confidence.
 
     Images are counted, not parts: often so few parts are held out that only the lowest score of all would do, which
-    calls most Good images defective. The interval of :attr:`Fitted.held_out` counts parts.
+    calls most Good images defective. The interval of :attr:`FittedDecision.held_out` counts parts.
 
     Args:
         scores: probabilities of not-Good of validation defects, at least one.
@@ -323,5 +323,5 @@ def reliability(confidences: FloatArray, right: npt.NDArray[Any], bins: int = BI
     """Mean confidence, accuracy and number of images of each bin, in increasing confidence; arguments as above."""
     confidences, right = np.asarray(confidences, dtype=np.float64), np.asarray(right, dtype=np.float64)
     order = np.argsort(confidences, kind="stable")
-    parts = np.array_split(order, min(bins, max(1, len(order))))
-    return [(float(confidences[p].mean()), float(right[p].mean()), len(p)) for p in parts if len(p)]
+    groups = np.array_split(order, min(bins, max(1, len(order))))
+    return [(float(confidences[p].mean()), float(right[p].mean()), len(p)) for p in groups if len(p)]

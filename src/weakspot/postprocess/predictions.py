@@ -18,7 +18,7 @@ from weakspot.ops.resize import upsample
 from weakspot.postprocess.boxes import BoxRule, find_boxes
 from weakspot.postprocess.decision import Decision
 from weakspot.postprocess.trust import with_trust
-from weakspot.types import Box, ClassConfidence, ImageMaps, Prediction, Size
+from weakspot.types import Box, ClassConfidence, ModelOutput, Prediction, Size
 
 FINEST = 1024
 """Longest side, in pixels, that refined evidence is brought to; more would only be interpolation."""
@@ -33,7 +33,7 @@ RIVALS = 3.0
 def make_prediction(
     name: Path,
     size: Size,
-    said: ImageMaps,
+    output: ModelOutput,
     classes: Sequence[str],
     preprocess: Preprocess,
     rule: BoxRule,
@@ -46,7 +46,7 @@ def make_prediction(
     Args:
         name: the file, or what to call an image without one.
         size: ``(height, width)`` of the original image.
-        said: what the model says of it.
+        output: the model's output for it.
         classes: class names, ``good`` first.
         preprocess: what brought the image to the network's input; class maps are up-sampled to that size before the
             threshold.
@@ -54,12 +54,12 @@ def make_prediction(
         decision: from logits to the class.
         target: true class where known.
     """
-    said = visible(said, size, preprocess)
-    probabilities = decision.probabilities(said.logits)
+    output = visible(output, size, preprocess)
+    probabilities = decision.probabilities(output.logits)
     decided = decision.decide(probabilities)
-    boxes = draw_boxes(said, decided, size, preprocess.input_size(size), rule, classes[decided])
+    boxes = draw_boxes(output, decided, size, preprocess.input_size(size), rule, classes[decided])
     if boxes:
-        boxes = trusted(boxes, said, decided, size, preprocess.input_size(size), rule)
+        boxes = trusted(boxes, output, decided, size, preprocess.input_size(size), rule)
     order = np.argsort(-probabilities, kind="stable")
     return Prediction(
         path=name,
@@ -71,45 +71,45 @@ def make_prediction(
         probability=float(1.0 - probabilities[0]),
         message="" if decided == 0 or boxes else "no box: evidence below threshold",
         boxes=tuple(boxes),
-        said=said,
+        output=output,
     )
 
 
 def trusted(
-    boxes: Sequence[Box], said: ImageMaps, index: int, size: Size, input_size: Size, rule: BoxRule
+    boxes: Sequence[Box], output: ModelOutput, index: int, size: Size, input_size: Size, rule: BoxRule
 ) -> list[Box]:
     """Boxes of class `index` with their trust; arguments as of :func:`draw_boxes`."""
-    evidence, scores = _evidence(said, index, size, input_size, rule)
-    again = said.second_look
+    evidence, scores = _evidence(output, index, size, input_size, rule)
+    flipped = output.as_flipped
     return with_trust(
         boxes,
         evidence,
         scores,
-        margin_map(said.maps, index),
+        margin_map(output.maps, index),
         size,
         rule,
-        in_logits=said.extent is not None,
-        again=None if again is None else _evidence(again, index, size, input_size, rule)[0],
+        in_logits=output.mask_logits is not None,
+        flipped=None if flipped is None else _evidence(flipped, index, size, input_size, rule)[0],
     )
 
 
-def draw_boxes(said: ImageMaps, index: int, size: Size, input_size: Size, rule: BoxRule, label: str) -> list[Box]:
+def draw_boxes(output: ModelOutput, index: int, size: Size, input_size: Size, rule: BoxRule, label: str) -> list[Box]:
     """Boxes of class `index` on one image; none for Good (class 0).
 
-    Arguments as in :func:`make_prediction`, with `said` after :func:`~weakspot.ops.maps.visible`.
+    Arguments as in :func:`make_prediction`, with `output` after :func:`~weakspot.ops.maps.visible`.
 
-    With refinement, boxes go round the extent and are scored by :func:`place_scores`. Without, a relative threshold
-    looks at the class's own map (the seed's rule), an absolute one at its margin over Good; scores are of the margin
-    then, so that they can be compared between images.
+    With evidence heads, the mask logits are thresholded and boxes are scored by :func:`place_scores`. Without, a
+    relative threshold uses the class's own map, an absolute one its margin over Good; scores are of the margin then, so
+    that they can be compared between images.
     """
     if index == 0:
         return []
-    evidence, scores = _evidence(said, index, size, input_size, rule)
+    evidence, scores = _evidence(output, index, size, input_size, rule)
     return find_boxes(evidence, size, rule, score_map=scores, label=label)
 
 
 def draw_boxes_at(
-    said: ImageMaps,
+    output: ModelOutput,
     index: int,
     size: Size,
     input_size: Size,
@@ -121,7 +121,7 @@ def draw_boxes_at(
     """:func:`draw_boxes` at many values of one key of the rule; what does not change with it is done once.
 
     Args:
-        said: as in :func:`draw_boxes`, as are the others that are not explained.
+        output: as in :func:`draw_boxes`, as are the others that are not explained.
         index: not 0.
         size: of the original image.
         input_size: of the network's input.
@@ -133,7 +133,7 @@ def draw_boxes_at(
     Returns:
         The boxes at each step.
     """
-    evidence, scores = _evidence(said, index, size, input_size, rule)
+    evidence, scores = _evidence(output, index, size, input_size, rule)
 
     def at(step: float) -> list[Box]:
         moved = replace(rule, threshold=step) if key == "threshold" else replace(rule, min_score=step)
@@ -147,27 +147,27 @@ def draw_boxes_at(
     left = [int((peaks >= step).sum()) for step in steps]
     drawn = {count: at(step) for count, step in dict(zip(left, steps, strict=True)).items()}
     distinct = list({box.xyxy: box for boxes in drawn.values() for box in boxes}.values())
-    trust = {box.xyxy: (box.trust, box.doubt) for box in trusted(distinct, said, index, size, input_size, rule)}
+    trust = {box.xyxy: (box.trust, box.doubt) for box in trusted(distinct, output, index, size, input_size, rule)}
     for count, boxes in drawn.items():
         drawn[count] = [replace(box, trust=trust[box.xyxy][0], doubt=trust[box.xyxy][1]) for box in boxes]
     return [drawn[count] for count in left]
 
 
-def _evidence(said: ImageMaps, index: int, size: Size, input_size: Size, rule: BoxRule) -> tuple[Maps, Maps]:
+def _evidence(output: ModelOutput, index: int, size: Size, input_size: Size, rule: BoxRule) -> tuple[Maps, Maps]:
     """What boxes go round, and what they are scored by."""
-    if said.extent is not None and said.where is not None:
+    if output.mask_logits is not None and output.location_logits is not None:
         grid = evidence_grid(size)
-        return upsample(said.extent, grid), place_scores(upsample(said.where, grid), said.logits)
-    scores = upsample(margin_map(said.maps, index), input_size)
+        return upsample(output.mask_logits, grid), place_scores(upsample(output.location_logits, grid), output.logits)
+    scores = upsample(margin_map(output.maps, index), input_size)
     relative = rule.threshold_kind == "relative"
-    return upsample(class_map(said.maps, index), input_size) if relative else scores, scores
+    return upsample(class_map(output.maps, index), input_size) if relative else scores, scores
 
 
-def place_scores(where: Maps, logits: npt.NDArray[np.float32]) -> Maps:
-    """What refined boxes are scored by: a place is no surer than the picture it is in.
+def place_scores(location_logits: Maps, logits: npt.NDArray[np.float32]) -> Maps:
+    """What boxes of the evidence heads are scored by: a place is no surer than the picture it is in.
 
     Args:
-        where: log-odds that a defect is here, ``(h, w)``.
+        location_logits: log-odds that there is a defect at a place, ``(h, w)``.
         logits: of the classes, Good first.
 
     Returns:
@@ -175,11 +175,12 @@ def place_scores(where: Maps, logits: npt.NDArray[np.float32]) -> Maps:
         rival the surest (:data:`RIVALS`).
     """
     of_image = np.float32(logsumexp(logits[1:]) - logits[0])
-    scores: Maps = np.where(where >= where.max() - RIVALS, np.minimum(where, of_image), -np.inf).astype(np.float32)
+    rivals = location_logits >= location_logits.max() - RIVALS
+    scores: Maps = np.where(rivals, np.minimum(location_logits, of_image), -np.inf).astype(np.float32)
     return scores
 
 
 def evidence_grid(size: Size) -> Size:
-    """Where refined evidence is cut: at the original image's own pixels, up to :data:`FINEST` of them along a side."""
+    """The grid on which mask logits are thresholded: the original image's pixels, up to :data:`FINEST` along a side."""
     scale = min(1.0, FINEST / max(size))
     return max(1, round(size[0] * scale)), max(1, round(size[1] * scale))

@@ -7,8 +7,8 @@ Two or three opinions count, and the lowest is the box's trust:
   2002).
 * *agreement*: does the class activation map, which learnt from image labels alone, see the defect there too? Its
   highest value inside the box, as a share of its range in the image.
-* *second look*, where there was one (``second_look=true``, another forward pass): is the same box drawn where the
-  model looks at the mirrored picture? The IoU with the nearest one.
+* *flip test-time augmentation*, where it was asked for (``flip_tta=true``, another forward pass): is the same box drawn
+  on the mirrored picture? The IoU with the nearest one.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ RANGE_STEPS = (-0.2, -0.1, 0.1, 0.2)
 REASONS = {
     "stability": "its edges move with the threshold",
     "agreement": "the class activation map sees the defect elsewhere",
-    "second look": "the mirrored picture gets another box",
+    "flip test-time augmentation": "the mirrored picture gets another box",
 }
 
 
@@ -59,7 +59,7 @@ def with_trust(
     rule: BoxRule,
     *,
     in_logits: bool,
-    again: FloatArray | None = None,
+    flipped: FloatArray | None = None,
 ) -> list[Box]:
     """The same boxes, each with its ``trust`` and, where that is not green, the ``doubt``.
 
@@ -71,7 +71,7 @@ def with_trust(
         size: ``(height, width)`` of the image.
         rule: what they were drawn with.
         in_logits: whether the evidence is in logit units; else thresholds move by shares of its range.
-        again: the evidence of a second look, ``(h, w)``; None where there was none.
+        flipped: the evidence of the mirrored pass, ``(h, w)``; None without flip test-time augmentation.
     """
     if not boxes:
         return []
@@ -79,7 +79,7 @@ def with_trust(
         boxes_array(find_boxes(evidence, size, other, score_map=scores))
         for other in _other_rules(rule, evidence, in_logits=in_logits)
     ]
-    second = None if again is None else boxes_array(find_boxes(again, size, _open(rule)))
+    second = None if flipped is None else boxes_array(find_boxes(flipped, size, _open(rule)))
     seen = scale_min_max(class_map)
     result = []
     for box in boxes:
@@ -89,7 +89,7 @@ def with_trust(
             "agreement": 0.0 if seen is None else _highest_inside(seen, box, size),
         }
         if second is not None:
-            opinions["second look"] = float(box_iou(own, second).max(initial=0.0))
+            opinions["flip test-time augmentation"] = float(box_iou(own, second).max(initial=0.0))
         weakest = min(opinions, key=lambda name: opinions[name])
         trust = opinions[weakest]
         result.append(replace(box, trust=trust, doubt="" if trust >= GREEN else REASONS[weakest]))

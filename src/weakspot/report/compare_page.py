@@ -14,7 +14,7 @@ from weakspot.evaluation.comparison import Comparison, SetUp
 from weakspot.evaluation.truth import Truth
 from weakspot.metrics import BEST_BOXES, best_iou
 from weakspot.models.bundle_meta import BundleMeta
-from weakspot.models.output_store import MapStore
+from weakspot.models.output_store import OutputStore
 from weakspot.postprocess.boxes import boxes_array
 from weakspot.report.page import render
 from weakspot.report.pictures import Album, colour_maps, small_map, thumbnail_side
@@ -75,16 +75,16 @@ class _Side:
     prediction: Prediction
     truth: Truth
     position: int
-    store: MapStore
+    store: OutputStore
     row: int
     meta: BundleMeta
 
 
 def _sides(set_up: SetUp) -> dict[Path, _Side]:
     """By path, as the first training that was tested on an image says."""
-    read = {id(training): (training.truth(), training.where()) for training in set_up.trainings}
+    read = {id(training): (training.truth(), training.outputs()) for training in set_up.trainings}
     sides = {}
-    for training, i in set_up.first_said():
+    for training, i in set_up.first_tested():
         truth, where = read[id(training)]
         sample = training.samples[i]
         sides[sample.path.resolve()] = _Side(sample, training.predictions[i], truth, i, *where[i])

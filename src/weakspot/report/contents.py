@@ -14,7 +14,7 @@ from weakspot.data.splits import portable
 from weakspot.evaluation.truth import Truth
 from weakspot.metrics import size_class
 from weakspot.models.bundle_meta import BundleMeta
-from weakspot.models.output_store import MapStore
+from weakspot.models.output_store import OutputStore
 from weakspot.postprocess.review import doubts
 from weakspot.report.checks import baseline, checks
 from weakspot.report.lab import LabImage
@@ -41,7 +41,7 @@ class Tested:
 
     sample: Sample
     prediction: Prediction
-    store: MapStore
+    store: OutputStore
     row: int
     meta: BundleMeta
     drawn: LabImage
@@ -109,7 +109,7 @@ def common(
         "data": {
             "images": records,
             "colours": colour_maps(),
-            "scale": _scale(records, from_zero=any(one.store.extent is not None for one in tested)),
+            "scale": _scale(records, from_zero=any(one.store.mask_logits is not None for one in tested)),
             "relative": any(one.meta.boxes.threshold_kind == "relative" for one in tested),
             "curves": _curves(metrics, tested),
             "failures": [asdict(failure) for failure in found],

@@ -19,7 +19,7 @@ from weakspot.ops.maps import class_map, margin_map, shown_map
 from weakspot.postprocess.boxes import BoxRule, boxes_array
 from weakspot.postprocess.trust import AMBER, GREEN
 from weakspot.report.overlays import blend, draw
-from weakspot.types import GOOD, BoolArray, FloatArray, ImageMaps, Prediction, Sample
+from weakspot.types import GOOD, BoolArray, FloatArray, ModelOutput, Prediction, Sample
 from weakspot.utils.files import atomic_path
 
 GALLERY_SIZE = 12
@@ -79,7 +79,7 @@ def _write(path: Path, figure: Figure, *, drawn: bool) -> list[Path]:
 
 
 def training_figure(history: Sequence[Mapping[str, float]]) -> Figure:
-    """Loss and balanced accuracy of every epoch, of the training part and, where there is one, the validation part.
+    """Loss and balanced accuracy of every epoch, of the training subset and, where there is one, the validation subset.
 
     Args:
         history: an entry an epoch, with ``epoch`` and what was logged (``train/loss``, ``val/balanced_accuracy``, …).
@@ -87,8 +87,8 @@ def training_figure(history: Sequence[Mapping[str, float]]) -> Figure:
     figure = Figure(figsize=(8, 3.4))
     epochs = [int(entry["epoch"]) for entry in history]
     for axes, measure in zip(figure.subplots(1, 2), ("loss", "balanced_accuracy"), strict=True):
-        for part, colour, name in (("train", "#0072b2", "training part"), ("val", "#d55e00", "validation part")):
-            values = [entry.get(f"{part}/{measure}") for entry in history]
+        for subset, colour, name in (("train", "#0072b2", "training subset"), ("val", "#d55e00", "validation subset")):
+            values = [entry.get(f"{subset}/{measure}") for entry in history]
             if any(value is not None for value in values):
                 axes.plot(epochs, [np.nan if v is None else v for v in values], marker="o", color=colour, label=name)
         axes.set(xlabel="epoch", ylabel=measure.replace("_", " "))
@@ -106,8 +106,8 @@ def reliability_figure(calibration: dict[str, Any]) -> Figure:
     axes = figure.add_subplot()
     axes.plot([0, 1], [0, 1], color="0.7", linestyle=":")
     if calibration["reliability"]:
-        said, was, _ = np.array(calibration["reliability"], dtype=float).T
-        axes.plot(said, was, marker="o", color="#0072b2")
+        output, was, _ = np.array(calibration["reliability"], dtype=float).T
+        axes.plot(output, was, marker="o", color="#0072b2")
     axes.set(xlabel="confidence", ylabel="share that is right", xlim=(0, 1.02), ylim=(0, 1.02))
     axes.set_title(f"{calibration['n']} images, calibration error {calibration['ece']:.3f}", fontsize=9)
     return figure
@@ -144,7 +144,7 @@ def confusion_figure(matrix: dict[str, Any]) -> Figure:
             axes.text(j, i, str(count), ha="center", va="center", color="white" if count > limit else "black")
     axes.set_xticks(range(len(labels)), labels, rotation=30, ha="right")
     axes.set_yticks(range(len(labels)), labels)
-    axes.set(xlabel="predicted", ylabel="true", title=f"test part, n = {sum(map(sum, counts))}")
+    axes.set(xlabel="predicted", ylabel="true", title=f"test subset, n = {sum(map(sum, counts))}")
     return figure
 
 
@@ -165,8 +165,8 @@ def gallery_figure(predictions: Sequence[Prediction], samples: Sequence[Sample],
         mask = read_mask(sample.mask, image.shape[:2]) if sample.mask else None
         small = fit_within(image, 640)
         # Scaled to its own range, the map of a Good part called Good would glow like a defect's.
-        said = None if sample.is_good and prediction.label == GOOD else prediction.said
-        shown = small if said is None else blend(small, shown_map(said))
+        output = None if sample.is_good and prediction.label == GOOD else prediction.output
+        shown = small if output is None else blend(small, shown_map(output))
         axes.imshow(draw(shown, prediction.boxes, prediction.size, mask, scores=False))
         axes.set_title(_verdict(prediction, sample, mask), fontsize=7)
         axes.set_axis_off()
@@ -207,7 +207,7 @@ def maps_figure(predictions: Sequence[Prediction], samples: Sequence[Sample]) ->
         samples: the same images' labels and masks.
     """
     rows = [
-        (prediction, sample, _maps(prediction.said)) for prediction, sample in zip(predictions, samples, strict=True)
+        (prediction, sample, _maps(prediction.output)) for prediction, sample in zip(predictions, samples, strict=True)
     ]
     figure = Figure(figsize=(12, 2.7 * max(1, len(rows))), layout="constrained")
     if not rows:
@@ -228,16 +228,19 @@ def maps_figure(predictions: Sequence[Prediction], samples: Sequence[Sample]) ->
     return figure
 
 
-def _maps(said: ImageMaps | None) -> dict[str, FloatArray]:
-    if said is None:
+def _maps(output: ModelOutput | None) -> dict[str, FloatArray]:
+    if output is None:
         return {}
-    index = int(said.logits.argmax()) or said.likeliest_defect
+    index = int(output.logits.argmax()) or output.likeliest_defect
     maps: dict[str, FloatArray] = {
-        "class map": class_map(said.maps, index),
-        "margin over Good": margin_map(said.maps, index),
+        "class map": class_map(output.maps, index),
+        "margin over Good": margin_map(output.maps, index),
     }
-    if said.where is not None and said.extent is not None:
-        maps |= {"where (log-odds)": said.where.astype(np.float32), "extent (log-odds)": said.extent.astype(np.float32)}
+    if output.location_logits is not None and output.mask_logits is not None:
+        maps |= {
+            "where (log-odds)": output.location_logits.astype(np.float32),
+            "extent (log-odds)": output.mask_logits.astype(np.float32),
+        }
     return maps
 
 

@@ -14,7 +14,7 @@ from weakspot.evaluation.measure import threshold_steps, undecided_boxes
 from weakspot.evaluation.truth import Truth
 from weakspot.metrics import BEST_BOXES, IOU_LEVELS, best_iou, box_iou
 from weakspot.models.bundle import BundleMeta
-from weakspot.models.output_store import MapStore
+from weakspot.models.output_store import OutputStore
 from weakspot.ops.maps import visible
 from weakspot.postprocess.boxes import BoxRule, boxes_array
 from weakspot.postprocess.predictions import SteppedKey, draw_boxes_at
@@ -61,7 +61,7 @@ class Lab:
     curve: list[dict[str, float]]
 
 
-def make_lab(store: MapStore, predictions: Sequence[Prediction], truth: Truth, meta: BundleMeta) -> Lab:
+def make_lab(store: OutputStore, predictions: Sequence[Prediction], truth: Truth, meta: BundleMeta) -> Lab:
     """Draw every image's boxes at about 40 thresholds.
 
     A rule with a smallest score is moved along that, as it is what decides there whether a box is drawn; any other
@@ -96,7 +96,7 @@ def as_drawn(prediction: Prediction, true: npt.NDArray[np.int64]) -> LabImage:
     return LabImage(list(prediction.boxes), [at])
 
 
-def _score_steps(store: MapStore, meta: BundleMeta, rule: BoxRule) -> list[float]:
+def _score_steps(store: OutputStore, meta: BundleMeta, rule: BoxRule) -> list[float]:
     """Between the lowest and the highest score of any box, with as many boxes between any two steps."""
     every = replace(rule, min_score=None)
     scores = [box.score for i in range(len(store)) for box in undecided_boxes(store, i, meta.preprocess, every)]
@@ -106,7 +106,7 @@ def _score_steps(store: MapStore, meta: BundleMeta, rule: BoxRule) -> list[float
 
 
 def _image(
-    store: MapStore,
+    store: OutputStore,
     index: int,
     prediction: Prediction,
     truth: Truth,
@@ -115,10 +115,10 @@ def _image(
     key: SteppedKey,
     steps: Sequence[float],
 ) -> LabImage:
-    said = visible(store[index], prediction.size, meta.preprocess)
-    decided = meta.classes.index(prediction.label) or said.likeliest_defect
+    output = visible(store[index], prediction.size, meta.preprocess)
+    decided = meta.classes.index(prediction.label) or output.likeliest_defect
     whole = meta.preprocess.input_size(prediction.size)
-    drawn = draw_boxes_at(said, decided, prediction.size, whole, rule, key, steps, meta.classes[decided])
+    drawn = draw_boxes_at(output, decided, prediction.size, whole, rule, key, steps, meta.classes[decided])
     # The rule's own boxes have been trusted or not already.
     boxes = {_key(box): box for box in prediction.boxes}
     true = truth.boxes[index].astype(np.float64)
@@ -140,7 +140,7 @@ def _key(box: Box) -> tuple[int, int, int, int, float]:
 
 
 def _measure(step: int, images: Sequence[LabImage], predictions: Sequence[Prediction], truth: Truth) -> dict[str, Any]:
-    """What the whole test part comes to at one step.
+    """What the whole test subset comes to at one step.
 
     Returns:
         ``mean_iou``, ``box_accuracy_30``, ``_50``, ``_70`` and ``v2``, their mean, over the images with a mask, where

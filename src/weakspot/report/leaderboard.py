@@ -111,10 +111,10 @@ def _differences(rows: Sequence[Row], configs: Sequence[TrainConfig]) -> list[st
     varied = [key for key in values if len(values[key]) > 1]
     texts = []
     for row, mine in zip(rows, settings, strict=True):
-        parts = [f"{key}={mine[key]}" for key in varied if key in mine]
+        groups = [f"{key}={mine[key]}" for key in varied if key in mine]
         if len(versions[row["subset"]]) > 1:
-            parts.append(f"data {row['data']}")
-        texts.append(", ".join(parts))
+            groups.append(f"data {row['data']}")
+        texts.append(", ".join(groups))
     return texts
 
 
@@ -172,7 +172,7 @@ def write_leaderboard(folder: Path, rows: Sequence[Row], failures: Sequence[Mapp
 
 def leaderboard_table(rows: Sequence[Row]) -> Table:
     """The means for the terminal."""
-    table = Table(title="mean ± standard deviation over folds and seeds, test parts", title_justify="left")
+    table = Table(title="mean ± standard deviation over folds and seeds, test subsets", title_justify="left")
     if not rows:
         table.add_row("no finished run")
         return table

@@ -89,8 +89,8 @@ def overlay(image: ImageArray, prediction: Prediction, mask: BoolArray | None = 
     A map is scaled to its own range, so that of a Good part would glow like a defect's.
     """
     small = fit_within(image, LONGEST_SIDE)
-    said = None if prediction.label == GOOD else prediction.said
-    blended = small if said is None else blend(small, shown_map(said))
+    output = None if prediction.label == GOOD else prediction.output
+    blended = small if output is None else blend(small, shown_map(output))
     return draw(blended, prediction.boxes, prediction.size, mask)
 
 

@@ -47,7 +47,7 @@ def write_pooled_report(folder: Path) -> Path:
         truth = pooled.truth()
         tested = [
             Tested(pooled.samples[i], prediction, *where, as_drawn(prediction, truth.boxes[i]))
-            for i, (prediction, where) in enumerate(zip(pooled.predictions, pooled.where(), strict=True))
+            for i, (prediction, where) in enumerate(zip(pooled.predictions, pooled.outputs(), strict=True))
         ]
         config = read_config(runs[0].config)
         found = records(tested, truth, page, Path(config.data.root or "."))

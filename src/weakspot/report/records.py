@@ -10,7 +10,7 @@ from urllib.parse import quote
 
 from weakspot.evaluation.truth import Truth
 from weakspot.models.bundle import BundleMeta
-from weakspot.models.output_store import MapStore
+from weakspot.models.output_store import OutputStore
 from weakspot.ops.maps import Maps, comparable_map, shown_map, visible
 from weakspot.postprocess.trust import level
 from weakspot.report.pictures import Album, outlines, thumbnail_side, thumbnails
@@ -59,11 +59,11 @@ def box_record(box: Box) -> list[Any]:
     return [*box.xyxy, round(box.score, 4), round(box.trust, 4) if colour else None, colour, box.doubt]
 
 
-def shown_evidence(store: MapStore, index: int, prediction: Prediction, meta: BundleMeta) -> Maps:
+def shown_evidence(store: OutputStore, index: int, prediction: Prediction, meta: BundleMeta) -> Maps:
     """The map that pages show: all evidence joined where there is refinement, else what boxes are drawn round."""
-    said = visible(store[index], prediction.size, meta.preprocess)
+    output = visible(store[index], prediction.size, meta.preprocess)
     relative = meta.boxes.threshold_kind == "relative"
-    return shown_map(said) if said.extent is not None or relative else comparable_map(said)
+    return shown_map(output) if output.mask_logits is not None or relative else comparable_map(output)
 
 
 def add_thumbnails(records: Sequence[dict[str, Any]], paths: Sequence[Path], order: Sequence[int], album: Album) -> int:

@@ -19,7 +19,7 @@ from weakspot.data.preprocess import fit_within
 from weakspot.errors import WeakspotError
 from weakspot.evaluation.truth import Truth
 from weakspot.models.bundle import BundleMeta, find_bundle, read_meta
-from weakspot.models.output_store import MapStore
+from weakspot.models.output_store import OutputStore
 from weakspot.postprocess.boxes import BoxRule
 from weakspot.postprocess.decision import Decision
 from weakspot.postprocess.prediction_files import read_predictions
@@ -27,7 +27,7 @@ from weakspot.report.contents import Tested, common, records, write_page
 from weakspot.report.lab import Lab, make_lab
 from weakspot.report.pictures import data_url, jpeg
 from weakspot.report.verdict import advice, threshold_advice
-from weakspot.runs.folder import RunFolder, own_test_part
+from weakspot.runs.folder import RunFolder, own_test_subset
 from weakspot.types import Prediction, Sample
 from weakspot.utils import console
 from weakspot.utils.files import shown
@@ -52,14 +52,14 @@ class Evaluated:
     config: TrainConfig
     meta: BundleMeta
     metrics: dict[str, Any]
-    store: MapStore
+    store: OutputStore
     samples: Sequence[Sample]
     predictions: Sequence[Prediction]
     drawn: Mapping[Path, npt.NDArray[np.int64]] | None = None
 
 
 def read_evaluated(path: Path) -> Evaluated:
-    """A finished run, or an evaluation of its own test part below it.
+    """A finished run, or an evaluation of its own test subset below it.
 
     Raises:
         WeakspotError: when it is neither.
@@ -69,10 +69,10 @@ def read_evaluated(path: Path) -> Evaluated:
     run = folder if folder.maps.is_file() else RunFolder(path.resolve().parent.parent)
     if not run.maps.is_file() or "hash" not in metrics.get("split", {}) or metrics["data"].get("truth"):
         raise WeakspotError(
-            f"{shown(path)} is neither a finished run nor an evaluation of its own test part; "
+            f"{shown(path)} is neither a finished run nor an evaluation of its own test subset; "
             "'weakspot evaluate' writes the report of other images, or of another truth"
         )
-    store, samples = own_test_part(run)
+    store, samples = own_test_subset(run)
     meta = read_meta(find_bundle(run.path))
     if run is not folder:
         rule, score = metrics["boxes"], metrics["thresholds"].get("min_score")

@@ -11,7 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from weakspot.data.summary import Findings
-from weakspot.types import GOOD, PARTS, Part
+from weakspot.types import GOOD, SUBSETS, Subset
 
 if TYPE_CHECKING:
     from weakspot.evaluation.comparison import Comparison  # which imports Hydra
@@ -34,7 +34,7 @@ NAMES = {
 def metrics_table(metrics: dict[str, Any], title: str) -> Table:
     """Headline numbers of a ``metrics.json`` with n and 95 % interval, the baselines beside the boxes."""
     table = Table(title=title, title_justify="left")
-    for name, justify in (("test part", "left"), ("value", "right"), ("95 % interval", "right"), ("n", "right")):
+    for name, justify in (("test subset", "left"), ("value", "right"), ("95 % interval", "right"), ("n", "right")):
         table.add_column(name, justify=justify)  # type: ignore[arg-type]
     test = metrics["test"]
     for key in CLASSIFICATION:
@@ -51,8 +51,8 @@ def metrics_table(metrics: dict[str, Any], title: str) -> Table:
     table.add_row("expected calibration error", _number(calibration["ece"]), "", str(calibration["n"]))
     if held_out := metrics["thresholds"]["decision"].get("held_out"):
         table.add_section()
-        _row(table, "validation part: defects found", held_out["recall"])
-        _row(table, "validation part: Good images called defective", held_out["false_alarm_rate"])
+        _row(table, "validation subset: defects found", held_out["recall"])
+        _row(table, "validation subset: Good images called defective", held_out["false_alarm_rate"])
     others = test.get("other_parts")
     if others:
         table.add_section()
@@ -162,7 +162,7 @@ def comparison_table(found: Comparison) -> Table:
         table.add_row(
             NAMES.get(key, key.replace("_", " ")), _number(change.first), _number(change.second),
             f"{estimate.value:+.3f}", f"{estimate.low:+.3f} – {estimate.high:+.3f}", f"{change.p_value:.4f}",
-            str(estimate.n), str(change.parts),
+            str(estimate.n), str(change.groups),
         )  # fmt: skip
     trained = max(found.first_times, found.second_times) > 1
     rightly = "right more often, the first" if trained else "only the first right"
@@ -210,8 +210,8 @@ def summary_table(findings: Findings, title: str) -> Table:
         table.add_row(name, str(len(found)), style="yellow" if found else "")
     found_near = (
         "too much alike to tell"
-        if not near.tells_parts
-        else f"{near.repeated} images show one of {near.parts} parts several times"
+        if not near.tells_groups
+        else f"{near.repeated} images show one of {near.n_groups} parts several times"
         if near.pairs
         else "0"
     )
@@ -233,14 +233,14 @@ def _controls(table: Table, controls: dict[str, Any]) -> None:
         _row(table, "log-odds lost by erasing boxes, less those by erasing elsewhere", erased["erased"]["difference"])
 
 
-def split_table(defects: Sequence[str], parts: Sequence[Part]) -> Table:
+def split_table(defects: Sequence[str], subsets: Sequence[Subset]) -> Table:
     """How many images of each type are in which part; `defects` and `parts` hold an entry an image."""
     table = Table(title="images", title_justify="left")
-    for name in ("", *PARTS, "together"):
+    for name in ("", *SUBSETS, "together"):
         table.add_column(name, justify="right" if name else "left")
-    counts = Counter(zip(defects, parts, strict=True))
+    counts = Counter(zip(defects, subsets, strict=True))
     for defect in sorted(set(defects), key=lambda name: (name != GOOD, name)):
-        row = [counts[defect, part] for part in PARTS]
+        row = [counts[defect, subset] for subset in SUBSETS]
         table.add_row(Text(defect), *map(str, row), str(sum(row)))
     return table
 

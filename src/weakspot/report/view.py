@@ -9,15 +9,15 @@ from matplotlib.figure import Figure
 
 from weakspot.evaluation.measure import Evaluation, evaluate_maps
 from weakspot.models.bundle_meta import BundleMeta, find_bundle, read_meta
-from weakspot.models.output_store import MapStore
+from weakspot.models.output_store import OutputStore
 from weakspot.report.figures import gallery_figure, maps_figure, threshold_figure
-from weakspot.runs.folder import RunFolder, own_test_part
+from weakspot.runs.folder import RunFolder, own_test_subset
 from weakspot.types import Sample
 
 
 @dataclass(frozen=True)
 class RunView:
-    """The test part of a run: its samples, its maps, and what the box rule makes of them.
+    """The test subset of a run: its samples, its maps, and what the box rule makes of them.
 
     Attributes:
         samples: images with their true labels and masks.
@@ -27,7 +27,7 @@ class RunView:
     """
 
     samples: list[Sample]
-    store: MapStore
+    store: OutputStore
     meta: BundleMeta
     evaluation: Evaluation
 
@@ -40,11 +40,11 @@ class RunView:
         """
         folder = RunFolder(Path(run))
         meta = read_meta(find_bundle(folder.path))
-        store, samples = own_test_part(folder)
+        store, samples = own_test_subset(folder)
         return cls._make(samples, store, meta)
 
     @classmethod
-    def _make(cls, samples: list[Sample], store: MapStore, meta: BundleMeta) -> RunView:
+    def _make(cls, samples: list[Sample], store: OutputStore, meta: BundleMeta) -> RunView:
         evaluation = evaluate_maps(store, samples, meta.classes, meta.preprocess, meta.boxes, meta.decision)
         return cls(samples, store, meta, evaluation)
 

@@ -16,7 +16,7 @@ from weakspot.config.schema import TrainConfig, read_config
 from weakspot.data.splits import read_split
 from weakspot.errors import WeakspotError
 from weakspot.models.bundle_meta import META_FILE
-from weakspot.models.output_store import MapStore
+from weakspot.models.output_store import OutputStore
 from weakspot.types import Sample
 from weakspot.utils.files import atomic_path, is_temporary, new_folder, shown, write_json
 from weakspot.utils.untrusted import read_json
@@ -58,17 +58,17 @@ class RunFolder:
 
     @property
     def maps(self) -> Path:
-        """Logits and maps of the test part."""
+        """Logits and maps of the test subset."""
         return self.path / "maps.npz"
 
     @property
     def calibration(self) -> Path:
-        """Logits and maps of the Good images that thresholds are set on; there where a validation part is."""
+        """Logits and maps of the Good images that thresholds are set on; there where a validation subset is."""
         return self.path / "calibration.npz"
 
     @property
     def validation(self) -> Path:
-        """Logits and classes of the validation part, that probabilities are calibrated on; there where one is."""
+        """Logits and classes of the validation subset, that probabilities are calibrated on; there where one is."""
         return self.path / "validation.json"
 
     @property
@@ -78,7 +78,7 @@ class RunFolder:
 
     @property
     def predictions(self) -> Path:
-        """The test part's predictions."""
+        """The test subset's predictions."""
         return self.path / "predictions.jsonl"
 
     @property
@@ -102,7 +102,7 @@ class RunFolder:
         return self.path / "audit.json"
 
     @property
-    def asks_again(self) -> bool:
+    def erasure_due(self) -> bool:
         """True where measuring includes erasing boxes: for a run with a model of its own, not one taken over."""
         return self.read_identity().get("fitted_by") is None
 
@@ -242,15 +242,15 @@ def finished_run(path: Path) -> RunFolder:
     return run
 
 
-def own_test_part(run: RunFolder) -> tuple[MapStore, list[Sample]]:
-    """Saved maps of a run's test part, and its samples in the same order.
+def own_test_subset(run: RunFolder) -> tuple[OutputStore, list[Sample]]:
+    """Saved maps of a run's test subset, and its samples in the same order.
 
     Raises:
         WeakspotError: when a file is missing or damaged, or maps and split are not of the same run.
     """
-    store, root = MapStore.load(run.maps), read_config(run.config).data.root
-    samples, parts = read_split(run.split, Path(root or "."))
-    test = [sample for sample, part in zip(samples, parts, strict=True) if part == "test"]
+    store, root = OutputStore.load(run.maps), read_config(run.config).data.root
+    samples, subsets = read_split(run.split, Path(root or "."))
+    test = [sample for sample, subset in zip(samples, subsets, strict=True) if subset == "test"]
     if [path.name for path in store.paths] != [sample.path.name for sample in test]:
         raise WeakspotError(f"{run.maps} and {run.split} do not belong together; train again")
     return replace(store, paths=[sample.path for sample in test]), test

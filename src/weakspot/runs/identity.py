@@ -44,7 +44,7 @@ def fit_identity(
             config.seed,
             *(["crossfit"] if crossfit else []),
             *([config.heatmap] if config.heatmap != "cam" else []),  # the maps are kept beside the model
-            *(["second look"] if config.second_look else []),
+            *(["flip test-time augmentation"] if config.flip_tta else []),
         ]
     )
 

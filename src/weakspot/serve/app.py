@@ -247,8 +247,8 @@ def _record(prediction: Prediction, *, with_map: bool) -> dict[str, Any]:
     record: dict[str, Any] = jsonable(to_record(prediction))
     if with_map:
         record["map"] = None
-        if prediction.said is not None and prediction.label != GOOD:  # scaled to its range, any map glows
+        if prediction.output is not None and prediction.label != GOOD:  # scaled to its range, any map glows
             stream = io.BytesIO()
-            Image.fromarray(heat_layer(shown_map(prediction.said), prediction.size)).save(stream, format="PNG")
+            Image.fromarray(heat_layer(shown_map(prediction.output), prediction.size)).save(stream, format="PNG")
             record["map"] = "data:image/png;base64," + base64.b64encode(stream.getvalue()).decode()
     return record

@@ -116,8 +116,8 @@ class DataModule(pl.LightningDataModule):
     """Training and validation batches; with several processes, each one's share of them.
 
     Args:
-        train: training part; shuffled, the order depending on `seed` and the epoch alone.
-        val: validation part; may be empty.
+        train: training subset; shuffled, the order depending on `seed` and the epoch alone.
+        val: validation subset; may be empty.
         batch_size: images in a batch, of all processes together.
         seed: of the order.
         views: how many items of `train`, one after the other, are the same image.
@@ -129,11 +129,11 @@ class DataModule(pl.LightningDataModule):
         self.order = EpochShuffle(len(train) // views, seed, views)  # type: ignore[arg-type]
 
     def train_dataloader(self) -> DataLoader[Item]:
-        """Batches of the training part, in another order each epoch."""
+        """Batches of the training subset, in another order each epoch."""
         return self._loader(self.train, self.order)
 
     def val_dataloader(self) -> DataLoader[Item] | list[DataLoader[Item]]:
-        """Batches of the validation part; no loader at all where it is empty."""
+        """Batches of the validation subset; no loader at all where it is empty."""
         in_order = SequentialSampler(self.val)  # type: ignore[arg-type]
         return self._loader(self.val, in_order) if len(in_order) else []
 

@@ -20,12 +20,12 @@ from weakspot.data.images import ImageInfo, inspect_images
 from weakspot.data.near_duplicates import VERSION, NearDuplicates, find_near_duplicates
 from weakspot.data.readers import class_names, read_samples, target_of
 from weakspot.data.shortcuts import Values
-from weakspot.data.splits import part_numbers, portable, read_split, split_hash, split_samples, with_parts
+from weakspot.data.splits import group_numbers, portable, read_split, split_hash, split_samples, with_subsets
 from weakspot.data.summary import summarize
 from weakspot.errors import WeakspotError
 from weakspot.models.feature_cache import default_cache_dir
 from weakspot.runs.folder import RunFolder
-from weakspot.types import Part, Sample, Task
+from weakspot.types import Sample, Subset, Task
 from weakspot.utils import console
 from weakspot.utils.files import atomic_path, shown, write_json
 from weakspot.utils.untrusted import MOST_ANNOTATIONS, read_json, read_npy
@@ -50,7 +50,7 @@ class Data:
 
     samples: list[Sample]
     infos: list[ImageInfo]
-    parts: list[Part]
+    subsets: list[Subset]
     targets: list[int]
     classes: list[str]
     root: Path
@@ -63,16 +63,16 @@ class Data:
     def groups(self) -> list[int]:
         """A number for the part each image shows, as far as anything is known of that."""
         near = self.near_duplicates
-        return part_numbers(self.samples if near is None else joined_groups(self.samples, near))
+        return group_numbers(self.samples if near is None else joined_groups(self.samples, near))
 
     @property
-    def trained_on_twin(self) -> list[bool]:
-        """For each image whether it is outside the training part while a near-duplicate is inside it."""
+    def near_training_image(self) -> list[bool]:
+        """For each image whether it is outside the training subset while a near-duplicate is inside it."""
         if self.near_duplicates is None:
             return [False] * len(self.samples)
         groups = self.near_duplicates.groups()
-        seen = {groups[i] for i in self.where("train")}
-        return [part != "train" and group in seen for part, group in zip(self.parts, groups, strict=True)]
+        seen = {groups[i] for i in self.indices("train")}
+        return [subset != "train" and group in seen for subset, group in zip(self.subsets, groups, strict=True)]
 
     def leakage(self) -> dict[str, Any] | None:
         """What was found of near-duplicates, for ``run.json``; None where nobody looked."""
@@ -81,27 +81,29 @@ class Data:
             return None
         twins = [
             portable(sample.path, self.root)
-            for sample, twin in zip(self.samples, self.trained_on_twin, strict=True)
+            for sample, twin in zip(self.samples, self.near_training_image, strict=True)
             if twin
         ]
         return _leak_record(found, twins)
 
     @property
-    def identical_across_parts(self) -> int:
-        """How many images outside the training part are byte for byte the same as one inside it."""
-        seen = {self.infos[i].sha256 for i in self.where("train")}
-        return sum(info.sha256 in seen for info, part in zip(self.infos, self.parts, strict=True) if part != "train")
+    def identical_across_subsets(self) -> int:
+        """How many images outside the training subset are byte for byte the same as one inside it."""
+        seen = {self.infos[i].sha256 for i in self.indices("train")}
+        return sum(
+            info.sha256 in seen for info, subset in zip(self.infos, self.subsets, strict=True) if subset != "train"
+        )
 
-    def where(self, part: Part) -> list[int]:
+    def indices(self, subset: Subset) -> list[int]:
         """Positions of the images of a part."""
-        return [i for i, p in enumerate(self.parts) if p == part]
+        return [i for i, p in enumerate(self.subsets) if p == subset]
 
 
 def _leak_record(found: NearDuplicates, twins: list[str]) -> dict[str, Any]:
     return {
         "images": found.images,
         "repeated": found.repeated,
-        "parts": found.parts,
+        "parts": found.n_groups,
         "limit": found.limit,
         "usual": found.usual,
         "held_out_of_trained_parts": twins,
@@ -161,7 +163,7 @@ def index_and_split(config: TrainConfig) -> Data:
     indexed = read_and_check(config)
     samples = with_groups(indexed.samples, config.data.group, indexed.root)
     near = None if policy == "ignore" else near_duplicates(indexed.infos, config.cache)
-    if near is not None and not near.tells_parts:
+    if near is not None and not near.tells_groups:
         console.err.print(
             f"warning: {near.repeated} of {near.images} images look alike down to their detail, so near-duplicates "
             "cannot be told from different parts (data.group=<regex> names the parts)",
@@ -172,21 +174,21 @@ def index_and_split(config: TrainConfig) -> Data:
         samples = joined_groups(samples, near)
     classes = class_names(samples, cast(Task, config.data.task))
     if config.split.file is not None:
-        samples = with_parts(samples, Path(config.split.file).expanduser(), indexed.root)
+        samples = with_subsets(samples, Path(config.split.file).expanduser(), indexed.root)
     settings = asdict(config.split)
     for key in ("near_duplicates", "file"):
         del settings[key]
-    parts = split_samples(samples, **settings)
+    subsets = split_samples(samples, **settings)
     data = Data(
         samples=samples,
         infos=indexed.infos,
-        parts=parts,
+        subsets=subsets,
         targets=[target_of(sample, classes) for sample in samples],
         classes=classes,
         root=indexed.root,
         data_hash=indexed.data_hash,
         truth_hash=indexed.truth_hash,
-        split_hash=split_hash(samples, parts, indexed.root),
+        split_hash=split_hash(samples, subsets, indexed.root),
         near_duplicates=near,
     )
     _warn_of_split(data)
@@ -194,29 +196,29 @@ def index_and_split(config: TrainConfig) -> Data:
 
 
 def _warn_of_split(data: Data) -> None:
-    """Say what held-out and training images share, and what the training part lacks."""
-    if data.identical_across_parts:
+    """Say what held-out and training images share, and what the training subset lacks."""
+    if data.identical_across_subsets:
         console.err.print(
-            f"warning: {data.identical_across_parts} held-out images are exact copies of training images; the numbers "
-            "will flatter ('weakspot check' counts duplicates)",
+            f"warning: {data.identical_across_subsets} held-out images are exact copies of training images; the "
+            "numbers will flatter ('weakspot check' counts duplicates)",
             style="yellow",
         )
-    twins = sum(data.trained_on_twin)
+    twins = sum(data.near_training_image)
     if twins:
-        given = data.samples[0].part is not None
+        given = data.samples[0].subset is not None
         way_out = "the parts were given" if given else "split.near_duplicates=together keeps each part on one side"
         console.err.print(
-            f"warning: {twins} of {len(data.samples) - len(data.where('train'))} held-out images show a part that "
+            f"warning: {twins} of {len(data.samples) - len(data.indices('train'))} held-out images show a part that "
             f"training images show too (another exposure, another frame); the numbers will flatter ({way_out})",
             style="yellow",
         )
     elif data.near_duplicates is not None and data.near_duplicates.pairs:
         found = data.near_duplicates
         console.err.print(
-            f"near-duplicates: {found.repeated} of {found.images} images show one of {found.parts} parts that were "
+            f"near-duplicates: {found.repeated} of {found.images} images show one of {found.n_groups} parts that were "
             "photographed several times; each part is kept on one side of the split"
         )
-    for name in sorted(set(data.classes) - {data.classes[data.targets[i]] for i in data.where("train")}):
+    for name in sorted(set(data.classes) - {data.classes[data.targets[i]] for i in data.indices("train")}):
         console.err.print(f"warning: no training image is of class {name!r}; it will not be recognised", style="yellow")
 
 
@@ -235,15 +237,15 @@ def near_duplicates(images: Sequence[ImageInfo], cache: CacheConfig) -> NearDupl
     return found
 
 
-def twins_of_trained(run: RunFolder, other: Indexed, cache: CacheConfig) -> dict[str, Any] | None:
+def near_training_images(run: RunFolder, other: Indexed, cache: CacheConfig) -> dict[str, Any] | None:
     """Look among other images for photographs of parts that a run was trained on; says so where there are any.
 
     Returns:
         As :meth:`Data.leakage`; None where the training images are gone, or look too much alike to tell parts.
     """
     root = Path(read_config(run.config).data.root or ".")
-    samples, parts = read_split(run.split, root)
-    trained = [sample.path for sample, part in zip(samples, parts, strict=True) if part != "test"]
+    samples, subsets = read_split(run.split, root)
+    trained = [sample.path for sample, subset in zip(samples, subsets, strict=True) if subset != "test"]
     if not all(path.is_file() for path in trained):
         console.err.print(
             f"warning: images that the run was trained on are no longer in {shown(root)}; whether these show the same "
@@ -254,7 +256,7 @@ def twins_of_trained(run: RunFolder, other: Indexed, cache: CacheConfig) -> dict
     with console.progress_bar("reading the training images", len(trained)) as progress:
         infos = [*other.infos, *inspect_images(trained, progress=progress)]
     found = near_duplicates(infos, cache)
-    if not found.tells_parts:
+    if not found.tells_groups:
         return None
     groups, n = found.groups(), len(other.infos)
     known = set(groups[n:])

@@ -66,7 +66,7 @@ class ClassifierModule(pl.LightningModule):
 
     A batch is ``(inputs, targets)``: float32 ``(n, 3, H, W)`` or ``(n, channels, h, w)``, and int64 ``(n,)``.
     Logged each epoch: ``train/loss``, ``train/accuracy``, ``train/balanced_accuracy``, ``val/loss``,
-    ``val/balanced_accuracy``; those of the training part are taken while the weights change.
+    ``val/balanced_accuracy``; those of the training subset are taken while the weights change.
     """
 
     class_weights: Tensor
@@ -146,7 +146,7 @@ class ClassifierModule(pl.LightningModule):
         return WeakspotError(f"training diverged: {what}; lower model.optimizer.lr{kept}")
 
     def validation_step(self, batch: tuple[Tensor, Tensor], batch_index: int) -> None:
-        """Log loss and balanced accuracy of the validation part."""
+        """Log loss and balanced accuracy of the validation subset."""
         inputs, targets = batch
         logits = self(inputs)
         loss, _ = self._loss(logits, targets)

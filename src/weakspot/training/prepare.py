@@ -20,14 +20,14 @@ from weakspot.heatmaps.classes import check_heatmap
 from weakspot.models.network import CamNet
 from weakspot.models.weights import Weights, load_weights
 from weakspot.postprocess.boxes import BoxRule
-from weakspot.postprocess.decision import Wish
+from weakspot.postprocess.decision import DecisionCosts
 from weakspot.training.dataset import Data, index_and_split
 from weakspot.training.lightning_module import OptimizerFactory
 from weakspot.types import Size
 from weakspot.utils import console
 
 CROSSFITS = 3
-"""Parts of the training images that are left out in turn where a threshold is to be set without a validation part."""
+"""Parts of the training images that are left out in turn where a threshold is to be set without a validation subset."""
 
 SHRUNK = 3.0
 """Images that lose more than this factor of a side get a warning; a line two pixels thick is gone by then."""
@@ -39,7 +39,7 @@ def box_rule(boxes: BoxesConfig) -> BoxRule:
 
 
 @dataclass(frozen=True)
-class Plan:
+class PreparedRun:
     """A training run whose settings, data and network were found sound.
 
     Attributes:
@@ -59,7 +59,7 @@ class Plan:
     rule: BoxRule
 
 
-def make_plan(config: TrainConfig) -> Plan:
+def prepare(config: TrainConfig) -> PreparedRun:
     """Check the settings, read the data, load the weights, and seed the random numbers.
 
     Raises:
@@ -68,17 +68,17 @@ def make_plan(config: TrainConfig) -> Plan:
     rule = box_rule(config.boxes)
     check_settings(config)
     check_heatmap(config.heatmap, config.refine.method, config.data.resize)
-    Wish(**asdict(config.decision))
+    DecisionCosts(**asdict(config.decision))
     if config.trainer.accelerator == "gpu" and not torch.cuda.is_available():
         raise WeakspotError("trainer.accelerator=gpu: torch sees no GPU here; use trainer.accelerator=cpu")
     make_optimizer(config.model.optimizer)
     pl.seed_everything(config.seed, verbose=False)
     data = index_and_split(config)
-    if crossfitted(config, data):
+    if is_crossfitted(config, data):
         _check_crossfit(data)
     elif rule.threshold_kind == "calibrated" and not calibration_images(data):
         raise WeakspotError(
-            "boxes.threshold_kind=calibrated: the validation part holds no Good image to set scores on; raise "
+            "boxes.threshold_kind=calibrated: the validation subset holds no Good image to set scores on; raise "
             "split.val_size, or set it to 0 for cross-fitting"
         )
     weights = load_weights(
@@ -94,7 +94,7 @@ def make_plan(config: TrainConfig) -> Plan:
             f"data.resize=tile needs model.backbone=vgg16, as {config.model.backbone} has no plain stem"
         )
     network.tile = preprocess.tile
-    return Plan(config, data, weights, preprocess, network, rule)
+    return PreparedRun(config, data, weights, preprocess, network, rule)
 
 
 def _warn_of_shrinking(preprocess: Preprocess, sizes: Sequence[Size]) -> None:
@@ -147,32 +147,32 @@ def make_optimizer(setting: dict[str, Any]) -> OptimizerFactory:
     return factory
 
 
-def crossfitted(config: TrainConfig, data: Data) -> bool:
+def is_crossfitted(config: TrainConfig, data: Data) -> bool:
     """Whether box scores are calibrated on training images, each seen by a model that was trained without it."""
-    return config.boxes.threshold_kind == "calibrated" and not data.where("val")
+    return config.boxes.threshold_kind == "calibrated" and not data.indices("val")
 
 
 def _check_crossfit(data: Data) -> None:
-    parts: dict[int, set[str]] = {}
-    for i in data.where("train"):
-        parts.setdefault(data.targets[i], set()).add(data.samples[i].group or f"image {i}")
-    rarest = min(len(of_class) for of_class in parts.values())
+    groups: dict[int, set[str]] = {}
+    for i in data.indices("train"):
+        groups.setdefault(data.targets[i], set()).add(data.samples[i].group or f"image {i}")
+    rarest = min(len(of_class) for of_class in groups.values())
     if rarest < CROSSFITS:
         raise WeakspotError(
-            f"boxes.threshold_kind=calibrated: without a validation part it takes {CROSSFITS} training images of every "
-            f"class that do not show the same part, and there are {rarest}; set boxes.threshold_kind=absolute"
+            f"boxes.threshold_kind=calibrated: without a validation subset it takes {CROSSFITS} training images of "
+            f"every class that do not show the same part, and there are {rarest}; set boxes.threshold_kind=absolute"
         )
     console.err.print(
-        f"no validation part: {CROSSFITS} more models are trained, each without a part of the training images, to set "
-        "the smallest score of boxes on (split.val_size=0.15 saves that)"
+        f"no validation subset: {CROSSFITS} more models are trained, each without some of the training images, to "
+        "set the smallest score of boxes on (split.val_size=0.15 saves that)"
     )
 
 
 def calibration_images(data: Data) -> list[int]:
-    """Positions of the Good images that thresholds are set on: those of the validation part."""
-    return [i for i in data.where("val") if data.targets[i] == 0]
+    """Positions of the Good images that thresholds are set on: those of the validation subset."""
+    return [i for i in data.indices("val") if data.targets[i] == 0]
 
 
 def validation_images(data: Data) -> list[int]:
     """Positions of the images that decisions are fitted on, in the order of ``validation.json``: Good ones first."""
-    return [*calibration_images(data), *(i for i in data.where("val") if data.targets[i] != 0)]
+    return [*calibration_images(data), *(i for i in data.indices("val") if data.targets[i] != 0)]

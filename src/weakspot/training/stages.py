@@ -24,78 +24,86 @@ from weakspot.models.bundle import BundleMeta, save_bundle
 from weakspot.models.evidence import EvidenceNet
 from weakspot.models.feature_cache import (
     FeatureCache,
+    ImageView,
     Precision,
     Progress,
-    Seen,
     compute_features,
     default_cache_dir,
     feature_keys,
-    look_at,
+    view_features,
 )
 from weakspot.models.model import Model
 from weakspot.models.network import CamNet, inference_batch_size
-from weakspot.models.output_store import MapStore
+from weakspot.models.output_store import OutputStore
 from weakspot.runs.folder import RunFolder
 from weakspot.training.datamodule import DataModule, FeatureDataset, ImageDataset
-from weakspot.training.evidence.fit import Source, fit_evidence
+from weakspot.training.evidence.fit import FeatureSource, fit_evidence
 from weakspot.training.lightning_fit import FitSummary, estimate_minutes, fit
 from weakspot.training.lightning_module import ClassifierModule, class_weights
 from weakspot.training.prepare import (
     CROSSFITS,
-    Plan,
+    PreparedRun,
     calibration_images,
-    crossfitted,
     image_sizes,
+    is_crossfitted,
     make_optimizer,
     validation_images,
 )
-from weakspot.types import PARTS, ImageMaps, Part
+from weakspot.types import SUBSETS, ModelOutput, Subset
 from weakspot.utils import console
 from weakspot.utils.files import write_json
 
 
-def fit_and_map(plan: Plan, run: RunFolder) -> None:
-    """Compute features, fit, and save the bundle and the maps of the test part and of the held-out Good images."""
-    data, cache = plan.data, feature_cache(plan.config)
-    crossfit = [_leave_out(plan, fold) for fold in range(CROSSFITS)] if crossfitted(plan.config, data) else []
-    model, summary = fit_model(plan, run.path, cache)
-    run.update_identity(train={"images": len(data.where("train")), **asdict(summary)})
-    save_bundle(run.bundle, model, _meta(plan, model))
+def fit_and_map(prepared: PreparedRun, run: RunFolder) -> None:
+    """Compute features, fit, and save the bundle and the maps of the test subset and of the held-out Good images."""
+    data, cache = prepared.data, feature_cache(prepared.config)
+    crossfit = (
+        [_leave_out(prepared, fold) for fold in range(CROSSFITS)] if is_crossfitted(prepared.config, data) else []
+    )
+    model, summary = fit_model(prepared, run.path, cache)
+    run.update_identity(train={"images": len(data.indices("train")), **asdict(summary)})
+    save_bundle(run.bundle, model, _meta(prepared, model))
     held_out, decided_on = calibration_images(data), validation_images(data)
     with console.progress_bar("maps") as progress:
-        images = [data.infos[i] for i in (*data.where("test"), *decided_on)]
+        images = [data.infos[i] for i in (*data.indices("test"), *decided_on)]
         store = compute_maps(
-            model, images, plan.preprocess, cache, plan.config.heatmap, plan.config.second_look, progress=progress
+            model,
+            images,
+            prepared.preprocess,
+            cache,
+            prepared.config.heatmap,
+            prepared.config.flip_tta,
+            progress=progress,
         )
-    tests, good = len(data.where("test")), len(held_out)
+    tests, good = len(data.indices("test")), len(held_out)
     if decided_on:
         targets = [data.targets[i] for i in decided_on]
         write_json(run.validation, {"logits": store.logits[tests:], "targets": targets})
     if crossfit:
         stores = [
-            _held_out_maps(part, run.checkpoint.parent / f"without-{k}", cache) for k, part in enumerate(crossfit)
+            _held_out_maps(subset, run.checkpoint.parent / f"without-{k}", cache) for k, subset in enumerate(crossfit)
         ]
-        MapStore.join(stores).save(run.calibration)
+        OutputStore.join(stores).save(run.calibration)
     elif held_out:
-        store.part(slice(tests, tests + good)).save(run.calibration)
-    store.part(slice(tests)).save(run.maps)
+        store.rows(slice(tests, tests + good)).save(run.calibration)
+    store.rows(slice(tests)).save(run.maps)
 
 
-def fit_model(plan: Plan, folder: Path, cache: FeatureCache | None) -> tuple[Model, FitSummary]:
-    """Fit classifier and evidence heads on the training part.
+def fit_model(prepared: PreparedRun, folder: Path, cache: FeatureCache | None) -> tuple[Model, FitSummary]:
+    """Fit classifier and evidence heads on the training subset.
 
     Args:
         plan: its network is trained in place.
         folder: for checkpoints and logs; an interrupted fit goes on from there.
         cache: of features.
     """
-    config, data, network = plan.config, plan.data, plan.network
+    config, data, network = prepared.config, prepared.data, prepared.network
     device = "cuda" if torch.cuda.is_available() and config.trainer.accelerator != "cpu" else "cpu"
     network.to(device)
-    parts = _datasets(plan, cache)
+    subsets = _datasets(prepared, cache)
     views = len(AUGMENTATIONS[config.trainer.augment])
-    loaders = DataModule(parts["train"], parts["val"], config.trainer.batch_size, config.seed, views)
-    train_targets = [data.targets[i] for i in data.where("train")]
+    loaders = DataModule(subsets["train"], subsets["val"], config.trainer.batch_size, config.seed, views)
+    train_targets = [data.targets[i] for i in data.indices("train")]
     module = ClassifierModule(
         network,
         class_weights(config.model.class_weights, train_targets, len(data.classes)),
@@ -107,58 +115,67 @@ def fit_model(plan: Plan, folder: Path, cache: FeatureCache | None) -> tuple[Mod
         network.cpu()  # the processes get copies, each for its own device
     summary = fit(module, loaders, config.trainer, folder)
     network.eval().to(device)  # Lightning leaves it on the CPU
-    return Model(network, _fit_evidence(plan, folder / "checkpoints", cache)), summary
+    return Model(network, _fit_evidence(prepared, folder / "checkpoints", cache)), summary
 
 
-def _leave_out(plan: Plan, fold: int) -> Plan:
+def _leave_out(prepared: PreparedRun, fold: int) -> PreparedRun:
     """The same plan, its network copied as it is now, with one part of the training images held out."""
-    data = plan.data
-    train = data.where("train")
+    data = prepared.data
+    train = data.indices("train")
     groups = [data.samples[i].group or f"image {i}" for i in train]  # all different, it is StratifiedKFold
-    splitter = StratifiedGroupKFold(CROSSFITS, shuffle=True, random_state=plan.config.split.seed)
+    splitter = StratifiedGroupKFold(CROSSFITS, shuffle=True, random_state=prepared.config.split.seed)
     _, left_out = list(splitter.split(train, [data.targets[i] for i in train], groups))[fold]
-    parts = list(data.parts)
+    subsets = list(data.subsets)
     for position in left_out:
-        parts[train[position]] = "val"
-    return replace(plan, data=replace(data, parts=parts), network=deepcopy(plan.network))
+        subsets[train[position]] = "val"
+    return replace(prepared, data=replace(data, subsets=subsets), network=deepcopy(prepared.network))
 
 
-def _held_out_maps(plan: Plan, folder: Path, cache: FeatureCache | None) -> MapStore:
+def _held_out_maps(prepared: PreparedRun, folder: Path, cache: FeatureCache | None) -> OutputStore:
     """What a model says of the Good images that it was trained without; not repeated where it is on disk already."""
     kept = folder / "calibration.npz"
     if not kept.is_file():
-        model, _ = fit_model(plan, folder, cache)
-        images = [plan.data.infos[i] for i in calibration_images(plan.data)]
+        model, _ = fit_model(prepared, folder, cache)
+        images = [prepared.data.infos[i] for i in calibration_images(prepared.data)]
         with console.progress_bar("maps") as progress:
             compute_maps(
-                model, images, plan.preprocess, cache, plan.config.heatmap, plan.config.second_look, progress=progress
+                model,
+                images,
+                prepared.preprocess,
+                cache,
+                prepared.config.heatmap,
+                prepared.config.flip_tta,
+                progress=progress,
             ).save(kept)
-    return MapStore.load(kept)
+    return OutputStore.load(kept)
 
 
-def _fit_evidence(plan: Plan, checkpoints: Path, cache: FeatureCache | None) -> EvidenceNet | None:
-    config, data = plan.config, plan.data
+def _fit_evidence(prepared: PreparedRun, checkpoints: Path, cache: FeatureCache | None) -> EvidenceNet | None:
+    config, data = prepared.config, prepared.data
     if config.refine.method == "none":
         return None
     good, defect = (
-        [data.infos[i] for i in data.where("train") if (data.targets[i] == 0) == is_good] for is_good in (True, False)
+        [data.infos[i] for i in data.indices("train") if (data.targets[i] == 0) == is_good] for is_good in (True, False)
     )
-    source = Source(plan.network, plan.preprocess, cache)
+    source = FeatureSource(prepared.network, prepared.preprocess, cache)
     return fit_evidence(source, good, defect, config.refine, config.seed, checkpoints)
 
 
-def _datasets(plan: Plan, cache: FeatureCache | None) -> dict[Part, FeatureDataset | ImageDataset]:
-    """Each part as stem features (computed now, once) or as images; the training part in all its views."""
-    config, data, network, preprocess = plan.config, plan.data, plan.network, plan.preprocess
+def _datasets(prepared: PreparedRun, cache: FeatureCache | None) -> dict[Subset, FeatureDataset | ImageDataset]:
+    """Each part as stem features (computed now, once) or as images; the training subset in all its views."""
+    config, data, network, preprocess = prepared.config, prepared.data, prepared.network, prepared.preprocess
     views = {"train": AUGMENTATIONS[config.trainer.augment], "val": (AS_IS,), "test": (AS_IS,)}
-    items = {part: [Seen(data.infos[i], view) for i in data.where(part) for view in views[part]] for part in PARTS}
-    targets = {part: [data.targets[i] for i in data.where(part) for _ in views[part]] for part in PARTS}
-    every = [item for part in PARTS for item in items[part]]
-    announce(config, len(data.where("train")), every, network, preprocess, cache)
+    items = {
+        subset: [ImageView(data.infos[i], view) for i in data.indices(subset) for view in views[subset]]
+        for subset in SUBSETS
+    }
+    targets = {subset: [data.targets[i] for i in data.indices(subset) for _ in views[subset]] for subset in SUBSETS}
+    every = [item for subset in SUBSETS for item in items[subset]]
+    announce(config, len(data.indices("train")), every, network, preprocess, cache)
     if cache is None:
         return {
-            part: ImageDataset([(item.image.path, item.view) for item in items[part]], preprocess, targets[part])
-            for part in PARTS
+            subset: ImageDataset([(item.image.path, item.view) for item in items[subset]], preprocess, targets[subset])
+            for subset in SUBSETS
         }
     with console.progress_bar("frozen layers, once per image") as progress:
         if config.refine.method != "none":  # all taps in one pass, before the last of them is asked for alone
@@ -166,13 +183,15 @@ def _datasets(plan: Plan, cache: FeatureCache | None) -> dict[Part, FeatureDatas
             taps = tuple(dict.fromkeys([*network.pyramid, FREEZE_POINT]))
             compute_features(network, plain, preprocess, cache, taps=taps, progress=progress)
         keys = iter(compute_features(network, every, preprocess, cache, progress=progress)[0])
-    return {part: FeatureDataset(cache, list(islice(keys, len(items[part]))), targets[part]) for part in PARTS}
+    return {
+        subset: FeatureDataset(cache, list(islice(keys, len(items[subset]))), targets[subset]) for subset in SUBSETS
+    }
 
 
 def announce(
     config: TrainConfig,
     images: int,
-    items: Sequence[Seen],
+    items: Sequence[ImageView],
     network: CamNet,
     preprocess: Preprocess,
     cache: FeatureCache | None,
@@ -197,7 +216,7 @@ def announce(
     device = next(network.parameters()).device.type
     time = f"about {minutes:.0f} min" if minutes >= 1 else "under a minute"
     heads = config.refine
-    steps = heads.where_steps + heads.extent_steps + heads.again_steps
+    steps = heads.location_steps + heads.mask_steps + heads.location_refit_steps
     then = "" if heads.method == "none" else f", then {steps} steps of the evidence heads"
     console.err.print(f"training on {images} images, up to {epochs} epochs on the {device}: {time}{then}")
 
@@ -221,10 +240,10 @@ def compute_maps(
     preprocess: Preprocess,
     cache: FeatureCache | None,
     heatmap: str = "cam",
-    second_look: bool = False,
+    flip_tta: bool = False,
     *,
     progress: Progress | None = None,
-) -> MapStore:
+) -> OutputStore:
     """What the model says of a set of images, with maps of the method `heatmap`, and of the same images mirrored.
 
     Raises:
@@ -232,35 +251,35 @@ def compute_maps(
     """
     preprocess.common_input_size(image_sizes(images))
     device = next(model.network.parameters()).device
-    seen = [Seen(image, view) for view in (AS_IS, MIRRORED)[: 1 + second_look] for image in images]
-    looks = look_at(model.network, seen, preprocess, cache, model.taps)
-    said, by_method = list[ImageMaps](), ClassMaps(model.network, heatmap)
-    for batch in batched(looks, inference_batch_size(device, preprocess)):
-        arrays = [np.stack([look.features[i] for look in batch]) for i in range(len(model.taps))]
+    seen = [ImageView(image, view) for view in (AS_IS, MIRRORED)[: 1 + flip_tta] for image in images]
+    views_with_features = view_features(model.network, seen, preprocess, cache, model.taps)
+    output, by_method = list[ModelOutput](), ClassMaps(model.network, heatmap)
+    for batch in batched(views_with_features, inference_batch_size(device, preprocess)):
+        arrays = [np.stack([view.features[i] for view in batch]) for i in range(len(model.taps))]
         features = {tap: torch.from_numpy(array).to(device) for tap, array in zip(model.taps, arrays, strict=True)}
-        pixels = torch.from_numpy(stack_pixels([look.pixels for look in batch])).to(device)
-        said += by_method(model.answer(features, pixels), pixels)
+        pixels = torch.from_numpy(stack_pixels([view.pixels for view in batch])).to(device)
+        output += by_method(model.answer(features, pixels), pixels)
         if progress:
-            progress(len(said), len(seen))
-    if second_look:
-        first, mirrored = said[: len(images)], said[len(images) :]
-        said = [one.with_second_look(other) for one, other in zip(first, mirrored, strict=True)]
+            progress(len(output), len(seen))
+    if flip_tta:
+        first, mirrored = output[: len(images)], output[len(images) :]
+        output = [one.with_flipped(other) for one, other in zip(first, mirrored, strict=True)]
     sizes = np.array(image_sizes(images), dtype=np.int64).reshape(-1, 2)
-    return MapStore.of([image.path for image in images], sizes, said, model.network.bias.detach().cpu().numpy())
+    return OutputStore.of([image.path for image in images], sizes, output, model.network.bias.detach().cpu().numpy())
 
 
-def _meta(plan: Plan, model: Model) -> BundleMeta:
-    data = plan.data
+def _meta(prepared: PreparedRun, model: Model) -> BundleMeta:
+    data = prepared.data
     return BundleMeta(
         classes=data.classes,
-        preprocess=plan.preprocess,
-        backbone=plan.config.model.backbone,
-        outputs=plan.config.model.outputs,
-        heatmap=plan.config.heatmap,
-        second_look=plan.config.second_look,
-        boxes=plan.rule,
+        preprocess=prepared.preprocess,
+        backbone=prepared.config.model.backbone,
+        outputs=prepared.config.model.outputs,
+        heatmap=prepared.config.heatmap,
+        flip_tta=prepared.config.flip_tta,
+        boxes=prepared.rule,
         thresholds={},  # set when the rest of the run is there
-        weights={"origin": plan.weights.origin, "sha256": plan.weights.sha256},
+        weights={"origin": prepared.weights.origin, "sha256": prepared.weights.sha256},
         split_hash=data.split_hash,
         data_hash=data.data_hash,
         evidence=None if model.evidence is None else model.evidence.settings,

@@ -5,13 +5,13 @@ the scene, a *defect* changes it, *nuisances* (dirt, lint, light, colour, focus)
 so that brightness, contrast or histogram do not tell the classes apart. Each picture is rendered with and without its
 defect; the mask is where the two differ visibly, and outside the mask they are the same picture bit by bit.
 
-To add a subset, write one function in ``surfaces.py`` and one entry of :data:`SUBSETS` in ``picture.py``; to add a
+To add a subset, write one function in ``surfaces.py`` and one entry of :data:`PRODUCTS` in ``picture.py``; to add a
 defect, one function in ``defects.py`` and its name there.
 """
 
 from __future__ import annotations
 
 from weakspot.data.synthetic.dataset import GENERATOR_VERSION, ensure, generate
-from weakspot.data.synthetic.picture import DEMO_SUBSET, SUBSETS, Rendered, Subset, render
+from weakspot.data.synthetic.picture import DEMO_PRODUCT, PRODUCTS, Product, Rendered, render
 
-__all__ = ["DEMO_SUBSET", "GENERATOR_VERSION", "SUBSETS", "Rendered", "Subset", "ensure", "generate", "render"]
+__all__ = ["DEMO_PRODUCT", "GENERATOR_VERSION", "PRODUCTS", "Product", "Rendered", "ensure", "generate", "render"]

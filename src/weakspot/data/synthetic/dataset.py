@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from weakspot.data.synthetic.biases import BIASES
-from weakspot.data.synthetic.picture import SUBSETS, checked_size, find_subset, render
+from weakspot.data.synthetic.picture import PRODUCTS, checked_size, find_product, render
 from weakspot.data.synthetic.scene import rng_for
 from weakspot.errors import WeakspotError, did_you_mean
 from weakspot.types import GOOD, Size
@@ -68,7 +68,7 @@ def generate(
 
     Args:
         root: folder of the data set; made when it is missing.
-        subset: a name in :data:`SUBSETS`.
+        subset: a name in :data:`PRODUCTS`.
         seed: another seed makes other pictures.
         good: number of Good images; three quarters of them go to ``train/good``, the others to ``test/good``.
         defect: number of images of each defect type.
@@ -109,7 +109,7 @@ def _parameters(
     subset: str, seed: int, good: int, defect: int, size: Size | None, bias: str | None
 ) -> dict[str, object]:
     """Everything that decides the bytes of a data set, as it stands in ``dataset.json``; checks the ranges."""
-    recipe = find_subset(subset)
+    recipe = find_product(subset)
     if good < 1 or defect < 1:
         raise WeakspotError(
             f"a synthetic data set needs at least 1 image of each class, not good={good}, defect={defect}"
@@ -155,7 +155,7 @@ def _write(
     good, seed, bias = wanted["good"], wanted["seed"], wanted.get("bias")
     train = good - good // 4
     jobs = [(Path("train" if i < train else "test"), GOOD, i, i if i < train else i - train) for i in range(good)]
-    jobs += [(Path("test"), name, i, i) for name in SUBSETS[subset].defects for i in range(wanted["defect"])]
+    jobs += [(Path("test"), name, i, i) for name in PRODUCTS[subset].defects for i in range(wanted["defect"])]
     for done, (part, name, index, number) in enumerate(jobs, 1):
         picture = render(subset, name, index, seed=seed, size=size)
         image = picture.image

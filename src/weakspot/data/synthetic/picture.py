@@ -42,7 +42,7 @@ class Rendered(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Subset:
+class Product:
     """One product.
 
     Attributes:
@@ -65,14 +65,14 @@ def _named(*defects: Defect) -> dict[str, Defect]:
     return {getattr(defect, "__name__", ""): defect for defect in defects}
 
 
-SUBSETS: Mapping[str, Subset] = {
-    "brushed_metal": Subset(brushed_metal, _named(crack, dent, pits, rust, scratch), (208, 272)),
-    "fabric": Subset(fabric, _named(cut, hole, missing_thread, misweave, stain), (192, 256)),
-    "gear": Subset(gear, _named(broken_tooth, crack, pits, rust, scratch), (224, 240), (0.02, 0.16), CLEAN_ROOM),
+PRODUCTS: Mapping[str, Product] = {
+    "brushed_metal": Product(brushed_metal, _named(crack, dent, pits, rust, scratch), (208, 272)),
+    "fabric": Product(fabric, _named(cut, hole, missing_thread, misweave, stain), (192, 256)),
+    "gear": Product(gear, _named(broken_tooth, crack, pits, rust, scratch), (224, 240), (0.02, 0.16), CLEAN_ROOM),
 }
 """The subsets by name; a subset's folder has the same name."""
 
-DEMO_SUBSET = "brushed_metal"
+DEMO_PRODUCT = "brushed_metal"
 """The subset that shows weakspot best."""
 
 
@@ -123,7 +123,7 @@ def render(subset: str, defect: str, index: int, *, seed: int = 0, size: Size | 
     """Draw one picture.
 
     Args:
-        subset: a name in :data:`SUBSETS`.
+        subset: a name in :data:`PRODUCTS`.
         defect: a defect of the subset, or ``good``.
         index: number of the picture within its class; another number is another part.
         seed: with subset, defect and index it decides everything.
@@ -135,7 +135,7 @@ def render(subset: str, defect: str, index: int, *, seed: int = 0, size: Size | 
     Raises:
         WeakspotError: for an unknown subset or defect, or a size that is too small.
     """
-    recipe = find_subset(subset)
+    recipe = find_product(subset)
     size = checked_size(size or recipe.size)
     if defect != GOOD and defect not in recipe.defects:
         known = [GOOD, *recipe.defects]
@@ -164,12 +164,12 @@ def _expose(image: Float, noise: Float) -> ImageArray:
     return np.asarray(np.round(np.clip(image + noise * np.sqrt(0.15 + image), 0, 1) * 255), np.uint8)
 
 
-def find_subset(subset: str) -> Subset:
+def find_product(subset: str) -> Product:
     """The subset of that name, or a WeakspotError that suggests one."""
-    if subset not in SUBSETS:
-        hint = did_you_mean(subset, SUBSETS)
-        raise WeakspotError(f"no synthetic subset {subset!r}{hint}; there are {', '.join(SUBSETS)}")
-    return SUBSETS[subset]
+    if subset not in PRODUCTS:
+        hint = did_you_mean(subset, PRODUCTS)
+        raise WeakspotError(f"no synthetic subset {subset!r}{hint}; there are {', '.join(PRODUCTS)}")
+    return PRODUCTS[subset]
 
 
 def checked_size(size: Size) -> Size:

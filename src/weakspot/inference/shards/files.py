@@ -31,9 +31,9 @@ class Tally:
     unreadable: int
 
     @classmethod
-    def of(cls, said: Iterable[tuple[str, str]]) -> Tally:
+    def of(cls, output: Iterable[tuple[str, str]]) -> Tally:
         """Count ``(status, label)`` pairs."""
-        counts = Counter(label if status == "ok" else None for status, label in said)
+        counts = Counter(label if status == "ok" else None for status, label in output)
         unreadable = counts.pop(None, 0)
         labels = {str(label): count for label, count in sorted(counts.items(), key=lambda item: str(item[0]))}
         return cls(sum(labels.values()) + unreadable, labels, unreadable)

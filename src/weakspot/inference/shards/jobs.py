@@ -28,7 +28,7 @@ from weakspot.utils.untrusted import parse_json
 
 MANIFEST, SUMMARY = "manifest.json", "summary.json"
 
-SETTINGS = ("file_format", "shard_size", "threshold", "batch_size", "second_look")
+SETTINGS = ("file_format", "shard_size", "threshold", "batch_size", "flip_tta")
 """What of a job its results depend on, beside model and pictures."""
 
 Files = dict[str, bytes]
@@ -48,7 +48,7 @@ class Job:
         threshold: of boxes; None for the model's own.
         batch_size: pictures in a forward pass; None for what suits the device.
         device: as :meth:`~weakspot.inference.localizer.Localizer.load` takes it.
-        second_look: at the mirrored pictures, for the trust of boxes; None for what the model was trained with.
+        flip_tta: at the mirrored pictures, for the trust of boxes; None for what the model was trained with.
     """
 
     run: Path
@@ -59,7 +59,7 @@ class Job:
     threshold: float | None = None
     batch_size: int | None = None
     device: str = "auto"
-    second_look: bool | None = None
+    flip_tta: bool | None = None
 
     def __post_init__(self) -> None:
         if self.file_format not in FORMATS:
@@ -70,7 +70,7 @@ class Job:
         if self.shard_size < 1:
             raise WeakspotError(f"--shard-size {self.shard_size} must be at least 1")
         if not is_url(self.output) and (local_path(self.output) / "run.json").is_file():
-            raise WeakspotError(f"{self.output} is a run folder; its predictions are its test part's, choose another")
+            raise WeakspotError(f"{self.output} is a run folder; its predictions are its test subset's, choose another")
 
     def part(self, shard: int) -> str:
         """The name of a shard's part below :attr:`output`."""
@@ -110,7 +110,7 @@ class Receipt:
 
 
 @dataclass(frozen=True)
-class Plan:
+class ShardPlan:
     """A job that was found sound.
 
     Attributes:
@@ -128,7 +128,7 @@ class Plan:
     images: int
 
 
-def make_plan(job: Job) -> Plan:
+def plan_shards(job: Job) -> ShardPlan:
     """List the pictures, read the model, and find out what an earlier start of the same job has finished.
 
     Raises:
@@ -143,10 +143,10 @@ def make_plan(job: Job) -> Plan:
     shards = [Shard(number, names[start : start + job.shard_size]) for number, start in enumerate(starts)]
     finished = {shard.number: tally for shard in shards if (tally := _finished(store, job, shard))}
     left = [shard for shard in shards if shard.number not in finished]
-    return Plan(job, files, left, Tally.total(finished.values()), len(names))
+    return ShardPlan(job, files, left, Tally.total(finished.values()), len(names))
 
 
-def finish(plan: Plan, total: Tally) -> None:
+def finish(plan: ShardPlan, total: Tally) -> None:
     """Write ``summary.json``: its being there says that every part is.
 
     Raises:
@@ -197,7 +197,7 @@ def _load(job: Job, files: Files) -> Localizer:
             (Path(folder) / name).write_bytes(content)
         exported = [name for name in files if Path(name).suffix.lower() in EXPORTED]
         localizer = Localizer.load(Path(folder, *exported), job.device)
-    return localizer.adjusted(job.threshold, job.second_look)
+    return localizer.adjusted(job.threshold, job.flip_tta)
 
 
 def _read_model(job: Job) -> Files:

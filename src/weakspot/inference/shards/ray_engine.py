@@ -21,7 +21,7 @@ import numpy as np
 from weakspot.errors import WeakspotError
 from weakspot.inference.exported import EXPORTED
 from weakspot.inference.shards.files import Tally
-from weakspot.inference.shards.jobs import Job, Plan, Receipt, Shard, Worker
+from weakspot.inference.shards.jobs import Job, Receipt, Shard, ShardPlan, Worker
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -84,7 +84,7 @@ def connected() -> Iterator[Any]:
         ray.shutdown()
 
 
-def predict(plan: Plan, *, actors: int | None = None) -> Iterator[Receipt]:
+def predict(plan: ShardPlan, *, actors: int | None = None) -> Iterator[Receipt]:
     """Do a plan's shards on a Ray cluster.
 
     Args:

@@ -26,10 +26,10 @@ from weakspot.data.preprocess import Preprocess
 from weakspot.data.views import AS_IS
 from weakspot.errors import WeakspotError
 from weakspot.models.evidence import EvidenceNet, halving
-from weakspot.models.feature_cache import FeatureCache, Look, Seen, look_at
+from weakspot.models.feature_cache import FeatureCache, ImageView, ViewFeatures, view_features
 from weakspot.models.network import CamNet
 from weakspot.training.evidence.bank import Bank
-from weakspot.training.evidence.heads import HeadTrainer, Lessons
+from weakspot.training.evidence.heads import HeadTrainer, TrainingBank
 from weakspot.types import Size
 from weakspot.utils import console
 from weakspot.utils.files import atomic_path
@@ -47,7 +47,7 @@ SAMPLE_IMAGES, SAMPLE_CELLS = 40, 400
 
 
 @dataclass(frozen=True)
-class Source:
+class FeatureSource:
     """The network and how it is fed.
 
     Attributes:
@@ -60,13 +60,13 @@ class Source:
     preprocess: Preprocess
     cache: FeatureCache | None
 
-    def look(self, items: Sequence[Seen]) -> Iterator[Look]:
-        """Pixels and features at the taps that the evidence network looks at; as :func:`look_at`."""
-        return look_at(self.network, items, self.preprocess, self.cache, self.network.pyramid)
+    def features_of(self, items: Sequence[ImageView]) -> Iterator[ViewFeatures]:
+        """Pixels and features at the taps that the evidence network uses; as :func:`view_features`."""
+        return view_features(self.network, items, self.preprocess, self.cache, self.network.pyramid)
 
 
 def fit_evidence(
-    source: Source,
+    source: FeatureSource,
     good: Sequence[ImageInfo],
     defect: Sequence[ImageInfo],
     settings: RefineConfig,
@@ -92,15 +92,15 @@ def fit_evidence(
     """
     rng = np.random.default_rng([seed, 0])
     good, defect = (_at_most(images, settings.max_images // 2, rng) for images in (good, defect))
-    imitated = (Seen(image, imitation_name(n)) for n in count() for image in good)
-    items = [*(Seen(image, AS_IS) for image in (*good, *defect)), *islice(imitated, settings.imitations)]
+    imitated = (ImageView(image, imitation_name(n)) for n in count() for image in good)
+    items = [*(ImageView(image, AS_IS) for image in (*good, *defect)), *islice(imitated, settings.imitations)]
     scratch = folder / "scratch"
     shutil.rmtree(scratch, ignore_errors=True)
     try:
         net = _projecting_net(source, [items[i] for i in rng.permutation(len(good) + len(defect))], rng)
         net.to(next(source.network.parameters()).device)
-        lessons = _lessons(source, net, items, len(good), len(defect), scratch)
-        _train(HeadTrainer(net, lessons, settings.learning_rate, seed), settings, folder)
+        data = _training_bank(source, net, items, len(good), len(defect), scratch)
+        _train(HeadTrainer(net, data, settings.learning_rate, seed), settings, folder)
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
     return net.eval()
@@ -112,15 +112,15 @@ def _at_most(images: Sequence[ImageInfo], most: int, rng: np.random.Generator) -
     return [images[i] for i in chosen]
 
 
-def _projecting_net(source: Source, items: Sequence[Seen], rng: np.random.Generator) -> EvidenceNet:
+def _projecting_net(source: FeatureSource, items: Sequence[ImageView], rng: np.random.Generator) -> EvidenceNet:
     """A fresh network whose projections are whitened principal components of a sample of real images."""
     cells: list[list[npt.NDArray[np.float32]]] = [[] for _ in source.network.pyramid]
     spreads, sizes, input_size = [], [], (0, 0)
-    for look in source.look(items[:SAMPLE_IMAGES]):
-        spreads.append(float(look.pixels.std(axis=(1, 2)).mean()))
-        sizes = [(array.shape[1], array.shape[2]) for array in look.features]
-        input_size = (look.pixels.shape[1], look.pixels.shape[2])
-        for level, array in zip(cells, look.features, strict=True):
+    for view in source.features_of(items[:SAMPLE_IMAGES]):
+        spreads.append(float(view.pixels.std(axis=(1, 2)).mean()))
+        sizes = [(array.shape[1], array.shape[2]) for array in view.features]
+        input_size = (view.pixels.shape[1], view.pixels.shape[2])
+        for level, array in zip(cells, view.features, strict=True):
             flat = array.reshape(len(array), -1).T
             level.append(flat[rng.permutation(len(flat))[:SAMPLE_CELLS]])
     _check_sizes(sizes, input_size)
@@ -154,29 +154,29 @@ def _check_sizes(sizes: Sequence[Size], input_size: Size) -> None:
         )
 
 
-def _lessons(
-    source: Source, net: EvidenceNet, items: Sequence[Seen], goods: int, defects: int, scratch: Path
-) -> Lessons:
+def _training_bank(
+    source: FeatureSource, net: EvidenceNet, items: Sequence[ImageView], goods: int, defects: int, scratch: Path
+) -> TrainingBank:
     """Fill the bank; a progress bar shows how long that takes."""
     device = next(net.parameters()).device
     channels = [narrow for _, narrow in net.settings["channels"]]
     bank: Bank | None = None
     masks = []
     with console.progress_bar("features for the evidence heads") as progress, torch.inference_mode():
-        for i, look in enumerate(source.look(items)):
-            sizes = [(array.shape[1], array.shape[2]) for array in look.features]
+        for i, view in enumerate(source.features_of(items)):
+            sizes = [(array.shape[1], array.shape[2]) for array in view.features]
             if bank is None:
-                bank = Bank(scratch, len(items), channels, sizes, (look.pixels.shape[1], look.pixels.shape[2]))
-            levels = net.project([torch.from_numpy(array)[None].to(device) for array in look.features])
-            pixels = torch.from_numpy(np.ascontiguousarray(look.pixels))[None].to(device)
+                bank = Bank(scratch, len(items), channels, sizes, (view.pixels.shape[1], view.pixels.shape[2]))
+            levels = net.project([torch.from_numpy(array)[None].to(device) for array in view.features])
+            pixels = torch.from_numpy(np.ascontiguousarray(view.pixels))[None].to(device)
             bank.write(i, levels, net.centre(pixels))
-            if look.mask is not None:
+            if view.mask is not None:
                 size = (2 * sizes[0][1], 2 * sizes[0][0])
-                masks.append(cv2.resize(look.mask.astype(np.float32), size, interpolation=cv2.INTER_AREA))
+                masks.append(cv2.resize(view.mask.astype(np.float32), size, interpolation=cv2.INTER_AREA))
             progress(i + 1, len(items))
     assert bank is not None  # noqa: S101 - there is at least one image
     positions = range(len(items))
-    return Lessons(
+    return TrainingBank(
         bank, positions[:goods], positions[goods : goods + defects], positions[goods + defects :], np.stack(masks)
     )
 
@@ -184,9 +184,9 @@ def _lessons(
 def _train(trainer: HeadTrainer, settings: RefineConfig, folder: Path) -> None:
     """The stages in turn; one whose result is on disk already is not repeated."""
     stages: list[tuple[str, Callable[[int], None], int]] = [
-        ("where", trainer.fit_where, settings.where_steps),
-        ("extent", trainer.fit_extent, settings.extent_steps),
-        ("again", trainer.fit_where_again, settings.again_steps),
+        ("location", trainer.fit_location, settings.location_steps),
+        ("mask", trainer.fit_mask, settings.mask_steps),
+        ("location-refit", trainer.refit_location, settings.location_refit_steps),
     ]
     for name, fit, steps in stages:
         kept = folder / f"evidence-{name}.safetensors"

@@ -1,10 +1,10 @@
 """Train the evidence heads from image labels, Good images and imitated defects; see :mod:`weakspot.models.evidence`.
 
-Three stages. *Where* first: Good images are negative at every pixel, of a defect image only the strongest places are
-asked to be positive (multiple-instance learning, pooled by log-sum-exp: Pinheiro and Collobert, "From Image-level to
-Pixel-level Labeling", CVPR 2015), imitated defects are known pixel by pixel. Then *extent*, on imitated defects alone,
-prompted with what *where* says of them and with imitated prompts. Last *where* again, now with the outlines that
-*extent* gave the defect images as pseudo-masks (self-training).
+Three stages. The *location* head first: Good images are negative at every pixel, of a defect image only the strongest
+places are asked to be positive (multiple-instance learning, pooled by log-sum-exp: Pinheiro and Collobert, "From
+Image-level to Pixel-level Labeling", CVPR 2015), imitated defects are known pixel by pixel. Then the *mask* head, on
+imitated defects alone, prompted with the location head's answer and with imitated prompts. Last the location head
+again, now with the mask head's outlines of the defect images as pseudo-masks (self-training).
 """
 
 from __future__ import annotations
@@ -29,17 +29,17 @@ from weakspot.utils import console
 Float = npt.NDArray[np.float32]
 
 EACH = 4
-"""Images of each kind (Good, defect, imitation) in a batch of *where*, and whole images in one of *extent*."""
+"""Images of each kind (Good, defect, imitation) in the location head's batch, and whole images in the mask head's."""
 
 WINDOWS = 16
-"""Windows in a batch of *extent*."""
+"""Windows in a batch of the mask head."""
 
 PSEUDO_EVERY = 200
 """Steps after which the pseudo-masks are made anew."""
 
 
 @dataclass(frozen=True)
-class Lessons:
+class TrainingBank:
     """What the heads learn from.
 
     Attributes:
@@ -65,11 +65,11 @@ class HeadTrainer:
         seed: of every draw; each stage has its own stream, so that one can be repeated alone.
     """
 
-    def __init__(self, net: EvidenceNet, lessons: Lessons, learning_rate: float, seed: int) -> None:
-        self.net, self.lessons, self.learning_rate, self.seed = net, lessons, learning_rate, seed
+    def __init__(self, net: EvidenceNet, data: TrainingBank, learning_rate: float, seed: int) -> None:
+        self.net, self.data, self.learning_rate, self.seed = net, data, learning_rate, seed
         self.device = next(net.parameters()).device
 
-    def fit_where(self, steps: int) -> None:
+    def fit_location(self, steps: int) -> None:
         """First stage.
 
         Raises:
@@ -79,24 +79,26 @@ class HeadTrainer:
 
         def loss() -> Tensor:
             real, imitated, masks, _ = self._draw_images(rng)
-            return self._where_loss(self.net.where(real), self.net.where(imitated), masks, imitations=1.0)
+            return self._location_loss(
+                self.net.location_logits(real), self.net.location_logits(imitated), masks, imitations=1.0
+            )
 
-        self._train("where, from image labels", self._where_parts(), steps, loss)
+        self._train("location head, from image labels", self._location_modules(), steps, loss)
 
-    def fit_extent(self, steps: int) -> None:
+    def fit_mask(self, steps: int) -> None:
         """Second stage."""
         rng = np.random.default_rng([self.seed, 2])
-        places = self._places([*self.lessons.good, *self.lessons.imitations])
+        places = self._places([*self.data.good, *self.data.imitations])
         net = self.net
-        parts = [net.extent_pyramid, net.pixels, net.narrow, net.fine, net.extent_out]
+        parts = [net.mask_pyramid, net.pixels, net.narrow, net.fine, net.mask_out]
 
         def loss() -> Tensor:
             logits, masks = self._draw_windows(rng, places)
             return bce(logits, masks) + 0.5 * _dice_loss(torch.sigmoid(logits), masks)
 
-        self._train("how far, from imitated defects", parts, steps, loss)
+        self._train("mask head, from imitated defects", parts, steps, loss)
 
-    def fit_where_again(self, steps: int) -> None:
+    def refit_location(self, steps: int) -> None:
         """Third stage."""
         rng = np.random.default_rng([self.seed, 3])
         pseudo: dict[int, tuple[Float, Float]] = {}
@@ -105,7 +107,7 @@ class HeadTrainer:
             if next(step) % PSEUDO_EVERY == 0:
                 pseudo.update(self._pseudo_masks())
             real, imitated, masks, drawn = self._draw_images(rng)
-            logits = self.net.where(real)
+            logits = self.net.location_logits(real)
             flip = drawn.flip
             target, known = (
                 flip(torch.from_numpy(np.stack([pseudo[i][k] for i in drawn.defect]))[:, None].to(self.device))
@@ -114,12 +116,16 @@ class HeadTrainer:
             on_defects = logits[EACH:]
             pixels = (bce(on_defects, target, reduction="none") * known).mean()
             dice = _dice_loss(torch.sigmoid(on_defects) * known, target * known)
-            return self._where_loss(logits, self.net.where(imitated), masks, imitations=0.5) + pixels + 0.3 * dice
+            return (
+                self._location_loss(logits, self.net.location_logits(imitated), masks, imitations=0.5)
+                + pixels
+                + 0.3 * dice
+            )
 
-        self._train("where again, from its own outlines", self._where_parts(), steps, loss)
+        self._train("location head again, from the outlines", self._location_modules(), steps, loss)
 
-    def _where_parts(self) -> list[nn.Module]:
-        return [self.net.where_pyramid, self.net.where_out]
+    def _location_modules(self) -> list[nn.Module]:
+        return [self.net.location_pyramid, self.net.location_out]
 
     def _train(self, name: str, parts: Sequence[nn.Module], steps: int, loss: Callable[[], Tensor]) -> None:
         parameters = [p for part in parts for p in part.parameters()]
@@ -139,21 +145,21 @@ class HeadTrainer:
                 schedule.step()
                 progress(step + 1, steps)
 
-    # --- where ----------------------------------------------------------------------------------------------------
+    # --- location head ------------------------------------------------------------------------------------------------
 
     def _draw_images(self, rng: np.random.Generator) -> tuple[list[Level], list[Level], Tensor, _Drawn]:
-        """Good and defect images, then imitations with their masks at the level of *where*; all flipped alike."""
-        lessons = self.lessons
-        good, defect = (rng.choice(pool, EACH).tolist() for pool in (lessons.good, lessons.defect))
-        which = rng.integers(len(lessons.masks), size=EACH)
+        """Good and defect images, then imitations with their masks at the location head's level; all flipped alike."""
+        data = self.data
+        good, defect = (rng.choice(pool, EACH).tolist() for pool in (data.good, data.defect))
+        which = rng.integers(len(data.masks), size=EACH)
         drawn = _Drawn(defect, [axis for axis in (2, 3) if rng.random() < 0.5])
-        masks = torch.from_numpy(lessons.masks[which])[:, None].to(self.device)
-        real = drawn.flip_levels(lessons.bank.levels(good + defect, self.device))
-        imitated = drawn.flip_levels(lessons.bank.levels([lessons.imitations[i] for i in which], self.device))
+        masks = torch.from_numpy(data.masks[which])[:, None].to(self.device)
+        real = drawn.flip_levels(data.bank.levels(good + defect, self.device))
+        imitated = drawn.flip_levels(data.bank.levels([data.imitations[i] for i in which], self.device))
         return real, imitated, functional.max_pool2d(drawn.flip(masks), 2), drawn
 
     @staticmethod
-    def _where_loss(real: Tensor, imitated: Tensor, masks: Tensor, *, imitations: float) -> Tensor:
+    def _location_loss(real: Tensor, imitated: Tensor, masks: Tensor, *, imitations: float) -> Tensor:
         good = real[:EACH]
         hardest = functional.softplus(good.flatten(1).topk(min(64, good[0].numel()), dim=1).values)
         labels = torch.cat([torch.zeros(EACH), torch.ones(EACH)]).to(real.device)
@@ -165,35 +171,39 @@ class HeadTrainer:
         )
 
     def _places(self, indices: Sequence[int]) -> dict[int, Float]:
-        """What *where* says of images, ``(h, w)`` 0…1 each."""
+        """The location head's probabilities for images, ``(h, w)`` 0…1 each."""
         found: dict[int, Float] = {}
         with torch.inference_mode():
             for start in range(0, len(indices), 8):
                 some = indices[start : start + 8]
-                maps = torch.sigmoid(self.net.where(self.lessons.bank.levels(some, self.device)))[:, 0].cpu().numpy()
+                maps = (
+                    torch.sigmoid(self.net.location_logits(self.data.bank.levels(some, self.device)))[:, 0]
+                    .cpu()
+                    .numpy()
+                )
                 found.update(zip(some, maps, strict=True))
         return found
 
     def _pseudo_masks(self) -> dict[int, tuple[Float, Float]]:
-        """For each defect image what its extent says, at the level of *where*, and where that is to be believed."""
+        """For each defect image its outline at the location head's level, and the weights of its cells."""
         found = {}
-        bank, indices = self.lessons.bank, list(self.lessons.defect)
+        bank, indices = self.data.bank, list(self.data.defect)
         with torch.inference_mode():
             for start in range(0, len(indices), 8):
                 some = indices[start : start + 8]
                 levels = bank.levels(some, self.device)
-                where = torch.sigmoid(self.net.where(levels))
-                extent = self.net.grow(levels, bank.pixels(some, self.device), where, PROMPTS)
-                outlines = functional.avg_pool2d(torch.sigmoid(extent), 2)
-                for i, outline, place in zip(some, outlines[:, 0].cpu(), where[:, 0].cpu(), strict=True):
+                location_logits = torch.sigmoid(self.net.location_logits(levels))
+                mask_logits = self.net.grow(levels, bank.pixels(some, self.device), location_logits, PROMPTS)
+                outlines = functional.avg_pool2d(torch.sigmoid(mask_logits), 2)
+                for i, outline, place in zip(some, outlines[:, 0].cpu(), location_logits[:, 0].cpu(), strict=True):
                     found[i] = pseudo_mask(outline.numpy(), place.numpy())
         return found
 
-    # --- extent ---------------------------------------------------------------------------------------------------
+    # --- mask head ---------------------------------------------------------------------------------------------------
 
     def _draw_windows(self, rng: np.random.Generator, places: dict[int, Float]) -> tuple[Tensor, Tensor]:
         """Logits and masks of a batch: windows about the outlines of imitations, or now and then whole images."""
-        bank = self.lessons.bank
+        bank = self.data.bank
         whole = rng.random() < 0.3
         examples = [self._example(rng, places, whole=whole) for _ in range(EACH if whole else WINDOWS)]
         indices, windows = [e.index for e in examples], [e.window for e in examples]
@@ -204,27 +214,27 @@ class HeadTrainer:
         levels = drawn.flip_levels(bank.levels(indices, self.device, windows))
         pixels = drawn.flip(bank.pixels(indices, self.device, windows))
         prompt, mask = (drawn.flip(torch.from_numpy(array).to(self.device)) for array in (prompts, masks))
-        return self.net.extent(levels, pixels, prompt), mask
+        return self.net.mask_logits(levels, pixels, prompt), mask
 
     def _example(self, rng: np.random.Generator, places: dict[int, Float], *, whole: bool) -> _Example:
-        lessons = self.lessons
-        which = int(rng.integers(len(lessons.masks)))
-        mask = lessons.masks[which]
+        data = self.data
+        which = int(rng.integers(len(data.masks)))
+        mask = data.masks[which]
         if rng.random() < 0.8:
-            index = lessons.imitations[which]
+            index = data.imitations[which]
             prompt = places[index] if rng.random() < 0.5 else imitate_prompt((mask > 0.5).astype(np.float32), rng)
-            window = lessons.bank.whole if whole else self._window(mask, rng)
+            window = data.bank.whole if whole else self._window(mask, rng)
             return _Example(index, window, prompt, mask)
-        index = int(rng.choice(lessons.good))
+        index = int(rng.choice(data.good))
         prompt = places[index]
         if rng.random() < 0.6:  # a Good image stays empty even where the prompt says otherwise
             prompt = imitate_prompt((mask > 0.5).astype(np.float32), rng) * np.float32(rng.uniform())
-        window = lessons.bank.whole if whole else self._window(np.zeros_like(mask), rng)
+        window = data.bank.whole if whole else self._window(np.zeros_like(mask), rng)
         return _Example(index, window, prompt, np.zeros_like(mask))
 
     def _window(self, mask: Float, rng: np.random.Generator) -> Window:
         """Half as high and wide as the image, nearly always with some of the mask in it."""
-        bank = self.lessons.bank
+        bank = self.data.bank
         rows, columns = bank.sizes[-1]
         height, width = max(1, rows // 2), max(1, columns // 2)
         inside = np.argwhere(mask > 0.5)
@@ -262,12 +272,12 @@ def pseudo_mask(outline: Float, place: Float) -> tuple[Float, Float]:
     """What a defect image teaches about its own pixels.
 
     Args:
-        outline: ``(h, w)`` 0…1, the extent.
-        place: ``(h, w)`` 0…1, where.
+        outline: ``(h, w)`` 0…1, the mask head's.
+        place: ``(h, w)`` 0…1, the location head's.
 
     Returns:
-        Target 0…1: the outline in those of its regions that *where* is about as sure of as of its surest place, zero
-        elsewhere; and weights, 0 where outline and place both hint at something that was not kept, or nothing was.
+        Target 0…1: the outline in those of its regions that the location head is about as sure of as of its surest place,
+        zero elsewhere; and weights, 0 where outline and place both hint at something that was not kept, or nothing was.
     """
     _, _, regions = label_regions(outline > 0.5)
     peaks = np.zeros(int(regions.max()) + 1, np.float32)

@@ -1,4 +1,4 @@
-"""Prompts as the *where* head gives them, made from known masks: too large, too small, shifted, blurred, partial."""
+"""Prompts as the location head gives them, made from known masks: too large, too small, shifted, blurred, partial."""
 
 from __future__ import annotations
 
