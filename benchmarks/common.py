@@ -26,7 +26,8 @@ from torch import Tensor
 
 from weakspot.commands.predict import predict as predict_command
 from weakspot.config import hydra_app
-from weakspot.config.schema import TrainConfig, typed
+from weakspot.config.rules import BoxRule
+from weakspot.config.schema import TrainConfig, typed, with_values
 from weakspot.data import synthetic
 from weakspot.data.images import read_image
 from weakspot.data.preprocess import Preprocess
@@ -37,7 +38,6 @@ from weakspot.models.bundle import BundleMeta, save_bundle
 from weakspot.models.model import Model
 from weakspot.models.network import CamNet
 from weakspot.models.weights import load_weights
-from weakspot.postprocess.boxes import BoxRule
 from weakspot.runs.folder import RunFolder
 from weakspot.types import ANOMALY, GOOD, Sample, Size
 from weakspot.utils import console
@@ -165,8 +165,7 @@ def save_model(folder: Path, weights: str) -> Path:
 def training_config(folder: Path, weights: str, *overrides: str) -> TrainConfig:
     """The configuration of ``weakspot train`` on a data set in MVTec AD layout, with ``key=value`` overrides."""
     config = typed(hydra_app.compose("train", overrides), TrainConfig)
-    config.data.root, config.model.weights = str(folder), weights
-    return config
+    return with_values(config, {"data.root": str(folder), "model.weights": weights})
 
 
 def read_metrics(run: RunFolder) -> dict[str, Any]:

@@ -44,6 +44,7 @@ from torch.utils.data import DataLoader
 from torchvision import transforms
 
 from weakspot.commands.train import train as train_command
+from weakspot.config.schema import with_values
 from weakspot.data.preprocess import PreprocessMode
 from weakspot.data.splits import read_split
 from weakspot.models.weights import load_weights
@@ -79,8 +80,8 @@ class Ours:
         """Seconds of Lightning's start, an epoch and its checkpoint."""
         self.runs += 1
         config = training_config(self.folder, self.weights, "trainer.max_epochs=1", "trainer.stop_at_accuracy=null")
-        config.cache.enabled, config.cache.dir = cached, str(self.scratch / "cache")
-        config.reuse, config.output = False, str(self.scratch / f"run-{self.runs}")
+        own = {"cache.enabled": cached, "cache.dir": str(self.scratch / "cache"), "reuse": False}
+        config = with_values(config, {**own, "output": str(self.scratch / f"run-{self.runs}")})
         train = read_metrics(train_command(config))["train"]
         self.alone[cached].append(train["history"][0]["seconds"])
         return float(train["seconds"])

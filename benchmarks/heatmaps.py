@@ -112,7 +112,7 @@ def row(
         f"{v2.value:.3f} ({v2.low:.3f} – {v2.high:.3f})",
         f"{np.mean([m.pointed for m in found]):.2f}",
         f"{np.mean([m.inside for m in found]):.3f}",
-        f"{pixels['pixel_average_precision']:.3f}",
+        f"{pixels.pixel_average_precision:.3f}",
         *known,
     ]
 

@@ -24,6 +24,7 @@ from common import OutputOption, RoundsOption, Spread, report, say, table
 from PIL import Image
 
 from weakspot.commands.predict import predict as predict_command
+from weakspot.config.rules import BoxRule
 from weakspot.data.images import list_images
 from weakspot.data.preprocess import Preprocess
 from weakspot.inference.localizer import Localizer
@@ -32,7 +33,6 @@ from weakspot.inference.shards.files import Tally
 from weakspot.models.bundle import BundleMeta, save_bundle
 from weakspot.models.model import Model
 from weakspot.models.network import CamNet
-from weakspot.postprocess.boxes import BoxRule
 from weakspot.types import ANOMALY, GOOD
 
 ACTORS = (1, 2, 4)

@@ -32,10 +32,10 @@ from common import (
     workplace,
 )
 
+from weakspot.config.rules import BoxRule
 from weakspot.inference.localizer import Localizer
 from weakspot.models.evidence import EvidenceNet
 from weakspot.models.model import Model
-from weakspot.postprocess.boxes import BoxRule
 
 SIDES = (224, 320)
 PROJECTED = ((256, 64), (512, 128), (512, 256))

@@ -156,7 +156,7 @@ def our_scores(run: RunFolder) -> Scores:
     return Scores(
         metrics["train"]["epochs"],
         test["classification"]["balanced_accuracy"]["value"],
-        test["localisation"]["v2"]["value"] if "localisation" in test else math.nan,
+        test["localisation"]["max_box_acc_v2"]["value"] if "localisation" in test else math.nan,
     )
 
 

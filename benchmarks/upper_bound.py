@@ -26,8 +26,7 @@ from weakspot.data.preprocess import fit_within
 from weakspot.evaluation.pooled import Pooled, find_runs
 from weakspot.evaluation.truth import Truth
 from weakspot.metrics import IOU_LEVELS, box_iou
-from weakspot.models.bundle import read_meta
-from weakspot.ops.maps import margin_map, visible
+from weakspot.ops.maps import margin_map
 from weakspot.ops.regions import label_regions
 from weakspot.ops.resize import upsample
 from weakspot.postprocess.predictions import evidence_grid
@@ -74,7 +73,7 @@ def best_of(boxes: Boxes, truth: npt.NDArray[np.int64]) -> float:
 
 def measure(pooled: Pooled, truth: Truth) -> dict[str, npt.NDArray[np.float64]]:
     """Best IoU of each image with a mask, ``(n,)``, by map; ``all maps`` takes the best of them."""
-    said = list(_said(pooled))
+    said = list(_outputs(pooled))
     found: dict[str, list[float]] = {}
     with console.progress_bar("proposals") as progress:
         for done, i in enumerate(truth.known, start=1):
@@ -88,11 +87,8 @@ def measure(pooled: Pooled, truth: Truth) -> dict[str, npt.NDArray[np.float64]]:
     return {name: np.array(ious) for name, ious in found.items()}
 
 
-def _said(pooled: Pooled) -> Iterator[ModelOutput]:
-    for run, store in zip(pooled.runs, pooled.stores, strict=True):
-        preprocess = read_meta(run.bundle).preprocess
-        for i, (height, width) in enumerate(store.sizes.tolist()):
-            yield visible(store[i], (height, width), preprocess)
+def _outputs(pooled: Pooled) -> Iterator[ModelOutput]:
+    return (pooled.output(i) for i in range(len(pooled.samples)))
 
 
 def share(ious: npt.NDArray[np.float64]) -> list[str]:
@@ -129,7 +125,7 @@ def main(
 ) -> None:
     """Measure what the boxes reach and what any threshold could."""
     pooled = Pooled.read(find_runs(run))
-    truth = pooled.truth()
+    truth = pooled.truth
     boxes = [np.array([box.xyxy for box in p.boxes[:3]], np.float64).reshape(-1, 4) for p in pooled.predictions]
     drawn = np.array([best_of(boxes[i], truth.boxes[i]) for i in truth.known])
     found = {"boxes as drawn": drawn, **{f"oracle: {name}": ious for name, ious in measure(pooled, truth).items()}}

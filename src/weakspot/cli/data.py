@@ -85,10 +85,10 @@ def split(
 
     Example:  weakspot split photos --good-class OK --output split.csv
     """
-    from weakspot.config.hydra_app import compose
-    from weakspot.config.schema import TrainConfig, typed
+    from weakspot.config.schema import DataConfig, SplitConfig
     from weakspot.data.readers import find_datasets
     from weakspot.data.splits import write_split
+    from weakspot.models.feature_cache import default_cache_dir
     from weakspot.report.tables import split_table
     from weakspot.training.dataset import index_and_split
 
@@ -97,12 +97,12 @@ def split(
     found = find_datasets(data, layout)
     if len(found) > 1:
         raise WeakspotError(f"{data} holds {len(found)} data sets, {found[0][0]} for one; split one at a time")
-    config = typed(compose("train"), TrainConfig)
-    config.data.layout, config.data.root, config.data.options = found[0][1], str(found[0][0]), _parsed(option)
-    config.data.good_class, config.data.group = good_class, group
-    config.split.test_size, config.split.val_size, config.split.seed = test_size, val_size, seed
-    config.split.near_duplicates = near_duplicates
-    indexed = index_and_split(config)
+    (folder, found_layout), options = found[0], _parsed(option)
+    settings = DataConfig(found_layout, str(folder), good_class=good_class, group=group, options=options)
+    wanted = SplitConfig(seed=seed, test_size=test_size, val_size=val_size, near_duplicates=near_duplicates)
+    indexed = index_and_split(settings, wanted, default_cache_dir())
+    for warning in indexed.warnings:
+        console.remark(warning)
     write_split(output, indexed.samples, indexed.subsets, indexed.root)
     console.out.print(split_table([sample.defect for sample in indexed.samples], indexed.subsets))
     console.out.print(f"split: {output}", soft_wrap=True, highlight=False)

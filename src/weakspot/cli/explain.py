@@ -26,7 +26,7 @@ def audit(
 
     Example:  weakspot audit outputs/recommended/hazelnut/20260101-120000-1a2b3c4d
     """
-    from weakspot.evaluation.erasure import audit as audited
+    from weakspot.commands.audit import audit as audited
     from weakspot.runs.folder import RunFolder
 
     found = audited(RunFolder(run), device)
@@ -38,7 +38,7 @@ def audit(
         soft_wrap=True, highlight=False,
     )  # fmt: skip
     if found.alarm:
-        console.alarm(found.alarm)
+        console.alarm(found.alarm.to_dict())
 
 
 def explain(

@@ -64,7 +64,7 @@ def model(
         f"{found.speed['ratio']:.2f} × as fast as PyTorch here",
         highlight=False, soft_wrap=True,
     )  # fmt: skip
-    for name, key in (("balanced accuracy", "balanced_accuracy"), ("V2", "v2")):
+    for name, key in (("balanced accuracy", "balanced_accuracy"), ("V2", "max_box_acc_v2")):
         values = [found.accuracy[side][key]["value"] for side in found.accuracy if key in found.accuracy[side]]
         if len(values) == 2:
             console.out.print(f"{name}: {values[0]:.4f} → {values[1]:.4f}", highlight=False)

@@ -155,7 +155,7 @@ def demo(
 
     config = hydra_app.compose("train", ["experiment=demo"])
     if output:
-        config.output = str(output)
+        config["output"] = str(output)
     _train_task(config)
 
 
@@ -254,17 +254,17 @@ def _cross_validate(settings: TrainConfig) -> Outcome:
     from weakspot.commands.cross_validate import cross_validate
     from weakspot.config.sweep import Outcome
     from weakspot.evaluation.pooled import find_runs
+    from weakspot.evaluation.records import MetricsRecord
     from weakspot.report.pooled_report import write_pooled_report
     from weakspot.report.tables import class_tables, pooled_table
     from weakspot.runs.folder import RunFolder
 
     folder = cross_validate(settings)
-    metrics = RunFolder(folder).read_metrics()
-    console.out.print(
-        pooled_table(metrics, f"{settings.data.subset or settings.data.root}, {settings.cv} folds together")
-    )
-    if len(metrics["data"]["classes"]) > 2:
-        console.out.print(*class_tables(metrics["test"]["classification"]))
+    record = MetricsRecord.read(RunFolder(folder).metrics)
+    title = f"{settings.data.subset or settings.data.root}, {settings.cv} folds together"
+    console.out.print(pooled_table(record, title))
+    if len(record.data.classes) > 2:
+        console.out.print(*class_tables(record.measurement.test.classification))
     console.out.print(f"open this first: {write_pooled_report(folder)}", soft_wrap=True, highlight=False)
     console.out.print(f"folder:          {folder}", soft_wrap=True, highlight=False)
     scores = [run.last_logged(settings.objective) for run in find_runs(folder)]
@@ -297,13 +297,13 @@ def _summarize(runs: list[RunFolder], folder: Path, failures: Sequence[Mapping[s
 
 def _show(run: RunFolder) -> None:
     """Print a finished run's table and where to look."""
+    from weakspot.evaluation.records import MetricsRecord
     from weakspot.report.tables import class_tables, metrics_table
 
-    metrics = run.read_metrics()
-    data = metrics["data"]
-    console.out.print(metrics_table(metrics, f"{data['subset'] or data['root']}"))
-    if len(data["classes"]) > 2:
-        console.out.print(*class_tables(metrics["test"]["classification"]))
+    record = MetricsRecord.read(run.metrics)
+    console.out.print(metrics_table(record, f"{record.data.subset or record.data.root}"))
+    if len(record.data.classes) > 2:
+        console.out.print(*class_tables(record.measurement.test.classification))
     console.out.print(f"open this first: {run.report}", soft_wrap=True, highlight=False)
     console.out.print(f"the boxes:       {run.figures / 'gallery.png'}", soft_wrap=True, highlight=False)
     console.out.print(f"run folder:      {run.path}", soft_wrap=True, highlight=False)

@@ -4,38 +4,62 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
 
-from weakspot.commands.results import Measured, write_results
-from weakspot.commands.thresholds import with_thresholds
-from weakspot.config.schema import EvaluateConfig, TrainConfig, read_config, write_config
-from weakspot.data.annotations import correct
+from weakspot.commands.resolve import feature_cache
+from weakspot.commands.results import MeasuredRun, measure_run, write_results
+from weakspot.commands.thresholds import calibrate
+from weakspot.config.rules import BoxRule
+from weakspot.config.schema import EvaluateConfig, TrainConfig, changed_rule, read_config, with_values, write_config
+from weakspot.data.annotations import Corrected, correct
 from weakspot.data.images import ImageInfo, inspect_images
 from weakspot.data.splits import read_split
 from weakspot.errors import WeakspotError
+from weakspot.evaluation.schema import Alarm
+from weakspot.evaluation.subsets import EvaluatedSubset
 from weakspot.heatmaps.classes import check_heatmap
 from weakspot.inference.localizer import Localizer
-from weakspot.models.bundle import find_bundle, read_meta, rewrite_meta
+from weakspot.models.bundle_meta import BundleMeta, find_bundle, read_meta, rewrite_meta
 from weakspot.models.output_store import OutputStore
-from weakspot.postprocess.boxes import BoxRule
-from weakspot.postprocess.decision import DecisionCosts
-from weakspot.runs.folder import (
-    RunFolder,
-    holds_something,
-    logging_to,
-    own_test_subset,
-)
+from weakspot.runs.folder import RunFolder, holds_something, logging_to, own_test_subset
 from weakspot.runs.identity import run_identity, short_hash
-from weakspot.training.dataset import near_training_images, read_and_check
-from weakspot.training.prepare import box_rule
-from weakspot.training.stages import compute_maps
+from weakspot.training.dataset import read_and_check
+from weakspot.training.findings import near_training_images
+from weakspot.training.stages import compute_outputs
 from weakspot.types import Sample, Subset
 from weakspot.utils import console
 from weakspot.utils.locks import alone
 
 log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Request:
+    """What an evaluation is to do, resolved.
+
+    Attributes:
+        run: whose model it is.
+        target: folder to write to.
+        settings: the run's, with what was changed.
+        meta: of the model, with what was changed, still without what is set on held-out images.
+        other_maps: whether maps are computed anew.
+        other_images: whether other images than the run's own test subset are measured.
+        truth: file with what a person marked.
+    """
+
+    run: RunFolder
+    target: RunFolder
+    settings: TrainConfig
+    meta: BundleMeta
+    other_maps: bool
+    other_images: bool
+    truth: Path | None
+
+    @property
+    def in_place(self) -> bool:
+        """Whether the run itself is changed for good."""
+        return self.target.path.resolve() == self.run.path.resolve()
 
 
 def evaluate(config: EvaluateConfig) -> RunFolder:
@@ -44,7 +68,7 @@ def evaluate(config: EvaluateConfig) -> RunFolder:
     The run itself stays as it is, unless ``output`` is the run folder: then its box rule is changed for good.
 
     Args:
-        config: what ``conf/evaluate.yaml`` composes to.
+        config: what ``conf/evaluate.yaml`` composes to; it stays as it is.
 
     Returns:
         The folder with the new metrics.
@@ -52,77 +76,123 @@ def evaluate(config: EvaluateConfig) -> RunFolder:
     Raises:
         WeakspotError: for anything the user can mend.
     """
+    request = resolve(config)
+    request.target.path.mkdir(parents=True, exist_ok=True)
+    with alone(request.target.path), logging_to(request.target.log):
+        collected = _collect(request)
+        meta = calibrate(request.meta, request.settings.boxes, request.settings.decision, request.run)
+        subset = EvaluatedSubset.predict(collected.samples, collected.store, meta)
+        identity = {**request.run.read_identity(), **collected.identity}
+        if request.in_place:
+            identity["run"] = run_identity(request.settings, identity["fit"], identity["truth"])
+        alarms = [Alarm.from_dict(alarm) for alarm in identity.get("alarms") or []]
+        measured = measure_run(
+            MeasuredRun(request.settings, subset, identity, collected.subsets, collected.truth, alarms),
+            erasing=request.run if request.in_place and request.run.erasure_due else None,
+        )
+
+        def settle() -> None:
+            write_config(request.target.config, request.settings)
+            if request.in_place:
+                rewrite_meta(find_bundle(request.run.path), meta)
+                request.run.update_identity(run=identity["run"])
+
+        write_results(request.target, measured, settle)
+    return request.target
+
+
+def resolve(config: EvaluateConfig) -> Request:
+    """Read the run's own settings, change what is asked for, and find the folder to write to.
+
+    Args:
+        config: what ``conf/evaluate.yaml`` composes to.
+
+    Raises:
+        WeakspotError: for a run that is none, a setting that cannot be, or a folder that holds something else.
+    """
     source = config.run or config.output
     if source is None:
         raise WeakspotError("run is not set: give the run folder to evaluate, run=outputs/…")
     run = RunFolder(Path(source))
-    settings, meta, identity = read_config(run.config), read_meta(find_bundle(run.path)), run.read_identity()
-    changes = {key: value for key, value in asdict(config.boxes).items() if value is not None}
-    settings.boxes = replace(settings.boxes, **changes)
-    chosen = {key: value for key, value in asdict(config.decision).items() if value is not None}
-    settings.decision = replace(settings.decision, **chosen)
-    rule, costs = box_rule(settings.boxes), DecisionCosts(**asdict(settings.decision))
-    other_maps = config.heatmap not in (None, settings.heatmap)
-    if config.heatmap is not None and other_maps:
-        _check_other_maps(config, rule, settings)
-        settings.heatmap, meta = config.heatmap, replace(meta, heatmap=config.heatmap)
-    if config.flip_tta not in (None, settings.flip_tta):
-        other_maps, settings.flip_tta = True, bool(config.flip_tta)
-        meta = replace(meta, flip_tta=settings.flip_tta)
+    own, meta = read_config(run.config), read_meta(find_bundle(run.path))
+    settings = replace(
+        own,
+        boxes=changed_rule(own.boxes, config.boxes, "boxes"),
+        decision=changed_rule(own.decision, config.decision, "decision"),
+    )
+    if config.heatmap not in (None, own.heatmap):
+        _check_other_maps(str(config.heatmap), settings.boxes, own)
+        settings = replace(settings, heatmap=str(config.heatmap))
+    if config.flip_tta is not None:
+        settings = replace(settings, flip_tta=config.flip_tta)
+    meta = replace(meta, heatmap=settings.heatmap, flip_tta=settings.flip_tta)
+    other_maps = (settings.heatmap, settings.flip_tta) != (own.heatmap, own.flip_tta)
     folder = Path(config.output) if config.output else run.path / "evaluations" / _short_name(config, settings)
-    target, in_place = RunFolder(folder), folder.resolve() == run.path.resolve()
-    if in_place and config.data is not None:
-        raise WeakspotError(f"output={folder} is the run itself; its own numbers are never replaced by other images'")
-    if in_place and other_maps:
-        raise WeakspotError(f"output={folder} is the run itself, whose maps stay; give another output, or none")
-    if in_place and config.truth is not None:
-        raise WeakspotError(f"output={folder} is the run itself; its own numbers are never replaced by another truth's")
-    if target.identity.is_file() and not in_place:
+    if config.data is not None:  # size and classes are the model's, not the data's
+        same = {"image_size": own.data.image_size, "resize": own.data.resize, "task": own.data.task}
+        settings = with_values(settings, {"data": replace(config.data, **same)})
+    truth = None if config.truth is None else Path(config.truth)
+    request = Request(run, RunFolder(folder), settings, meta, other_maps, config.data is not None, truth)
+    _check_target(request)
+    return request
+
+
+def _check_target(request: Request) -> None:
+    folder = request.target.path
+    if request.in_place:
+        for unwanted, what in (
+            (request.other_images, "its own numbers are never replaced by other images'"),
+            (request.other_maps, "whose maps stay; give another output, or none"),
+            (request.truth is not None, "its own numbers are never replaced by another truth's"),
+        ):
+            if unwanted:
+                separator = "," if what.startswith("whose") else ";"
+                raise WeakspotError(f"output={folder} is the run itself{separator} {what}")
+        return
+    if request.target.identity.is_file():
         raise WeakspotError(f"output={folder} is another run; choose another folder")
     # A log is what even a failed evaluation leaves; that one may be tried again.
-    if holds_something(folder) and not target.log.is_file() and not in_place:
+    if holds_something(folder) and not request.target.log.is_file():
         raise WeakspotError(f"output={folder} already holds something else; choose another folder")
-    target.path.mkdir(parents=True, exist_ok=True)
-    with alone(folder), logging_to(target.log):
-        subsets: Sequence[Subset] | None = None
-        if config.data is None:
-            store, samples = own_test_subset(run)
-            subsets = read_split(run.split, Path(settings.data.root or "."))[1]
-            if other_maps:
-                store = _maps_of(run, inspect_images([sample.path for sample in samples]), settings)
-        else:
-            # Size and classes are the model's, not the data's.
-            own = settings.data
-            settings.data = replace(config.data, image_size=own.image_size, resize=own.resize, task=own.task)
-            store, samples, leak = _other_images(run, settings, identity)
-            identity = {**identity, "leakage": leak, "alarms": None}
-        corrected = None
-        if config.truth is not None:
-            corrected = correct(samples, store.sizes, Path(config.truth), target.path / "truth")
-            samples = corrected.samples
-            for line in corrected.remarks:
-                log.info("%s", line)
-                console.err.print(line, style="yellow", markup=False, highlight=False)
-        meta = with_thresholds(meta, rule, costs, run)
-        if in_place:
-            identity = {**identity, "run": run_identity(settings, identity["fit"], identity["truth"])}
-
-        def settle() -> None:
-            write_config(target.config, settings)
-            if in_place:
-                rewrite_meta(find_bundle(run.path), meta)
-                run.update_identity(run=identity["run"])
-
-        measured = Measured(settings, store, samples, meta, identity, subsets, corrected)
-        write_results(target, measured, settle, with_erasure=in_place and run.erasure_due)
-    return target
 
 
-def _other_images(
-    run: RunFolder, config: TrainConfig, identity: dict[str, Any]
-) -> tuple[OutputStore, list[Sample], dict[str, Any] | None]:
-    """Maps of another labelled data set, and what is known of near-duplicates among the training images."""
-    indexed = read_and_check(config)
+@dataclass(frozen=True)
+class _Collected:
+    """Labels and outputs to measure; `identity` is what ``run.json`` would say otherwise of these images."""
+
+    samples: list[Sample]
+    store: OutputStore
+    subsets: Sequence[Subset] | None
+    truth: Corrected | None
+    identity: dict[str, object]
+
+
+def _collect(request: Request) -> _Collected:
+    """Labels and outputs of the images that are measured."""
+    settings, identity = request.settings, dict[str, object]()
+    subsets: Sequence[Subset] | None = None
+    if request.other_images:
+        store, samples, identity = _other_images(request)
+    else:
+        store, samples = own_test_subset(request.run)
+        subsets = read_split(request.run.split, Path(settings.data.root or "."))[1]
+        if request.other_maps:
+            store = _outputs_of(request, inspect_images([sample.path for sample in samples]))
+    corrected = None
+    if request.truth is not None:
+        corrected = correct(samples, store.sizes, request.truth, request.target.path / "truth")
+        samples = corrected.samples
+        for line in corrected.remarks:
+            log.info("%s", line)
+            console.remark(line, style="yellow")
+    return _Collected(list(samples), store, subsets, corrected, identity)
+
+
+def _other_images(request: Request) -> tuple[OutputStore, list[Sample], dict[str, object]]:
+    """Outputs for another labelled data set, and what is known of near-duplicates among the training images."""
+    run, settings = request.run, request.settings
+    indexed = read_and_check(settings.data)
+    identity = run.read_identity()
     if "seen" not in identity:
         raise WeakspotError(f"{run.identity} does not say which images were trained on; train again")
     known = set(identity["seen"])
@@ -133,33 +203,37 @@ def _other_images(
             "or leave data out to measure the run's own held-out subset"
         )
     leak = None
-    if config.split.near_duplicates != "ignore":
-        leak = near_training_images(run, indexed, config.cache)
-    return _maps_of(run, indexed.infos, config), indexed.samples, leak
+    if settings.split.near_duplicates != "ignore":
+        cache = feature_cache(settings.cache)
+        folder = cache.folder if cache else None
+        leak, warnings = near_training_images(run, indexed.samples, indexed.infos, indexed.root, folder)
+        for warning in warnings:
+            console.remark(warning)
+    return _outputs_of(request, indexed.infos), indexed.samples, {"leakage": leak, "alarms": None}
 
 
-def _maps_of(run: RunFolder, images: Sequence[ImageInfo], config: TrainConfig) -> OutputStore:
-    """Maps by a run's model."""
-    localizer = Localizer.load(run.path)
+def _outputs_of(request: Request, images: Sequence[ImageInfo]) -> OutputStore:
+    """Outputs by the run's model."""
+    localizer, settings = Localizer.load(request.run.path), request.settings
     with console.progress_bar("maps") as progress:
-        return compute_maps(
+        return compute_outputs(
             localizer.model,
             images,
             localizer.meta.preprocess,
             None,
-            config.heatmap,
-            config.flip_tta,
+            settings.heatmap,
+            settings.flip_tta,
             progress=progress,
         )
 
 
-def _check_other_maps(config: EvaluateConfig, rule: BoxRule, settings: TrainConfig) -> None:
+def _check_other_maps(heatmap: str, rule: BoxRule, own: TrainConfig) -> None:
     """Refuse maps by another method than the run's where that cannot be done."""
-    check_heatmap(str(config.heatmap), settings.refine.method, settings.data.resize)
+    check_heatmap(heatmap, own.refine.method, own.data.resize)
     if rule.threshold_kind == "calibrated":
         raise WeakspotError(
-            f"heatmap={config.heatmap}: boxes.threshold_kind=calibrated was set on maps by {settings.heatmap}; train "
-            f"with heatmap={config.heatmap}, or set boxes.threshold_kind=relative"
+            f"heatmap={heatmap}: boxes.threshold_kind=calibrated was set on maps by {own.heatmap}; train "
+            f"with heatmap={heatmap}, or set boxes.threshold_kind=relative"
         )
 
 

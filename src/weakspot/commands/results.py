@@ -1,10 +1,10 @@
-"""A run measured and written down: predictions, figures, report and, last, ``metrics.json``."""
+"""A run measured, and written down: predictions, figures, report and, last, ``metrics.json``."""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,160 +12,158 @@ from weakspot.config.schema import TrainConfig
 from weakspot.data.annotations import Corrected
 from weakspot.data.splits import portable
 from weakspot.evaluation.erasure import measure_erasure
-from weakspot.evaluation.measure import Evaluation, evaluate_maps, measure_some
-from weakspot.models.bundle import BundleMeta
-from weakspot.models.output_store import OutputStore
+from weakspot.evaluation.measure import measure, measure_some
+from weakspot.evaluation.records import DataRecord, Leakage, MetricsRecord, SplitRecord
+from weakspot.evaluation.schema import Alarm, Measurement
+from weakspot.evaluation.subsets import EvaluatedSubset
 from weakspot.postprocess.prediction_files import write_predictions
 from weakspot.postprocess.review import ReviewQueue
 from weakspot.report.figures import write_figures
 from weakspot.report.run_report import Evaluated, write_report
 from weakspot.runs.folder import RunFolder
 from weakspot.runs.identity import settings_identity
-from weakspot.types import SUBSETS, Sample, Subset
+from weakspot.types import SUBSETS, Subset
 from weakspot.utils import console
-from weakspot.utils.files import jsonable, write_json
 
 
 @dataclass(frozen=True)
-class Measured:
-    """What a model said of labelled images, and what is known of both.
+class MeasuredRun:
+    """A subset that a model was tested on, what is known of both, and what was measured.
 
     Attributes:
         config: settings of the run, for the record.
-        store: what it said.
-        samples: the same images' labels.
-        meta: classes, preprocessing, box rule and thresholds.
+        subset: labels, outputs, predictions, and the model's description.
         identity: content of the run's ``run.json``.
-        parts: part of every image of the run's data set; None where other images are measured.
+        subsets: subset of every image of the run's data set; None where other images are measured.
         truth: what a person marked; None takes the masks that the data has.
+        alarms: raised before anything was measured.
+        measurement: what was measured; None before :func:`measure_run`.
     """
 
     config: TrainConfig
-    store: OutputStore
-    samples: Sequence[Sample]
-    meta: BundleMeta
-    identity: dict[str, Any]
+    subset: EvaluatedSubset
+    identity: Mapping[str, Any]
     subsets: Sequence[Subset] | None
     truth: Corrected | None = None
+    alarms: Sequence[Alarm] = ()
+    measurement: Measurement | None = None
 
 
-def write_results(
-    target: RunFolder, measured: Measured, settle: Callable[[], None] = lambda: None, *, with_erasure: bool = False
-) -> Evaluation:
-    """Evaluate saved maps and write predictions, figures, the report and last the metrics into `target`.
+def measure_run(run: MeasuredRun, *, erasing: RunFolder | None = None) -> MeasuredRun:
+    """Every number, and all alarms, which are shown. Nothing is written.
 
-    Nothing is written before everything is measured. While files are replaced there are no metrics, so that what is cut
-    off then is not taken for whole.
+    Args:
+        run: what to measure.
+        erasing: folder whose model is run again on pictures whose boxes are erased; None leaves that out.
+    """
+    drawn = None if run.truth is None else run.truth.boxes
+    with console.status("measuring"):
+        found = measure([run.subset], drawn)
+    found = replace(found, test=replace(found.test, other_groups=_other_groups(run)))
+    localisation = found.test.localisation
+    if localisation is not None and localisation.resolution.smaller.value > 0.25:
+        console.remark(
+            f"warning: {localisation.resolution.smaller.value:.0%} of the {localisation.resolution.smaller.n} true "
+            f"boxes have a side under {localisation.resolution.smallest:.0f} px, which is as small as this set-up can "
+            "localise (raise data.image_size, set data.resize=tile, or refine=segment)"
+        )
+    alarms = [*run.alarms, *found.alarms]
+    erased = measure_erasure(erasing, run.subset.samples, run.subset.predictions) if erasing else None
+    if erased is not None:
+        found = replace(found, controls=replace(found.controls, erased=erased))
+        alarms += [erased.alarm] if erased.alarm else []
+    for alarm in alarms:
+        console.alarm(alarm.to_dict())
+    return replace(run, measurement=replace(found, alarms=alarms))
+
+
+def _other_groups(run: MeasuredRun) -> Any:  # noqa: ANN401 - of the schema
+    """The images whose group was not trained on, measured again; None where that is all of them."""
+    leak = run.identity.get("leakage")
+    if not leak or not leak["held_out_of_trained_groups"]:
+        return None
+    held_out, root = set(leak["held_out_of_trained_groups"]), Path(run.config.data.root or ".")
+    samples = run.subset.samples
+    kept = [i for i, sample in enumerate(samples) if portable(sample.path, root) not in held_out]
+    drawn = None if run.truth is None else run.truth.boxes
+    classes, sizes = run.subset.meta.classes, run.subset.store.sizes
+    return measure_some(run.subset.predictions, samples, sizes, classes, kept, drawn)
+
+
+def write_results(target: RunFolder, run: MeasuredRun, settle: Callable[[], None] = lambda: None) -> None:
+    """Write predictions, figures, the report and last the metrics into a folder.
+
+    While files are replaced there are no metrics, so that what is cut off then is not taken for whole.
 
     Args:
         target: folder to write to.
-        measured: what is measured.
-        settle: called when all is measured, before the first file is written.
-        with_erasure: also erase boxes and run the network again (:mod:`weakspot.evaluation.erasure`); `target`
-            holds the model then.
+        run: measured.
+        settle: called before the first file is written.
     """
-    config, meta, samples = measured.config, measured.meta, measured.samples
-    evaluation, alarms = _measure(target, measured, with_erasure=with_erasure)
+    record, subset = metrics_record(run), run.subset
     target.unfinish()
     settle()
-    write_predictions(target.path, evaluation.predictions)
-    review = ReviewQueue(meta.decision)
-    for prediction in evaluation.predictions:
+    write_predictions(target.path, subset.predictions)
+    review = ReviewQueue(subset.meta.decision)
+    for prediction in subset.predictions:
         review.add(prediction)
     review.write(target.path / "review.csv")
-    history = (measured.identity.get("train") or {}).get("history") or [] if measured.subsets is not None else []
+    history = (record.train or {}).get("history") or [] if run.subsets is not None else []
     with console.status("drawing figures"):
-        write_figures(target.figures, evaluation, samples, meta.boxes, history)
-    metrics = jsonable(_metrics(measured, evaluation, alarms))
-    drawn = None if measured.truth is None else measured.truth.boxes
-    write_report(Evaluated(target, config, meta, metrics, measured.store, samples, evaluation.predictions, drawn))
-    write_json(target.metrics, metrics)
-    return evaluation
+        write_figures(target.figures, subset, record.measurement, history)
+    drawn = None if run.truth is None else run.truth.boxes
+    write_report(Evaluated(target, run.config, record, subset, drawn))
+    record.write(target.metrics)
 
 
-def _measure(target: RunFolder, measured: Measured, *, with_erasure: bool) -> tuple[Evaluation, list[dict[str, Any]]]:
-    """Every number, and all alarms, which are shown."""
-    store, samples, meta = measured.store, measured.samples, measured.meta
-    drawn = None if measured.truth is None else measured.truth.boxes
-    with console.status("measuring"):
-        evaluation = evaluate_maps(store, samples, meta.classes, meta.preprocess, meta.boxes, meta.decision, drawn)
-    leak = measured.identity.get("leakage")
-    if leak and leak["held_out_of_trained_parts"]:
-        twins = set(leak["held_out_of_trained_parts"])
-        root = Path(measured.config.data.root or ".")
-        kept = [i for i, sample in enumerate(samples) if portable(sample.path, root) not in twins]
-        evaluation.test["other_parts"] = measure_some(
-            evaluation.predictions, samples, store.sizes, meta.classes, kept, drawn
-        )
-    if "localisation" in evaluation.test:
-        _warn_of_small_defects(evaluation.test["localisation"]["resolution"])
-    alarms = [*(measured.identity.get("alarms") or []), *evaluation.alarms]
-    erased = measure_erasure(target, samples, evaluation.predictions) if with_erasure else None
-    if erased is not None:
-        evaluation.controls["erased"] = erased.to_dict()
-        alarms += [erased.alarm] if erased.alarm else []
-    for alarm in alarms:
-        console.alarm(alarm)
-    return evaluation, alarms
+def metrics_record(run: MeasuredRun) -> MetricsRecord:
+    """Content of ``metrics.json``.
+
+    Args:
+        run: measured.
+    """
+    config, meta, identity = run.config, run.subset.meta, run.identity
+    assert run.measurement is not None  # noqa: S101 - for the type checker
+    data = DataRecord(
+        layout=config.data.layout,
+        root=config.data.root,
+        subset=config.data.subset,
+        task=config.data.task,
+        classes=meta.classes,
+        hash=meta.data_hash if run.subsets is not None else None,
+        truth=None if run.truth is None else run.truth.described,
+        n_test_per_defect=dict(sorted(Counter(sample.defect for sample in run.subset.samples).items())),
+    )
+    return MetricsRecord(
+        name=config.name,
+        data=data,
+        split=_split_record(run),
+        measurement=run.measurement,
+        settings=settings_identity(config),
+        run=identity.get("run"),
+        seed=config.seed,
+        heatmap=config.heatmap,
+        flip_tta=config.flip_tta,
+        boxes=asdict(meta.boxes),
+        thresholds=meta.thresholds,
+        train=identity.get("train"),
+        model={"weights": meta.weights, "backbone": meta.backbone, "versions": meta.versions},
+    )
 
 
-def _metrics(measured: Measured, evaluation: Evaluation, alarms: list[dict[str, Any]]) -> dict[str, Any]:
-    """Content of ``metrics.json``."""
-    config, meta, identity = measured.config, measured.meta, measured.identity
-    return {
-        "name": config.name,
-        "settings": settings_identity(config),
-        "run": identity.get("run"),
-        "seed": config.seed,
-        "data": {
-            **{key: getattr(config.data, key) for key in ("layout", "root", "subset", "task")},
-            "hash": meta.data_hash if measured.subsets is not None else None,
-            "classes": meta.classes,
-            "truth": None if measured.truth is None else measured.truth.described,
-            "n_test_per_defect": dict(sorted(Counter(sample.defect for sample in measured.samples).items())),
-        },
-        "split": _split(measured),
-        "test": evaluation.test,
-        "controls": evaluation.controls,
-        "alarms": alarms,
-        "curve": evaluation.curve,
-        "heatmap": config.heatmap,
-        "flip_tta": config.flip_tta,
-        "boxes": asdict(meta.boxes),
-        "thresholds": meta.thresholds,
-        "train": identity.get("train"),
-        "model": {"weights": meta.weights, "backbone": meta.backbone, "versions": meta.versions},
-    }
-
-
-def _split(measured: Measured) -> dict[str, Any]:
-    leak = _leak_summary(measured.identity.get("leakage"))
-    if measured.subsets is None:
-        return {
-            "note": "other images than the run's own; none is byte for byte one that was trained on",
-            "leakage": leak,
-        }
-    return {
-        **asdict(measured.config.split),
-        "hash": measured.meta.split_hash,
-        **{f"n_{subset}": measured.subsets.count(subset) for subset in SUBSETS},
-        "identical_across_subsets": measured.identity.get("identical_across_subsets"),
-        "leakage": leak,
-    }
-
-
-def _leak_summary(leak: dict[str, Any] | None) -> dict[str, Any] | None:
-    """What ``run.json`` says of near-duplicates, with a number in place of the paths."""
-    return leak and {**leak, "held_out_of_trained_parts": len(leak["held_out_of_trained_parts"])}
-
-
-def _warn_of_small_defects(resolution: dict[str, Any]) -> None:
-    """Say so where a quarter of the true boxes are too small for the set-up."""
-    smaller = resolution["smaller"]
-    if smaller["value"] > 0.25:
-        console.err.print(
-            f"warning: {smaller['value']:.0%} of the {smaller['n']} true boxes have a side under "
-            f"{resolution['smallest']:.0f} px, which is as small as this set-up can localise (raise data.image_size, "
-            "set data.resize=tile, or refine=segment)",
-            style="yellow",
-        )
+def _split_record(run: MeasuredRun) -> SplitRecord:
+    leak = run.identity.get("leakage")
+    leakage = leak and Leakage(**{**leak, "held_out_of_trained_groups": len(leak["held_out_of_trained_groups"])})
+    if run.subsets is None:
+        note = "other images than the run's own; none is byte for byte one that was trained on"
+        return SplitRecord(note=note, leakage=leakage)
+    n_train, n_val, n_test = (list(run.subsets).count(subset) for subset in SUBSETS)
+    return SplitRecord(
+        **asdict(run.config.split),
+        hash=run.subset.meta.split_hash,
+        n_train=n_train,
+        n_val=n_val,
+        n_test=n_test,
+        identical_across_subsets=run.identity.get("identical_across_subsets"),
+        leakage=leakage,
+    )

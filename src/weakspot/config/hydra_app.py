@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import hydra
+import hydra.utils
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import IntervalSweep, Override
@@ -64,6 +65,24 @@ def compose(config_name: str, overrides: Sequence[str] = ()) -> DictConfig:
         return _compose(config_name, overrides)
     except (HydraException, OmegaConfBaseException) as error:
         raise WeakspotError(_explain(error, config_name, overrides)) from error
+
+
+def instantiate(key: str, setting: dict[str, Any]) -> object:
+    """Make the object that a ``_target_`` node of the configuration describes.
+
+    Args:
+        key: of the node, for messages.
+        setting: its content.
+
+    Raises:
+        WeakspotError: when there is no such class or it refuses its settings.
+    """
+    try:
+        made: object = hydra.utils.instantiate(setting)
+    except (HydraException, TypeError, ValueError) as error:
+        reason = str(error).strip().splitlines()[0]
+        raise WeakspotError(f"{key}={setting} cannot be made: {reason}") from error
+    return made
 
 
 def help_text(config_name: str) -> str:

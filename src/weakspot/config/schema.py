@@ -6,23 +6,22 @@ value of the wrong type is one clear error before any work starts.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import asdict, dataclass, field
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any, TypeVar, get_args
+from typing import Any, TypeVar, cast
 
 from omegaconf import MISSING, DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
-from weakspot.data.preprocess import Resizing
-from weakspot.data.views import AUGMENTATIONS
+from weakspot.config.rules import BoxRule, DecisionCosts
 from weakspot.errors import WeakspotError, did_you_mean
 from weakspot.utils.files import write_text
 from weakspot.utils.untrusted import read_plain_yaml
 
 
-@dataclass
+@dataclass(frozen=True)
 class DataConfig:
     """Which images, how they are labelled, and the size the network sees them at."""
 
@@ -37,7 +36,7 @@ class DataConfig:
     options: dict[str, Any] = field(default_factory=dict)
 
 
-@dataclass
+@dataclass(frozen=True)
 class SplitConfig:
     """Which images are trained on, and which are only ever looked at to measure."""
 
@@ -50,7 +49,7 @@ class SplitConfig:
     file: str | None = None
 
 
-@dataclass
+@dataclass(frozen=True)
 class ModelConfig:
     """Network, weights, loss and optimiser."""
 
@@ -62,55 +61,7 @@ class ModelConfig:
     optimizer: dict[str, Any] = field(default_factory=dict)
 
 
-@dataclass
-class BoxesConfig:
-    """The rule from map to boxes; see :class:`weakspot.postprocess.boxes.BoxRule`."""
-
-    method: str = MISSING
-    threshold_kind: str = MISSING
-    threshold: float = MISSING
-    min_area: int = MISSING
-    max_boxes: int = MISSING
-    min_score: float | None = None
-    merge: float | None = None
-    false_boxes: float = 5.0
-    outlines: bool = False
-
-
-@dataclass
-class BoxesChanges:
-    """As :class:`BoxesConfig`; null leaves the run's own value."""
-
-    method: str | None = None
-    threshold_kind: str | None = None
-    threshold: float | None = None
-    min_area: int | None = None
-    max_boxes: int | None = None
-    min_score: float | None = None
-    merge: float | None = None
-    false_boxes: float | None = None
-    outlines: bool | None = None
-
-
-@dataclass
-class DecisionConfig:
-    """What to call an image; see :class:`weakspot.postprocess.decision.DecisionCosts`."""
-
-    miss: float = 1.0
-    false_alarm: float = 1.0
-    recall: float | None = None
-
-
-@dataclass
-class DecisionChanges:
-    """As :class:`DecisionConfig`; null leaves the run's own value."""
-
-    miss: float | None = None
-    false_alarm: float | None = None
-    recall: float | None = None
-
-
-@dataclass
+@dataclass(frozen=True)
 class TrainerConfig:
     """How long and on what to train."""
 
@@ -126,7 +77,7 @@ class TrainerConfig:
     logger: str = "tensorboard"
 
 
-@dataclass
+@dataclass(frozen=True)
 class RefineConfig:
     """From maps to evidence; see :mod:`weakspot.refine`."""
 
@@ -139,7 +90,7 @@ class RefineConfig:
     learning_rate: float = 2e-3
 
 
-@dataclass
+@dataclass(frozen=True)
 class CacheConfig:
     """Where the frozen stem's features are kept between runs."""
 
@@ -149,7 +100,7 @@ class CacheConfig:
     precision: str = "float16"
 
 
-@dataclass
+@dataclass(frozen=True)
 class TrainConfig:
     """Everything ``weakspot train`` takes."""
 
@@ -159,8 +110,8 @@ class TrainConfig:
     heatmap: str = "cam"
     flip_tta: bool = False
     refine: RefineConfig = field(default_factory=RefineConfig)
-    boxes: BoxesConfig = field(default_factory=BoxesConfig)
-    decision: DecisionConfig = field(default_factory=DecisionConfig)
+    boxes: BoxRule = field(default_factory=BoxRule)
+    decision: DecisionCosts = field(default_factory=DecisionCosts)
     trainer: TrainerConfig = field(default_factory=TrainerConfig)
     cache: CacheConfig = field(default_factory=CacheConfig)
     cv: int | None = None
@@ -171,31 +122,36 @@ class TrainConfig:
     output: str | None = None
 
 
-@dataclass
+@dataclass(frozen=True)
 class EvaluateConfig:
     """Everything ``weakspot evaluate`` takes; what is null is taken from the run."""
 
     run: str | None = None
     heatmap: str | None = None
     flip_tta: bool | None = None
-    boxes: BoxesChanges = field(default_factory=BoxesChanges)
-    decision: DecisionChanges = field(default_factory=DecisionChanges)
+    boxes: dict[str, Any] = field(default_factory=dict)
+    decision: dict[str, Any] = field(default_factory=dict)
     data: DataConfig | None = None
     truth: str | None = None
     output: str | None = None
 
 
 Schema = TypeVar("Schema", TrainConfig, EvaluateConfig)
+Section = TypeVar("Section")
 
 
 def typed(config: DictConfig, schema: type[Schema]) -> Schema:
     """Check a composed configuration against its schema.
 
+    Args:
+        config: what Hydra composed, or what a ``config.yaml`` holds.
+        schema: :class:`TrainConfig` or :class:`EvaluateConfig`.
+
     Raises:
-        WeakspotError: for an unknown key or a value of the wrong type; the message names the key.
+        WeakspotError: for an unknown key or a value of the wrong type or out of range; the message names the key.
     """
     try:
-        merged = OmegaConf.merge(OmegaConf.structured(schema), config)
+        merged = OmegaConf.merge(_writable(OmegaConf.structured(schema)), config)
         result = OmegaConf.to_object(merged)
     except OmegaConfBaseException as error:
         first = str(error).strip().splitlines()[0]
@@ -205,16 +161,51 @@ def typed(config: DictConfig, schema: type[Schema]) -> Schema:
     return result
 
 
-def image_size(setting: Any) -> tuple[int, int]:  # noqa: ANN401 - whatever the user wrote
-    """``data.image_size`` as ``(height, width)``: a number is a square, a list is ``[height, width]``.
+def _writable(config: DictConfig) -> DictConfig:
+    """The same configuration; OmegaConf marks those of frozen classes as read-only, and nothing could be merged."""
+    OmegaConf.set_readonly(config, False)
+    for key in config:
+        node = config._get_node(key)
+        if isinstance(node, DictConfig):
+            _writable(node)
+    return config
+
+
+def with_values(config: Section, values: Mapping[str, Any]) -> Section:
+    """The same configuration with other values.
+
+    Args:
+        config: a :class:`TrainConfig`, an :class:`EvaluateConfig` or one of their groups.
+        values: by dotted key, such as ``{"split.fold": 1, "cv": None}``.
 
     Raises:
-        WeakspotError: for anything else.
+        WeakspotError: for a value out of range; the message names the key.
     """
-    values = [setting, setting] if isinstance(setting, int) and not isinstance(setting, bool) else setting
-    if not isinstance(values, list | tuple) or len(values) != 2 or not all(isinstance(v, int) for v in values):
-        raise WeakspotError(f"data.image_size={setting} must be a number such as 224 or a list such as [224,320]")
-    return values[0], values[1]
+    for key, value in values.items():
+        name, _, rest = key.partition(".")
+        changed = with_values(getattr(config, name), {rest: value}) if rest else value
+        config = replace(config, **{name: changed})  # type: ignore[type-var]
+    return config
+
+
+def changed_rule(rule: Section, changes: Mapping[str, Any], group: str) -> Section:
+    """A rule with some of its values changed, as ``evaluate`` is asked to.
+
+    Args:
+        rule: a :class:`BoxRule` or :class:`DecisionCosts`.
+        changes: by key; None leaves a value.
+        group: of the configuration, for messages.
+
+    Raises:
+        WeakspotError: for an unknown key, or a value of the wrong type or out of range; the message names the key.
+    """
+    wanted = {key: value for key, value in changes.items() if value is not None}
+    try:
+        merged = OmegaConf.merge(_writable(OmegaConf.structured(rule)), wanted)
+    except OmegaConfBaseException as error:
+        first = str(error).strip().splitlines()[0]
+        raise WeakspotError(f"config key {group}.{error.full_key or '?'}: {first}") from error
+    return cast(Section, OmegaConf.to_object(merged))
 
 
 def one_of(key: str, value: str, choices: dict[str, Callable[..., Any]] | tuple[str, ...]) -> str:
@@ -226,66 +217,6 @@ def one_of(key: str, value: str, choices: dict[str, Callable[..., Any]] | tuple[
     if value not in choices:
         raise WeakspotError(f"{key}={value} is unknown{did_you_mean(value, choices)}; choose: {', '.join(choices)}")
     return value
-
-
-def check_settings(config: TrainConfig) -> None:
-    """Refuse impossible numbers before any work starts.
-
-    Raises:
-        WeakspotError: naming the key and what it may be.
-    """
-    one_of("refine.method", config.refine.method, ("none", "segment"))
-    one_of("trainer.accelerator", config.trainer.accelerator, ("auto", "cpu", "gpu"))
-    one_of("trainer.logger", config.trainer.logger, ("csv", "tensorboard", "mlflow"))
-    one_of("objective", config.objective, ("val/loss", "val/balanced_accuracy"))
-    one_of("data.resize", config.data.resize, get_args(Resizing))
-    one_of("trainer.schedule", config.trainer.schedule, ("constant", "cosine"))
-    one_of("trainer.augment", config.trainer.augment, tuple(AUGMENTATIONS))
-    height, width = image_size(config.data.image_size)
-    if config.trainer.augment == "turns" and height != width:
-        raise WeakspotError(f"trainer.augment=turns needs a square data.image_size, not {height}×{width}; use flips")
-    stop = config.trainer.stop_at_accuracy
-    for key, value, fine, wanted in (
-        ("trainer.batch_size", config.trainer.batch_size, config.trainer.batch_size >= 1, "at least 1"),
-        ("trainer.max_epochs", config.trainer.max_epochs, config.trainer.max_epochs >= 1, "at least 1"),
-        ("trainer.stop_at_accuracy", stop, stop is None or 0 < stop <= 1, "between 0 and 1, or null"),
-        ("seed", config.seed, 0 <= config.seed < 2**32, "from 0 to 2³²-1"),
-        ("refine.imitations", config.refine.imitations, config.refine.imitations >= 1, "at least 1"),
-        ("refine.max_images", config.refine.max_images, config.refine.max_images >= 2, "at least 2"),
-        ("refine.location_steps", config.refine.location_steps, config.refine.location_steps >= 1, "at least 1"),
-        ("refine.mask_steps", config.refine.mask_steps, config.refine.mask_steps >= 1, "at least 1"),
-        (
-            "refine.location_refit_steps",
-            config.refine.location_refit_steps,
-            config.refine.location_refit_steps >= 0,
-            "at least 0",
-        ),
-        ("refine.learning_rate", config.refine.learning_rate, config.refine.learning_rate > 0, "above 0"),
-        ("cache.max_gb", config.cache.max_gb, config.cache.max_gb >= 0, "at least 0"),
-        ("name", config.name, bool(config.name) and Path(config.name).name == config.name, "a plain folder name"),
-    ):
-        if not fine:
-            raise WeakspotError(f"{key}={value} must be {wanted}")
-    _check_devices(config.trainer)
-
-
-PRECISIONS = ("32-true", "16-mixed", "bf16-mixed")
-"""Lightning's names: single precision, or half of it where that does no harm."""
-
-
-def _check_devices(trainer: TrainerConfig) -> None:
-    one_of("trainer.strategy", trainer.strategy, ("auto", "ddp_spawn"))
-    one_of("trainer.precision", trainer.precision, PRECISIONS)
-    if trainer.devices < 1:
-        raise WeakspotError(f"trainer.devices={trainer.devices} must be at least 1")
-    if trainer.devices > 1 and trainer.strategy == "auto":
-        raise WeakspotError(f"trainer.devices={trainer.devices} needs trainer.strategy=ddp_spawn; trainer=ddp sets it")
-    if trainer.devices > trainer.batch_size:
-        raise WeakspotError(
-            f"trainer.batch_size={trainer.batch_size} is shared out among trainer.devices={trainer.devices}; raise it"
-        )
-    if trainer.precision == "16-mixed" and trainer.accelerator == "cpu":
-        raise WeakspotError("trainer.precision=16-mixed needs a GPU; use bf16-mixed or 32-true on a processor")
 
 
 def write_config(path: Path, config: TrainConfig | EvaluateConfig) -> None:
@@ -306,9 +237,21 @@ def read_config(path: Path) -> TrainConfig:
     if not isinstance(loaded, DictConfig):
         raise WeakspotError(f"{path} is not a configuration; is this a run folder?")
     try:
-        return typed(loaded, TrainConfig)
+        return typed(_with_new_names(loaded), TrainConfig)
     except WeakspotError as error:
         raise WeakspotError(
             f"{path} was not written by this version of weakspot ({error}); upgrade weakspot if a newer one wrote it, "
             "or train again"
         ) from error
+
+
+def _with_new_names(config: DictConfig) -> DictConfig:
+    """A run's configuration with today's names in place of those from before version 0.2."""
+    values = cast(dict[str, Any], OmegaConf.to_container(config))
+    if "second_look" in values:
+        values["flip_tta"] = values.pop("second_look")
+    refine = values.get("refine")
+    if isinstance(refine, dict):
+        old = {"where_steps": "location_steps", "extent_steps": "mask_steps", "again_steps": "location_refit_steps"}
+        values["refine"] = {old.get(key, key): value for key, value in refine.items()}
+    return OmegaConf.create(values)

@@ -19,7 +19,9 @@ from weakspot.config.sweep import CELLS, read_cells
 from weakspot.data.readers import target_of
 from weakspot.data.splits import group_numbers
 from weakspot.errors import WeakspotError
-from weakspot.evaluation.pooled import TWO_CLASSES, Pooled, find_runs
+from weakspot.evaluation.pooled import Pooled, find_runs
+from weakspot.evaluation.records import MetricsRecord
+from weakspot.evaluation.subsets import TWO_CLASSES
 from weakspot.metrics.paired import Difference, paired_difference
 from weakspot.runs.folder import RunFolder
 from weakspot.types import FloatArray, Sample
@@ -80,8 +82,8 @@ class SetUp:
 
 def _settings(run: RunFolder) -> tuple[object, object]:
     """Hashes over all settings but seeds and folds, and over the data."""
-    metrics = run.read_metrics()
-    return metrics.get("settings"), metrics["data"].get("hash")
+    record = MetricsRecord.read(run.metrics)
+    return record.settings, record.data.hash
 
 
 def _cells(path: Path) -> list[Path]:
@@ -143,12 +145,12 @@ def compare(first: Path, second: Path) -> Comparison:
         raise WeakspotError(f"{shown(first)} and {shown(second)} were tested on no image in common")
     in_a, in_b = (np.array([place[path] for path in common]) for place in places)
     classes = a.classes if a.classes == b.classes else list(TWO_CLASSES)
-    clusters = _coarser(_groups(a, in_a), _groups(b, in_b))
+    groups = _coarser(_groups(a, in_a), _groups(b, in_b))
 
     def difference(score: Callable[[Pooled], FloatArray], strata: npt.NDArray[np.int64]) -> Difference:
         of_a, of_b = a.mean(score)[in_a], b.mean(score)[in_b]
         known = ~np.isnan(of_a + of_b)
-        return paired_difference(of_a[known], of_b[known], clusters[known].tolist(), strata[known])
+        return paired_difference(of_a[known], of_b[known], groups[known].tolist(), strata[known])
 
     def targets(names: Sequence[str]) -> npt.NDArray[np.int64]:
         return np.array([target_of(a.samples[i], names) for i in in_a], dtype=np.int64)
@@ -156,10 +158,10 @@ def compare(first: Path, second: Path) -> Comparison:
     right_a, right_b = (tested.mean(lambda one: one.right(classes))[i] for tested, i in ((a, in_a), (b, in_b)))
     differences = {"balanced_accuracy": difference(lambda one: one.right(classes), targets(classes))}
     if len(classes) > 2:
-        differences["good_or_not"] = difference(Pooled.right, targets(TWO_CLASSES))
-    boxes = difference(lambda one: one.v2(one.truth()), np.zeros(len(common), dtype=np.int64))
+        differences["good_or_not"] = difference(lambda one: one.right(TWO_CLASSES), targets(TWO_CLASSES))
+    boxes = difference(lambda one: one.max_box_acc_v2, np.zeros(len(common), dtype=np.int64))
     if boxes.difference.n:
-        differences["v2"] = boxes
+        differences["max_box_acc_v2"] = boxes
     return Comparison(
         images=len(common),
         only_first=len(a.samples) - len(common),

@@ -1,4 +1,4 @@
-"""What an evaluation is held against: guesses that look at nothing, boxes of other images, labels that were shuffled.
+"""What a measurement is held against: guesses that know nothing of the image, boxes of other images, shuffled labels.
 
 A result that these reach too says nothing about the images. Whatever they reach becomes an alarm.
 """
@@ -7,20 +7,21 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 from scipy.stats import binomtest
 
-from weakspot.data.splits import group_numbers
-from weakspot.evaluation.truth import Truth, levels_reached
+from weakspot.evaluation.schema import Alarm, BorderEvidence
+from weakspot.evaluation.subsets import EvaluatedImages
+from weakspot.evaluation.truth import levels_reached
 from weakspot.metrics import centre_box, proportion, random_box, whole_image_box
-from weakspot.metrics.intervals import bootstrap
+from weakspot.metrics.intervals import Estimate, bootstrap
+from weakspot.metrics.localisation import LocalisationResult
 from weakspot.metrics.paired import class_weights, paired_difference
 from weakspot.ops.maps import Maps, combined_map, margin_map
 from weakspot.postprocess.boxes import boxes_array
-from weakspot.types import GOOD, ModelOutput, Prediction, Sample, Size
+from weakspot.types import GOOD, ModelOutput, Prediction, Size
 
 BORDER = 0.1
 """Width of the frame that counts as border, as a share of each side."""
@@ -31,35 +32,29 @@ SHUFFLES = 1000
 FEWEST = 10
 """Images below which nothing is said about boxes or the border."""
 
-Alarm = dict[str, str]
 
-
-def box_controls(truth: Truth, predictions: Sequence[Prediction]) -> tuple[dict[str, Any], list[Alarm]]:
+def box_controls(images: EvaluatedImages) -> tuple[dict[str, LocalisationResult], list[Alarm]]:
     """What boxes that know nothing of their image would score, drawn on every image with a mask.
 
     Args:
-        truth: of the images.
-        predictions: of the same images.
+        images: some of them with a mask.
 
     Returns:
         ``whole_image``, ``centre_box``, ``random_box`` and ``shuffled_boxes`` (each image gets the boxes of another one
-        with a mask), each as :func:`~weakspot.metrics.localisation_metrics`; and an alarm where the predicted boxes do
-        not beat the best of them.
+        with a mask); and an alarm where the predicted boxes do not beat the best of them.
     """
-    rng = np.random.default_rng(0)
+    truth, rng = images.truth, np.random.default_rng(0)
     sizes = [_size(row) for row in truth.sizes]
-    looks_at_nothing: dict[str, Callable[[Size], npt.NDArray[np.float64]]]
-    looks_at_nothing = {
+    know_nothing: dict[str, Callable[[Size], npt.NDArray[np.float64]]]
+    know_nothing = {
         "whole_image": whole_image_box,
         "centre_box": centre_box,
         "random_box": partial(random_box, rng=rng),
     }
-    guesses = {name: [guess(size) for size in sizes] for name, guess in looks_at_nothing.items()}
+    guesses = {name: [guess(size) for size in sizes] for name, guess in know_nothing.items()}
     if len(truth.known) > 1:
-        guesses["shuffled_boxes"] = shuffled_boxes(predictions, truth.known, rng)
-    own = [boxes_array(prediction.boxes) for prediction in predictions]
-    controls = {name: truth.localise(boxes) for name, boxes in guesses.items()}
-    return controls, _box_alarm(truth, own, guesses)
+        guesses["shuffled_boxes"] = shuffled_boxes(images.predictions, truth.known, rng)
+    return {name: truth.localise(boxes) for name, boxes in guesses.items()}, _box_alarm(images, guesses)
 
 
 def shuffled_boxes(
@@ -81,10 +76,8 @@ def shuffled_boxes(
     return result
 
 
-def _box_alarm(
-    truth: Truth, own: Sequence[npt.NDArray[np.float64]], guesses: dict[str, list[npt.NDArray[np.float64]]]
-) -> list[Alarm]:
-    known = truth.known
+def _box_alarm(images: EvaluatedImages, guesses: dict[str, list[npt.NDArray[np.float64]]]) -> list[Alarm]:
+    truth, known = images.truth, images.truth.known
     if len(known) < FEWEST:
         return []
 
@@ -93,111 +86,98 @@ def _box_alarm(
 
     scores = {name: reached(boxes) for name, boxes in guesses.items()}
     name = max(scores, key=lambda key: float(scores[key].mean()))
-    groups = group_numbers(truth.samples)
-    found = paired_difference(scores[name], reached(own), [groups[i] for i in known], np.zeros(len(known)))
+    groups = [images.groups[i] for i in known]
+    found = paired_difference(scores[name], reached(images.boxes), groups, np.zeros(len(known)))
     if found.difference.value > 0 and found.p_value <= P_VALUE:
         return []
     return [
-        {
-            "seen": f"V2 of the boxes is {found.second:.3f}, that of the {name.replace('_', ' ')} {found.first:.3f} "
+        Alarm(
+            f"V2 of the boxes is {found.second:.3f}, that of the {name.replace('_', ' ')} {found.first:.3f} "
             f"(n = {len(known)}, p = {found.p_value:.3f})",
-            "why": "boxes that know nothing of the image fit about as well",
-            "do": "use the class, not the boxes (experiment=recommended draws better ones than plain class maps)",
-        }
+            "boxes that know nothing of the image fit about as well",
+            "use the class, not the boxes (experiment=recommended draws better ones than plain class maps)",
+        )
     ]
 
 
-def shuffled_labels(
-    targets: npt.NDArray[np.int64], said: npt.NDArray[np.int64], samples: Sequence[Sample]
-) -> tuple[dict[str, Any], list[Alarm]]:
-    """Balanced accuracy of the same answers against shuffled labels; photographs of one part keep together.
+def shuffled_labels(images: EvaluatedImages) -> tuple[Estimate | None, list[Alarm]]:
+    """Balanced accuracy of the same decisions against shuffled labels; photographs of a group keep together.
 
     Args:
-        targets: true classes ``(n,)``.
-        said: predicted ones.
-        samples: the images.
+        images: with their decisions.
 
     Returns:
-        ``{"balanced_accuracy": {"value", "n", "low", "high"}}``, mean and middle 95 % over the shuffles (none for a
-        single class); and an alarm where the true labels do not do better than 99 % of the shuffled.
+        Mean and middle 95 % over the shuffles (None for a single class); and an alarm where the true labels do not do
+        better than 99 % of the shuffled.
     """
+    targets, decided = images.targets(), images.decided()
     if len(set(targets.tolist())) < 2:
-        return {}, []
-    numbers = np.array(group_numbers(samples))
+        return None, []
+    numbers = np.array(images.groups)
     members = [np.flatnonzero(numbers == number) for number in np.unique(numbers)]
     in_groups = np.concatenate(members)
     rng = np.random.default_rng(0)
     shuffled = np.array(
         [
             _balanced_accuracy(
-                targets[np.concatenate([members[i] for i in rng.permutation(len(members))])], said[in_groups]
+                targets[np.concatenate([members[i] for i in rng.permutation(len(members))])], decided[in_groups]
             )
             for _ in range(SHUFFLES)
         ]
     )
-    low, high = np.quantile(shuffled, [0.025, 0.975])
-    measured = _balanced_accuracy(targets, said)
+    low, high = (float(quantile) for quantile in np.quantile(shuffled, [0.025, 0.975]))
+    measured = _balanced_accuracy(targets, decided)
     p_value = float((1 + (shuffled >= measured - 1e-12).sum()) / (1 + SHUFFLES))
-    control = {"value": float(shuffled.mean()), "n": len(targets), "low": float(low), "high": float(high)}
+    control = Estimate(float(shuffled.mean()), len(targets), low, high)
     if p_value <= P_VALUE:
-        return {"balanced_accuracy": control}, []
-    alarm = {
-        "seen": f"balanced accuracy is {measured:.3f}; with shuffled labels it would lie between {low:.3f} and "
-        f"{high:.3f} (p = {p_value:.3f})",
-        "why": "it cannot be shown that the classes are told apart at all",
-        "do": "check the labels (weakspot check), use more pictures or larger ones",
-    }
-    return {"balanced_accuracy": control}, [alarm]
-
-
-def _balanced_accuracy(targets: npt.NDArray[np.int64], said: npt.NDArray[np.int64]) -> float:
-    return float((class_weights(targets) * (targets == said)).sum())
-
-
-def border_evidence(predictions: Sequence[Prediction]) -> tuple[dict[str, Any], list[Alarm]]:
-    """How much of the evidence lies in the frame along the border, a :data:`BORDER` of each side wide.
-
-    Args:
-        predictions: with what the model said; those called Good are left out.
-
-    Returns:
-        ``share`` of the evidence (mean over the images, with an interval), ``peaks``, the share of images whose
-        strongest place is there, ``area``, the share of the image that the frame covers, and ``p_value`` of so many
-        peaks in the frame if they lay anywhere (binomial test). Empty with too few images. And an alarm where two peaks
-        in three, and more than chance allows, are there.
-    """
-    found = [_in_frame(mass) for p in predictions if (mass := _evidence_mass(p)) is not None]
-    if len(found) < FEWEST:
-        return {}, []
-    shares, peaks = (np.array(column, dtype=np.float64) for column in zip(*found, strict=True))
-    area, hits = 1 - (1 - 2 * BORDER) ** 2, int(peaks.sum())
-    p_value = float(binomtest(hits, len(peaks), area, alternative="greater").pvalue)
-    control = {
-        "share": bootstrap(np.mean, [shares]).as_dict(),
-        "peaks": proportion(hits, len(peaks)).as_dict(),
-        "area": area,
-        "p_value": p_value,
-    }
-    if 3 * hits < 2 * len(peaks) or p_value > P_VALUE:
         return control, []
-    alarm = {
-        "seen": f"in {hits} of {len(peaks)} images called defective the strongest evidence lies within {BORDER:.0%} of "
-        f"the border (chance: {area:.0%})",
-        "why": "parts are seldom defective there, backgrounds and frames often differ there",
-        "do": "look at the overlays; if the defects are elsewhere, crop the border or photograph the classes alike",
-    }
+    alarm = Alarm(
+        f"balanced accuracy is {measured:.3f}; with shuffled labels it would lie between {low:.3f} and "
+        f"{high:.3f} (p = {p_value:.3f})",
+        "it cannot be shown that the classes are told apart at all",
+        "check the labels (weakspot check), use more pictures or larger ones",
+    )
     return control, [alarm]
 
 
-def _evidence_mass(prediction: Prediction) -> Maps | None:
-    """Evidence 0 and above, ``(h, w)``; None for Good images and where there is none."""
-    said: ModelOutput | None = prediction.output
-    if said is None or prediction.label == GOOD:
-        return None
-    if said.mask_logits is not None and said.location_logits is not None:
-        mass: Maps = np.exp(combined_map(said.mask_logits, said.location_logits, said.logits))
+def _balanced_accuracy(targets: npt.NDArray[np.int64], decided: npt.NDArray[np.int64]) -> float:
+    return float((class_weights(targets) * (targets == decided)).sum())
+
+
+def border_evidence(images: EvaluatedImages) -> tuple[BorderEvidence | None, list[Alarm]]:
+    """How much of the evidence lies in the frame along the border, a :data:`BORDER` of each side wide.
+
+    Args:
+        images: those called Good are left out.
+
+    Returns:
+        None with too few images. And an alarm where two peaks in three, and more than chance allows, are there.
+    """
+    called = [i for i, prediction in enumerate(images.predictions) if prediction.label != GOOD]
+    found = [_in_frame(mass) for i in called if (mass := _evidence_mass(images.output(i))) is not None]
+    if len(found) < FEWEST:
+        return None, []
+    shares, peaks = (np.array(column, dtype=np.float64) for column in zip(*found, strict=True))
+    area, hits = 1 - (1 - 2 * BORDER) ** 2, int(peaks.sum())
+    p_value = float(binomtest(hits, len(peaks), area, alternative="greater").pvalue)
+    control = BorderEvidence(bootstrap(np.mean, [shares]), proportion(hits, len(peaks)), area, p_value)
+    if 3 * hits < 2 * len(peaks) or p_value > P_VALUE:
+        return control, []
+    alarm = Alarm(
+        f"in {hits} of {len(peaks)} images called defective the strongest evidence lies within {BORDER:.0%} of "
+        f"the border (chance: {area:.0%})",
+        "parts are seldom defective there, backgrounds and frames often differ there",
+        "look at the overlays; if the defects are elsewhere, crop the border or photograph the classes alike",
+    )
+    return control, [alarm]
+
+
+def _evidence_mass(output: ModelOutput) -> Maps | None:
+    """Evidence 0 and above, ``(h, w)``, of an image called defective; None where there is none."""
+    if output.mask_logits is not None and output.location_logits is not None:
+        mass: Maps = np.exp(combined_map(output.mask_logits, output.location_logits, output.logits))
     else:
-        mass = np.maximum(margin_map(said.maps, said.likeliest_defect), 0)
+        mass = np.maximum(margin_map(output.maps, output.likeliest_defect), 0)
     return mass if mass.sum() > 0 else None
 
 

@@ -8,7 +8,6 @@ occlusion (Zeiler and Fergus, "Visualizing and Understanding Convolutional Netwo
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -20,85 +19,23 @@ from scipy.special import logit
 from weakspot.config.schema import read_config
 from weakspot.data.images import read_image
 from weakspot.data.splits import read_split
-from weakspot.errors import WeakspotError
+from weakspot.evaluation.schema import Erasure
 from weakspot.inference.localizer import Localizer
-from weakspot.metrics.paired import Difference, paired_difference
-from weakspot.postprocess.prediction_files import read_predictions
-from weakspot.runs.folder import RunFolder, finished_run, own_test_subset
+from weakspot.metrics.paired import paired_difference
+from weakspot.runs.folder import RunFolder
 from weakspot.types import GOOD, Box, ImageArray, Prediction, Sample
 from weakspot.utils import console
-from weakspot.utils.files import write_json
 
 MOST = 40
 """Images that are painted over, drawn by lot."""
 
-FEWEST = 10
-"""Images below which no alarm is raised."""
-
-P_VALUE = 0.05
 _TRIES = 200
-
-
-@dataclass(frozen=True)
-class Erasure:
-    """What erasing found.
-
-    Attributes:
-        erased: by how much the log-odds of a defect fall when the boxes are erased (``second``) and when as large boxes
-            elsewhere are (``first``).
-        images: how many were painted over.
-        skipped: images called defective whose boxes leave no room for others as large, or that have none.
-    """
-
-    erased: Difference
-    images: int
-    skipped: int
-
-    @property
-    def alarm(self) -> dict[str, str] | None:
-        """``seen``, ``why`` and ``do`` where the boxes matter no more than other places; else None."""
-        if self.images < FEWEST:
-            return None
-        if self.erased.p_value <= P_VALUE and self.erased.difference.value > 0:
-            return None
-        return {
-            "seen": (
-                f"erasing the boxes of {self.images} pictures lowers the log-odds of a defect by "
-                f"{self.erased.second:.2f}, erasing as much elsewhere by {self.erased.first:.2f} "
-                f"(p = {self.erased.p_value:.3f})"
-            ),
-            "why": "it cannot be shown that the network goes by what is inside the boxes",
-            "do": "look at the overlays, and at the other alarms, before any box is used",
-        }
-
-    def to_dict(self) -> dict[str, Any]:
-        """JSON-ready."""
-        return {**asdict(self), "alarm": self.alarm}
-
-
-def audit(run: RunFolder, device: str = "auto") -> Erasure:
-    """Erase boxes of a run's test subset and ask again; writes ``audit.json`` into the run folder.
-
-    Args:
-        run: a finished run.
-        device: as for :meth:`Localizer.load`.
-
-    Raises:
-        WeakspotError: when the run is not finished, its images have moved, or nothing was called defective.
-    """
-    run = finished_run(run.path)
-    _, samples = own_test_subset(run)
-    result = measure_erasure(run, samples, read_predictions(run.predictions), device)
-    if result is None:
-        raise WeakspotError(f"{run.path}: no test image was called defective, so there is no box to erase")
-    write_json(run.audit, result.to_dict())
-    return result
 
 
 def measure_erasure(
     run: RunFolder, samples: Sequence[Sample], predictions: Sequence[Prediction], device: str = "auto"
 ) -> Erasure | None:
-    """The work of :func:`audit`.
+    """Erase the boxes of images that were called defective, and elsewhere as much, and run the model again.
 
     Args:
         run: has a bundle, a configuration and a split.

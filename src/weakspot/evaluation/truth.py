@@ -6,20 +6,14 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from scipy.stats import spearmanr
 
 from weakspot.data.images import read_mask
-from weakspot.data.splits import group_numbers
-from weakspot.metrics import BEST_BOXES, IOU_LEVELS, best_iou, localisation_metrics, mask_boxes, proportion, size_class
-from weakspot.metrics.intervals import N_RESAMPLES, Estimate, percentile_estimate
-from weakspot.metrics.paired import draw_clusters
-from weakspot.postprocess.boxes import boxes_array
-from weakspot.postprocess.trust import level
-from weakspot.types import BoolArray, Prediction, Sample
+from weakspot.metrics import BEST_BOXES, IOU_LEVELS, best_iou, localisation_metrics, mask_boxes, size_class
+from weakspot.metrics.localisation import LocalisationResult
+from weakspot.types import BoolArray, Sample
 
 NO_BOXES: npt.NDArray[np.int64] = np.zeros((0, 4), dtype=np.int64)
 
@@ -61,7 +55,7 @@ class Truth:
             truth.shares.append(float(mask.mean()))
         return truth
 
-    def localise(self, boxes: Sequence[npt.NDArray[np.float64]]) -> dict[str, Any]:
+    def localise(self, boxes: Sequence[npt.NDArray[np.float64]]) -> LocalisationResult:
         """:func:`~weakspot.metrics.localisation_metrics` of an array of boxes an image."""
         defects, classes = [sample.defect for sample in self.samples], [size_class(share) for share in self.shares]
         return localisation_metrics(boxes, self.boxes, defects, classes)
@@ -88,45 +82,3 @@ def levels_reached(boxes: npt.NDArray[np.float64], truth: npt.NDArray[np.int64])
     """Share of the IoU levels that an image's three best boxes reach; NaN without a true box."""
     iou = best_iou(boxes[:BEST_BOXES], truth.astype(np.float64))
     return float(np.mean(iou >= np.array(IOU_LEVELS))) if not math.isnan(iou) else math.nan
-
-
-def trust_metrics(predictions: Sequence[Prediction], truth: Truth) -> dict[str, Any]:
-    """Whether boxes that are trusted more fit better, on the images with a mask.
-
-    Returns:
-        ``rank_correlation`` of trust and IoU over boxes (Spearman's; an estimate whose interval comes from drawing
-        parts, NaN for fewer than three boxes or where all are trusted alike), ``levels`` ``{colour: {"n", "mean_iou",
-        "iou_50"}}``, and ``boxes``, ``[trust, IoU]`` of each.
-    """
-    groups = group_numbers(truth.samples)
-    rows = [
-        (box.trust, best_iou(boxes_array([box]), truth.boxes[i].astype(np.float64)), groups[i])
-        for i in truth.known
-        for box in predictions[i].boxes
-    ]
-    values = np.array([row[:2] for row in rows], dtype=np.float64).reshape(-1, 2)
-    levels = {}
-    for name in ("green", "amber", "red"):
-        ious = values[[level(trust) == name for trust in values[:, 0]], 1]
-        share = proportion(int((ious >= 0.5).sum()), len(ious)).as_dict()
-        levels[name] = {"n": len(ious), "mean_iou": float(ious.mean()) if len(ious) else math.nan, "iou_50": share}
-    return {
-        "rank_correlation": _rank_correlation(values, [int(row[2]) for row in rows]).as_dict(),
-        "levels": levels,
-        "boxes": values.tolist(),
-    }
-
-
-def _rank_correlation(values: npt.NDArray[np.float64], groups: Sequence[int]) -> Estimate:
-    """Spearman's, ``(n, 2)``; NaN where a column does not vary."""
-    n = len(values)
-    if n < 3 or not np.ptp(values, axis=0).all():
-        return Estimate(math.nan, n, math.nan, math.nan)
-    draws = draw_clusters(groups, N_RESAMPLES, seed=0)
-    resamples = []
-    for times in draws:
-        drawn = np.repeat(values, times, axis=0)
-        varies = len(drawn) > 2 and np.ptp(drawn, axis=0).all()
-        resamples.append(float(spearmanr(drawn[:, 0], drawn[:, 1]).statistic) if varies else math.nan)
-    value = float(spearmanr(values[:, 0], values[:, 1]).statistic)
-    return percentile_estimate(value, n, np.array(resamples))

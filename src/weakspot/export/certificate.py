@@ -19,6 +19,7 @@ from weakspot.data.images import Progress
 from weakspot.data.loading import batched
 from weakspot.errors import WeakspotError
 from weakspot.evaluation.measure import measure_some
+from weakspot.evaluation.schema import to_json
 from weakspot.inference.localizer import Localizer
 from weakspot.models.bundle_meta import META_FILE, find_bundle
 from weakspot.types import Prediction, Sample
@@ -150,9 +151,9 @@ def _accuracy(
     sizes, found = np.array([prediction.size for prediction in first]), dict[str, Any]()
     for name, predictions in (("pytorch", first), ("exported", second)):
         measured = measure_some(predictions, samples, sizes, classes, range(len(samples)))
-        found[name] = {"balanced_accuracy": measured["classification"]["balanced_accuracy"]}
-        if measured["localisation"] is not None:
-            found[name]["v2"] = measured["localisation"]["v2"]
+        found[name] = {"balanced_accuracy": to_json(measured.classification.balanced_accuracy)}
+        if measured.localisation is not None:
+            found[name]["max_box_acc_v2"] = to_json(measured.localisation.max_box_acc_v2)
     return found
 
 

@@ -13,11 +13,11 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
+from weakspot.config.rules import BoxRule
 from weakspot.data.loading import ImageSource, Loaded, Stored, batched, load_images, pictures_in
 from weakspot.errors import WeakspotError
 from weakspot.inference.exported import EXPORTED, ExportedModel, load_exported
 from weakspot.models.bundle_meta import BundleMeta
-from weakspot.postprocess.boxes import BoxRule
 from weakspot.postprocess.predictions import make_prediction
 from weakspot.types import ImageArray, ModelOutput, Prediction
 from weakspot.utils.threads import in_order

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -27,6 +27,90 @@ TOP_K = (1, 2, 5)
 _SEED = 0
 
 
+@dataclass(frozen=True)
+class ConfusionMatrix:
+    """How often images of each true class were given each class.
+
+    Attributes:
+        labels: class names, Good first.
+        counts: ``K`` rows (true class) of ``K`` numbers (predicted class).
+    """
+
+    labels: list[str]
+    counts: list[list[int]]
+
+    @property
+    def good(self) -> int:
+        """Number of Good images."""
+        return sum(self.counts[0])
+
+    @property
+    def false_alarms(self) -> int:
+        """Number of Good images that were called defective."""
+        return self.good - self.counts[0][0]
+
+    @property
+    def defects(self) -> int:
+        """Number of images with a defect."""
+        return sum(map(sum, self.counts[1:]))
+
+    @property
+    def missed(self) -> int:
+        """Number of images with a defect that were called Good."""
+        return sum(row[0] for row in self.counts[1:])
+
+
+@dataclass(frozen=True)
+class ClassScores:
+    """One class against the rest.
+
+    Attributes:
+        precision: 0…1; NaN for a class that was never predicted.
+        recall: 0…1, with its Clopper–Pearson interval `recall_low` to `recall_high`; NaN where `n` is 0.
+        recall_low, recall_high: see `recall`.
+        f1: 0…1; NaN where `n` is 0.
+        n: number of images of the class.
+    """
+
+    precision: float
+    recall: float
+    recall_low: float
+    recall_high: float
+    f1: float
+    n: int
+
+
+@dataclass(frozen=True)
+class ClassificationResult:
+    """What :func:`classification_metrics` finds; estimates are in 0…1.
+
+    Attributes:
+        accuracy: share of images given their true class.
+        balanced_accuracy: mean recall of the classes that occur; NaN unless Good and another one do.
+        precision, recall, f1: for two classes those of the other one than Good, n counting images called not-Good,
+            images that are, and all; for more, the mean over the classes that occur (a class never predicted has
+            precision 0 there), NaN as balanced accuracy is.
+        auroc, average_precision: of not-Good, ranked by ``1 - P(good)``; NaN unless both sides occur.
+        top_k_error: ``{"1": estimate, …}`` for the k of :data:`TOP_K` below K: the share of images whose true class is
+            not among the k most probable ones, whatever was decided.
+        confusion_matrix: counts of true and predicted classes.
+        per_class: by name.
+        recall_per_defect: by defect type, the share of its images that is called anything but Good.
+    """
+
+    accuracy: Estimate
+    balanced_accuracy: Estimate
+    precision: Estimate
+    recall: Estimate
+    f1: Estimate
+    auroc: Estimate
+    average_precision: Estimate
+    top_k_error: dict[str, Estimate]
+    confusion_matrix: ConfusionMatrix
+    per_class: dict[str, ClassScores]
+    recall_per_defect: dict[str, Estimate]
+
+
 def classification_metrics(
     targets: IntArray,
     probabilities: FloatArray,
@@ -34,7 +118,7 @@ def classification_metrics(
     defects: Sequence[str],
     *,
     predicted: IntArray | None = None,
-) -> dict[str, Any]:
+) -> ClassificationResult:
     """Measure a classifier on n images; class 0 is Good.
 
     Accuracy, recall per defect and, for two classes, precision and recall are proportions with Clopper–Pearson
@@ -48,38 +132,21 @@ def classification_metrics(
         defects: defect type of each image, ``good`` for one without.
         predicted: predicted classes, shape ``(n,)``; the most probable class where None.
 
-    Returns:
-        Estimates as ``{"value", "n", "low", "high"}``:
-
-        * ``accuracy``; ``balanced_accuracy`` (mean recall of the classes that occur; NaN unless Good and another do);
-        * ``precision``, ``recall``, ``f1``: for two classes those of the other one than Good, n counting images called
-            not-Good, images that are, and all; for more, the mean over the classes that occur (a class never predicted
-            has precision 0 there), NaN as balanced accuracy is;
-        * ``auroc``, ``average_precision``: of not-Good, ranked by ``1 - P(good)``; NaN unless both sides occur;
-        * ``recall_per_defect``: ``{defect: estimate}``, the share of its images that is called anything but Good;
-
-        * ``top_k_error``: ``{"1": estimate, …}`` for the k of :data:`TOP_K` below K: the share of images whose true
-            class is not among the k most probable ones, whatever `predicted` says;
-
-        and plainly ``confusion_matrix`` ``{"labels", "counts"}`` (rows true, columns predicted) and ``per_class``
-        ``{name: {"precision", "recall", "recall_low", "recall_high", "f1", "n"}}``, where precision is NaN for a class
-        never predicted, recall and F1 for one that does not occur; the recall's interval is Clopper–Pearson's.
-
     Raises:
         ValueError: when shapes or ranges do not fit.
     """
     targets, probabilities, predicted = _checked(targets, probabilities, class_names, defects, predicted)
     counts = _confusion(targets, predicted, len(class_names))
     per_class = _per_class(targets, predicted, class_names)
-    return {
-        "accuracy": proportion(np.trace(counts), len(targets)).as_dict(),
+    return ClassificationResult(
+        accuracy=proportion(np.trace(counts), len(targets)),
         **_confusion_estimates(counts, list(per_class.values())),
         **_ranking_estimates(targets, 1.0 - probabilities[:, 0]),
-        "top_k_error": _top_k_error(targets, probabilities),
-        "confusion_matrix": {"labels": list(class_names), "counts": counts.tolist()},
-        "per_class": per_class,
-        "recall_per_defect": _recall_per_defect(predicted, defects),
-    }
+        top_k_error=_top_k_error(targets, probabilities),
+        confusion_matrix=ConfusionMatrix(list(class_names), counts.tolist()),
+        per_class=per_class,
+        recall_per_defect=_recall_per_defect(predicted, defects),
+    )
 
 
 def _checked(
@@ -112,13 +179,13 @@ def _checked_classes(classes: IntArray, n: int, k: int) -> IntArray:
     return whole
 
 
-def _top_k_error(targets: IntArray, probabilities: FloatArray) -> dict[str, dict[str, Any]]:
+def _top_k_error(targets: IntArray, probabilities: FloatArray) -> dict[str, Estimate]:
     """Errors with k guesses; of equally probable classes the first is guessed first, as argmax has it."""
     of_truth = np.take_along_axis(probabilities, targets[:, None], axis=1)
     before = np.arange(probabilities.shape[1]) < targets[:, None]
     rank = ((probabilities > of_truth) | ((probabilities == of_truth) & before)).sum(axis=1)
     wanted = [k for k in TOP_K if k < probabilities.shape[1]]
-    return {str(k): proportion((rank >= k).sum(), len(targets)).as_dict() for k in wanted}
+    return {str(k): proportion((rank >= k).sum(), len(targets)) for k in wanted}
 
 
 def as_good_or_not(
@@ -136,38 +203,38 @@ def _confusion(targets: IntArray, predicted: IntArray, k: int) -> IntArray:
     return np.asarray(confusion_matrix(targets, predicted, labels=np.arange(k)))
 
 
-def _per_class(targets: IntArray, predicted: IntArray, class_names: Sequence[str]) -> dict[str, dict[str, Any]]:
+def _per_class(targets: IntArray, predicted: IntArray, class_names: Sequence[str]) -> dict[str, ClassScores]:
     """One class against the rest, in the order of the classes."""
     if len(targets) == 0:
-        values = ("precision", "recall", "recall_low", "recall_high", "f1")
-        return {name: {**dict.fromkeys(values, math.nan), "n": 0} for name in class_names}
+        nothing = ClassScores(math.nan, math.nan, math.nan, math.nan, math.nan, 0)
+        return dict.fromkeys(class_names, nothing)
     precision, recall, f1, support = precision_recall_fscore_support(
         targets, predicted, labels=np.arange(len(class_names)), average=None, zero_division=np.nan
     )
     shares = [proportion(((targets == i) & (predicted == i)).sum(), n) for i, n in enumerate(support)]
     return {
-        name: {
-            "precision": float(precision[i]),
-            "recall": float(recall[i]),
-            "recall_low": shares[i].low,
-            "recall_high": shares[i].high,
-            "f1": float(f1[i]) if support[i] else math.nan,
-            "n": int(support[i]),
-        }
+        name: ClassScores(
+            precision=float(precision[i]),
+            recall=float(recall[i]),
+            recall_low=shares[i].low,
+            recall_high=shares[i].high,
+            f1=float(f1[i]) if support[i] else math.nan,
+            n=int(support[i]),
+        )
         for i, name in enumerate(class_names)
     }
 
 
-def _confusion_estimates(counts: IntArray, per_class: list[dict[str, Any]]) -> dict[str, dict[str, Any]]:
+def _confusion_estimates(counts: IntArray, per_class: list[ClassScores]) -> dict[str, Estimate]:
     """Balanced accuracy, precision, recall and F1 with their intervals; `counts` has shape ``(K, K)``."""
     n, resamples = int(counts.sum()), _resampled_confusion(counts)
-    occurring = [row for row in per_class if row["n"]]
-    comparable = bool(per_class[0]["n"]) and len(occurring) > 1
+    occurring = [row for row in per_class if row.n]
+    comparable = bool(per_class[0].n) and len(occurring) > 1
 
     def averaged(name: str) -> Estimate:
         if not comparable:
             return undefined(n)
-        value = np.mean(np.nan_to_num([row[name] for row in occurring]))
+        value = np.mean(np.nan_to_num([getattr(row, name) for row in occurring]))
         return percentile_estimate(float(value), n, macro_scores(resamples)[name])
 
     if len(per_class) > 2:
@@ -177,7 +244,7 @@ def _confusion_estimates(counts: IntArray, per_class: list[dict[str, Any]]) -> d
         others = {
             "precision": proportion(right, counts[:, 1].sum()),
             "recall": proportion(right, counts[1].sum()),
-            "f1": percentile_estimate(per_class[1]["f1"], n, class_scores(resamples)["f1"][:, 1]),
+            "f1": percentile_estimate(per_class[1].f1, n, class_scores(resamples)["f1"][:, 1]),
         }
     balanced = averaged("recall")
     if balanced.low == balanced.high:  # no resample can change it: what so few images of each class can rule out
@@ -189,8 +256,7 @@ def _confusion_estimates(counts: IntArray, per_class: list[dict[str, Any]]) -> d
             low=float(np.mean([recall.low for recall in exact])),
             high=float(np.mean([recall.high for recall in exact])),
         )
-    estimates = {"balanced_accuracy": balanced, **others}
-    return {name: estimate.as_dict() for name, estimate in estimates.items()}
+    return {"balanced_accuracy": balanced, **others}
 
 
 def _resampled_confusion(counts: IntArray) -> IntArray:
@@ -228,18 +294,16 @@ def macro_scores(counts: IntArray) -> dict[str, npt.NDArray[np.float64]]:
     }
 
 
-def _ranking_estimates(targets: IntArray, scores: FloatArray) -> dict[str, dict[str, Any]]:
+def _ranking_estimates(targets: IntArray, scores: FloatArray) -> dict[str, Estimate]:
     """AUROC and average precision of not-Good with their intervals; scores ``(n,)``, higher is less Good."""
     positive = targets != 0
     if positive.all() or not positive.any():
-        return {name: undefined(len(targets)).as_dict() for name in ("auroc", "average_precision")}
+        return {name: undefined(len(targets)) for name in ("auroc", "average_precision")}
     ranking = ranker(positive, scores)
     chunks = [ranking(_times_drawn(draws)) for draws in draw_indices(targets, N_RESAMPLES, _SEED)]
     values = {"auroc": roc_auc_score(positive, scores), "average_precision": average_precision_score(positive, scores)}
     return {
-        name: percentile_estimate(
-            float(value), len(targets), np.concatenate([chunk[name] for chunk in chunks])
-        ).as_dict()
+        name: percentile_estimate(float(value), len(targets), np.concatenate([chunk[name] for chunk in chunks]))
         for name, value in values.items()
     }
 
@@ -278,10 +342,10 @@ def ranker(
     return ranking
 
 
-def _recall_per_defect(predicted: IntArray, defects: Sequence[str]) -> dict[str, dict[str, Any]]:
+def _recall_per_defect(predicted: IntArray, defects: Sequence[str]) -> dict[str, Estimate]:
     """Share of each defect's images called anything but Good, sorted by name, without ``good``."""
     names = np.array(defects, dtype=object)
     return {
-        name: proportion(((names == name) & (predicted != 0)).sum(), (names == name).sum()).as_dict()
+        name: proportion(((names == name) & (predicted != 0)).sum(), (names == name).sum())
         for name in sorted(set(defects) - {GOOD})
     }

@@ -6,6 +6,7 @@ import contextlib
 import io
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -13,11 +14,36 @@ import numpy.typing as npt
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
-from weakspot.metrics.intervals import proportion
+from weakspot.metrics.intervals import Estimate, proportion
 from weakspot.types import Size
 
 LEVELS = (0.3, 0.5)
 MOST_BOXES = 100
+
+
+@dataclass(frozen=True)
+class DetectionResult:
+    """Boxes matched one to one at IoU 0.3 and 0.5.
+
+    Attributes:
+        n_boxes: number of predicted boxes.
+        n_true: number of true boxes.
+        boxes_per_image: predicted boxes per image; NaN without an image.
+        ap_30, ap_50: average precision, 0…1; NaN without a true box.
+        precision_30, precision_50: share of predicted boxes that match a true one, with Clopper–Pearson intervals (a
+            little narrow, as boxes of one image are not independent).
+        recall_30, recall_50: share of true boxes that are found, likewise.
+    """
+
+    n_boxes: int
+    n_true: int
+    boxes_per_image: float
+    ap_30: float
+    precision_30: Estimate
+    recall_30: Estimate
+    ap_50: float
+    precision_50: Estimate
+    recall_50: Estimate
 
 
 def detection_metrics(
@@ -25,7 +51,7 @@ def detection_metrics(
     scores: Sequence[npt.NDArray[np.float64]],
     truth: Sequence[npt.NDArray[np.float64]],
     sizes: Sequence[Size],
-) -> dict[str, Any]:
+) -> DetectionResult:
     """Precision, recall and average precision of boxes, by the COCO protocol (Lin et al., ECCV 2014).
 
     At each IoU level a predicted box, in decreasing score, takes the true box it fits best of those not yet taken; a
@@ -37,28 +63,14 @@ def detection_metrics(
         scores: ``(n,)`` of each image's boxes.
         truth: true boxes ``(m, 4)``; none for a Good image.
         sizes: ``(height, width)`` of each image.
-
-    Returns:
-        For each level (``30``, ``50``): ``ap_30`` (0…1; NaN without a true box), ``precision_30`` and ``recall_30``
-        with their Clopper–Pearson intervals (boxes of one image are not independent, so these are a little narrow);
-        ``n_boxes``, ``n_true``, ``boxes_per_image``.
     """
     boxes, true = sum(map(len, predicted)), sum(map(len, truth))
-    result: dict[str, Any] = {
-        "n_boxes": boxes,
-        "n_true": true,
-        "boxes_per_image": boxes / len(predicted) if predicted else math.nan,
-    }
     evaluation = _evaluate(predicted, scores, truth, sizes) if boxes and true else None
-    for index, level in enumerate(LEVELS):
-        name = round(100 * level)
+    at_levels: list[float | Estimate] = []
+    for index in range(len(LEVELS)):
         hits, average = (0, 0.0 if true else math.nan) if evaluation is None else _at(evaluation, index)
-        result |= {
-            f"ap_{name}": average,
-            f"precision_{name}": proportion(hits, boxes).as_dict(),
-            f"recall_{name}": proportion(hits, true).as_dict(),
-        }
-    return result
+        at_levels += [average, proportion(hits, boxes), proportion(hits, true)]
+    return DetectionResult(boxes, true, boxes / len(predicted) if predicted else math.nan, *at_levels)  # type: ignore[arg-type]
 
 
 def _evaluate(

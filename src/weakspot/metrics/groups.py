@@ -1,12 +1,12 @@
 """Intervals for images that are not independent: photographs of one part are right or wrong together.
 
-The cluster bootstrap (Davison and Hinkley, "Bootstrap Methods and their Application", 1997, 3.8) draws parts.
+The group (cluster) bootstrap (Davison and Hinkley, "Bootstrap Methods and their Application", 1997, 3.8) draws parts.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -14,25 +14,33 @@ import numpy as np
 import numpy.typing as npt
 from scipy.stats import beta
 
-from weakspot.metrics.classification import IntArray, class_scores, macro_scores, ranker
+from weakspot.metrics.classification import (
+    ClassificationResult,
+    ClassScores,
+    IntArray,
+    class_scores,
+    macro_scores,
+    ranker,
+)
 from weakspot.metrics.intervals import N_RESAMPLES, Estimate, percentile_estimate, undefined
-from weakspot.metrics.paired import draw_clusters
+from weakspot.metrics.paired import draw_groups
 from weakspot.types import FloatArray
 
 Resampled = npt.NDArray[np.float64]
 
 
 def widened_by_groups(
-    metrics: Mapping[str, Any],
+    metrics: ClassificationResult,
     targets: IntArray,
     probabilities: FloatArray,
     predicted: IntArray,
     defects: Sequence[str],
-    clusters: Sequence[int],
-) -> dict[str, Any]:
-    """What :func:`~weakspot.metrics.classification.classification_metrics` found, its intervals wide enough for parts.
+    groups: Sequence[int],
+) -> ClassificationResult:
+    """What :func:`~weakspot.metrics.classification.classification_metrics` found, its intervals wide enough for groups.
 
-    Each interval becomes the hull of the one for independent images and that of the cluster bootstrap; values stay.
+    Each interval becomes the hull of the one for independent images and that of the group (cluster) bootstrap; values
+    stay.
     The ``top_k_error`` and what has no interval are left alone.
 
     Args:
@@ -41,53 +49,54 @@ def widened_by_groups(
         probabilities: ``(n, K)``.
         predicted: predicted classes, ``(n,)``.
         defects: defect type of each image.
-        clusters: number of the part each image shows.
+        groups: number of the group each image belongs to.
     """
-    times = draw_clusters(clusters, N_RESAMPLES, 0)
+    times = draw_groups(groups, N_RESAMPLES, 0)
     names = np.array(defects, dtype=object)
     called = predicted != 0
     overall = _of_confusion(times, targets, predicted, probabilities.shape[1]) | _of_ranking(
         times, targets, 1.0 - probabilities[:, 0]
     )
-    return {
-        **metrics,
-        **{name: _hull(metrics[name], resamples) for name, resamples in overall.items()},
-        "recall_per_defect": {
+    widened: dict[str, Any] = {name: _hull(getattr(metrics, name), resamples) for name, resamples in overall.items()}
+    return replace(
+        metrics,
+        **widened,
+        recall_per_defect={
             name: _hull(found, _share(times, names == name, called))
-            for name, found in metrics["recall_per_defect"].items()
+            for name, found in metrics.recall_per_defect.items()
         },
-        "per_class": {
+        per_class={
             name: _widened_recall(row, _share(times, targets == k, predicted == k))
-            for k, (name, row) in enumerate(metrics["per_class"].items())
+            for k, (name, row) in enumerate(metrics.per_class.items())
         },
-    }
+    )
 
 
-def worth(clusters: IntArray) -> float:
+def worth(groups: IntArray) -> float:
     """How many independent images these are worth, 1…n, if photographs of a part stand and fall together.
 
     n² / Σ (photographs of a part)², after Kish, "Survey Sampling" (1965).
 
     Args:
-        clusters: number of the part each image shows, ``(n,)``, at least one.
+        groups: number of the group each image belongs to, ``(n,)``, at least one.
     """
-    _, sizes = np.unique(clusters, return_counts=True)
+    _, sizes = np.unique(groups, return_counts=True)
     return float(sizes.sum() ** 2 / (sizes**2).sum())
 
 
-def share_of_images(hit: npt.NDArray[np.bool_], clusters: IntArray) -> Estimate:
+def share_of_images(hit: npt.NDArray[np.bool_], groups: IntArray) -> Estimate:
     """Share of images that are `hit`, with Clopper and Pearson's interval for as many as they are worth.
 
     Unlike a bootstrap it has a width where all or none are hit.
 
     Args:
         hit: shape ``(n,)``; no image gives NaN.
-        clusters: number of the part each image shows, ``(n,)``.
+        groups: number of the group each image belongs to, ``(n,)``.
     """
     n = len(hit)
     if not n:
         return undefined(0)
-    value, independent = float(hit.mean()), worth(clusters)
+    value, independent = float(hit.mean()), worth(groups)
     hits, others = value * independent, (1 - value) * independent
     low = 0.0 if value == 0 else float(beta.ppf(0.025, hits, others + 1))
     high = 1.0 if value == 1 else float(beta.ppf(0.975, hits + 1, others))
@@ -123,16 +132,14 @@ def _share(times: npt.NDArray[np.intp], among: npt.NDArray[np.bool_], hit: npt.N
         return np.asarray(times[:, among & hit].sum(axis=1) / times[:, among].sum(axis=1))
 
 
-def _hull(found: Mapping[str, Any], resamples: Resampled) -> dict[str, Any]:
-    of_images = Estimate(**found)
+def _hull(of_images: Estimate, resamples: Resampled) -> Estimate:
     of_groups = percentile_estimate(of_images.value, of_images.n, resamples)
     if math.isnan(of_images.value) or math.isnan(of_groups.low):
-        return dict(found)
+        return of_images
     low, high = min(of_images.low, of_groups.low), max(of_images.high, of_groups.high)
-    return replace(of_images, low=low, high=high).as_dict()
+    return replace(of_images, low=low, high=high)
 
 
-def _widened_recall(row: Mapping[str, Any], resamples: Resampled) -> dict[str, Any]:
-    found = {"value": row["recall"], "n": row["n"], "low": row["recall_low"], "high": row["recall_high"]}
-    hull = _hull(found, resamples)
-    return {**row, "recall_low": hull["low"], "recall_high": hull["high"]}
+def _widened_recall(row: ClassScores, resamples: Resampled) -> ClassScores:
+    hull = _hull(Estimate(row.recall, row.n, row.recall_low, row.recall_high), resamples)
+    return replace(row, recall_low=hull.low, recall_high=hull.high)

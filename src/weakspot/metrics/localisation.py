@@ -11,14 +11,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
-from typing import Any
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
 from weakspot.errors import WeakspotError
 from weakspot.metrics.aupro import aupro
-from weakspot.metrics.intervals import bootstrap, proportion
+from weakspot.metrics.intervals import Estimate, bootstrap, proportion
 from weakspot.ops.iou import BoxArray, box_iou
 from weakspot.ops.regions import label_regions
 from weakspot.ops.resize import scale_min_max, upsample
@@ -29,6 +29,89 @@ IOU_LEVELS = (0.3, 0.5, 0.7)
 
 BEST_BOXES = 3
 """An image is localised by one of its boxes with the highest scores, this many."""
+
+PIXEL_SIDE = 256
+"""Pixels are measured on a grid whose longer side is this many, the image's shape kept; smaller images on their own."""
+
+
+@dataclass(frozen=True)
+class BoxAccuracy:
+    """Share of images whose best IoU reaches a level (BoxAcc, Choe et al. 2020); all NaN for no image.
+
+    Attributes:
+        n: number of images with a true box.
+        box_accuracy_30, box_accuracy_50, box_accuracy_70: at IoU 0.3, 0.5 and 0.7, with Clopper–Pearson intervals.
+        max_box_acc_v2: their mean (MaxBoxAccV2), with a bootstrap interval.
+        mean_iou: mean of the best IoU, with a bootstrap interval.
+    """
+
+    n: int
+    box_accuracy_30: Estimate
+    box_accuracy_50: Estimate
+    box_accuracy_70: Estimate
+    max_box_acc_v2: Estimate
+    mean_iou: Estimate
+
+
+@dataclass(frozen=True)
+class LocalisationResult(BoxAccuracy):
+    """Box accuracy over all images with a true box, and by kind of defect.
+
+    Attributes:
+        mean_boxes: predicted boxes per image with a true box; NaN for none.
+        n_without_truth: number of defect images without a true box, which are left out.
+        per_defect: by defect type, sorted by name.
+        per_size: by size of the defect: ``small``, ``medium``, ``large``.
+    """
+
+    mean_boxes: float
+    n_without_truth: int
+    per_defect: dict[str, BoxAccuracy]
+    per_size: dict[str, BoxAccuracy]
+
+
+@dataclass(frozen=True)
+class OracleBoxAccuracy:
+    """What the best threshold would have reached, had one known the masks (MaxBoxAcc and V2, Choe et al. 2020).
+
+    Attributes:
+        oracle_n: number of images with a true box.
+        oracle_box_accuracy_30, oracle_box_accuracy_50, oracle_box_accuracy_70: each at its own best threshold.
+        oracle_threshold_30, oracle_threshold_50, oracle_threshold_70: those thresholds.
+        oracle_max_box_acc_v2: the mean of the three.
+        oracle_single_max_box_acc_v2: MaxBoxAccV2 at the one threshold that is best for it.
+        oracle_single_threshold: that threshold.
+    """
+
+    oracle_n: int
+    oracle_box_accuracy_30: float
+    oracle_box_accuracy_50: float
+    oracle_box_accuracy_70: float
+    oracle_threshold_30: float
+    oracle_threshold_50: float
+    oracle_threshold_70: float
+    oracle_max_box_acc_v2: float
+    oracle_single_max_box_acc_v2: float
+    oracle_single_threshold: float
+
+
+@dataclass(frozen=True)
+class PixelResult:
+    """Single pixels, pooled over all images; no interval, as pixels of an image are not independent.
+
+    Attributes:
+        pixel_auroc, pixel_average_precision, aupro: 0…1; NaN unless both kinds of pixels occur.
+        n: number of images.
+        n_defect_images: number of images with a defect pixel on the grid.
+        longest_side: of the grid that each image was measured on, in pixels.
+    """
+
+    pixel_auroc: float
+    pixel_average_precision: float
+    aupro: float
+    n: int
+    n_defect_images: int
+    longest_side: int
 
 
 def mask_boxes(mask: BoolArray) -> npt.NDArray[np.int64]:
@@ -68,34 +151,23 @@ def best_iou(predicted: BoxArray, truth: BoxArray) -> float:
     return float(overlaps.max(initial=0.0))
 
 
-def box_accuracy(ious: FloatArray) -> dict[str, Any]:
+def box_accuracy(ious: FloatArray) -> BoxAccuracy:
     """Share of images whose best IoU reaches 0.3, 0.5 and 0.7 (BoxAcc, Choe et al. 2020).
 
     Args:
         ious: :func:`best_iou` of each image, shape ``(n,)``, in 0…1; n may be 0.
-
-    Returns:
-        ``n`` and estimates as dictionaries: ``box_accuracy_30``, ``_50`` and ``_70`` with Clopper–Pearson intervals;
-        ``v2``, their mean, and ``mean_iou`` with bootstrap intervals. All NaN for no image.
 
     Raises:
         ValueError: for a wrong shape or values outside 0…1, NaN included.
     """
     ious = _checked_ious(ious, ndim=1)
     reached = ious[:, None] >= np.array(IOU_LEVELS)
-    at_levels = {
-        f"box_accuracy_{_percent(level)}": proportion(reached[:, i].sum(), len(ious)).as_dict()
-        for i, level in enumerate(IOU_LEVELS)
-    }
-    return {
-        "n": len(ious),
-        **at_levels,
-        "v2": bootstrap(np.mean, [reached.mean(axis=1)]).as_dict(),
-        "mean_iou": bootstrap(np.mean, [ious]).as_dict(),
-    }
+    at_30, at_50, at_70 = (proportion(reached[:, i].sum(), len(ious)) for i in range(len(IOU_LEVELS)))
+    v2 = bootstrap(np.mean, [reached.mean(axis=1)])
+    return BoxAccuracy(len(ious), at_30, at_50, at_70, v2, bootstrap(np.mean, [ious]))
 
 
-def max_box_accuracy(ious: FloatArray, thresholds: FloatArray) -> dict[str, Any]:
+def max_box_accuracy(ious: FloatArray, thresholds: FloatArray) -> OracleBoxAccuracy:
     """What the best threshold would have reached, had one known the masks (MaxBoxAcc and V2, Choe et al. 2020).
 
     Args:
@@ -103,10 +175,7 @@ def max_box_accuracy(ious: FloatArray, thresholds: FloatArray) -> dict[str, Any]
         thresholds: shape ``(t,)``.
 
     Returns:
-        ``oracle_n``; ``oracle_box_accuracy_30`` (50, 70), each with its own best threshold
-        ``oracle_threshold_30`` (50, 70); ``oracle_v2``, the mean of the three; ``oracle_single_v2`` and
-        ``oracle_single_threshold`` for the one threshold whose own v2 is best. Of equally good thresholds the first
-        given. Plain floats, NaN for no image or no threshold.
+        Of equally good thresholds the first given; NaN for no image or no threshold.
 
     Raises:
         ValueError: when shapes do not fit or IoUs lie outside 0…1.
@@ -114,27 +183,30 @@ def max_box_accuracy(ious: FloatArray, thresholds: FloatArray) -> dict[str, Any]
     ious, thresholds = _checked_ious(ious, ndim=2), np.asarray(thresholds, dtype=np.float64)
     if thresholds.shape != ious.shape[:1]:
         raise ValueError(f"thresholds {thresholds.shape} do not fit ious {ious.shape}, which must be (t, n)")
-    keys = [f"{_percent(level)}" for level in IOU_LEVELS]
     if ious.size == 0:
-        accuracy, best, single = np.full((1, len(keys)), math.nan), [0] * len(keys), 0
+        accuracy, best, single = np.full((1, len(IOU_LEVELS)), math.nan), [0] * len(IOU_LEVELS), 0
         thresholds = np.array([math.nan])
     else:
         accuracy = np.stack([(ious >= level).mean(axis=1) for level in IOU_LEVELS], axis=1)
         best, single = accuracy.argmax(axis=0).tolist(), int(accuracy.mean(axis=1).argmax())
     at_best = [float(accuracy[row, column]) for column, row in enumerate(best)]
-    return {
-        "oracle_n": ious.shape[1],
-        **{f"oracle_box_accuracy_{key}": value for key, value in zip(keys, at_best, strict=True)},
-        **{f"oracle_threshold_{key}": float(thresholds[row]) for key, row in zip(keys, best, strict=True)},
-        "oracle_v2": float(np.mean(at_best)),
-        "oracle_single_v2": float(accuracy[single].mean()),
-        "oracle_single_threshold": float(thresholds[single]),
-    }
+    return OracleBoxAccuracy(
+        oracle_n=ious.shape[1],
+        oracle_box_accuracy_30=at_best[0],
+        oracle_box_accuracy_50=at_best[1],
+        oracle_box_accuracy_70=at_best[2],
+        oracle_threshold_30=float(thresholds[best[0]]),
+        oracle_threshold_50=float(thresholds[best[1]]),
+        oracle_threshold_70=float(thresholds[best[2]]),
+        oracle_max_box_acc_v2=float(np.mean(at_best)),
+        oracle_single_max_box_acc_v2=float(accuracy[single].mean()),
+        oracle_single_threshold=float(thresholds[single]),
+    )
 
 
 def localisation_metrics(
     predicted: Sequence[BoxArray], truth: Sequence[BoxArray], defects: Sequence[str], sizes: Sequence[str]
-) -> dict[str, Any]:
+) -> LocalisationResult:
     """Measure predicted boxes against true ones, over all images and per defect.
 
     Images without a true box are left out: Good ones silently, those with a defect counted.
@@ -146,11 +218,6 @@ def localisation_metrics(
         defects: defect type of each image, ``good`` for one without.
         sizes: :func:`size_class` of each image's defect; whatever for one without.
 
-    Returns:
-        :func:`box_accuracy` over the images with truth, ``mean_boxes`` (predicted boxes per such image; NaN for none),
-        ``n_without_truth`` (defect images left out), ``per_defect`` ``{defect: box_accuracy}``, sorted by name, and
-        ``per_size`` likewise.
-
     Raises:
         ValueError: when lengths differ, or as :func:`box_iou`.
     """
@@ -159,17 +226,17 @@ def localisation_metrics(
     ious = np.array([best_iou(p[:BEST_BOXES], t) for p, t in zip(predicted, truth, strict=True)], dtype=np.float64)
     names, classes, measured = np.array(defects, dtype=object), np.array(sizes, dtype=object), ~np.isnan(ious)
     boxes = [len(p) for p, known in zip(predicted, measured, strict=True) if known]
-    return {
-        **box_accuracy(ious[measured]),
-        "mean_boxes": float(np.mean(boxes)) if boxes else math.nan,
-        "n_without_truth": int((~measured & (names != GOOD)).sum()),
-        "per_defect": {name: box_accuracy(ious[measured & (names == name)]) for name in sorted(set(defects) - {GOOD})},
-        "per_size": {
+    return LocalisationResult(
+        **vars(box_accuracy(ious[measured])),
+        mean_boxes=float(np.mean(boxes)) if boxes else math.nan,
+        n_without_truth=int((~measured & (names != GOOD)).sum()),
+        per_defect={name: box_accuracy(ious[measured & (names == name)]) for name in sorted(set(defects) - {GOOD})},
+        per_size={
             name: box_accuracy(ious[measured & (classes == name)])
             for name in ("small", "medium", "large")
             if (measured & (classes == name)).any()
         },
-    }
+    )
 
 
 def pointing_hit(evidence: FloatArray, mask: BoolArray) -> bool:
@@ -198,7 +265,7 @@ def pointing_hit(evidence: FloatArray, mask: BoolArray) -> bool:
     return bool(mask[y, x])
 
 
-def pixel_metrics(pairs: Iterable[tuple[FloatArray, BoolArray]], *, longest_side: int = 512) -> dict[str, Any]:
+def pixel_metrics(pairs: Iterable[tuple[FloatArray, BoolArray]], *, longest_side: int = PIXEL_SIDE) -> PixelResult:
     """AUROC and average precision of single pixels, pooled over all images, and the overlap of regions.
 
     To bound memory, each image is compared on a grid of its own: the original size, scaled so that the longer side is
@@ -210,10 +277,6 @@ def pixel_metrics(pairs: Iterable[tuple[FloatArray, BoolArray]], *, longest_side
             defect, all False for a Good image; taken one at a time.
         longest_side: in pixels.
 
-    Returns:
-        ``pixel_auroc``, ``pixel_average_precision``, ``aupro`` (0…1; NaN unless both kinds of pixels occur), ``n``
-        (images) and ``n_defect_images`` (with a defect pixel left on the grid).
-
     Raises:
         WeakspotError: when evidence holds NaN or infinity.
         ValueError: when an array is not two-dimensional or empty.
@@ -224,11 +287,12 @@ def pixel_metrics(pairs: Iterable[tuple[FloatArray, BoolArray]], *, longest_side
         grid = _grid(mask.shape, longest_side)
         scores.append(upsample(_checked_evidence(evidence), grid))
         truths.append(_nearest(mask, grid))
-    result = {"pixel_auroc": math.nan, "pixel_average_precision": math.nan, "aupro": math.nan}
+    area = precision = overlap = math.nan
     if any(t.any() for t in truths) and not all(t.all() for t in truths):
         area, precision = _curve_areas(*(np.concatenate([a.ravel() for a in arrays]) for arrays in (truths, scores)))
-        result = {"pixel_auroc": area, "pixel_average_precision": precision, "aupro": aupro(scores, truths)}
-    return {**result, "n": len(truths), "n_defect_images": sum(bool(t.any()) for t in truths)}
+        overlap = aupro(scores, truths)
+    with_defect = sum(bool(t.any()) for t in truths)
+    return PixelResult(area, precision, overlap, len(truths), with_defect, longest_side)
 
 
 def size_class(share: float) -> str:
@@ -266,10 +330,6 @@ def _curve_areas(truth: BoolArray, scores: FloatArray) -> tuple[float, float]:
     precision = hits / (hits + len(others) - below)
     area = (counts * (below + up_to) / 2).sum() / (counts.sum() * len(others))
     return float(area), float((counts * precision).sum() / counts.sum())
-
-
-def _percent(level: float) -> int:
-    return round(100 * level)
 
 
 def _checked_ious(ious: FloatArray, ndim: int) -> npt.NDArray[np.float64]:

@@ -1,8 +1,8 @@
 """Two models on the same images: the difference, how sure it is, and how likely chance alone makes one as large.
 
-Photographs of the same part stand or fall together, so it is parts that are drawn and swapped, not images: the cluster
+Photographs of the same part stand or fall together, so groups are drawn and swapped, not images: the cluster
 bootstrap (Davison and Hinkley, "Bootstrap Methods and their Application", 1997, 3.8) and a permutation test that swaps
-the two models' answers part by part (Fisher, 1935).
+the two models' answers group by group (Fisher, 1935).
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ class Difference:
     Attributes:
         first, second: the two values.
         difference: their difference with its 95 % interval; n counts images.
-        parts: how many independent parts those show.
+        groups: how many independent groups those belong to.
         p_value: two-sided; how often swapping answers at random makes the difference as large. NaN where undefined.
     """
 
@@ -54,7 +54,7 @@ def class_weights(targets: npt.NDArray[np.integer[Any]]) -> npt.NDArray[np.float
 
 
 def paired_difference(
-    first: FloatArray, second: FloatArray, clusters: Sequence[int], strata: npt.NDArray[Any], *, seed: int = 0
+    first: FloatArray, second: FloatArray, groups: Sequence[int], strata: npt.NDArray[Any], *, seed: int = 0
 ) -> Difference:
     """Compare two models by a score an image; the mean over strata of the means over images is compared.
 
@@ -64,7 +64,7 @@ def paired_difference(
     Args:
         first: scores of the first model, shape ``(n,)``.
         second: of the second on the same images.
-        clusters: number of the part each image shows.
+        groups: number of the group each image belongs to.
         strata: class of each image, shape ``(n,)``.
         seed: of resamples and swaps.
 
@@ -72,44 +72,42 @@ def paired_difference(
         ValueError: when lengths differ.
     """
     first, second = (np.asarray(scores, dtype=np.float64) for scores in (first, second))
-    if not first.shape == second.shape == np.shape(clusters) == np.shape(strata):
-        raise ValueError(f"{first.shape}, {second.shape}, {np.shape(clusters)}, {np.shape(strata)} differ in shape")
+    if not first.shape == second.shape == np.shape(groups) == np.shape(strata):
+        raise ValueError(f"{first.shape}, {second.shape}, {np.shape(groups)}, {np.shape(strata)} differ in shape")
     n = len(first)
     if n == 0:
         return Difference(math.nan, math.nan, Estimate(math.nan, 0, math.nan, math.nan), 0, math.nan)
     weights = class_weights(strata)
     values = [float((weights * scores).sum()) for scores in (first, second)]
     change = second - first
-    draws = draw_clusters(clusters, N_RESAMPLES, seed)
+    draws = draw_groups(groups, N_RESAMPLES, seed)
     resamples = stratum_means(draws, change, strata)
-    by_cluster = np.bincount(np.unique(clusters, return_inverse=True)[1], weights * change)
-    signs = np.random.default_rng(seed + 1).choice([-1.0, 1.0], size=(N_SWAPS, len(by_cluster)))
-    reached = np.abs(signs @ by_cluster) >= abs(by_cluster.sum()) - 1e-12
+    by_group = np.bincount(np.unique(groups, return_inverse=True)[1], weights * change)
+    signs = np.random.default_rng(seed + 1).choice([-1.0, 1.0], size=(N_SWAPS, len(by_group)))
+    reached = np.abs(signs @ by_group) >= abs(by_group.sum()) - 1e-12
     return Difference(
         values[0],
         values[1],
         percentile_estimate(values[1] - values[0], n, resamples),
-        len(by_cluster),
+        len(by_group),
         float((1 + reached.sum()) / (1 + N_SWAPS)),
     )
 
 
-def cluster_estimate(
-    scores: FloatArray, clusters: Sequence[int], strata: npt.NDArray[Any], *, seed: int = 0
-) -> Estimate:
-    """Mean over strata of the mean score, with an interval from drawing parts; arguments as for two models."""
+def group_estimate(scores: FloatArray, groups: Sequence[int], strata: npt.NDArray[Any], *, seed: int = 0) -> Estimate:
+    """Mean over strata of the mean score, with an interval from drawing groups; arguments as for two models."""
     scores = np.asarray(scores, dtype=np.float64)
     if len(scores) == 0:
         return Estimate(math.nan, 0, math.nan, math.nan)
-    resamples = stratum_means(draw_clusters(clusters, N_RESAMPLES, seed), scores, strata)
+    resamples = stratum_means(draw_groups(groups, N_RESAMPLES, seed), scores, strata)
     return percentile_estimate(float((class_weights(strata) * scores).sum()), len(scores), resamples)
 
 
-def draw_clusters(clusters: Sequence[int], resamples: int, seed: int) -> npt.NDArray[np.intp]:
-    """How often each image is in each resample when parts are drawn with replacement: ``(resamples, n)``."""
-    _, of = np.unique(clusters, return_inverse=True)
-    groups = int(of.max()) + 1
-    drawn = np.random.default_rng(seed).multinomial(groups, np.full(groups, 1 / groups), size=resamples)
+def draw_groups(groups: Sequence[int], resamples: int, seed: int) -> npt.NDArray[np.intp]:
+    """How often each image is in each resample when groups are drawn with replacement: ``(resamples, n)``."""
+    _, of = np.unique(groups, return_inverse=True)
+    n_groups = int(of.max()) + 1
+    drawn = np.random.default_rng(seed).multinomial(n_groups, np.full(n_groups, 1 / n_groups), size=resamples)
     return np.asarray(drawn[:, of], dtype=np.intp)
 
 

@@ -9,9 +9,9 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from weakspot.config.rules import BoxRule
 from weakspot.data.preprocess import Preprocess
 from weakspot.errors import WeakspotError
-from weakspot.postprocess.boxes import BoxRule
 from weakspot.postprocess.decision import Decision
 from weakspot.utils.files import write_json
 from weakspot.utils.untrusted import expect, read_json

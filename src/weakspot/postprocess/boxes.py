@@ -8,107 +8,22 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, replace
-from typing import Any, Literal, get_args
+from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 from scipy.sparse import csr_array
 from scipy.sparse.csgraph import connected_components
 
-from weakspot.errors import WeakspotError, did_you_mean
+from weakspot.config.rules import BoxRule
+from weakspot.errors import WeakspotError
 from weakspot.ops.regions import label_regions, region_outlines
 from weakspot.ops.resize import checked_size, scale_min_max, two_dimensional
 from weakspot.types import ANOMALY, BoolArray, Box, FloatArray, Size
 
-Method = Literal["single", "components"]
-ThresholdKind = Literal["relative", "absolute", "calibrated"]
-
 MOST_MERGED = 500
 """Of more boxes in one image only the surest are merged: such a map is noise, and every pair is compared."""
-
-
-@dataclass(frozen=True)
-class BoxRule:
-    """How evidence becomes boxes; the ``boxes`` group of the configuration.
-
-    Attributes:
-        method: ``single`` draws one box round everything hot (the rule of plain class activation maps), ``components`` one per 8-connected
-            region.
-        threshold_kind: ``relative`` compares the map scaled to 0…1 by its own minimum and maximum, ``absolute`` the
-            evidence as it is, ``calibrated`` does so too and has `min_score` set from held-out Good images
-            (:mod:`weakspot.postprocess.box_calibration`) before any box is drawn.
-        threshold: a pixel is hot when it is equal or above; in (0, 1] if relative, in the evidence's units if
-            absolute or calibrated, where infinity stands for "nothing is hot".
-        min_area: smallest region that gets a box, in pixels of the original image; 1 keeps every region. `components`
-            only.
-        max_boxes: at most this many boxes, the best by score. `components` only.
-        min_score: boxes that score less are dropped, in the evidence's units; None keeps every box.
-        merge: boxes that are closer to each other than this many times the longer side of the smaller one become one;
-            0 for those that touch or overlap, None leaves all as they are. `components` only.
-        outlines: give each box the polygons of the regions in it.
-        false_boxes: what a calibrated `min_score` is to keep to: at most this many boxes per 100 Good images.
-
-    Raises:
-        WeakspotError: for a value outside these, naming its configuration key.
-    """
-
-    method: Method = "single"
-    threshold_kind: ThresholdKind = "relative"
-    threshold: float = 0.7
-    min_area: int = 1
-    max_boxes: int = 10
-    min_score: float | None = None
-    merge: float | None = None
-    false_boxes: float = 5.0
-    outlines: bool = False
-
-    def __post_init__(self) -> None:
-        _check_choice("method", self.method, get_args(Method))
-        _check_choice("threshold_kind", self.threshold_kind, get_args(ThresholdKind))
-        _check_threshold(self.threshold_kind, self.threshold)
-        _check_count("min_area", self.min_area)
-        _check_count("max_boxes", self.max_boxes)
-        if self.min_score is not None:
-            _check_number("min_score", self.min_score)
-        if self.merge is not None:
-            _check_number("merge", self.merge)
-            if self.merge < 0:
-                raise WeakspotError(f"boxes.merge={self.merge} is below 0; give 0 or more, or null")
-        _check_number("false_boxes", self.false_boxes)
-        if self.false_boxes <= 0:
-            raise WeakspotError(
-                f"boxes.false_boxes={self.false_boxes} is not above 0; give how many per 100 Good images"
-            )
-
-    def absolute(self, min_score: float | None) -> BoxRule:
-        """The same rule with `min_score`, comparing the evidence as it is."""
-        return replace(self, threshold_kind="absolute", min_score=min_score)
-
-
-def _check_choice(key: str, value: object, choices: tuple[str, ...]) -> None:
-    if value not in choices:
-        hint = did_you_mean(str(value), choices)
-        raise WeakspotError(f"boxes.{key}={value} is not a choice{hint}; choose from {', '.join(choices)}")
-
-
-def _check_number(key: str, value: object) -> None:
-    if isinstance(value, bool) or not isinstance(value, int | float | np.floating) or math.isnan(value):
-        raise WeakspotError(f"boxes.{key}={value} is not a number; give one such as 0.7")
-
-
-def _check_threshold(kind: str, value: float) -> None:
-    _check_number("threshold", value)
-    if kind == "relative" and not 0 < value <= 1:
-        raise WeakspotError(
-            f"boxes.threshold={value} is outside (0, 1]; give a share of the map's range, or set "
-            "boxes.threshold_kind=absolute"
-        )
-
-
-def _check_count(key: str, value: object) -> None:
-    if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < 1:
-        raise WeakspotError(f"boxes.{key}={value} is not a whole number of at least 1")
 
 
 def find_boxes(

@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy.special import betaincc, log_softmax, softmax
 
+from weakspot.config.rules import DecisionCosts
 from weakspot.errors import WeakspotError
 from weakspot.types import FloatArray
 from weakspot.utils.untrusted import read_json
@@ -69,49 +70,18 @@ def _scaled(logits: FloatArray, slope: float, bias: float) -> npt.NDArray[np.flo
 
 
 @dataclass(frozen=True)
-class DecisionCosts:
-    """What a decision should achieve; the ``decision`` group of the configuration.
-
-    Costs are weighed as if half of the pictures were defective, for their share in a folder is seldom that on a line:
-    with two classes equal costs go for balanced accuracy. For a line multiply `miss` by its defects per Good part.
-
-    Attributes:
-        miss: what a defect that is called Good costs.
-        false_alarm: what a Good part that is called defective costs, in the same money.
-        recall: instead of costs, the share of defect images to find; None goes by the costs.
-
-    Raises:
-        WeakspotError: naming the key.
-    """
-
-    miss: float = 1.0
-    false_alarm: float = 1.0
-    recall: float | None = None
-
-    def __post_init__(self) -> None:
-        for key in ("miss", "false_alarm"):
-            value = getattr(self, key)
-            if not (math.isfinite(value) and value > 0):
-                raise WeakspotError(f"decision.{key}={value} is not a cost above 0")
-        if self.recall is not None and not 0 < self.recall < 1:
-            raise WeakspotError(f"decision.recall={self.recall} is outside (0, 1); give a share such as 0.99")
-        if self.recall is not None and self.miss != self.false_alarm:
-            raise WeakspotError("decision.recall goes by the share to find; leave decision.miss and false_alarm out")
-
-
-@dataclass(frozen=True)
 class Validation:
     """What a model said of the images that were held out of training to be decided on.
 
     Attributes:
         logits: ``(n, classes)``, Good first.
         targets: ``(n,)``, true classes.
-        clusters: ``(n,)``, number of the part that each image shows; photographs of one say little more than one.
+        groups: ``(n,)``, number of the group each image belongs to; photographs of one say little more than one.
     """
 
     logits: npt.NDArray[np.float64]
     targets: npt.NDArray[np.int64]
-    clusters: npt.NDArray[np.int64]
+    groups: npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True)
@@ -123,7 +93,7 @@ class FittedDecision:
         origin: where its numbers come from, in a sentence.
         n_good, n_defect: validation images.
         held_out: ``recall`` (of not-Good) and ``false_alarm_rate`` of the validation images under it, each ``{"value",
-            "n", "low", "high", "parts"}``: `n` images show so many parts; the 95 % confidence interval counts those.
+            "n", "low", "high", "groups"}``: `n` images of so many groups; the 95 % confidence interval counts those.
             Bias and threshold were set on these very images: believe the interval, not the value. Empty where there
             are too few images to fit anything.
     """
@@ -160,8 +130,8 @@ def _on_held_out(validation: Validation, decision: Decision) -> dict[str, dict[s
     called = np.array([decision.decide(p) for p in decision.probabilities(validation.logits)]) != 0
     found = {}
     for name, among in (("recall", validation.targets != 0), ("false_alarm_rate", validation.targets == 0)):
-        clusters = validation.clusters[among]
-        found[name] = share_of_images(called[among], clusters).as_dict() | {"groups": len(np.unique(clusters))}
+        groups = validation.groups[among]
+        found[name] = share_of_images(called[among], groups).as_dict() | {"groups": len(np.unique(groups))}
     return found
 
 
@@ -188,7 +158,7 @@ def _fit(validation: Validation, costs: DecisionCosts) -> FittedDecision:
         threshold, promised = recall_threshold(
             1 - calibrated.probabilities(validation.logits[defects])[:, 0], costs.recall
         )
-        groups = len(np.unique(validation.clusters[defects]))
+        groups = len(np.unique(validation.groups[defects]))
         if_so = f", did these show {n_defect} parts and not {groups}" if groups < n_defect else ""
         origin = f"finds {_percent(costs.recall)} of defects with {_percent(promised)} confidence{if_so}; {basis}"
         return FittedDecision(replace(calibrated, threshold=threshold), origin, n_good, n_defect)
@@ -204,13 +174,13 @@ def _fit(validation: Validation, costs: DecisionCosts) -> FittedDecision:
     return FittedDecision(replace(calibrated, threshold=threshold), origin, n_good, n_defect)
 
 
-def read_validation(path: Path, classes: int, clusters: object = None) -> Validation:
+def read_validation(path: Path, classes: int, groups: object = None) -> Validation:
     """What a run kept of its validation subset; no image where it had none.
 
     Args:
         path: ``validation.json``.
         classes: how many there are.
-        clusters: what ``run.json`` says of the parts that its images show; None takes each for a part of its own.
+        groups: what ``run.json`` says of the groups of its images; None takes each for a group of its own.
 
     Raises:
         WeakspotError: when the file is damaged.
@@ -221,7 +191,7 @@ def read_validation(path: Path, classes: int, clusters: object = None) -> Valida
     try:
         content = read_json(path)
         logits, targets = np.array(content["logits"], np.float64), [int(t) for t in content["targets"]]
-        numbers = np.array(range(len(targets)) if clusters is None else clusters, dtype=np.int64)
+        numbers = np.array(range(len(targets)) if groups is None else groups, dtype=np.int64)
         if logits.shape != (len(targets), classes) or not all(0 <= target < classes for target in targets):
             raise ValueError("logits and targets do not fit")
         if numbers.shape != (len(targets),):

@@ -12,10 +12,11 @@ import numpy as np
 import numpy.typing as npt
 from scipy.special import logsumexp
 
+from weakspot.config.rules import BoxRule
 from weakspot.data.preprocess import Preprocess
 from weakspot.ops.maps import Maps, class_map, margin_map, visible
 from weakspot.ops.resize import upsample
-from weakspot.postprocess.boxes import BoxRule, find_boxes
+from weakspot.postprocess.boxes import find_boxes
 from weakspot.postprocess.decision import Decision
 from weakspot.postprocess.trust import with_trust
 from weakspot.types import Box, ClassConfidence, ModelOutput, Prediction, Size

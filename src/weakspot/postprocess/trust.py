@@ -20,9 +20,10 @@ from typing import Literal
 
 import numpy as np
 
+from weakspot.config.rules import BoxRule
 from weakspot.ops.iou import box_iou
 from weakspot.ops.resize import scale_min_max
-from weakspot.postprocess.boxes import BoxRule, boxes_array, find_boxes
+from weakspot.postprocess.boxes import boxes_array, find_boxes
 from weakspot.types import Box, FloatArray, Size
 
 Level = Literal["green", "amber", "red"]

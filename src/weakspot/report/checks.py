@@ -1,12 +1,12 @@
-"""The controls of a ``metrics.json`` in words: what would also reach such numbers, and what it means if it does."""
+"""The controls of a measurement in words: what would also reach such numbers, and what it means if it does."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
 
 from weakspot.evaluation.controls import BORDER
+from weakspot.evaluation.schema import Measurement
 from weakspot.report.page import interval, number
 
 BOXES = {
@@ -15,7 +15,7 @@ BOXES = {
     "random_box": "a box drawn at random",
     "shuffled_boxes": "the boxes of another picture",
 }
-"""Boxes that do not look at the picture they are drawn on, in words."""
+"""Boxes that know nothing of the picture they are drawn on, in words."""
 
 
 @dataclass(frozen=True)
@@ -33,27 +33,26 @@ class Check:
     meaning: str
 
 
-def checks(metrics: Mapping[str, Any]) -> list[Check]:
+def checks(measurement: Measurement) -> list[Check]:
     """Every control that was measured, in the order in which they spoil a result most."""
-    controls = metrics.get("controls") or {}
     makers = (_shuffled_labels, _boxes, _erased, _border)
-    return [check for make in makers for check in make(controls, metrics["test"])]
+    return [check for make in makers for check in make(measurement)]
 
 
-def baseline(metrics: Mapping[str, Any]) -> str:
-    """V2 of the boxes that look at nothing, in one line."""
-    found = [
-        (name, control["v2"]["value"]) for name, control in (metrics.get("controls") or {}).items() if "v2" in control
-    ]
-    return ", ".join(f"{name.replace('_', ' ')} {number(value)}" for name, value in found)
+def baseline(measurement: Measurement) -> str:
+    """V2 of the boxes that know nothing of the picture, in one line."""
+    return ", ".join(
+        f"{name.replace('_', ' ')} {number(control.max_box_acc_v2.value)}"
+        for name, control in measurement.controls.boxes.items()
+    )
 
 
-def _shuffled_labels(controls: Mapping[str, Any], test: Mapping[str, Any]) -> Iterator[Check]:
-    control = (controls.get("shuffled_labels") or {}).get("balanced_accuracy")
+def _shuffled_labels(measurement: Measurement) -> Iterator[Check]:
+    control = measurement.controls.shuffled_labels
     if not control:
         return
-    own = test["classification"]["balanced_accuracy"]["value"]
-    above = own is not None and own > control["high"]
+    own = measurement.test.classification.balanced_accuracy.value
+    above = own > control.high
     yield Check(
         "Could the labels be shuffled without harm?",
         f"Shuffled: balanced accuracy {interval(control)}. With the true labels: {number(own)}.",
@@ -63,35 +62,35 @@ def _shuffled_labels(controls: Mapping[str, Any], test: Mapping[str, Any]) -> It
     )
 
 
-def _boxes(controls: Mapping[str, Any], test: Mapping[str, Any]) -> Iterator[Check]:
-    scores = {name: controls[name]["v2"]["value"] for name in BOXES if "v2" in (controls.get(name) or {})}
-    if not scores or not test.get("localisation"):
+def _boxes(measurement: Measurement) -> Iterator[Check]:
+    controls, localisation = measurement.controls.boxes, measurement.test.localisation
+    scores = {name: controls[name].max_box_acc_v2.value for name in BOXES if name in controls}
+    if not scores or not localisation:
         return
-    own = test["localisation"]["v2"]
-    best = max(scores, key=lambda name: scores[name] or 0.0)
+    own = localisation.max_box_acc_v2
+    best = max(scores, key=lambda name: scores[name])
     listed = "; ".join(f"{BOXES[name]} {number(value)}" for name, value in scores.items())
-    beaten = own["low"] is not None and own["low"] > (scores[best] or 0.0)
+    beaten = own.low > scores[best]
     yield Check(
         "Would boxes that do not look at the picture fit as well?",
-        f"V2 of {listed}. Of the model's boxes: {number(own['value'])} ({interval(own)}).",
+        f"V2 of {listed}. Of the model's boxes: {number(own.value)} ({interval(own)}).",
         "The model's boxes beat all of them: they go by what is in the picture."
         if beaten
         else f"It is not shown that the model's boxes beat {BOXES[best]}: use the class, not the boxes.",
     )
 
 
-def _erased(controls: Mapping[str, Any], _: Mapping[str, Any]) -> Iterator[Check]:
-    control = controls.get("erased") or {}
-    if not control.get("images"):
+def _erased(measurement: Measurement) -> Iterator[Check]:
+    control = measurement.controls.erased
+    if not control or not control.images:
         return
-    change = control["erased"]
-    p_value = change["p_value"]
-    shown = p_value is not None and p_value <= 0.05 and change["difference"]["value"] > 0
-    chance = "p < 0.001" if p_value is not None and p_value < 0.001 else f"p = {number(p_value)}"
+    change = control.erased
+    shown = change.p_value <= 0.05 and change.difference.value > 0
+    chance = "p < 0.001" if change.p_value < 0.001 else f"p = {number(change.p_value)}"
     yield Check(
         "Does the alarm go away when its boxes are painted over?",
-        f"On {control['images']} pictures called defective the log-odds of a defect fall by {change['second']:.2f} "
-        f"when the boxes are painted over with Good surface, and by {change['first']:.2f} when as much is painted "
+        f"On {control.images} pictures called defective the log-odds of a defect fall by {change.second:.2f} "
+        f"when the boxes are painted over with Good surface, and by {change.first:.2f} when as much is painted "
         f"over elsewhere ({chance}).",
         "The class rests on what is inside the boxes."
         if shown
@@ -99,16 +98,16 @@ def _erased(controls: Mapping[str, Any], _: Mapping[str, Any]) -> Iterator[Check
     )
 
 
-def _border(controls: Mapping[str, Any], _: Mapping[str, Any]) -> Iterator[Check]:
-    control = controls.get("border") or {}
+def _border(measurement: Measurement) -> Iterator[Check]:
+    control = measurement.controls.border
     if not control:
         return
-    share, peaks, area = control["share"], control["peaks"], control["area"]
-    more = share["low"] is not None and share["low"] > area
+    share, peaks, area = control.share, control.peaks, control.area
+    more = share.low > area
     yield Check(
         "Does it look at the border instead of the part?",
-        f"Of the evidence {share['value']:.0%} lies within {BORDER:.0%} of the border, which is {area:.0%} of the "
-        f"picture; the strongest place lies there in {peaks['value']:.0%} of {peaks['n']} pictures called defective.",
+        f"Of the evidence {share.value:.0%} lies within {BORDER:.0%} of the border, which is {area:.0%} of the "
+        f"picture; the strongest place lies there in {peaks.value:.0%} of {peaks.n} pictures called defective.",
         "More than chance puts there. Right if your defects lie at the border; else it goes by background or mounting: "
         "crop it, or photograph the classes alike."
         if more

@@ -11,10 +11,9 @@ import numpy as np
 from weakspot._version import __version__
 from weakspot.data.images import Progress
 from weakspot.evaluation.comparison import Comparison, SetUp
-from weakspot.evaluation.truth import Truth
+from weakspot.evaluation.pooled import Pooled
+from weakspot.evaluation.subsets import EvaluatedSubset
 from weakspot.metrics import BEST_BOXES, best_iou
-from weakspot.models.bundle_meta import BundleMeta
-from weakspot.models.output_store import OutputStore
 from weakspot.postprocess.boxes import boxes_array
 from weakspot.report.page import render
 from weakspot.report.pictures import Album, colour_maps, small_map, thumbnail_side
@@ -27,7 +26,7 @@ from weakspot.utils.files import write_text
 def write_comparison(page: Path, first: Path, second: Path, found: Comparison) -> Path:
     """Write the page, and a folder of pictures beside it where there are too many to be in it.
 
-    Of a set-up that was trained several times the first training that was tested on an image is looked at.
+    Of a set-up that was trained several times the first training that was tested on an image is shown.
 
     Args:
         page: the file to write.
@@ -69,26 +68,28 @@ def write_comparison(page: Path, first: Path, second: Path, found: Comparison) -
 
 @dataclass(frozen=True)
 class _Side:
-    """An image, and what one training said of it."""
+    """An image of one set-up: the images that it was tested with, its position among them, and in its subset."""
 
-    sample: Sample
-    prediction: Prediction
-    truth: Truth
+    images: Pooled
     position: int
-    store: OutputStore
+    subset: EvaluatedSubset
     row: int
-    meta: BundleMeta
+
+    @property
+    def sample(self) -> Sample:
+        return self.subset.samples[self.row]
+
+    @property
+    def prediction(self) -> Prediction:
+        return self.subset.predictions[self.row]
 
 
 def _sides(set_up: SetUp) -> dict[Path, _Side]:
-    """By path, as the first training that was tested on an image says."""
-    read = {id(training): (training.truth(), training.outputs()) for training in set_up.trainings}
-    sides = {}
-    for training, i in set_up.first_tested():
-        truth, where = read[id(training)]
-        sample = training.samples[i]
-        sides[sample.path.resolve()] = _Side(sample, training.predictions[i], truth, i, *where[i])
-    return sides
+    """By path, as the first training that was tested on an image has it."""
+    return {
+        training.samples[i].path.resolve(): _Side(training, i, *training.places[i])
+        for training, i in set_up.first_tested()
+    }
 
 
 def _pairs(a: SetUp, b: SetUp) -> list[tuple[_Side, _Side]]:
@@ -107,7 +108,7 @@ def _records(pairs: list[tuple[_Side, _Side]], page: Path, progress: Progress) -
             {
                 "name": path.name,
                 "href": link(page, path),
-                **image_record(first.prediction, first.sample, first.truth, first.position, side),
+                **image_record(first.prediction, first.sample, first.images.truth, first.position, side),
                 "sides": both,
                 "apart": _apart(*both),
             }
@@ -116,16 +117,17 @@ def _records(pairs: list[tuple[_Side, _Side]], page: Path, progress: Progress) -
     return records
 
 
-def _record(said: _Side, true: _Side) -> dict[str, Any]:
-    """What one set-up says of an image; its true boxes are those of the first."""
-    small = small_map(shown_evidence(said.store, said.row, said.prediction, said.meta))
-    iou = best_iou(boxes_array(said.prediction.boxes)[:BEST_BOXES], true.truth.boxes[true.position].astype(np.float64))
+def _record(one: _Side, true: _Side) -> dict[str, Any]:
+    """An image as one set-up has it; its true boxes are those of the first."""
+    small, prediction = small_map(shown_evidence(one.subset, one.row)), one.prediction
+    of_truth = true.images.truth.boxes[true.position].astype(np.float64)
+    iou = best_iou(boxes_array(prediction.boxes)[:BEST_BOXES], of_truth)
     return {
-        "label": said.prediction.label,
-        "outcome": outcome(said.prediction, said.sample),
-        "probability": said.prediction.probability,
+        "label": prediction.label,
+        "outcome": outcome(prediction, one.sample),
+        "probability": prediction.probability,
         "iou": None if np.isnan(iou) else iou,
-        "boxes": [box_record(box) for box in said.prediction.boxes],
+        "boxes": [box_record(box) for box in prediction.boxes],
         "map": [small.url, small.low, small.high],
     }
 

@@ -11,10 +11,12 @@ import numpy as np
 from sklearn.metrics import precision_recall_curve, roc_curve
 
 from weakspot.data.splits import portable
+from weakspot.evaluation.records import MetricsRecord
+from weakspot.evaluation.schema import Measurement
+from weakspot.evaluation.subsets import EvaluatedSubset
 from weakspot.evaluation.truth import Truth
 from weakspot.metrics import size_class
 from weakspot.models.bundle_meta import BundleMeta
-from weakspot.models.output_store import OutputStore
 from weakspot.postprocess.review import doubts
 from weakspot.report.checks import baseline, checks
 from weakspot.report.lab import LabImage
@@ -33,18 +35,28 @@ class Tested:
     """One test image.
 
     Attributes:
-        sample, prediction: its label, and what was said of it.
-        store, row: where its maps are.
-        meta: of the model that saw it.
+        subset, row: where it stands.
         drawn: its boxes at the steps of the page's threshold.
     """
 
-    sample: Sample
-    prediction: Prediction
-    store: OutputStore
+    subset: EvaluatedSubset
     row: int
-    meta: BundleMeta
     drawn: LabImage
+
+    @property
+    def sample(self) -> Sample:
+        """Its label and mask."""
+        return self.subset.samples[self.row]
+
+    @property
+    def prediction(self) -> Prediction:
+        """What the model predicts."""
+        return self.subset.predictions[self.row]
+
+    @property
+    def meta(self) -> BundleMeta:
+        """Of the model."""
+        return self.subset.meta
 
 
 def records(tested: Sequence[Tested], truth: Truth, page: Path, root: Path) -> list[dict[str, Any]]:
@@ -59,7 +71,7 @@ def records(tested: Sequence[Tested], truth: Truth, page: Path, root: Path) -> l
     side, found = thumbnail_side(len(tested)), []
     for i, one in enumerate(tested):
         doubt = doubts(one.prediction, one.meta.decision)
-        small = small_map(shown_evidence(one.store, one.row, one.prediction, one.meta))
+        small = small_map(shown_evidence(one.subset, one.row))
         found.append(
             {
                 "name": portable(one.sample.path, root),
@@ -81,7 +93,7 @@ def interest(record: Mapping[str, Any]) -> tuple[bool, bool, float]:
 
 
 def common(
-    metrics: Mapping[str, Any], tested: Sequence[Tested], records: list[dict[str, Any]], step: int
+    metrics: MetricsRecord, tested: Sequence[Tested], records: list[dict[str, Any]], step: int
 ) -> dict[str, Any]:
     """Values that both templates show, with ``data`` for the script, which lacks ``lab`` and some curves.
 
@@ -93,25 +105,28 @@ def common(
     """
     ious = [0.0 if record["outcome"] in ("good", "missed") else one.drawn.at_step(step)[1]
             for record, one in zip(records, tested, strict=True)]  # fmt: skip
-    said = [one.prediction for one in tested]
-    found = failures([_case(*each) for each in zip(records, ious, said, strict=True)])
+    predictions = [one.prediction for one in tested]
+    found = failures([_case(*each) for each in zip(records, ious, predictions, strict=True)])
+    measurement = metrics.measurement
     return {
         "metrics": metrics,
-        "test": metrics["test"],
-        "classes": metrics["test"]["classification"],
-        "boxes": metrics["test"].get("localisation"),
-        "headline": headline(metrics),
+        "controls": measurement.controls,
+        "alarms": measurement.alarms,
+        "test": measurement.test,
+        "classes": measurement.test.classification,
+        "boxes": measurement.test.localisation,
+        "headline": headline(measurement),
         "failures": found,
-        "types": _types(records, ious, metrics),
+        "types": _types(records, ious, measurement),
         "extremes": _extremes(records, ious),
-        "baseline": baseline(metrics),
-        "checks": checks(metrics),
+        "baseline": baseline(measurement),
+        "checks": checks(measurement),
         "data": {
             "images": records,
             "colours": colour_maps(),
-            "scale": _scale(records, from_zero=any(one.store.mask_logits is not None for one in tested)),
+            "scale": _scale(records, from_zero=any(one.subset.store.mask_logits is not None for one in tested)),
             "relative": any(one.meta.boxes.threshold_kind == "relative" for one in tested),
-            "curves": _curves(metrics, tested),
+            "curves": _curves(measurement, tested),
             "failures": [asdict(failure) for failure in found],
         },
     }
@@ -143,11 +158,11 @@ def _off(prediction: Prediction, truth: Sequence[Sequence[int]], iou: float) -> 
 
 
 def _types(
-    records: Sequence[dict[str, Any]], ious: Sequence[float | None], metrics: Mapping[str, Any]
+    records: Sequence[dict[str, Any]], ious: Sequence[float | None], measurement: Measurement
 ) -> list[dict[str, Any]]:
     """A row a defect type, Good first: how many, how many were called defective, and how well the boxes fit."""
-    recalls = metrics["test"]["classification"]["recall_per_defect"]
-    boxes = (metrics["test"].get("localisation") or {}).get("per_defect", {})
+    recalls, localisation = measurement.test.classification.recall_per_defect, measurement.test.localisation
+    boxes = {} if localisation is None else localisation.per_defect
     rows = []
     for name in sorted({record["defect"] for record in records}, key=lambda name: (name != GOOD, name)):
         own = [i for i, record in enumerate(records) if record["defect"] == name]
@@ -156,7 +171,7 @@ def _types(
         masked = sum(bool(records[i]["truth"]) for i in own)
         rows.append(
             {"name": name, "n": len(own), "called": called, "recall": recalls.get(name), "fitting": fitting,
-             "masked": masked, "v2": boxes.get(name, {}).get("v2")}
+             "masked": masked, "v2": boxes[name].max_box_acc_v2 if name in boxes else None}
         )  # fmt: skip
     return rows
 
@@ -178,14 +193,14 @@ def _extremes(records: Sequence[dict[str, Any]], ious: Sequence[float | None]) -
     return {name: {"image": i, "side": sides[i], "name": records[i]["name"]} for name, i in chosen.items()}
 
 
-def _curves(metrics: Mapping[str, Any], tested: Sequence[Tested]) -> dict[str, Any]:
+def _curves(measurement: Measurement, tested: Sequence[Tested]) -> dict[str, Any]:
     """How well the pictures are told apart, and how well trust goes with a better box."""
     is_defect = np.array([not one.sample.is_good for one in tested])
-    said = np.array([one.prediction.probability for one in tested])
+    probabilities = np.array([one.prediction.probability for one in tested])
     rankings: dict[str, Any] = {}
     if is_defect.any() and not is_defect.all():
-        false, true, _ = roc_curve(is_defect, said)
-        precision, recall, _ = precision_recall_curve(is_defect, said)
+        false, true, _ = roc_curve(is_defect, probabilities)
+        precision, recall, _ = precision_recall_curve(is_defect, probabilities)
         called = np.array([one.prediction.label != GOOD for one in tested])
         hits = int((called & is_defect).sum())
         rankings = {
@@ -197,11 +212,11 @@ def _curves(metrics: Mapping[str, Any], tested: Sequence[Tested]) -> dict[str, A
                 "precision": hits / int(called.sum()) if called.any() else None,
             },
         }
-    localisation = metrics["test"].get("localisation") or {}
+    localisation = measurement.test.localisation
     return {
         **rankings,
-        "trust": localisation.get("trust", {}).get("boxes") or [],
-        "reliability": metrics["test"]["calibration"]["reliability"],
+        "trust": [] if localisation is None else localisation.trust.boxes,
+        "reliability": measurement.test.calibration.reliability,
     }
 
 

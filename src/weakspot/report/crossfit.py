@@ -45,18 +45,20 @@ def best_thresholds(rows: Iterable[Row]) -> list[dict[str, Any]]:
     splits have enough folds, the others are left out.
 
     Args:
-        rows: one a run, with the keys of :data:`SERIES`, ``threshold``, ``split_seed``, ``fold`` and ``v2``.
+        rows: one a run, with the keys of :data:`SERIES`, ``threshold``, ``split_seed``, ``fold`` and
+            ``max_box_acc_v2``.
 
     Returns:
         For each series its :data:`SERIES`; ``honest_threshold``, the one chosen most often (of equals the lowest),
-        with ``honest_threshold_low`` and ``_high``; ``honest_threshold_v2`` and ``_v2_sd``, mean and standard
-        deviation over folds; the same for ``oracle_threshold``; ``n_splits`` and ``n_folds`` that these rest on;
+        with ``honest_threshold_low`` and ``_high``; ``honest_threshold_max_box_acc_v2`` and
+        ``_max_box_acc_v2_sd``, mean and standard deviation over folds; the same for
+        ``oracle_threshold``; ``n_splits`` and ``n_folds`` that these rest on;
         ``note`` in words where there is no honest choice (its values are None), else None; ``splits``, each as
         :func:`cross_fit` returns it with its ``split_seed``.
     """
     found = []
     for series, members in group_by(rows, SERIES).items():
-        measured = [row for row in members if known(row["v2"])]
+        measured = [row for row in members if known(row["max_box_acc_v2"])]
         if len({row["threshold"] for row in measured}) > 1:
             splits = [
                 {"split_seed": seed, **cross_fit(_scores(repeats))}
@@ -72,9 +74,10 @@ def cross_fit(scores: Scores) -> dict[str, Any]:
     Only thresholds that were run in every fold are compared; of equally good ones the lowest is taken.
 
     Returns:
-        ``thresholds`` that were compared; ``folds``, each with ``fold``, the chosen ``threshold`` and its ``v2`` there
-        (none without an honest choice, and ``note`` says why); ``honest_threshold_v2`` and ``_v2_sd``, their mean and
-        standard deviation; ``oracle_threshold``, the single best on these very folds, with ``_v2`` and ``_v2_sd``.
+        ``thresholds`` that were compared; ``folds``, each with ``fold``, the chosen ``threshold`` and its
+        ``max_box_acc_v2`` there (none without an honest choice, and ``note`` says why);
+        ``honest_threshold_max_box_acc_v2`` and ``_max_box_acc_v2_sd``, their mean and standard deviation;
+        ``oracle_threshold``, the single best on these very folds, with ``_max_box_acc_v2`` and ``_max_box_acc_v2_sd``.
     """
     found = {fold for at_threshold in scores.values() for fold in at_threshold}
     folds = sorted(found, key=lambda fold: -1 if fold is None else fold)
@@ -88,13 +91,13 @@ def cross_fit(scores: Scores) -> dict[str, Any]:
     else:
         for fold in folds:
             threshold = _best(complete, [other for other in folds if other != fold])
-            chosen.append({"fold": fold, "threshold": threshold, "v2": complete[threshold][fold]})
+            chosen.append({"fold": fold, "threshold": threshold, "max_box_acc_v2": complete[threshold][fold]})
     oracle = _best(complete, folds) if complete else None
     return {
         "thresholds": list(complete),
         "folds": chosen,
         "note": note,
-        **_mean_and_sd("honest_threshold", [choice["v2"] for choice in chosen]),
+        **_mean_and_sd("honest_threshold", [choice["max_box_acc_v2"] for choice in chosen]),
         "oracle_threshold": oracle,
         **_mean_and_sd("oracle_threshold", [] if oracle is None else list(complete[oracle].values())),
     }
@@ -104,7 +107,7 @@ def _scores(rows: Iterable[Row]) -> Scores:
     cells = group_by(rows, ["threshold", "fold"])
     scores: Scores = defaultdict(dict)
     for (threshold, fold), seeds in cells.items():
-        scores[threshold][fold] = statistics.mean(row["v2"] for row in seeds)
+        scores[threshold][fold] = statistics.mean(row["max_box_acc_v2"] for row in seeds)
     return scores
 
 
@@ -123,9 +126,9 @@ def _average(splits: list[dict[str, Any]]) -> dict[str, Any]:
         "honest_threshold": statistics.mode(chosen) if chosen else None,
         "honest_threshold_low": min(chosen, default=None),
         "honest_threshold_high": max(chosen, default=None),
-        **_mean_of(used, "honest_threshold_v2"),
+        **_mean_of(used, "honest_threshold_max_box_acc_v2"),
         "oracle_threshold": statistics.mode(oracle) if oracle else None,
-        **_mean_of(used, "oracle_threshold_v2"),
+        **_mean_of(used, "oracle_threshold_max_box_acc_v2"),
         "n_splits": len(fitted),
         "n_folds": len(chosen),
         "note": None if fitted else splits[0]["note"],
@@ -135,8 +138,8 @@ def _average(splits: list[dict[str, Any]]) -> dict[str, Any]:
 
 def _mean_and_sd(name: str, values: Sequence[float]) -> dict[str, float | None]:
     return {
-        f"{name}_v2": statistics.mean(values) if values else None,
-        f"{name}_v2_sd": statistics.stdev(values) if len(values) > 1 else None,
+        f"{name}_max_box_acc_v2": statistics.mean(values) if values else None,
+        f"{name}_max_box_acc_v2_sd": statistics.stdev(values) if len(values) > 1 else None,
     }
 
 

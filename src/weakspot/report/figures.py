@@ -11,12 +11,15 @@ import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
+from weakspot.config.rules import BoxRule
 from weakspot.data.images import read_image, read_mask
 from weakspot.data.preprocess import fit_within
-from weakspot.evaluation.measure import Evaluation
-from weakspot.metrics import best_iou, mask_boxes
+from weakspot.evaluation.schema import CalibrationResult, Measurement, TrustResult
+from weakspot.evaluation.subsets import EvaluatedSubset
+from weakspot.metrics import IOU_LEVELS, best_iou, mask_boxes
+from weakspot.metrics.classification import ConfusionMatrix
 from weakspot.ops.maps import class_map, margin_map, shown_map
-from weakspot.postprocess.boxes import BoxRule, boxes_array
+from weakspot.postprocess.boxes import boxes_array
 from weakspot.postprocess.trust import AMBER, GREEN
 from weakspot.report.overlays import blend, draw
 from weakspot.types import GOOD, BoolArray, FloatArray, ModelOutput, Prediction, Sample
@@ -30,30 +33,29 @@ NAMES = ("confusion_matrix", "reliability", "gallery", "threshold", "trust", "tr
 
 def write_figures(
     folder: Path,
-    evaluation: Evaluation,
-    samples: Sequence[Sample],
-    rule: BoxRule,
+    subset: EvaluatedSubset,
+    measurement: Measurement,
     history: Sequence[Mapping[str, float]] = (),
 ) -> list[Path]:
     """Write every figure that the data allow as PNG, and as SVG where it is a drawing; returns their paths.
 
     Args:
         folder: where they go.
-        evaluation: predictions and metrics.
-        samples: the predicted images' labels and masks, in the same order.
-        rule: for the threshold in use.
+        subset: labels, masks and predictions.
+        measurement: of that subset.
         history: what was logged in each epoch of training; none where it was not trained here.
     """
-    shown = choose(evaluation.predictions, samples, GALLERY_SIZE)
+    samples, predictions, test = subset.samples, subset.predictions, measurement.test
+    shown = choose(predictions, samples, GALLERY_SIZE)
     figures = {
-        "confusion_matrix": confusion_figure(evaluation.test["classification"]["confusion_matrix"]),
-        "reliability": reliability_figure(evaluation.test["calibration"]),
-        "gallery": gallery_figure([evaluation.predictions[i] for i in shown], [samples[i] for i in shown]),
+        "confusion_matrix": confusion_figure(test.classification.confusion_matrix),
+        "reliability": reliability_figure(test.calibration),
+        "gallery": gallery_figure([predictions[i] for i in shown], [samples[i] for i in shown]),
     }
-    if evaluation.curve:
-        figures["threshold"] = threshold_figure(evaluation, rule)
-    if evaluation.test.get("localisation", {}).get("trust", {}).get("boxes"):
-        figures["trust"] = trust_figure(evaluation.test["localisation"]["trust"])
+    if measurement.curve:
+        figures["threshold"] = threshold_figure(measurement, subset.meta.boxes)
+    if test.localisation is not None and test.localisation.trust.boxes:
+        figures["trust"] = trust_figure(test.localisation.trust)
     if history:
         figures["training"] = training_figure(history)
     for name in NAMES:
@@ -100,22 +102,22 @@ def training_figure(history: Sequence[Mapping[str, float]]) -> Figure:
     return figure
 
 
-def reliability_figure(calibration: dict[str, Any]) -> Figure:
+def reliability_figure(calibration: CalibrationResult) -> Figure:
     """Accuracy against confidence; on the diagonal a confidence of 80 % is right in 80 of 100 images."""
     figure = Figure(figsize=(3.6, 3.6))
     axes = figure.add_subplot()
     axes.plot([0, 1], [0, 1], color="0.7", linestyle=":")
-    if calibration["reliability"]:
-        output, was, _ = np.array(calibration["reliability"], dtype=float).T
-        axes.plot(output, was, marker="o", color="#0072b2")
+    if calibration.reliability:
+        confidence, right, _ = np.array(calibration.reliability, dtype=float).T
+        axes.plot(confidence, right, marker="o", color="#0072b2")
     axes.set(xlabel="confidence", ylabel="share that is right", xlim=(0, 1.02), ylim=(0, 1.02))
-    axes.set_title(f"{calibration['n']} images, calibration error {calibration['ece']:.3f}", fontsize=9)
+    axes.set_title(f"{calibration.n} images, calibration error {calibration.ece:.3f}", fontsize=9)
     return figure
 
 
-def trust_figure(trust: dict[str, Any]) -> Figure:
+def trust_figure(trust: TrustResult) -> Figure:
     """Every box's IoU against its trust, and the mean IoU of each tenth of the boxes."""
-    values = np.array(trust["boxes"], dtype=float)
+    values = np.array(trust.boxes, dtype=float)
     values = values[np.argsort(values[:, 0], kind="stable")]
     figure = Figure(figsize=(5, 3.6))
     axes = figure.add_subplot()
@@ -124,16 +126,16 @@ def trust_figure(trust: dict[str, Any]) -> Figure:
     axes.plot(*np.array(tenths).T, marker="o", color="#0072b2", label="mean of a tenth of them")
     for limit in (AMBER, GREEN):
         axes.axvline(limit, color="0.7", linestyle=":", linewidth=1)
-    found = trust["rank_correlation"]
+    found = trust.rank_correlation
     axes.set(xlabel="trust", ylabel="IoU with the nearest true box", xlim=(0, 1.02), ylim=(-0.02, 1.02))
-    axes.set_title(f"{found['n']} boxes, rank correlation {found['value']:.2f}", fontsize=9)
+    axes.set_title(f"{found.n} boxes, rank correlation {found.value:.2f}", fontsize=9)
     axes.legend(fontsize=8, frameon=False)
     return figure
 
 
-def confusion_figure(matrix: dict[str, Any]) -> Figure:
+def confusion_figure(matrix: ConfusionMatrix) -> Figure:
     """The confusion matrix: rows are true classes, columns predicted ones."""
-    labels, counts = matrix["labels"], matrix["counts"]
+    labels, counts = matrix.labels, matrix.counts
     side = 2.2 + 0.7 * len(labels)
     figure = Figure(figsize=(side, side))
     axes = figure.add_subplot()
@@ -238,8 +240,8 @@ def _maps(output: ModelOutput | None) -> dict[str, FloatArray]:
     }
     if output.location_logits is not None and output.mask_logits is not None:
         maps |= {
-            "where (log-odds)": output.location_logits.astype(np.float32),
-            "extent (log-odds)": output.mask_logits.astype(np.float32),
+            "location (log-odds)": output.location_logits.astype(np.float32),
+            "mask (log-odds)": output.mask_logits.astype(np.float32),
         }
     return maps
 
@@ -259,26 +261,34 @@ def choose(predictions: Sequence[Prediction], samples: Sequence[Sample], count: 
     return chosen[:count]
 
 
-def threshold_figure(evaluation: Evaluation, rule: BoxRule) -> Figure:
-    """Box accuracy against the threshold, with the one in use and the oracle's."""
-    curve = evaluation.curve or {}
-    localisation = evaluation.test["localisation"]
+def threshold_figure(measurement: Measurement, rule: BoxRule) -> Figure:
+    """Box accuracy against the threshold, with the one in use and the oracle's.
+
+    Args:
+        measurement: with a curve.
+        rule: the one in use.
+
+    Raises:
+        ValueError: when there is no curve, as there are no masks.
+    """
+    curve, localisation = measurement.curve, measurement.test.localisation
+    if curve is None or localisation is None:
+        raise ValueError("there is no curve without masks")
     figure = Figure(figsize=(6, 3.8))
     axes = figure.add_subplot()
     colours = mpl.colormaps["viridis"]([0.0, 0.45, 0.8])
-    for level, colour, style in zip((30, 50, 70), colours, ("-", "--", ":"), strict=True):
-        axes.plot(
-            curve["thresholds"], curve[f"box_accuracy_{level}"], style, color=colour, label=f"IoU ≥ 0.{level // 10}"
-        )
-    axes.plot(curve["thresholds"], curve["mean_iou"], color="tab:red", lw=1, label="mean IoU")
+    at_levels = (curve.box_accuracy_30, curve.box_accuracy_50, curve.box_accuracy_70)
+    for level, values, colour, style in zip(IOU_LEVELS, at_levels, colours, ("-", "--", ":"), strict=True):
+        axes.plot(curve.thresholds, values, style, color=colour, label=f"IoU ≥ {level}")
+    axes.plot(curve.thresholds, curve.mean_iou, color="tab:red", lw=1, label="mean IoU")
     axes.axvline(rule.threshold, color="black", lw=1, label=f"in use: {rule.threshold:g}")
-    best = localisation["oracle_single_threshold"]
+    best = localisation.oracle_single_threshold
     axes.axvline(best, color="grey", lw=1, ls="-.", label=f"oracle (best on test): {best:.2f}")
     axes.set(
         xlabel=f"threshold ({rule.threshold_kind})",
         ylabel="share of images, IoU",
         ylim=(0, 1),
-        title=f"images with a mask: {localisation['n']}",
+        title=f"images with a mask: {localisation.n}",
     )
     axes.legend(fontsize=8)
     axes.grid(alpha=0.3)

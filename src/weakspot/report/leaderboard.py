@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import csv
 import io
+import math
 import statistics
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict
@@ -16,18 +17,18 @@ from typing import Any
 from rich.table import Table
 from rich.text import Text
 
-from weakspot.config.schema import TrainConfig, read_config
+from weakspot.config.schema import TrainConfig, read_config, with_values
 from weakspot.errors import WeakspotError
+from weakspot.evaluation.records import MetricsRecord
 from weakspot.report.crossfit import SERIES, Row, best_thresholds, group_by, known
 from weakspot.report.summary_page import plus_minus, rule_text, summary_page
 from weakspot.runs.folder import RunFolder
 from weakspot.runs.identity import settings_identity, short_hash
 from weakspot.utils.files import write_json, write_text
 from weakspot.utils.spreadsheet import inert
-from weakspot.utils.untrusted import read_json
 
 CELL = (*SERIES, "threshold", "settings")
-MEASURES = ("balanced_accuracy", "auroc", "v2", "box_accuracy_30", "oracle_single_v2")
+MEASURES = ("balanced_accuracy", "auroc", "max_box_acc_v2", "box_accuracy_30", "oracle_single_max_box_acc_v2")
 COUNTS = ("n", "n_masks")
 COLUMNS = (*CELL, "split_seed", "fold", "seed", *COUNTS, *MEASURES, "run")
 
@@ -64,40 +65,46 @@ def read_rows(runs: Iterable[RunFolder]) -> list[dict[str, Any]]:
     rows, configs, seen = [], [], set()
     for run in runs:
         try:
-            metrics = read_json(run.metrics)
-            if metrics["run"] in seen:
+            record = MetricsRecord.read(run.metrics)
+            if record.run in seen:
                 continue
-            seen.add(metrics["run"])
-            rows.append(_row(run, metrics))
-        except (OSError, ValueError, KeyError, TypeError) as error:
+            seen.add(record.run)
+            rows.append(_row(run, record))
+        except (KeyError, TypeError) as error:
             raise WeakspotError(f"{run.metrics} cannot be used ({type(error).__name__}: {error})") from error
         configs.append(read_config(run.config))
     for row, config, differs in zip(rows, configs, _differences(rows, configs), strict=True):
-        config.boxes.threshold = 0.0  # one value for all: what is left is the recipe
-        row |= {"recipe": settings_identity(config), "differs": differs}
+        # One threshold for all: what is left is the recipe.
+        row |= {"recipe": settings_identity(with_values(config, {"boxes.threshold": 0.5})), "differs": differs}
     return [{key: row[key] for key in COLUMNS} for row in rows]
 
 
-def _row(run: RunFolder, metrics: dict[str, Any]) -> dict[str, Any]:
+def _row(run: RunFolder, record: MetricsRecord) -> dict[str, Any]:
     """What ``metrics.json`` and ``run.json`` say of a run."""
-    test, data, split, boxes = (metrics[key] for key in ("test", "data", "split", "boxes"))
-    localisation = test.get("localisation") or {}
+    test, data, split, boxes = record.measurement.test, record.data, record.split, record.boxes
+    found = test.localisation
     return {
-        "name": metrics["name"],
-        "subset": data["subset"] or Path(data["root"]).name,
+        "name": record.name,
+        "subset": data.title,
         **{key: boxes[key] for key in ("method", "threshold_kind", "threshold")},
-        "settings": metrics["settings"],
-        "data": short_hash([data["hash"], run.read_identity().get("truth")]),
-        "split_seed": split.get("seed"),
-        "fold": split.get("fold"),
-        "seed": metrics["seed"],
-        "n": test["classification"]["accuracy"]["n"],
-        "n_masks": localisation.get("n", 0),
-        **{key: test["classification"][key]["value"] for key in ("balanced_accuracy", "auroc")},
-        **{key: (localisation.get(key) or {}).get("value") for key in ("v2", "box_accuracy_30")},
-        "oracle_single_v2": localisation.get("oracle_single_v2"),
+        "settings": record.settings,
+        "data": short_hash([data.hash, run.read_identity().get("truth")]),
+        "split_seed": split.seed,
+        "fold": split.fold,
+        "seed": record.seed,
+        "n": test.classification.accuracy.n,
+        "n_masks": found.n if found else 0,
+        "balanced_accuracy": _measured(test.classification.balanced_accuracy.value),
+        "auroc": _measured(test.classification.auroc.value),
+        "max_box_acc_v2": _measured(found.max_box_acc_v2.value) if found else None,
+        "box_accuracy_30": _measured(found.box_accuracy_30.value) if found else None,
+        "oracle_single_max_box_acc_v2": _measured(found.oracle_single_max_box_acc_v2) if found else None,
         "run": str(run.path),
     }
+
+
+def _measured(value: float) -> float | None:
+    return None if math.isnan(value) else value
 
 
 def _differences(rows: Sequence[Row], configs: Sequence[TrainConfig]) -> list[str]:
@@ -146,7 +153,7 @@ def aggregate(rows: Sequence[Row]) -> list[dict[str, Any]]:
             entry[measure] = statistics.mean(values) if values else None
             entry[f"{measure}_sd"] = statistics.stdev(values) if len(values) > 1 else None
         table.append(entry)
-    return sorted(table, key=lambda entry: (entry["name"], entry["subset"], -(entry["v2"] or 0)))
+    return sorted(table, key=lambda entry: (entry["name"], entry["subset"], -(entry["max_box_acc_v2"] or 0)))
 
 
 def write_leaderboard(folder: Path, rows: Sequence[Row], failures: Sequence[Mapping[str, Any]] = ()) -> None:
@@ -209,9 +216,9 @@ def _choice(entry: Row) -> str:
         low, high = entry["honest_threshold_low"], entry["honest_threshold_high"]
         span = f"{low:g} to {high:g} in" if low < high else "in all"
         text = (
-            f"V2 {plus_minus(entry, 'honest_threshold_v2')} at {entry['honest_threshold']:g} "
+            f"V2 {plus_minus(entry, 'honest_threshold_max_box_acc_v2')} at {entry['honest_threshold']:g} "
             f"({span} {entry['n_folds']} folds, each chosen on the other folds)"
         )
     if entry["oracle_threshold"] is None:
         return str(text)
-    return f"{text}; oracle V2 {plus_minus(entry, 'oracle_threshold_v2')} at {entry['oracle_threshold']:g}"
+    return f"{text}; oracle V2 {plus_minus(entry, 'oracle_threshold_max_box_acc_v2')} at {entry['oracle_threshold']:g}"

@@ -10,6 +10,7 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
+from weakspot.metrics.intervals import Estimate
 from weakspot.report.crossfit import known
 from weakspot.utils.files import jsonable
 
@@ -62,8 +63,8 @@ def number(value: float | None) -> str:
     return f"{value:.3f}" if value is not None and known(value) else "–"
 
 
-def interval(estimate: dict[str, Any] | None) -> str:
+def interval(estimate: Estimate | None) -> str:
     """``low – high``, or nothing where there is none."""
-    if not estimate or estimate.get("low") is None or estimate.get("high") is None:
+    if not estimate or not known(estimate.low) or not known(estimate.high):
         return ""
-    return f"{estimate['low']:.3f} – {estimate['high']:.3f}"
+    return f"{estimate.low:.3f} – {estimate.high:.3f}"

@@ -8,10 +8,9 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
+from weakspot.evaluation.subsets import EvaluatedSubset
 from weakspot.evaluation.truth import Truth
-from weakspot.models.bundle import BundleMeta
-from weakspot.models.output_store import OutputStore
-from weakspot.ops.maps import Maps, comparable_map, shown_map, visible
+from weakspot.ops.maps import Maps, comparable_map, shown_map
 from weakspot.postprocess.trust import level
 from weakspot.report.pictures import Album, outlines, thumbnail_side, thumbnails
 from weakspot.types import GOOD, Box, Prediction, Sample
@@ -59,10 +58,15 @@ def box_record(box: Box) -> list[Any]:
     return [*box.xyxy, round(box.score, 4), round(box.trust, 4) if colour else None, colour, box.doubt]
 
 
-def shown_evidence(store: OutputStore, index: int, prediction: Prediction, meta: BundleMeta) -> Maps:
-    """The map that pages show: all evidence joined where there is refinement, else what boxes are drawn round."""
-    output = visible(store[index], prediction.size, meta.preprocess)
-    relative = meta.boxes.threshold_kind == "relative"
+def shown_evidence(subset: EvaluatedSubset, row: int) -> Maps:
+    """The map that pages show: the evidence heads' combined map, or without heads what boxes are drawn round.
+
+    Args:
+        subset: that the image belongs to.
+        row: its position there.
+    """
+    output = subset.output(row)
+    relative = subset.meta.boxes.threshold_kind == "relative"
     return shown_map(output) if output.mask_logits is not None or relative else comparable_map(output)
 
 

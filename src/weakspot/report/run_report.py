@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
@@ -13,14 +13,16 @@ import numpy as np
 import numpy.typing as npt
 
 from weakspot._version import __version__
+from weakspot.config.rules import BoxRule
 from weakspot.config.schema import TrainConfig, read_config
 from weakspot.data.images import read_image
 from weakspot.data.preprocess import fit_within
 from weakspot.errors import WeakspotError
+from weakspot.evaluation.records import MetricsRecord
+from weakspot.evaluation.schema import to_json
+from weakspot.evaluation.subsets import EvaluatedSubset
 from weakspot.evaluation.truth import Truth
 from weakspot.models.bundle import BundleMeta, find_bundle, read_meta
-from weakspot.models.output_store import OutputStore
-from weakspot.postprocess.boxes import BoxRule
 from weakspot.postprocess.decision import Decision
 from weakspot.postprocess.prediction_files import read_predictions
 from weakspot.report.contents import Tested, common, records, write_page
@@ -28,7 +30,6 @@ from weakspot.report.lab import Lab, make_lab
 from weakspot.report.pictures import data_url, jpeg
 from weakspot.report.verdict import advice, threshold_advice
 from weakspot.runs.folder import RunFolder, own_test_subset
-from weakspot.types import Prediction, Sample
 from weakspot.utils import console
 from weakspot.utils.files import shown
 
@@ -42,19 +43,15 @@ class Evaluated:
     Attributes:
         folder: where it goes, with ``figures/`` and the training log beside it.
         config: settings of the run.
-        meta: of the model, with the rule and decision in use.
-        metrics: content of ``metrics.json``.
-        store, samples, predictions: the images, in one order.
+        record: content of ``metrics.json``.
+        subset: the images, and the model's description with the rule and decision in use.
         drawn: true boxes that a person drew, by path; None takes the masks.
     """
 
     folder: RunFolder
     config: TrainConfig
-    meta: BundleMeta
-    metrics: dict[str, Any]
-    store: OutputStore
-    samples: Sequence[Sample]
-    predictions: Sequence[Prediction]
+    record: MetricsRecord
+    subset: EvaluatedSubset
     drawn: Mapping[Path, npt.NDArray[np.int64]] | None = None
 
 
@@ -65,9 +62,9 @@ def read_evaluated(path: Path) -> Evaluated:
         WeakspotError: when it is neither.
     """
     folder = RunFolder(path)
-    metrics = folder.read_metrics()
+    record = MetricsRecord.read(folder.metrics)
     run = folder if folder.maps.is_file() else RunFolder(path.resolve().parent.parent)
-    if not run.maps.is_file() or "hash" not in metrics.get("split", {}) or metrics["data"].get("truth"):
+    if not run.maps.is_file() or record.split.hash is None or record.data.truth:
         raise WeakspotError(
             f"{shown(path)} is neither a finished run nor an evaluation of its own test subset; "
             "'weakspot evaluate' writes the report of other images, or of another truth"
@@ -75,15 +72,15 @@ def read_evaluated(path: Path) -> Evaluated:
     store, samples = own_test_subset(run)
     meta = read_meta(find_bundle(run.path))
     if run is not folder:
-        rule, score = metrics["boxes"], metrics["thresholds"].get("min_score")
+        rule, score = record.boxes, record.thresholds.get("min_score")
         if score is not None and rule["min_score"] is None:  # JSON knows no infinity
             rule = {**rule, "min_score": float("inf")}
-        decision = Decision(**metrics["thresholds"]["decision"]["decision"])
-        meta = replace(meta, boxes=BoxRule(**rule), decision=decision, thresholds=metrics["thresholds"])
+        decision = Decision(**record.thresholds["decision"]["decision"])
+        meta = replace(meta, boxes=BoxRule(**rule), decision=decision, thresholds=record.thresholds)
     predictions = read_predictions(folder.predictions)
     if len(predictions) != len(samples):
         raise WeakspotError(f"{folder.predictions} and {run.maps} do not belong together; run 'weakspot evaluate'")
-    return Evaluated(folder, read_config(folder.config), meta, metrics, store, samples, predictions)
+    return Evaluated(folder, read_config(folder.config), record, EvaluatedSubset(samples, store, predictions, meta))
 
 
 def write_report(evaluated: Evaluated) -> Path:
@@ -92,43 +89,39 @@ def write_report(evaluated: Evaluated) -> Path:
     Returns:
         Path of the page.
     """
-    page = evaluated.folder.report
-    truth = Truth.read(evaluated.samples, evaluated.store.sizes, evaluated.drawn)
+    page, subset = evaluated.folder.report, evaluated.subset
+    truth = Truth.read(subset.samples, subset.store.sizes, evaluated.drawn)
     with console.status("boxes at every threshold"):
-        lab = make_lab(evaluated.store, evaluated.predictions, truth, evaluated.meta)
-    store, meta, said = evaluated.store, evaluated.meta, evaluated.predictions
-    tested = [
-        Tested(sample, prediction, store, i, meta, lab.images[i])
-        for i, (sample, prediction) in enumerate(zip(evaluated.samples, said, strict=True))
-    ]
+        lab = make_lab(subset.store, subset.predictions, truth, subset.meta)
+    tested = [Tested(subset, i, lab.images[i]) for i in range(len(subset.samples))]
     found = records(tested, truth, page, Path(evaluated.config.data.root or "."))
-    shown = common(evaluated.metrics, tested, found, lab.in_use)
+    shown = common(evaluated.record, tested, found, lab.in_use)
     content = _content(evaluated, shown, lab, sum(record["doubt"] is not None for record in found))
-    return write_page(page, "report.html", found, [sample.path for sample in evaluated.samples], content)
+    return write_page(page, "report.html", found, [sample.path for sample in subset.samples], content)
 
 
 def _content(evaluated: Evaluated, shown: dict[str, Any], lab: Lab, worth_a_look: int) -> dict[str, Any]:
     """What the template shows beyond what it has in common with that of a cross-validation."""
-    metrics, folder = evaluated.metrics, evaluated.folder
-    localisation = metrics["test"].get("localisation") or {}
+    record, folder = evaluated.record, evaluated.folder
+    localisation = record.measurement.test.localisation
     data = shown["data"]
     data["lab"] = {"key": lab.key, "steps": lab.steps, "inUse": lab.in_use, "curve": lab.curve}
     data["curves"] |= {
-        "box": metrics.get("curve"),
-        "boxInUse": metrics["boxes"]["threshold"],
-        "boxOracle": localisation.get("oracle_single_threshold"),
-        "training": (metrics.get("train") or {}).get("history") or [],
+        "box": to_json(record.measurement.curve),
+        "boxInUse": record.boxes["threshold"],
+        "boxOracle": localisation and localisation.oracle_single_threshold,
+        "training": (record.train or {}).get("history") or [],
     }
     return {
         **shown,
-        "title": f"{metrics['data']['subset'] or Path(metrics['data']['root'] or 'data').name}: {metrics['name']}",
-        "advice": advice(metrics, worth_a_look),
-        "threshold": threshold_advice(metrics, lab.key),
+        "title": f"{record.data.title}: {record.name}",
+        "advice": advice(record, worth_a_look),
+        "threshold": threshold_advice(record, lab.key),
         "lab_key": lab.key,
         "made": datetime.now().strftime("%Y-%m-%d %H:%M"),
         "version": __version__,
         "run": folder.path,
-        "frozen": _frozen(evaluated.meta),
+        "frozen": _frozen(evaluated.subset.meta),
         "command": _command(evaluated),
         "config": folder.config.read_text(encoding="utf-8"),
         "duplicates": _picture(folder.figures / "near_duplicates.png"),
@@ -142,7 +135,7 @@ def _frozen(meta: BundleMeta) -> str:
     heads = (
         ""
         if meta.evidence is None
-        else "; two evidence heads on frozen features say where a defect is and how far it goes"
+        else "; two evidence heads on frozen features give the location and the mask of a defect"
     )
     return f"{meta.backbone}: {trained}{heads}."
 
@@ -151,7 +144,7 @@ def _command(evaluated: Evaluated) -> str:
     """What makes the run, or the evaluation, again."""
     folder = evaluated.folder
     if not folder.identity.is_file():
-        boxes = {key: value for key, value in evaluated.metrics["boxes"].items() if value is not None}
+        boxes = {key: value for key, value in evaluated.record.boxes.items() if value is not None}
         keys = " ".join(f"boxes.{key}={str(value).lower()}" for key, value in boxes.items())
         return f"weakspot evaluate run={shlex.quote(str(folder.path.parent.parent))} {keys}"
     path = shlex.quote(str(folder.path.absolute()))

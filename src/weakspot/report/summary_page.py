@@ -17,7 +17,10 @@ from weakspot.report.page import number, render
 from weakspot.runs.folder import RunFolder
 
 COLOURS = mpl.colormaps["cividis"]  # made to look the same to colour-blind eyes, and in grey
-HEAT_MAPS = {"v2": "V2 (mean box accuracy over IoU 0.3, 0.5, 0.7)", "box_accuracy_30": "Box accuracy at IoU ≥ 0.3"}
+HEAT_MAPS = {
+    "max_box_acc_v2": "V2 (mean box accuracy over IoU 0.3, 0.5, 0.7)",
+    "box_accuracy_30": "Box accuracy at IoU ≥ 0.3",
+}
 
 
 def summary_page(
@@ -99,7 +102,7 @@ def folds(rows: Sequence[Row]) -> list[dict[str, Any]]:
 
 
 def _mean_at(rows: Sequence[Row], threshold: float) -> float | None:
-    values = [row["v2"] for row in rows if row["threshold"] == threshold and known(row["v2"])]
+    values = [row["max_box_acc_v2"] for row in rows if row["threshold"] == threshold and known(row["max_box_acc_v2"])]
     return statistics.mean(values) if values else None
 
 

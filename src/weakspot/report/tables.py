@@ -5,25 +5,27 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
 
 from rich.table import Table
 from rich.text import Text
 
 from weakspot.data.summary import Findings
+from weakspot.evaluation.comparison import Comparison
+from weakspot.evaluation.records import MetricsRecord
+from weakspot.evaluation.schema import Controls, Localisation, SubsetResult, structure
+from weakspot.metrics.classification import ClassificationResult
+from weakspot.metrics.intervals import Estimate
+from weakspot.metrics.localisation import PixelResult
 from weakspot.types import GOOD, SUBSETS, Subset
 
-if TYPE_CHECKING:
-    from weakspot.evaluation.comparison import Comparison  # which imports Hydra
-
 CLASSIFICATION = ("balanced_accuracy", "accuracy", "precision", "recall", "f1", "auroc", "average_precision")
-LOCALISATION = ("box_accuracy_30", "box_accuracy_50", "box_accuracy_70", "v2", "mean_iou")
+BOXES = ("box_accuracy_30", "box_accuracy_50", "box_accuracy_70", "max_box_acc_v2", "mean_iou")
 PIXEL = {"pixel_auroc": "pixel AUROC", "pixel_average_precision": "pixel average precision", "aupro": "AUPRO (30 %)"}
 NAMES = {
     "auroc": "AUROC",
     "f1": "F1",
     "good_or_not": "balanced accuracy, Good or not",
-    "v2": "V2 (their mean)",
+    "max_box_acc_v2": "V2 (MaxBoxAccV2, their mean)",
     "mean_iou": "mean IoU",
     "box_accuracy_30": "box accuracy, IoU ≥ 0.3",
     "box_accuracy_50": "box accuracy, IoU ≥ 0.5",
@@ -31,80 +33,125 @@ NAMES = {
 }
 
 
-def metrics_table(metrics: dict[str, Any], title: str) -> Table:
-    """Headline numbers of a ``metrics.json`` with n and 95 % interval, the baselines beside the boxes."""
-    table = Table(title=title, title_justify="left")
-    for name, justify in (("test subset", "left"), ("value", "right"), ("95 % interval", "right"), ("n", "right")):
-        table.add_column(name, justify=justify)  # type: ignore[arg-type]
-    test = metrics["test"]
-    for key in CLASSIFICATION:
-        _row(table, NAMES.get(key, key.replace("_", " ")), test["classification"][key])
-    if "good_or_not" in test:
-        _row(table, NAMES["good_or_not"], test["good_or_not"]["balanced_accuracy"])
-    for k, estimate in test["classification"]["top_k_error"].items():
+def metrics_table(record: MetricsRecord, title: str) -> Table:
+    """Headline numbers of a run with n and 95 % interval, the baselines beside the boxes.
+
+    Args:
+        record: of a run or an evaluation.
+        title: of the table.
+    """
+    table = _table("test subset", title)
+    test, held_out = record.measurement.test, record.thresholds["decision"].get("held_out")
+    _classification_rows(table, test)
+    for k, estimate in test.classification.top_k_error.items():
         if k != "1":
             _row(table, f"top-{k} error", estimate)
-    recall_of = "not called Good:" if "good_or_not" in test else "recall of"
-    for defect, estimate in test["classification"]["recall_per_defect"].items():
+    recall_of = "not called Good:" if test.good_or_not else "recall of"
+    for defect, estimate in test.classification.recall_per_defect.items():
         _row(table, f"{recall_of} {defect}", estimate)
-    calibration = test["calibration"]
-    table.add_row("expected calibration error", _number(calibration["ece"]), "", str(calibration["n"]))
-    if held_out := metrics["thresholds"]["decision"].get("held_out"):
+    table.add_row("expected calibration error", _number(test.calibration.ece), "", str(test.calibration.n))
+    if held_out:
         table.add_section()
-        _row(table, "validation subset: defects found", held_out["recall"])
-        _row(table, "validation subset: Good images called defective", held_out["false_alarm_rate"])
-    others = test.get("other_parts")
-    if others:
+        for name, key in (("defects found", "recall"), ("Good images called defective", "false_alarm_rate")):
+            value = {each: held_out[key][each] for each in ("value", "n", "low", "high")}
+            _row(table, f"validation subset: {name}", structure(value, Estimate))
+    if test.other_groups:
         table.add_section()
-        _row(table, "balanced accuracy on parts not trained on", others["classification"]["balanced_accuracy"])
-        if others["localisation"]:
-            _row(table, "V2 on parts not trained on", others["localisation"]["v2"])
-    localisation = test.get("localisation")
-    if localisation:
-        table.add_section()
-        threshold = metrics["thresholds"]["boxes"]
-        for key in LOCALISATION:
-            _row(table, NAMES[key], localisation[key])
-        _row(table, "pointing game", localisation["pointing_game"])
-        for key, name in PIXEL.items():
-            table.add_row(name, _number(localisation["pixel"][key]), "", "")
-        for level in (30, 50):
-            for key in ("precision", "recall"):
-                _row(table, f"box {key}, IoU ≥ 0.{level // 10}", localisation["detection"][f"{key}_{level}"])
-            table.add_row(
-                f"box average precision, IoU ≥ 0.{level // 10}",
-                _number(localisation["detection"][f"ap_{level}"]), "", "",
-            )  # fmt: skip
-        before = localisation["before_decision"]
-        table.add_row("boxes an image with a defect", _number(localisation["mean_boxes"]), "", str(localisation["n"]))
-        table.add_row(
-            "false boxes per 100 Good images, before the class decision",
-            _number(before["false_boxes_per_100_good"]), "", str(before["good_images_with_a_box"]["n"]),
-        )  # fmt: skip
-        _row(table, "Good images with a box, before the class decision", before["good_images_with_a_box"])
-        trust = localisation["trust"]
-        _row(table, "trust and IoU, rank correlation over boxes", trust["rank_correlation"])
-        for colour, found in trust["levels"].items():
-            _row(table, f"{colour} boxes with IoU ≥ 0.5", found["iou_50"])
-        smallest = localisation["resolution"]
-        _row(table, f"true boxes with a side under {smallest['smallest']:.0f} px, too small here", smallest["smaller"])
-        table.add_section()
-        oracle = localisation["oracle_single_threshold"]
-        table.add_row(
-            f"V2 at the threshold in use, {threshold['value']:g}", _number(localisation["v2"]["value"]), "", ""
-        )
-        table.add_row(f"V2 at the oracle threshold, {oracle:.2f}", _number(localisation["oracle_single_v2"]), "", "")
-        _controls(table, metrics["controls"])
+        _row(table, "balanced accuracy on parts not trained on", test.other_groups.classification.balanced_accuracy)
+        if test.other_groups.localisation:
+            _row(table, "V2 on parts not trained on", test.other_groups.localisation.max_box_acc_v2)
+    if test.localisation:
+        _localisation_rows(table, test.localisation)
+        _threshold_rows(table, test.localisation, record.thresholds["boxes"]["value"])
+        _control_rows(table, record.measurement.controls)
+        table.caption = _pixel_caption(test.localisation.pixel)
     return table
 
 
-def class_tables(classification: dict[str, Any]) -> list[Table]:
+def pooled_table(record: MetricsRecord, title: str) -> Table:
+    """Headline numbers of a cross-validation: all folds together, and each by itself.
+
+    Args:
+        record: of a cross-validation.
+        title: of the table.
+    """
+    table = _table("all folds", title)
+    test = record.measurement.test
+    _classification_rows(table, test)
+    captions = [f"{test.groups} independent groups; intervals of classes and V2 allow for that"]
+    if test.localisation:
+        _localisation_rows(table, test.localisation)
+        _control_rows(table, record.measurement.controls)
+        captions.append(_pixel_caption(test.localisation.pixel))
+    table.add_section()
+    for number, fold in enumerate(record.folds, start=1):
+        _row(table, f"balanced accuracy of fold {number}", fold.balanced_accuracy)
+        if fold.max_box_acc_v2:
+            _row(table, f"V2 of fold {number}", fold.max_box_acc_v2)
+    table.caption = "; ".join(captions)
+    return table
+
+
+def _table(first: str, title: str) -> Table:
+    table = Table(title=title, title_justify="left")
+    for name, justify in ((first, "left"), ("value", "right"), ("95 % interval", "right"), ("n", "right")):
+        table.add_column(name, justify=justify)  # type: ignore[arg-type]
+    return table
+
+
+def _classification_rows(table: Table, test: SubsetResult) -> None:
+    for key in CLASSIFICATION:
+        _row(table, NAMES.get(key, key.replace("_", " ")), getattr(test.classification, key))
+    if test.good_or_not:
+        _row(table, NAMES["good_or_not"], test.good_or_not.balanced_accuracy)
+
+
+def _localisation_rows(table: Table, found: Localisation) -> None:
+    table.add_section()
+    for key in BOXES:
+        _row(table, NAMES[key], getattr(found, key))
+    _row(table, "pointing game", found.pointing_game)
+    for key, name in PIXEL.items():
+        table.add_row(name, _number(getattr(found.pixel, key)), "", "")
+    for level in (30, 50):
+        for key in ("precision", "recall"):
+            _row(table, f"box {key}, IoU ≥ 0.{level // 10}", getattr(found.detection, f"{key}_{level}"))
+        average = getattr(found.detection, f"ap_{level}")
+        table.add_row(f"box average precision, IoU ≥ 0.{level // 10}", _number(average), "", "")
+    before = found.before_decision
+    table.add_row("boxes an image with a defect", _number(found.mean_boxes), "", str(found.n))
+    if before.good_images_with_a_box:
+        table.add_row(
+            "false boxes per 100 Good images, before the class decision",
+            _number(before.false_boxes_per_100_good), "", str(before.good_images_with_a_box.n),
+        )  # fmt: skip
+        _row(table, "Good images with a box, before the class decision", before.good_images_with_a_box)
+    _row(table, "trust and IoU, rank correlation over boxes", found.trust.rank_correlation)
+    for colour, of_level in found.trust.levels.items():
+        _row(table, f"{colour} boxes with IoU ≥ 0.5", of_level.iou_50)
+    smallest = found.resolution
+    _row(table, f"true boxes with a side under {smallest.smallest:.0f} px, too small here", smallest.smaller)
+
+
+def _threshold_rows(table: Table, found: Localisation, in_use: float) -> None:
+    table.add_section()
+    table.add_row(f"V2 at the threshold in use, {in_use:g}", _number(found.max_box_acc_v2.value), "", "")
+    oracle = f"V2 at the oracle threshold, {found.oracle_single_threshold:.2f}"
+    table.add_row(oracle, _number(found.oracle_single_max_box_acc_v2), "", "")
+
+
+def _pixel_caption(pixel: PixelResult) -> str:
+    """At which resolution pixels were compared."""
+    return f"pixels are compared on a grid of at most {pixel.longest_side} a side, each image's shape kept"
+
+
+def class_tables(classification: ClassificationResult) -> list[Table]:
     """Precision, recall and F1 of every class, and the confusion matrix with the classes' numbers for columns.
 
     Args:
-        classification: ``test.classification`` of a ``metrics.json``.
+        classification: of any number of classes.
     """
-    rows, matrix = classification["per_class"], classification["confusion_matrix"]
+    rows, matrix = classification.per_class, classification.confusion_matrix
     scores = Table(title="class by class", title_justify="left")
     confusion = Table(title="true class in rows, predicted in columns", title_justify="left")
     for table, columns in (
@@ -116,46 +163,22 @@ def class_tables(classification: dict[str, Any]) -> list[Table]:
             table.add_column(str(column), justify="right", no_wrap=True)
     for number, (name, found) in enumerate(rows.items()):
         scores.add_row(
-            Text(f"{number} {name}"), _number(found["precision"]), _number(found["recall"]),
-            _interval(found["recall_low"], found["recall_high"]), _number(found["f1"]), str(found["n"]),
+            Text(f"{number} {name}"), _number(found.precision), _number(found.recall),
+            _interval(found.recall_low, found.recall_high), _number(found.f1), str(found.n),
         )  # fmt: skip
-        counts = (str(count) if count else "·" for count in matrix["counts"][number])
+        counts = (str(count) if count else "·" for count in matrix.counts[number])
         confusion.add_row(Text(f"{number} {name}"), *counts)
     return [scores, confusion]
 
 
-def pooled_table(metrics: dict[str, Any], title: str) -> Table:
-    """Headline numbers of a cross-validation: all folds together, and each by itself."""
-    table = Table(title=title, title_justify="left")
-    for name, justify in (("all folds", "left"), ("value", "right"), ("95 % interval", "right"), ("n", "right")):
-        table.add_column(name, justify=justify)  # type: ignore[arg-type]
-    test = metrics["test"]
-    for key in CLASSIFICATION:
-        _row(table, NAMES.get(key, key.replace("_", " ")), test["classification"][key])
-    if "good_or_not" in test:
-        _row(table, NAMES["good_or_not"], test["good_or_not"]["balanced_accuracy"])
-    localisation = test.get("localisation")
-    if localisation:
-        table.add_section()
-        for key in LOCALISATION:
-            _row(table, NAMES[key], localisation[key])
-        for key, name in PIXEL.items():
-            table.add_row(name, _number(localisation["pixel"][key]), "", "")
-        _row(table, "box precision, IoU ≥ 0.3", localisation["detection"]["precision_30"])
-        _controls(table, metrics["controls"])
-    table.add_section()
-    for number, fold in enumerate(metrics["folds"], start=1):
-        _row(table, f"balanced accuracy of fold {number}", fold["balanced_accuracy"])
-        if fold["v2"]:
-            _row(table, f"V2 of fold {number}", fold["v2"])
-    table.caption = f"{test['parts']} independent parts; intervals of classes and V2 allow for that"
-    return table
-
-
 def comparison_table(found: Comparison) -> Table:
-    """Two set-ups on the same images."""
+    """Two set-ups on the same images.
+
+    Args:
+        found: by :func:`weakspot.evaluation.comparison.compare`.
+    """
     table = Table(title=f"{found.images} images that both were tested on", title_justify="left")
-    for name in ("", "first", "second", "difference", "95 % interval", "p", "n", "parts"):
+    for name in ("", "first", "second", "difference", "95 % interval", "p", "n", "groups"):
         table.add_column(name, justify="right" if name else "left")
     for key, change in found.differences.items():
         estimate = change.difference
@@ -168,7 +191,7 @@ def comparison_table(found: Comparison) -> Table:
     rightly = "right more often, the first" if trained else "only the first right"
     notes = [
         f"{rightly}: {found.first_right} images, {'' if trained else 'only '}the second: {found.second_right}",
-        "parts, not images, are drawn and swapped",
+        "groups, not images, are drawn and swapped",
         f"classes: {', '.join(found.classes)}",
     ]
     if trained:
@@ -219,18 +242,17 @@ def summary_table(findings: Findings, title: str) -> Table:
     return table
 
 
-def _controls(table: Table, controls: dict[str, Any]) -> None:
+def _control_rows(table: Table, controls: Controls) -> None:
     """What guesses would have scored."""
-    for name, control in controls.items():
-        if "v2" in control:
-            table.add_row(f"V2 of the {name.replace('_', ' ')}", _number(control["v2"]["value"]), "", "")
-    shuffled, border, erased = (controls.get(name) for name in ("shuffled_labels", "border", "erased"))
-    if shuffled:
-        _row(table, "balanced accuracy with shuffled labels", shuffled["balanced_accuracy"])
-    if border:
-        _row(table, f"evidence near the border, {border['area']:.0%} of the area", border["share"])
-    if erased:
-        _row(table, "log-odds lost by erasing boxes, less those by erasing elsewhere", erased["erased"]["difference"])
+    for name, control in controls.boxes.items():
+        table.add_row(f"V2 of the {name.replace('_', ' ')}", _number(control.max_box_acc_v2.value), "", "")
+    if controls.shuffled_labels:
+        _row(table, "balanced accuracy with shuffled labels", controls.shuffled_labels)
+    if controls.border:
+        _row(table, f"evidence near the border, {controls.border.area:.0%} of the area", controls.border.share)
+    if controls.erased:
+        fall = controls.erased.erased.difference
+        _row(table, "log-odds lost by erasing boxes, less those by erasing elsewhere", fall)
 
 
 def split_table(defects: Sequence[str], subsets: Sequence[Subset]) -> Table:
@@ -249,8 +271,8 @@ def _listing(counts: dict[str, int]) -> str:
     return ", ".join(f"{count} {name}" for name, count in counts.items())
 
 
-def _row(table: Table, name: str, estimate: dict[str, Any]) -> None:
-    table.add_row(name, _number(estimate["value"]), _interval(estimate["low"], estimate["high"]), str(estimate["n"]))
+def _row(table: Table, name: str, estimate: Estimate) -> None:
+    table.add_row(name, _number(estimate.value), _interval(estimate.low, estimate.high), str(estimate.n))
 
 
 def _interval(low: float | None, high: float | None) -> str:

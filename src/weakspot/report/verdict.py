@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+import math
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
+from weakspot.evaluation.records import MetricsRecord
+from weakspot.evaluation.schema import Controls, Localisation, Measurement
+from weakspot.metrics.classification import ClassificationResult
 from weakspot.types import GOOD
 
 CLASS_GRADES = ((0.95, "very good"), (0.85, "good"), (0.7, "fair"))
@@ -62,56 +65,55 @@ class Failure:
     show: dict[str, str] = field(default_factory=dict)
 
 
-def grade(value: float | None, grades: Sequence[tuple[float, str]]) -> str:
-    """The word for a value; ``not measured`` for None."""
-    if value is None:
+def grade(value: float, grades: Sequence[tuple[float, str]]) -> str:
+    """The word for a value; ``not measured`` for NaN.
+
+    Args:
+        value: 0…1, or NaN.
+        grades: ``(lowest value, word)``, best first.
+    """
+    if math.isnan(value):
         return "not measured"
     return next((word for limit, word in grades if value >= limit), "weak")
 
 
-def headline(metrics: Mapping[str, Any]) -> dict[str, str]:
-    """``classes`` and ``boxes``: a word and a sentence each, from a ``metrics.json``."""
-    test = metrics["test"]
-    localisation = test.get("localisation")
+def headline(measurement: Measurement) -> dict[str, str]:
+    """``classes`` and ``boxes``: a word and a sentence each."""
+    localisation = measurement.test.localisation
     return {
-        "classes": _classes(test["classification"]),
-        "boxes": _boxes(localisation, metrics.get("controls") or {})
+        "classes": _classes(measurement.test.classification),
+        "boxes": _boxes(localisation, measurement.controls)
         if localisation
         else "Boxes: not measured, as no defect image has a mask.",
     }
 
 
-def _classes(found: Mapping[str, Any]) -> str:
-    balanced = found["balanced_accuracy"]
-    value, low = balanced["value"], balanced["low"]
-    if value is None:
+def _classes(found: ClassificationResult) -> str:
+    balanced, matrix = found.balanced_accuracy, found.confusion_matrix
+    if math.isnan(balanced.value):
         return "Classes: not measured, as Good and defective pictures are both needed."
-    word, at_worst = grade(value, CLASS_GRADES), grade(low, CLASS_GRADES)
-    matrix = found["confusion_matrix"]["counts"]
-    good, defects = sum(matrix[0]), sum(map(sum, matrix[1:]))
-    caught = defects - sum(row[0] for row in matrix[1:])
-    alarms = good - matrix[0][0]
+    word, at_worst = grade(balanced.value, CLASS_GRADES), grade(balanced.low, CLASS_GRADES)
+    caught, defects = matrix.defects - matrix.missed, matrix.defects
     text = (
         f"Classes: {word}. It calls {caught} of {defects} defective pictures defective ({_percent(caught, defects)}) "
-        f"and {alarms} of {good} Good ones too ({_percent(alarms, good)})."
+        f"and {matrix.false_alarms} of {matrix.good} Good ones too ({_percent(matrix.false_alarms, matrix.good)})."
     )
-    if low is not None and low <= 0.5:
+    if balanced.low <= 0.5:
         text += " This is not proven to be better than guessing."
     elif at_worst != word:
         text += f" The interval does not rule out {at_worst}."
     return text
 
 
-def _boxes(found: Mapping[str, Any], controls: Mapping[str, Any]) -> str:
-    v2, fits = found["v2"], found["box_accuracy_50"]
-    word = grade(v2["value"], BOX_GRADES)
-    count = round(fits["value"] * fits["n"])
+def _boxes(found: Localisation, controls: Controls) -> str:
+    v2, fits = found.max_box_acc_v2, found.box_accuracy_50
+    word = grade(v2.value, BOX_GRADES)
+    count = round(fits.value * fits.n)
     text = (
-        f"Boxes: {word}. A box fits (IoU ≥ 0.5) on {count} of {fits['n']} defective pictures "
-        f"({_percent(count, fits['n'])})."
+        f"Boxes: {word}. A box fits (IoU ≥ 0.5) on {count} of {fits.n} defective pictures ({_percent(count, fits.n)})."
     )
-    best = max(((c["v2"]["value"] or 0.0, name) for name, c in controls.items() if "v2" in c), default=None)
-    if best is not None and v2["low"] is not None and v2["low"] <= best[0]:
+    best = max(((control.max_box_acc_v2.value, name) for name, control in controls.boxes.items()), default=None)
+    if best is not None and v2.low <= best[0]:
         text += f" That is not proven to be better than a {best[1].replace('_', ' ').removesuffix(' box')} box."
     return text
 
@@ -166,39 +168,39 @@ def _why(bad: Sequence[Case]) -> str:
     return f"{close} close calls, the others confidently wrong" if close else "all confidently wrong"
 
 
-def _mend(metrics: Mapping[str, Any]) -> list[str]:
+def _mend(record: MetricsRecord) -> list[str]:
     """What is wrong with the data or the set-up, and what to do about it."""
-    split, test = metrics["split"], metrics["test"]
-    alarms = metrics.get("alarms") or []
-    steps = [f"An alarm: {alarm['do']}. Until then believe no number here." for alarm in alarms]
-    leak = split.get("leakage") or {}
-    if leak.get("held_out_of_trained_parts"):
+    test, leak = record.measurement.test, record.split.leakage
+    steps = [f"An alarm: {alarm.do}. Until then believe no number here." for alarm in record.measurement.alarms]
+    if leak and leak.held_out_of_trained_groups:
         steps.append(
-            f"{leak['held_out_of_trained_parts']} test pictures show a part that was trained on. Train again with "
+            f"{leak.held_out_of_trained_groups} test pictures show a part that was trained on. Train again with "
             "split.near_duplicates=together before you believe the numbers."
         )
-    counts = test["classification"]["confusion_matrix"]["counts"]
-    missed, defects = sum(row[0] for row in counts[1:]), sum(map(sum, counts[1:]))
-    if defects and missed / defects > 0.05:
+    matrix = test.classification.confusion_matrix
+    if matrix.defects and matrix.missed / matrix.defects > 0.05:
         steps.append(
-            f"{missed} of {defects} defects are missed. If a miss is dearer than a false alarm, say so: "
+            f"{matrix.missed} of {matrix.defects} defects are missed. If a miss is dearer than a false alarm, say so: "
             "weakspot evaluate run=RUN decision.miss=5, of as many defects as Good (needs split.val_size=0.15)."
         )
-    small = (test.get("localisation") or {}).get("resolution", {}).get("smaller", {})
-    if (small.get("value") or 0) > 0.25:
+    if test.localisation and test.localisation.resolution.smaller.value > 0.25:
         steps.append(
-            f"{small['value']:.0%} of the true boxes are too small for this set-up: raise data.image_size, set "
-            "data.resize=tile, or use experiment=recommended."
+            f"{test.localisation.resolution.smaller.value:.0%} of the true boxes are too small for this set-up: raise "
+            "data.image_size, set data.resize=tile, or use experiment=recommended."
         )
     return steps
 
 
-def advice(metrics: Mapping[str, Any], worth_a_look: int) -> list[str]:
-    """What to do next, the most pressing first; ``RUN`` stands for the run folder."""
-    steps = _mend(metrics)
-    balanced = metrics["test"]["classification"]["balanced_accuracy"]
-    wide = balanced["low"] is not None and balanced["high"] - balanced["low"] > 0.1
-    if wide and not metrics["split"].get("folds"):
+def advice(record: MetricsRecord, worth_a_look: int) -> list[str]:
+    """What to do next, the most pressing first; ``RUN`` stands for the run folder.
+
+    Args:
+        record: of a run.
+        worth_a_look: number of pictures in ``review.csv``.
+    """
+    steps = _mend(record)
+    balanced = record.measurement.test.classification.balanced_accuracy
+    if balanced.high - balanced.low > 0.1 and not record.split.folds:
         steps.append("One split is luck, and the interval is wide: cv=5 tests every picture once.")
     if worth_a_look:
         steps.append(f"Look at the {worth_a_look} pictures of review.csv: {DOUBTFUL}")
@@ -206,18 +208,18 @@ def advice(metrics: Mapping[str, Any], worth_a_look: int) -> list[str]:
     return steps
 
 
-def pooled_advice(metrics: Mapping[str, Any]) -> list[str]:
+def pooled_advice(record: MetricsRecord) -> list[str]:
     """The same for a cross-validation, which measures a set-up and leaves no model to use."""
     return [
-        *_mend(metrics),
+        *_mend(record),
         "Is another set-up better, or is it luck? weakspot compare THIS OTHER, two cross-validations of the same data.",
         "To use it, train once more without cv=: a fold's model has not seen the fold that it was tested on.",
     ]
 
 
-def pooled_threshold(metrics: Mapping[str, Any]) -> str:
+def pooled_threshold(record: MetricsRecord) -> str:
     """Why there is not one threshold, and where to look for them."""
-    folds = [fold["thresholds"] for fold in metrics["folds"]]
+    folds = [fold.thresholds for fold in record.folds]
     scores = [fold["min_score"]["value"] for fold in folds if fold.get("min_score")]
     if scores:
         listed = ", ".join("none" if score is None else f"{score:.2f}" for score in scores)
@@ -230,30 +232,35 @@ def pooled_threshold(metrics: Mapping[str, Any]) -> str:
 DOUBTFUL = "close calls, and boxes that are not trusted. A wrong label among them mends more than another setting."
 
 
-def threshold_advice(metrics: Mapping[str, Any], key: str) -> str:
-    """Which box threshold to take, and why not the one that is best on these very pictures."""
-    in_use, localisation = metrics["thresholds"]["boxes"], metrics["test"].get("localisation")
-    score = metrics["thresholds"].get("min_score")
+def threshold_advice(record: MetricsRecord, key: str) -> str:
+    """Which box threshold to take, and why not the one that is best on these very pictures.
+
+    Args:
+        record: of a run.
+        key: that the report lets one move, ``threshold`` or ``min_score``.
+    """
+    in_use, localisation = record.thresholds["boxes"], record.measurement.test.localisation
+    score = record.thresholds.get("min_score")
     if key == "min_score":
-        value = metrics["boxes"]["min_score"]
-        shown = "no box at all" if value is None else f"boxes from a score of {value:.2f}"
+        value = record.boxes["min_score"]
+        shown = "no box at all" if value is None or math.isinf(value) else f"boxes from a score of {value:.2f}"
         origin = score["origin"] if score else "configuration"
         text = f"Keep what is in use: {shown} ({origin})."
-        before = (localisation or {}).get("before_decision", {}).get("false_boxes_per_100_good")
-        if before is not None:
+        if localisation and not math.isnan(localisation.before_decision.false_boxes_per_100_good):
+            before = localisation.before_decision.false_boxes_per_100_good
             text += f" On these pictures it was {before:.1f} per 100 Good ones."
     else:
         text = f"In use: a {in_use['kind']} threshold of {in_use['value']:g} ({in_use['origin']})."
-    if not localisation or localisation.get("oracle_single_v2") is None:
+    if not localisation or math.isnan(localisation.oracle_single_max_box_acc_v2):
         return text + " Without masks no box can be measured; judge by the pictures."
-    gain = localisation["oracle_single_v2"] - (localisation["v2"]["value"] or 0.0)
-    best = f"boxes.threshold={localisation['oracle_single_threshold']:.3g}"
+    gain = localisation.oracle_single_max_box_acc_v2 - localisation.max_box_acc_v2.value
+    best = f"boxes.threshold={localisation.oracle_single_threshold:.3g}"
     if gain < 0.02:
         return f"{text} No other boxes.threshold is better on these pictures by as much as 0.02 in V2: leave it."
     return (
-        f"{text} The best on these very pictures would be {best} (V2 {localisation['oracle_single_v2']:.2f} instead of "
-        f"{localisation['v2']['value']:.2f}), an oracle that flatters: choose on other folds, with split.folds=5 "
-        "split.fold=0,1,2,3,4 and several boxes.threshold in one sweep, before you take it."
+        f"{text} The best on these very pictures would be {best} (V2 {localisation.oracle_single_max_box_acc_v2:.2f} "
+        f"instead of {localisation.max_box_acc_v2.value:.2f}), an oracle that flatters: choose on other "
+        "folds, with split.folds=5 split.fold=0,1,2,3,4 and several boxes.threshold in one sweep, before you take it."
     )
 
 

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from matplotlib.figure import Figure
 
-from weakspot.evaluation.measure import Evaluation, evaluate_maps
+from weakspot.evaluation.measure import measure
+from weakspot.evaluation.schema import Measurement
+from weakspot.evaluation.subsets import EvaluatedSubset
 from weakspot.models.bundle_meta import BundleMeta, find_bundle, read_meta
 from weakspot.models.output_store import OutputStore
 from weakspot.report.figures import gallery_figure, maps_figure, threshold_figure
 from weakspot.runs.folder import RunFolder, own_test_subset
-from weakspot.types import Sample
+from weakspot.types import Prediction, Sample
 
 
 @dataclass(frozen=True)
@@ -20,16 +23,22 @@ class RunView:
     """The test subset of a run: its samples, its maps, and what the box rule makes of them.
 
     Attributes:
-        samples: images with their true labels and masks.
-        store: logits and maps, in the same order.
-        meta: classes, preprocessing, box rule.
-        evaluation: predictions and metrics under that rule.
+        subset: labels, outputs and predictions, and the description of the model with its box rule.
+        measurement: what that rule comes to.
     """
 
-    samples: list[Sample]
-    store: OutputStore
-    meta: BundleMeta
-    evaluation: Evaluation
+    subset: EvaluatedSubset
+    measurement: Measurement
+
+    @property
+    def samples(self) -> Sequence[Sample]:
+        """Labels and masks."""
+        return self.subset.samples
+
+    @property
+    def predictions(self) -> Sequence[Prediction]:
+        """One an image, in the order of :attr:`samples`."""
+        return self.subset.predictions
 
     @classmethod
     def load(cls, run: str | Path) -> RunView:
@@ -44,9 +53,9 @@ class RunView:
         return cls._make(samples, store, meta)
 
     @classmethod
-    def _make(cls, samples: list[Sample], store: OutputStore, meta: BundleMeta) -> RunView:
-        evaluation = evaluate_maps(store, samples, meta.classes, meta.preprocess, meta.boxes, meta.decision)
-        return cls(samples, store, meta, evaluation)
+    def _make(cls, samples: Sequence[Sample], store: OutputStore, meta: BundleMeta) -> RunView:
+        subset = EvaluatedSubset.predict(samples, store, meta)
+        return cls(subset, measure([subset]))
 
     def with_rule(self, **changes: object) -> RunView:
         """The same maps under another box rule, for instance ``with_rule(threshold=0.5)``.
@@ -54,7 +63,9 @@ class RunView:
         Raises:
             WeakspotError: for a value out of range.
         """
-        return self._make(self.samples, self.store, replace(self.meta, boxes=replace(self.meta.boxes, **changes)))  # type: ignore[arg-type]
+        meta = self.subset.meta
+        rule = replace(meta.boxes, **changes)  # type: ignore[arg-type]
+        return self._make(self.samples, self.subset.store, replace(meta, boxes=rule))
 
     @property
     def hits(self) -> list[int]:
@@ -73,7 +84,7 @@ class RunView:
 
     def show(self, positions: list[int], columns: int = 4) -> Figure:
         """Pictures with map, predicted boxes and true outlines."""
-        predictions = self.evaluation.predictions
+        predictions = self.predictions
         return gallery_figure([predictions[i] for i in positions], [self.samples[i] for i in positions], columns)
 
     @property
@@ -83,16 +94,15 @@ class RunView:
 
     def show_maps(self, positions: list[int]) -> Figure:
         """Every map of a forward pass beside its picture."""
-        predictions = self.evaluation.predictions
+        predictions = self.predictions
         return maps_figure([predictions[i] for i in positions], [self.samples[i] for i in positions])
 
     def threshold_curve(self) -> Figure | None:
         """Box accuracy against the threshold; None where there are no masks."""
-        return threshold_figure(self.evaluation, self.meta.boxes) if self.evaluation.curve else None
+        return threshold_figure(self.measurement, self.subset.meta.boxes) if self.measurement.curve else None
 
     def _where(self, *, defective: bool, called_defective: bool) -> list[int]:
-        predictions = self.evaluation.predictions
-        good = self.meta.classes[0]
+        predictions, good = self.predictions, self.subset.meta.classes[0]
         found = [
             i
             for i, (prediction, sample) in enumerate(zip(predictions, self.samples, strict=True))

@@ -122,7 +122,7 @@ class RunFolder:
             content = read_json(self.identity)
         except (OSError, ValueError):
             return {}
-        return content if isinstance(content, dict) else {}
+        return _with_new_names(content) if isinstance(content, dict) else {}
 
     def read_metrics(self) -> dict[str, Any]:
         """Content of ``metrics.json``.
@@ -147,6 +147,22 @@ class RunFolder:
     def update_identity(self, **values: Any) -> None:  # noqa: ANN401 - anything that JSON can hold
         """Add to ``run.json``."""
         write_json(self.identity, self.read_identity() | values)
+
+
+OLD_NAMES = {
+    "identical_across_parts": "identical_across_subsets",
+    "validation_clusters": "validation_groups",
+    "held_out_of_trained_parts": "held_out_of_trained_groups",
+    "parts": "groups",
+}
+"""Keys of ``run.json`` before version 0.2, and what they are called today."""
+
+
+def _with_new_names(record: dict[str, Any]) -> dict[str, Any]:
+    return {
+        OLD_NAMES.get(key, key): _with_new_names(value) if isinstance(value, dict) else value
+        for key, value in record.items()
+    }
 
 
 def open_run(config: TrainConfig, run_hash: str) -> RunFolder:

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import re
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -14,21 +13,17 @@ import numpy as np
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
-from weakspot.config.schema import CacheConfig, TrainConfig, one_of, read_config
-from weakspot.data import shortcuts
+from weakspot.config.schema import DataConfig, SplitConfig, one_of
 from weakspot.data.images import ImageInfo, inspect_images
-from weakspot.data.near_duplicates import VERSION, NearDuplicates, find_near_duplicates
+from weakspot.data.near_duplicates import NearDuplicates
 from weakspot.data.readers import class_names, read_samples, target_of
-from weakspot.data.shortcuts import Values
-from weakspot.data.splits import group_numbers, portable, read_split, split_hash, split_samples, with_subsets
+from weakspot.data.splits import group_numbers, portable, split_hash, split_samples, with_subsets
 from weakspot.data.summary import summarize
 from weakspot.errors import WeakspotError
-from weakspot.models.feature_cache import default_cache_dir
-from weakspot.runs.folder import RunFolder
+from weakspot.training.findings import leak_record, near_duplicates
 from weakspot.types import Sample, Subset, Task
 from weakspot.utils import console
-from weakspot.utils.files import atomic_path, shown, write_json
-from weakspot.utils.untrusted import MOST_ANNOTATIONS, read_json, read_npy
+from weakspot.utils.files import shown
 
 NEAR_DUPLICATES = ("together", "report", "ignore")
 """What to do about photographs of the same part: keep them on one side of the split, only say so, or not look."""
@@ -39,13 +34,14 @@ class Data:
     """A data set with its split, ready for training.
 
     Attributes:
-        samples, infos, parts, targets: aligned lists, one entry an image.
+        samples, infos, subsets, targets: aligned lists, one entry an image.
         classes: class names, ``good`` first.
         root: folder that paths in ``split.csv`` are relative to.
         data_hash: over the content and the label of every image (hexadecimal).
         truth_hash: over every mask, which decides what is measured and never what is learnt.
-        split_hash: over which image is in which part.
+        split_hash: over which image is in which subset.
         near_duplicates: photographs of the same part, by position; None where nobody looked.
+        warnings: what a user should know of data and split, a sentence each.
     """
 
     samples: list[Sample]
@@ -58,10 +54,11 @@ class Data:
     truth_hash: str
     split_hash: str
     near_duplicates: NearDuplicates | None = None
+    warnings: tuple[str, ...] = ()
 
     @property
     def groups(self) -> list[int]:
-        """A number for the part each image shows, as far as anything is known of that."""
+        """A number for the group each image belongs to, as far as anything is known of that."""
         near = self.near_duplicates
         return group_numbers(self.samples if near is None else joined_groups(self.samples, near))
 
@@ -79,12 +76,12 @@ class Data:
         found = self.near_duplicates
         if found is None:
             return None
-        twins = [
+        held_out = [
             portable(sample.path, self.root)
-            for sample, twin in zip(self.samples, self.near_training_image, strict=True)
-            if twin
+            for sample, near in zip(self.samples, self.near_training_image, strict=True)
+            if near
         ]
-        return _leak_record(found, twins)
+        return leak_record(found, held_out)
 
     @property
     def identical_across_subsets(self) -> int:
@@ -95,19 +92,8 @@ class Data:
         )
 
     def indices(self, subset: Subset) -> list[int]:
-        """Positions of the images of a part."""
-        return [i for i, p in enumerate(self.subsets) if p == subset]
-
-
-def _leak_record(found: NearDuplicates, twins: list[str]) -> dict[str, Any]:
-    return {
-        "images": found.images,
-        "repeated": found.repeated,
-        "parts": found.n_groups,
-        "limit": found.limit,
-        "usual": found.usual,
-        "held_out_of_trained_parts": twins,
-    }
+        """Positions of the images of a subset."""
+        return [i for i, one in enumerate(self.subsets) if one == subset]
 
 
 @dataclass(frozen=True)
@@ -121,13 +107,15 @@ class Indexed:
     truth_hash: str
 
 
-def read_and_check(config: TrainConfig) -> Indexed:
+def read_and_check(data: DataConfig) -> Indexed:
     """Read the configured data set; decode and hash every image.
+
+    Args:
+        data: the ``data`` group of the configuration.
 
     Raises:
         WeakspotError: for an unknown layout, a missing folder, a misspelt subset, an empty class, a bad image or mask.
     """
-    data = config.data
     with console.status("reading folders (generating pictures, where they are synthetic)"):
         samples = read_samples(data.layout, data.root, subset=data.subset, good_class=data.good_class, **data.options)
     # A layout with a default root (synthetic) is <root>/<subset>/<train|test>/<class>/<file>.
@@ -151,34 +139,37 @@ def _file_hash(path: Path) -> str:
     return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
-def index_and_split(config: TrainConfig) -> Data:
+def index_and_split(settings: DataConfig, split: SplitConfig, cache_folder: Path | None = None) -> Data:
     """Read and check the data set, and decide which images are held out.
+
+    Args:
+        settings: the ``data`` group of the configuration.
+        split: the ``split`` group of the configuration.
+        cache_folder: where what is found of near-duplicates is kept; None keeps nothing.
 
     Raises:
         WeakspotError: as :func:`read_and_check`, for a group pattern that fits no image, and when the split is
             impossible.
     """
-    one_of("data.task", config.data.task, ("binary", "multiclass"))
-    policy = one_of("split.near_duplicates", config.split.near_duplicates, NEAR_DUPLICATES)
-    indexed = read_and_check(config)
-    samples = with_groups(indexed.samples, config.data.group, indexed.root)
-    near = None if policy == "ignore" else near_duplicates(indexed.infos, config.cache)
+    one_of("data.task", settings.task, ("binary", "multiclass"))
+    policy = one_of("split.near_duplicates", split.near_duplicates, NEAR_DUPLICATES)
+    indexed = read_and_check(settings)
+    samples, warnings = with_groups(indexed.samples, settings.group, indexed.root), list[str]()
+    near = None if policy == "ignore" else near_duplicates(indexed.infos, cache_folder)
     if near is not None and not near.tells_groups:
-        console.err.print(
+        warnings.append(
             f"warning: {near.repeated} of {near.images} images look alike down to their detail, so near-duplicates "
-            "cannot be told from different parts (data.group=<regex> names the parts)",
-            style="yellow",
+            "cannot be told from different parts (data.group=<regex> names the parts)"
         )
         near = None
     if near is not None and policy == "together":
         samples = joined_groups(samples, near)
-    classes = class_names(samples, cast(Task, config.data.task))
-    if config.split.file is not None:
-        samples = with_subsets(samples, Path(config.split.file).expanduser(), indexed.root)
-    settings = asdict(config.split)
-    for key in ("near_duplicates", "file"):
-        del settings[key]
-    subsets = split_samples(samples, **settings)
+    classes = class_names(samples, cast(Task, settings.task))
+    if split.file is not None:
+        samples = with_subsets(samples, Path(split.file).expanduser(), indexed.root)
+    subsets = split_samples(
+        samples, test_size=split.test_size, val_size=split.val_size, seed=split.seed, folds=split.folds, fold=split.fold
+    )
     data = Data(
         samples=samples,
         infos=indexed.infos,
@@ -191,115 +182,33 @@ def index_and_split(config: TrainConfig) -> Data:
         split_hash=split_hash(samples, subsets, indexed.root),
         near_duplicates=near,
     )
-    _warn_of_split(data)
-    return data
+    return replace(data, warnings=(*warnings, *_split_warnings(data)))
 
 
-def _warn_of_split(data: Data) -> None:
-    """Say what held-out and training images share, and what the training subset lacks."""
+def _split_warnings(data: Data) -> list[str]:
+    """What held-out and training images share, and what the training subset lacks."""
+    found = []
     if data.identical_across_subsets:
-        console.err.print(
+        found.append(
             f"warning: {data.identical_across_subsets} held-out images are exact copies of training images; the "
-            "numbers will flatter ('weakspot check' counts duplicates)",
-            style="yellow",
+            "numbers will flatter ('weakspot check' counts duplicates)"
         )
-    twins = sum(data.near_training_image)
-    if twins:
+    shared, near = sum(data.near_training_image), data.near_duplicates
+    if shared:
         given = data.samples[0].subset is not None
-        way_out = "the parts were given" if given else "split.near_duplicates=together keeps each part on one side"
-        console.err.print(
-            f"warning: {twins} of {len(data.samples) - len(data.indices('train'))} held-out images show a part that "
-            f"training images show too (another exposure, another frame); the numbers will flatter ({way_out})",
-            style="yellow",
+        way_out = "the subsets were given" if given else "split.near_duplicates=together keeps each part on one side"
+        found.append(
+            f"warning: {shared} of {len(data.samples) - len(data.indices('train'))} held-out images show a part that "
+            f"training images show too (another exposure, another frame); the numbers will flatter ({way_out})"
         )
-    elif data.near_duplicates is not None and data.near_duplicates.pairs:
-        found = data.near_duplicates
-        console.err.print(
-            f"near-duplicates: {found.repeated} of {found.images} images show one of {found.n_groups} parts that were "
+    elif near is not None and near.pairs:
+        found.append(
+            f"near-duplicates: {near.repeated} of {near.images} images show one of {near.n_groups} parts that were "
             "photographed several times; each part is kept on one side of the split"
         )
-    for name in sorted(set(data.classes) - {data.classes[data.targets[i]] for i in data.indices("train")}):
-        console.err.print(f"warning: no training image is of class {name!r}; it will not be recognised", style="yellow")
-
-
-def near_duplicates(images: Sequence[ImageInfo], cache: CacheConfig) -> NearDuplicates:
-    """Photographs of the same part; looked for once, then kept in the cache folder."""
-    kept = _kept(cache, "near-duplicates", VERSION, images, ".json")
-    if kept is not None and kept.is_file():
-        try:
-            return NearDuplicates.from_dict(read_json(kept, MOST_ANNOTATIONS))
-        except (OSError, ValueError, KeyError, TypeError):
-            kept.unlink(missing_ok=True)  # damaged: found anew
-    with console.progress_bar("looking for near-duplicates") as progress:
-        found = find_near_duplicates(images, progress=progress)
-    if kept is not None:
-        write_json(kept, found.to_dict())
+    missing = set(data.classes) - {data.classes[data.targets[i]] for i in data.indices("train")}
+    found += [f"warning: no training image is of class {name!r}; it will not be recognised" for name in sorted(missing)]
     return found
-
-
-def near_training_images(run: RunFolder, other: Indexed, cache: CacheConfig) -> dict[str, Any] | None:
-    """Look among other images for photographs of parts that a run was trained on; says so where there are any.
-
-    Returns:
-        As :meth:`Data.leakage`; None where the training images are gone, or look too much alike to tell parts.
-    """
-    root = Path(read_config(run.config).data.root or ".")
-    samples, subsets = read_split(run.split, root)
-    trained = [sample.path for sample, subset in zip(samples, subsets, strict=True) if subset != "test"]
-    if not all(path.is_file() for path in trained):
-        console.err.print(
-            f"warning: images that the run was trained on are no longer in {shown(root)}; whether these show the same "
-            "parts was not looked at",
-            style="yellow",
-        )
-        return None
-    with console.progress_bar("reading the training images", len(trained)) as progress:
-        infos = [*other.infos, *inspect_images(trained, progress=progress)]
-    found = near_duplicates(infos, cache)
-    if not found.tells_groups:
-        return None
-    groups, n = found.groups(), len(other.infos)
-    known = set(groups[n:])
-    twins = [
-        portable(sample.path, other.root)
-        for sample, group in zip(other.samples, groups, strict=False)
-        if group in known
-    ]
-    if twins:
-        console.err.print(
-            f"warning: {len(twins)} of {n} images show a part that the run was trained on (another exposure, another "
-            f"frame), {twins[0]} for one; the numbers will flatter",
-            style="yellow",
-        )
-    return _leak_record(found, twins)
-
-
-def measurements(images: Sequence[ImageInfo], cache: CacheConfig) -> Values:
-    """:func:`~weakspot.data.shortcuts.measure_all` of images; made once, then kept in the cache folder."""
-    kept = _kept(cache, "measurements", shortcuts.VERSION, images, ".npy")
-    if kept is not None and kept.is_file():
-        try:
-            values = read_npy(kept).astype(np.float64, casting="safe")
-        except (OSError, ValueError, TypeError, EOFError):
-            kept.unlink(missing_ok=True)
-        else:
-            if values.shape == (len(images), len(shortcuts.COLUMNS)):
-                return values
-    with console.progress_bar("measuring what should not matter") as progress:
-        values = shortcuts.measure_all(images, progress=progress)
-    if kept is not None:
-        with atomic_path(kept) as temporary:
-            np.save(temporary, values)
-    return values
-
-
-def _kept(cache: CacheConfig, name: str, version: int, images: Sequence[ImageInfo], suffix: str) -> Path | None:
-    """Where something that was found out about these very images is kept; None without a cache."""
-    if not cache.enabled:
-        return None
-    of_content = hashlib.sha256(json.dumps([version, [image.sha256 for image in images]]).encode()).hexdigest()
-    folder = Path(cache.dir).expanduser() if cache.dir else default_cache_dir()
-    return folder / name / f"{of_content}{suffix}"
 
 
 def with_groups(samples: Sequence[Sample], pattern: str | None, root: Path) -> list[Sample]:

@@ -51,7 +51,7 @@ class FitSummary:
     history: list[dict[str, float]]
 
 
-def fit(module: ClassifierModule, data: DataModule, settings: TrainerConfig, folder: Path) -> FitSummary:
+def fit(module: ClassifierModule, data: DataModule, settings: TrainerConfig, folder: Path, seed: int) -> FitSummary:
     """Train `module` in place; resume from ``checkpoints/last.ckpt`` in `folder` where there is one.
 
     Args:
@@ -59,6 +59,7 @@ def fit(module: ClassifierModule, data: DataModule, settings: TrainerConfig, fol
         data: training and validation batches.
         settings: the ``trainer`` group of the configuration.
         folder: run folder; gets ``checkpoints/`` and ``logs/``.
+        seed: of layers that draw at random; the process's global generators are set by it.
 
     Raises:
         WeakspotError: when the device is not there, the checkpoint is damaged, the loss becomes NaN or infinite, or a
@@ -71,6 +72,7 @@ def fit(module: ClassifierModule, data: DataModule, settings: TrainerConfig, fol
         if _complete(history, settings):
             module.load_state_dict(saved["state_dict"])
             return FitSummary(len(history.epochs), 0.0, history.epochs)
+    pl.seed_everything(seed, verbose=False)
     trainer = _trainer(settings, folder, history)
     start = time.monotonic()
     with warnings.catch_warnings():

@@ -1,129 +1,128 @@
-"""The stages of a training run: stem features, fit, evidence heads, maps."""
+"""The stages of training: features, fit, evidence heads, outputs. Each takes a prepared run and returns a value."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from copy import deepcopy
-from dataclasses import asdict, replace
+from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
-from typing import cast
 
 import numpy as np
 import torch
 from sklearn.model_selection import StratifiedGroupKFold
 
-from weakspot.config.schema import TrainConfig, one_of
 from weakspot.data.images import ImageInfo
 from weakspot.data.loading import batched, stack_pixels
 from weakspot.data.preprocess import Preprocess
 from weakspot.data.views import AS_IS, AUGMENTATIONS, MIRRORED
 from weakspot.heatmaps.classes import ClassMaps
 from weakspot.models.backbones import FREEZE_POINT
-from weakspot.models.bundle import BundleMeta, save_bundle
+from weakspot.models.bundle_meta import BundleMeta
 from weakspot.models.evidence import EvidenceNet
 from weakspot.models.feature_cache import (
     FeatureCache,
     ImageView,
-    Precision,
     Progress,
     compute_features,
-    default_cache_dir,
     feature_keys,
     view_features,
 )
 from weakspot.models.model import Model
-from weakspot.models.network import CamNet, inference_batch_size
+from weakspot.models.network import inference_batch_size
 from weakspot.models.output_store import OutputStore
-from weakspot.runs.folder import RunFolder
 from weakspot.training.datamodule import DataModule, FeatureDataset, ImageDataset
 from weakspot.training.evidence.fit import FeatureSource, fit_evidence
 from weakspot.training.lightning_fit import FitSummary, estimate_minutes, fit
 from weakspot.training.lightning_module import ClassifierModule, class_weights
-from weakspot.training.prepare import (
-    CROSSFITS,
-    PreparedRun,
-    calibration_images,
-    image_sizes,
-    is_crossfitted,
-    make_optimizer,
-    validation_images,
-)
+from weakspot.training.prepare import CROSSFITS, PreparedRun, image_sizes
+from weakspot.training.rules import TrainingRules
 from weakspot.types import SUBSETS, ModelOutput, Subset
 from weakspot.utils import console
-from weakspot.utils.files import write_json
 
 
-def fit_and_map(prepared: PreparedRun, run: RunFolder) -> None:
-    """Compute features, fit, and save the bundle and the maps of the test subset and of the held-out Good images."""
-    data, cache = prepared.data, feature_cache(prepared.config)
-    crossfit = (
-        [_leave_out(prepared, fold) for fold in range(CROSSFITS)] if is_crossfitted(prepared.config, data) else []
-    )
-    model, summary = fit_model(prepared, run.path, cache)
-    run.update_identity(train={"images": len(data.indices("train")), **asdict(summary)})
-    save_bundle(run.bundle, model, _meta(prepared, model))
-    held_out, decided_on = calibration_images(data), validation_images(data)
-    with console.progress_bar("maps") as progress:
-        images = [data.infos[i] for i in (*data.indices("test"), *decided_on)]
-        store = compute_maps(
-            model,
-            images,
-            prepared.preprocess,
-            cache,
-            prepared.config.heatmap,
-            prepared.config.flip_tta,
-            progress=progress,
-        )
-    tests, good = len(data.indices("test")), len(held_out)
-    if decided_on:
-        targets = [data.targets[i] for i in decided_on]
-        write_json(run.validation, {"logits": store.logits[tests:], "targets": targets})
-    if crossfit:
-        stores = [
-            _held_out_maps(subset, run.checkpoint.parent / f"without-{k}", cache) for k, subset in enumerate(crossfit)
-        ]
-        OutputStore.join(stores).save(run.calibration)
-    elif held_out:
-        store.rows(slice(tests, tests + good)).save(run.calibration)
-    store.rows(slice(tests)).save(run.maps)
+@dataclass(frozen=True)
+class FittedRun:
+    """What training makes.
+
+    Attributes:
+        model: classifier and evidence heads.
+        summary: of the classifier's training.
+        test: outputs for the test subset.
+        held_out: outputs for the Good images that the boxes' smallest score is set on; None where there is none.
+        validation: outputs for the validation subset, Good images first; None where there is none.
+    """
+
+    model: Model
+    summary: FitSummary
+    test: OutputStore
+    held_out: OutputStore | None
+    validation: OutputStore | None
 
 
-def fit_model(prepared: PreparedRun, folder: Path, cache: FeatureCache | None) -> tuple[Model, FitSummary]:
+def fit_and_infer(prepared: PreparedRun, folder: Path) -> FittedRun:
+    """Train, and run the model on the test subset and on the held-out images.
+
+    Args:
+        prepared: its network is trained in place.
+        folder: run folder, for checkpoints and logs; an interrupted fit goes on from there.
+    """
+    held_out = _crossfitted_outputs(prepared, folder / "checkpoints") if prepared.crossfits else None
+    model, summary = fit_model(prepared, folder)
+    data, decided_on = prepared.data, prepared.validation_images
+    images = [data.infos[i] for i in (*data.indices("test"), *decided_on)]
+    outputs = _outputs_of(prepared, model, images)
+    tests, good = len(data.indices("test")), len(prepared.calibration_images)
+    if held_out is None and good:
+        held_out = outputs.rows(slice(tests, tests + good))
+    validation = outputs.rows(slice(tests, len(images))) if decided_on else None
+    return FittedRun(model, summary, outputs.rows(slice(tests)), held_out, validation)
+
+
+def fit_model(prepared: PreparedRun, folder: Path) -> tuple[Model, FitSummary]:
     """Fit classifier and evidence heads on the training subset.
 
     Args:
-        plan: its network is trained in place.
+        prepared: its network is trained in place.
         folder: for checkpoints and logs; an interrupted fit goes on from there.
-        cache: of features.
     """
-    config, data, network = prepared.config, prepared.data, prepared.network
-    device = "cuda" if torch.cuda.is_available() and config.trainer.accelerator != "cpu" else "cpu"
+    rules, data, network = prepared.rules, prepared.data, prepared.network
+    device = _device(rules)
     network.to(device)
-    subsets = _datasets(prepared, cache)
-    views = len(AUGMENTATIONS[config.trainer.augment])
-    loaders = DataModule(subsets["train"], subsets["val"], config.trainer.batch_size, config.seed, views)
+    subsets = _datasets(prepared)
+    views = len(AUGMENTATIONS[rules.trainer.augment])
+    loaders = DataModule(subsets["train"], subsets["val"], rules.trainer.batch_size, rules.seed, views)
     train_targets = [data.targets[i] for i in data.indices("train")]
     module = ClassifierModule(
         network,
-        class_weights(config.model.class_weights, train_targets, len(data.classes)),
-        make_optimizer(config.model.optimizer),
-        on_features=cache is not None,
-        schedule=config.trainer.schedule,
+        class_weights(rules.model.class_weights, train_targets, len(data.classes)),
+        rules.optimizer,
+        on_features=rules.cache is not None,
+        schedule=rules.trainer.schedule,
     )
-    if config.trainer.strategy != "auto":
+    if rules.trainer.strategy != "auto":
         network.cpu()  # the processes get copies, each for its own device
-    summary = fit(module, loaders, config.trainer, folder)
+    summary = fit(module, loaders, rules.trainer, folder, rules.seed)
     network.eval().to(device)  # Lightning leaves it on the CPU
-    return Model(network, _fit_evidence(prepared, folder / "checkpoints", cache)), summary
+    return Model(network, _fit_evidence(prepared, folder / "checkpoints")), summary
+
+
+def _device(rules: TrainingRules) -> str:
+    return "cuda" if torch.cuda.is_available() and rules.trainer.accelerator != "cpu" else "cpu"
+
+
+def _crossfitted_outputs(prepared: PreparedRun, checkpoints: Path) -> OutputStore:
+    """Outputs for the Good training images, each by a model that was trained without it."""
+    left_out = [_leave_out(prepared, fold) for fold in range(CROSSFITS)]  # of the network as it is now
+    return OutputStore.join([_held_out_outputs(one, checkpoints / f"without-{k}") for k, one in enumerate(left_out)])
 
 
 def _leave_out(prepared: PreparedRun, fold: int) -> PreparedRun:
-    """The same plan, its network copied as it is now, with one part of the training images held out."""
+    """The same run, its network copied as it is now, with some of the training images held out."""
     data = prepared.data
     train = data.indices("train")
     groups = [data.samples[i].group or f"image {i}" for i in train]  # all different, it is StratifiedKFold
-    splitter = StratifiedGroupKFold(CROSSFITS, shuffle=True, random_state=prepared.config.split.seed)
+    splitter = StratifiedGroupKFold(CROSSFITS, shuffle=True, random_state=prepared.rules.split.seed)
     _, left_out = list(splitter.split(train, [data.targets[i] for i in train], groups))[fold]
     subsets = list(data.subsets)
     for position in left_out:
@@ -131,110 +130,101 @@ def _leave_out(prepared: PreparedRun, fold: int) -> PreparedRun:
     return replace(prepared, data=replace(data, subsets=subsets), network=deepcopy(prepared.network))
 
 
-def _held_out_maps(prepared: PreparedRun, folder: Path, cache: FeatureCache | None) -> OutputStore:
-    """What a model says of the Good images that it was trained without; not repeated where it is on disk already."""
+def _held_out_outputs(prepared: PreparedRun, folder: Path) -> OutputStore:
+    """Outputs for the Good images of the validation subset; not repeated where they are on disk already."""
     kept = folder / "calibration.npz"
     if not kept.is_file():
-        model, _ = fit_model(prepared, folder, cache)
-        images = [prepared.data.infos[i] for i in calibration_images(prepared.data)]
-        with console.progress_bar("maps") as progress:
-            compute_maps(
-                model,
-                images,
-                prepared.preprocess,
-                cache,
-                prepared.config.heatmap,
-                prepared.config.flip_tta,
-                progress=progress,
-            ).save(kept)
+        model, _ = fit_model(prepared, folder)
+        images = [prepared.data.infos[i] for i in prepared.calibration_images]
+        _outputs_of(prepared, model, images).save(kept)
     return OutputStore.load(kept)
 
 
-def _fit_evidence(prepared: PreparedRun, checkpoints: Path, cache: FeatureCache | None) -> EvidenceNet | None:
-    config, data = prepared.config, prepared.data
-    if config.refine.method == "none":
+def _fit_evidence(prepared: PreparedRun, checkpoints: Path) -> EvidenceNet | None:
+    rules, data = prepared.rules, prepared.data
+    if not rules.has_heads:
         return None
     good, defect = (
         [data.infos[i] for i in data.indices("train") if (data.targets[i] == 0) == is_good] for is_good in (True, False)
     )
-    source = FeatureSource(prepared.network, prepared.preprocess, cache)
-    return fit_evidence(source, good, defect, config.refine, config.seed, checkpoints)
+    source = FeatureSource(prepared.network, prepared.preprocess, rules.cache)
+    return fit_evidence(source, good, defect, rules.refine, rules.seed, checkpoints)
 
 
-def _datasets(prepared: PreparedRun, cache: FeatureCache | None) -> dict[Subset, FeatureDataset | ImageDataset]:
-    """Each part as stem features (computed now, once) or as images; the training subset in all its views."""
-    config, data, network, preprocess = prepared.config, prepared.data, prepared.network, prepared.preprocess
-    views = {"train": AUGMENTATIONS[config.trainer.augment], "val": (AS_IS,), "test": (AS_IS,)}
-    items = {
-        subset: [ImageView(data.infos[i], view) for i in data.indices(subset) for view in views[subset]]
+def _examples(prepared: PreparedRun) -> dict[Subset, list[tuple[ImageView, int]]]:
+    """Every image of a subset in all its views, with its class; only the training subset has more than one view."""
+    data = prepared.data
+    views = {"train": AUGMENTATIONS[prepared.rules.trainer.augment], "val": (AS_IS,), "test": (AS_IS,)}
+    return {
+        subset: [
+            (ImageView(data.infos[i], view), data.targets[i]) for i in data.indices(subset) for view in views[subset]
+        ]
         for subset in SUBSETS
     }
-    targets = {subset: [data.targets[i] for i in data.indices(subset) for _ in views[subset]] for subset in SUBSETS}
-    every = [item for subset in SUBSETS for item in items[subset]]
-    announce(config, len(data.indices("train")), every, network, preprocess, cache)
+
+
+def _datasets(prepared: PreparedRun) -> dict[Subset, FeatureDataset | ImageDataset]:
+    """Each subset as frozen features (computed now, once) or as images; the training subset in all its views."""
+    rules, network, preprocess, cache = prepared.rules, prepared.network, prepared.preprocess, prepared.rules.cache
+    examples = _examples(prepared)
+    targets = {subset: [target for _, target in examples[subset]] for subset in SUBSETS}
     if cache is None:
         return {
-            subset: ImageDataset([(item.image.path, item.view) for item in items[subset]], preprocess, targets[subset])
+            subset: ImageDataset(
+                [(item.image.path, item.view) for item, _ in examples[subset]], preprocess, targets[subset]
+            )
             for subset in SUBSETS
         }
+    every = [item for subset in SUBSETS for item, _ in examples[subset]]
     with console.progress_bar("frozen layers, once per image") as progress:
-        if config.refine.method != "none":  # all taps in one pass, before the last of them is asked for alone
+        if rules.has_heads:  # all taps in one pass, before the last of them is asked for alone
             plain = [item for item in every if item.view == AS_IS]
             taps = tuple(dict.fromkeys([*network.pyramid, FREEZE_POINT]))
             compute_features(network, plain, preprocess, cache, taps=taps, progress=progress)
         keys = iter(compute_features(network, every, preprocess, cache, progress=progress)[0])
     return {
-        subset: FeatureDataset(cache, list(islice(keys, len(items[subset]))), targets[subset]) for subset in SUBSETS
+        subset: FeatureDataset(cache, list(islice(keys, len(targets[subset]))), targets[subset]) for subset in SUBSETS
     }
 
 
-def announce(
-    config: TrainConfig,
-    images: int,
-    items: Sequence[ImageView],
-    network: CamNet,
-    preprocess: Preprocess,
-    cache: FeatureCache | None,
-) -> None:
-    """Say what will be done to `images` training images, and about how long it takes if no epoch is spared.
+def announcement(prepared: PreparedRun) -> str:
+    """What will be done, and about how long it takes if no epoch is spared, in a sentence.
 
-    With a cache, what is missing of `items` is computed first.
+    With a cache, missing frozen features are computed first; that is timed too.
     """
-    epochs = config.trainer.max_epochs
-    if cache:
-        keys = feature_keys(network, items, preprocess, cache)
-        stem_images = sum(not cache.path(key).is_file() for key in keys)
+    rules, network = prepared.rules, prepared.network.to(_device(prepared.rules))
+    items = [item for of_subset in _examples(prepared).values() for item, _ in of_subset]
+    images, epochs = len(prepared.data.indices("train")), rules.trainer.max_epochs
+    if rules.cache:
+        keys = feature_keys(network, items, prepared.preprocess, rules.cache)
+        stem_images = sum(not rules.cache.path(key).is_file() for key in keys)
     else:
         stem_images = images * epochs
     minutes = estimate_minutes(
         network,
-        preprocess.common_input_size(image_sizes(item.image for item in items)),
+        prepared.preprocess.common_input_size(image_sizes(item.image for item in items)),
         stem_images=stem_images,
         tail_images=images * epochs,
-        batch_size=config.trainer.batch_size,
+        batch_size=rules.trainer.batch_size,
     )
     device = next(network.parameters()).device.type
     time = f"about {minutes:.0f} min" if minutes >= 1 else "under a minute"
-    heads = config.refine
+    heads = rules.refine
     steps = heads.location_steps + heads.mask_steps + heads.location_refit_steps
-    then = "" if heads.method == "none" else f", then {steps} steps of the evidence heads"
-    console.err.print(f"training on {images} images, up to {epochs} epochs on the {device}: {time}{then}")
+    then = f", then {steps} steps of the evidence heads" if rules.has_heads else ""
+    return f"training on {images} images, up to {epochs} epochs on the {device}: {time}{then}"
 
 
-def feature_cache(config: TrainConfig) -> FeatureCache | None:
-    """The stem feature cache, or None where it is switched off.
-
-    Raises:
-        WeakspotError: for an unknown precision.
-    """
-    if not config.cache.enabled:
-        return None
-    one_of("cache.precision", config.cache.precision, ("float16", "float32"))
-    folder = Path(config.cache.dir).expanduser() if config.cache.dir else default_cache_dir()
-    return FeatureCache(folder, int(config.cache.max_gb * 2**30), cast(Precision, config.cache.precision))
+def _outputs_of(prepared: PreparedRun, model: Model, images: Sequence[ImageInfo]) -> OutputStore:
+    """Outputs by the run's own rules, with a progress bar."""
+    rules = prepared.rules
+    with console.progress_bar("maps") as progress:
+        return compute_outputs(
+            model, images, prepared.preprocess, rules.cache, rules.heatmap, rules.flip_tta, progress=progress
+        )
 
 
-def compute_maps(
+def compute_outputs(
     model: Model,
     images: Sequence[ImageInfo],
     preprocess: Preprocess,
@@ -244,41 +234,56 @@ def compute_maps(
     *,
     progress: Progress | None = None,
 ) -> OutputStore:
-    """What the model says of a set of images, with maps of the method `heatmap`, and of the same images mirrored.
+    """Run a model on images whose frozen features may be in the cache.
+
+    Args:
+        model: on the device to run on.
+        images: files; none of them is decoded twice.
+        preprocess: what brings them to the network's input.
+        cache: of frozen features; None computes them.
+        heatmap: method of the maps.
+        flip_tta: whether to run the mirrored images too.
+        progress: called with (done, total) after each batch.
 
     Raises:
         WeakspotError: when one cannot be read, or their maps would be of different sizes.
     """
     preprocess.common_input_size(image_sizes(images))
     device = next(model.network.parameters()).device
-    seen = [ImageView(image, view) for view in (AS_IS, MIRRORED)[: 1 + flip_tta] for image in images]
-    views_with_features = view_features(model.network, seen, preprocess, cache, model.taps)
-    output, by_method = list[ModelOutput](), ClassMaps(model.network, heatmap)
-    for batch in batched(views_with_features, inference_batch_size(device, preprocess)):
+    views = [ImageView(image, view) for view in (AS_IS, MIRRORED)[: 1 + flip_tta] for image in images]
+    with_features = view_features(model.network, views, preprocess, cache, model.taps)
+    outputs, by_method = list[ModelOutput](), ClassMaps(model.network, heatmap)
+    for batch in batched(with_features, inference_batch_size(device, preprocess)):
         arrays = [np.stack([view.features[i] for view in batch]) for i in range(len(model.taps))]
         features = {tap: torch.from_numpy(array).to(device) for tap, array in zip(model.taps, arrays, strict=True)}
         pixels = torch.from_numpy(stack_pixels([view.pixels for view in batch])).to(device)
-        output += by_method(model.answer(features, pixels), pixels)
+        outputs += by_method(model.answer(features, pixels), pixels)
         if progress:
-            progress(len(output), len(seen))
+            progress(len(outputs), len(views))
     if flip_tta:
-        first, mirrored = output[: len(images)], output[len(images) :]
-        output = [one.with_flipped(other) for one, other in zip(first, mirrored, strict=True)]
+        first, mirrored = outputs[: len(images)], outputs[len(images) :]
+        outputs = [one.with_flipped(other) for one, other in zip(first, mirrored, strict=True)]
     sizes = np.array(image_sizes(images), dtype=np.int64).reshape(-1, 2)
-    return OutputStore.of([image.path for image in images], sizes, output, model.network.bias.detach().cpu().numpy())
+    return OutputStore.of([image.path for image in images], sizes, outputs, model.network.bias.detach().cpu().numpy())
 
 
-def _meta(prepared: PreparedRun, model: Model) -> BundleMeta:
-    data = prepared.data
+def bundle_meta(prepared: PreparedRun, model: Model) -> BundleMeta:
+    """The bundle's description, still without what is set on held-out images.
+
+    Args:
+        prepared: the run.
+        model: what it has trained.
+    """
+    rules, data = prepared.rules, prepared.data
     return BundleMeta(
         classes=data.classes,
         preprocess=prepared.preprocess,
-        backbone=prepared.config.model.backbone,
-        outputs=prepared.config.model.outputs,
-        heatmap=prepared.config.heatmap,
-        flip_tta=prepared.config.flip_tta,
-        boxes=prepared.rule,
-        thresholds={},  # set when the rest of the run is there
+        backbone=rules.model.backbone,
+        outputs=rules.model.outputs,
+        heatmap=rules.heatmap,
+        flip_tta=rules.flip_tta,
+        boxes=rules.boxes,
+        thresholds={},
         weights={"origin": prepared.weights.origin, "sha256": prepared.weights.sha256},
         split_hash=data.split_hash,
         data_hash=data.data_hash,

@@ -58,6 +58,17 @@ def progress_bar(description: str, total: int | None = None) -> Iterator[Callabl
         yield update
 
 
+def remark(text: str, style: str | None = None) -> None:
+    """Print one line on standard error; a warning, which begins with ``warning:``, is yellow.
+
+    Args:
+        text: whatever characters are in it.
+        style: of rich; None for the usual one.
+    """
+    usual = "yellow" if text.startswith("warning:") else None
+    err.print(text, style=style or usual, markup=False, highlight=False)
+
+
 def alarm(record: Mapping[str, Any]) -> None:
     """Print an alarm: what was ``seen``, ``why`` it matters, what to ``do``."""
     text = f"alarm: {record['seen']}; {record['why']}. {record['do'].capitalize()}."

@@ -207,7 +207,7 @@ function boxCharts(curves) {
   lineChart(byId("box-curve"), { title: "Box accuracy", ...frame, series: [
     { name: "IoU ≥ 0.3", points: pairs(curve.box_accuracy_30) }, { name: "IoU ≥ 0.5", points: pairs(curve.box_accuracy_50) },
     { name: "IoU ≥ 0.7", points: pairs(curve.box_accuracy_70) }, { name: "mean IoU", points: pairs(curve.mean_iou) }] });
-  for (const [id, groups, title] of [["box-types", curve.v2_by_defect, "V2 by defect type"], ["box-sizes", curve.v2_by_size, "V2 by size of the defect"]]) {
+  for (const [id, groups, title] of [["box-types", curve.max_box_acc_v2_by_defect, "V2 by defect type"], ["box-sizes", curve.max_box_acc_v2_by_size, "V2 by size of the defect"]]) {
     if (groups) lineChart(byId(id), { title, ...frame, series: Object.entries(groups).map(([name, values]) => ({ name, points: pairs(values) })) });
   }
 }

@@ -276,8 +276,9 @@ def pseudo_mask(outline: Float, place: Float) -> tuple[Float, Float]:
         place: ``(h, w)`` 0…1, the location head's.
 
     Returns:
-        Target 0…1: the outline in those of its regions that the location head is about as sure of as of its surest place,
-        zero elsewhere; and weights, 0 where outline and place both hint at something that was not kept, or nothing was.
+        Target 0…1: the outline in those of its regions that the location head is about as sure of as of its
+        surest place, zero elsewhere; and weights, 0 where outline and place both hint at something that was not kept,
+        or nothing was.
     """
     _, _, regions = label_regions(outline > 0.5)
     peaks = np.zeros(int(regions.max()) + 1, np.float32)

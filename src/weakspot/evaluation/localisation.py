@@ -1,0 +1,154 @@
+"""How well boxes and maps fit the masks: everything about localisation that a measurement holds."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+
+import numpy as np
+import numpy.typing as npt
+from scipy.stats import spearmanr
+
+from weakspot.evaluation.schema import BeforeDecision, Localisation, Resolution, ThresholdCurve, TrustLevel, TrustResult
+from weakspot.evaluation.subsets import EvaluatedImages, size_of
+from weakspot.evaluation.thresholds import sweep, threshold_curve, undecided_boxes
+from weakspot.evaluation.truth import levels_reached
+from weakspot.metrics import (
+    best_iou,
+    detection_metrics,
+    max_box_accuracy,
+    pixel_metrics,
+    pointing_hit,
+    proportion,
+)
+from weakspot.metrics.intervals import N_RESAMPLES, Estimate, percentile_estimate
+from weakspot.metrics.localisation import LocalisationResult
+from weakspot.metrics.paired import draw_groups, group_estimate
+from weakspot.ops.maps import Maps, comparable_map, shown_map
+from weakspot.postprocess.boxes import boxes_array
+from weakspot.postprocess.trust import level
+from weakspot.types import ModelOutput
+
+
+def measure_localisation(images: EvaluatedImages) -> tuple[Localisation, ThresholdCurve]:
+    """Measure boxes and maps against the masks.
+
+    Args:
+        images: at least one with a mask that shows something.
+    """
+    truth, boxes = images.truth, images.boxes
+
+    def evidence(kind: Callable[[ModelOutput], Maps], i: int) -> Maps:
+        return images.at_input_size(i, kind(images.output(i)))
+
+    hits = [pointing_hit(evidence(shown_map, i), truth.mask(i)) for i in truth.known]
+    measurable = truth.measurable
+    thresholds, ious = sweep(images)
+    found = Localisation(
+        **vars(_widened(images, truth.localise(boxes))),
+        **vars(max_box_accuracy(ious, thresholds)),
+        pointing_game=proportion(sum(hits), len(hits)),
+        pixel=pixel_metrics((evidence(comparable_map, i), truth.mask(i)) for i in measurable),
+        false_boxes_per_100_good=_per_100([len(boxes[i]) for i in images.good]),
+        before_decision=before_decision(images),
+        resolution=resolution(images),
+        trust=measure_trust(images),
+        detection=detection_metrics(
+            [boxes[i] for i in measurable],
+            [np.array([box.score for box in images.predictions[i].boxes]) for i in measurable],
+            [truth.boxes[i].astype(np.float64) for i in measurable],
+            [(int(height), int(width)) for height, width in truth.sizes[measurable]],
+        ),
+    )
+    return found, threshold_curve(images, thresholds, ious)
+
+
+def _widened(images: EvaluatedImages, found: LocalisationResult) -> LocalisationResult:
+    """The same, with an interval of MaxBoxAccV2 that is wide enough for groups where images share one."""
+    known = images.truth.known
+    groups = [images.groups[i] for i in known]
+    if len(set(groups)) == len(groups):
+        return found
+    v2 = np.array([levels_reached(images.boxes[i], images.truth.boxes[i]) for i in known])
+    estimate = group_estimate(v2, groups, np.zeros(len(v2)))
+    return replace(found, max_box_acc_v2=replace(found.max_box_acc_v2, low=estimate.low, high=estimate.high))
+
+
+def before_decision(images: EvaluatedImages) -> BeforeDecision:
+    """Count the boxes that Good images would get if no class decision took them away, each by its own model's rule.
+
+    Args:
+        images: some of them Good.
+    """
+    counts = []
+    for i in images.good:
+        subset, row = images.places[i]
+        counts.append(len(undecided_boxes(subset.store, row, subset.meta.preprocess, subset.meta.boxes)))
+    return BeforeDecision(_per_100(counts), proportion(sum(count > 0 for count in counts), len(counts)))
+
+
+def _per_100(counts: Sequence[int]) -> float:
+    return 100 * sum(counts) / len(counts) if counts else math.nan
+
+
+def resolution(images: EvaluatedImages) -> Resolution:
+    """How small a defect the maps can localise at all.
+
+    A box whose edges are off by half a cell on each side still reaches an IoU of 0.5 with a true box of side s where
+    (s / (s + cell))² ≥ 0.5, which is s ≥ cell / (√2 - 1).
+
+    Args:
+        images: at least one.
+    """
+    cells = []
+    for subset, row in images.places:
+        store, preprocess, size = subset.store, subset.meta.preprocess, size_of(subset.store, row)
+        shape = store.maps.shape[2:] if store.mask_logits is None else store.mask_logits.shape[1:]
+        whole, shrinking = preprocess.input_size(size), preprocess.shrinking(size)
+        cells.append([side / n * factor for side, n, factor in zip(whole, shape, shrinking, strict=True)])
+    limits = np.array(cells) / (np.sqrt(2) - 1)
+    too_small = [
+        bool(((box[3] - box[1]) < limits[i, 0]) or ((box[2] - box[0]) < limits[i, 1]))
+        for i in images.truth.known
+        for box in images.truth.boxes[i]
+    ]
+    cell = float(np.median(np.max(cells, axis=1)))
+    return Resolution(cell, float(cell / (np.sqrt(2) - 1)), proportion(sum(too_small), len(too_small)))
+
+
+def measure_trust(images: EvaluatedImages) -> TrustResult:
+    """Whether boxes that are trusted more fit better, on the images with a mask.
+
+    The interval of the rank correlation comes from drawing groups.
+
+    Args:
+        images: some of them with a mask.
+    """
+    truth = images.truth
+    rows = [
+        (box.trust, best_iou(boxes_array([box]), truth.boxes[i].astype(np.float64)), images.groups[i])
+        for i in truth.known
+        for box in images.predictions[i].boxes
+    ]
+    values = np.array([row[:2] for row in rows], dtype=np.float64).reshape(-1, 2)
+    levels = {}
+    for name in ("green", "amber", "red"):
+        ious = values[[level(trust) == name for trust in values[:, 0]], 1]
+        share = proportion(int((ious >= 0.5).sum()), len(ious))
+        levels[name] = TrustLevel(len(ious), float(ious.mean()) if len(ious) else math.nan, share)
+    return TrustResult(_rank_correlation(values, [int(row[2]) for row in rows]), levels, values.tolist())
+
+
+def _rank_correlation(values: npt.NDArray[np.float64], groups: Sequence[int]) -> Estimate:
+    """Spearman's, of two columns ``(n, 2)``; NaN where a column does not vary."""
+    n = len(values)
+    if n < 3 or not np.ptp(values, axis=0).all():
+        return Estimate(math.nan, n, math.nan, math.nan)
+    resamples = []
+    for times in draw_groups(groups, N_RESAMPLES, seed=0):
+        drawn = np.repeat(values, times, axis=0)
+        varies = len(drawn) > 2 and np.ptp(drawn, axis=0).all()
+        resamples.append(float(spearmanr(drawn[:, 0], drawn[:, 1]).statistic) if varies else math.nan)
+    value = float(spearmanr(values[:, 0], values[:, 1]).statistic)
+    return percentile_estimate(value, n, np.array(resamples))

@@ -1,0 +1,389 @@
+"""What measuring finds, as frozen, typed objects, and how they are written to and read from ``metrics.json``.
+
+:func:`weakspot.evaluation.measure.measure` makes a :class:`Measurement` of one run's test subset or of many folds';
+tables, reports, comparisons and leaderboards read its attributes. NaN stands for what is undefined and None for what
+was not measured; both are null in the file.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any, TypeVar
+
+import cattrs
+
+from weakspot.metrics.classification import ClassificationResult
+from weakspot.metrics.detection import DetectionResult
+from weakspot.metrics.intervals import Estimate
+from weakspot.metrics.localisation import LocalisationResult, OracleBoxAccuracy, PixelResult
+from weakspot.metrics.paired import Difference
+from weakspot.utils.files import jsonable
+
+Typed = TypeVar("Typed")
+
+
+@dataclass(frozen=True)
+class Alarm:
+    """Something that spoils the numbers.
+
+    Attributes:
+        seen: what was seen, a sentence without its full stop.
+        why: why it matters.
+        do: what to do about it.
+        details: further values for programs, such as the measurement and its p-value.
+    """
+
+    seen: str
+    why: str
+    do: str
+    details: dict[str, Any] = field(default_factory=dict)
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON-ready, the details beside the sentences."""
+        return {**self.details, "seen": self.seen, "why": self.why, "do": self.do}
+
+    @classmethod
+    def from_dict(cls, record: Mapping[str, Any]) -> Alarm:
+        """Read what :meth:`to_dict` made.
+
+        Raises:
+            KeyError: when a sentence is missing.
+        """
+        details = {key: value for key, value in record.items() if key not in ("seen", "why", "do")}
+        return cls(record["seen"], record["why"], record["do"], details)
+
+
+@dataclass(frozen=True)
+class CalibrationResult:
+    """Whether probabilities mean what they say.
+
+    Attributes:
+        ece: expected calibration error, 0…1.
+        brier: Brier score of not-Good, 0…1.
+        n: number of images.
+        reliability: ``(mean confidence, share right, number of images)`` of each bin.
+    """
+
+    ece: float
+    brier: float
+    n: int
+    reliability: list[tuple[float, float, int]]
+
+
+@dataclass(frozen=True)
+class BeforeDecision:
+    """Boxes that Good images would get if no class decision took them away.
+
+    Attributes:
+        false_boxes_per_100_good: boxes per 100 Good images; NaN without one.
+        good_images_with_a_box: share of Good images with a box.
+    """
+
+    false_boxes_per_100_good: float
+    good_images_with_a_box: Estimate | None = None
+
+
+@dataclass(frozen=True)
+class Resolution:
+    """How small a defect the maps can localise at all.
+
+    Attributes:
+        cell: longer side of a map's cell in pixels of the original image, median over the images.
+        smallest: shortest side, in pixels, of a box that can be localised at IoU 0.5.
+        smaller: share of the true boxes with a shorter side.
+    """
+
+    cell: float
+    smallest: float
+    smaller: Estimate
+
+
+@dataclass(frozen=True)
+class TrustLevel:
+    """Boxes of one colour.
+
+    Attributes:
+        n: number of boxes.
+        mean_iou: with the nearest true box; NaN for no box.
+        iou_50: share of them with an IoU of 0.5 or more.
+    """
+
+    n: int
+    mean_iou: float
+    iou_50: Estimate
+
+
+@dataclass(frozen=True)
+class TrustResult:
+    """Whether boxes that are trusted more fit better, on the images with a mask.
+
+    Attributes:
+        rank_correlation: Spearman's, of trust and IoU over boxes; NaN for fewer than three boxes.
+        levels: by colour, ``green``, ``amber`` and ``red``.
+        boxes: ``[trust, IoU]`` of each box.
+    """
+
+    rank_correlation: Estimate
+    levels: dict[str, TrustLevel]
+    boxes: list[list[float]]
+
+
+@dataclass(frozen=True)
+class Localisation(OracleBoxAccuracy, LocalisationResult):
+    """How well boxes and maps fit the masks.
+
+    Attributes:
+        pointing_game: share of images whose strongest point lies on the defect.
+        pixel: single pixels, pooled.
+        false_boxes_per_100_good: boxes on Good images, after the class decision.
+        before_decision: the same before it.
+        resolution: how small a defect the maps can localise.
+        trust: whether trusted boxes fit better.
+        detection: boxes matched one to one.
+    """
+
+    pointing_game: Estimate
+    pixel: PixelResult
+    false_boxes_per_100_good: float
+    before_decision: BeforeDecision
+    resolution: Resolution
+    trust: TrustResult
+    detection: DetectionResult
+
+
+@dataclass(frozen=True)
+class PartialResult:
+    """Some of the images measured again.
+
+    Attributes:
+        classification: of those images.
+        localisation: of those with a true box; None where there is none.
+    """
+
+    classification: ClassificationResult
+    localisation: LocalisationResult | None
+
+
+@dataclass(frozen=True)
+class SubsetResult:
+    """The test subset's numbers.
+
+    Attributes:
+        classification: with intervals that are wide enough for groups.
+        calibration: of the probabilities.
+        groups: number of independent groups among the images.
+        good_or_not: all defect classes taken for one; None with two classes.
+        localisation: None where no image has a mask.
+        other_groups: without the images whose group was trained on too; None where there is no such image.
+    """
+
+    classification: ClassificationResult
+    calibration: CalibrationResult
+    groups: int | None = None
+    good_or_not: ClassificationResult | None = None
+    localisation: Localisation | None = None
+    other_groups: PartialResult | None = None
+
+
+@dataclass(frozen=True)
+class BorderEvidence:
+    """How much of the evidence lies in the frame along the border.
+
+    Attributes:
+        share: of the evidence, mean over the images called defective.
+        peaks: share of the images whose strongest place is there.
+        area: share of the image that the frame covers.
+        p_value: of so many peaks in the frame if they lay anywhere (binomial test).
+    """
+
+    share: Estimate
+    peaks: Estimate
+    area: float
+    p_value: float
+
+
+FEWEST_ERASED = 10
+"""Images below which erasing boxes raises no alarm."""
+
+ERASED_P_VALUE = 0.05
+
+
+@dataclass(frozen=True)
+class Erasure:
+    """What erasing boxes and running the model again found.
+
+    Attributes:
+        erased: by how much the log-odds of a defect fall when the boxes are erased (``second``) and when as large boxes
+            elsewhere are (``first``).
+        images: how many were painted over.
+        skipped: images called defective whose boxes leave no room for others as large, or that have none.
+    """
+
+    erased: Difference
+    images: int
+    skipped: int
+
+    @property
+    def alarm(self) -> Alarm | None:
+        """Raised where the boxes matter no more than other places."""
+        if self.images < FEWEST_ERASED:
+            return None
+        if self.erased.p_value <= ERASED_P_VALUE and self.erased.difference.value > 0:
+            return None
+        return Alarm(
+            f"erasing the boxes of {self.images} pictures lowers the log-odds of a defect by "
+            f"{self.erased.second:.2f}, erasing as much elsewhere by {self.erased.first:.2f} "
+            f"(p = {self.erased.p_value:.3f})",
+            "it cannot be shown that the network goes by what is inside the boxes",
+            "look at the overlays, and at the other alarms, before any box is used",
+        )
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON-ready."""
+        return {**to_json(self), "alarm": self.alarm.to_dict() if self.alarm else None}
+
+
+@dataclass(frozen=True)
+class Controls:
+    """What guesses would have scored.
+
+    Attributes:
+        boxes: by name, boxes that know nothing of their image; see :mod:`weakspot.evaluation.controls`.
+        shuffled_labels: balanced accuracy of the same answers against shuffled labels, mean and middle 95 %.
+        border: evidence along the border.
+        erased: what erasing the boxes does.
+    """
+
+    boxes: dict[str, LocalisationResult] = field(default_factory=dict)
+    shuffled_labels: Estimate | None = None
+    border: BorderEvidence | None = None
+    erased: Erasure | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON-ready, an entry a control; what was not measured is left out."""
+        shuffled = self.shuffled_labels and {"balanced_accuracy": to_json(self.shuffled_labels)}
+        others = {
+            "shuffled_labels": shuffled,
+            "border": to_json(self.border),
+            "erased": self.erased and self.erased.to_dict(),
+        }
+        boxes = {name: to_json(result) for name, result in self.boxes.items()}
+        return boxes | {name: value for name, value in others.items() if value}
+
+    @classmethod
+    def from_dict(cls, record: Mapping[str, Any]) -> Controls:
+        """Read what :meth:`to_dict` made."""
+        named = ("shuffled_labels", "border", "erased")
+        shuffled = (record.get("shuffled_labels") or {}).get("balanced_accuracy")
+        return cls(
+            {name: structure(value, LocalisationResult) for name, value in record.items() if name not in named},
+            structure(shuffled, Estimate) if shuffled else None,
+            structure(record["border"], BorderEvidence) if record.get("border") else None,
+            structure(record["erased"], Erasure) if record.get("erased") else None,
+        )
+
+
+@dataclass(frozen=True)
+class ThresholdCurve:
+    """Box accuracy at every threshold, each list as long as `thresholds`.
+
+    Attributes:
+        thresholds: rising.
+        mean_iou, box_accuracy_30, box_accuracy_50, box_accuracy_70: over the images with a mask, 0…1.
+        max_box_acc_v2_by_defect, max_box_acc_v2_by_size: MaxBoxAccV2 by name.
+    """
+
+    thresholds: list[float]
+    mean_iou: list[float]
+    box_accuracy_30: list[float]
+    box_accuracy_50: list[float]
+    box_accuracy_70: list[float]
+    max_box_acc_v2_by_defect: dict[str, list[float]]
+    max_box_acc_v2_by_size: dict[str, list[float]]
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """Everything that measuring finds.
+
+    Attributes:
+        test: the test subset's numbers.
+        controls: what guesses would have scored.
+        alarms: what spoils the numbers.
+        curve: box accuracy at every threshold; None without masks.
+    """
+
+    test: SubsetResult
+    controls: Controls = field(default_factory=Controls)
+    alarms: list[Alarm] = field(default_factory=list)
+    curve: ThresholdCurve | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON-ready: ``test``, ``controls``, ``alarms`` and ``curve`` of ``metrics.json``."""
+        return {
+            "test": {name: value for name, value in to_json(self.test).items() if value is not None},
+            "controls": self.controls.to_dict(),
+            "alarms": [alarm.to_dict() for alarm in self.alarms],
+            "curve": to_json(self.curve),
+        }
+
+    @classmethod
+    def from_dict(cls, record: Mapping[str, Any]) -> Measurement:
+        """Read what :meth:`to_dict` made, or a file from before version 0.2 of weakspot.
+
+        Raises:
+            KeyError, TypeError, ValueError, cattrs.BaseValidationError: when it is something else.
+        """
+        record = with_new_names(record)
+        return cls(
+            structure(record["test"], SubsetResult),
+            Controls.from_dict(record.get("controls") or {}),
+            [Alarm.from_dict(alarm) for alarm in record.get("alarms") or []],
+            structure(record["curve"], ThresholdCurve) if record.get("curve") else None,
+        )
+
+
+OLD_NAMES = {
+    "v2": "max_box_acc_v2",
+    "v2_by_defect": "max_box_acc_v2_by_defect",
+    "v2_by_size": "max_box_acc_v2_by_size",
+    "oracle_v2": "oracle_max_box_acc_v2",
+    "oracle_single_v2": "oracle_single_max_box_acc_v2",
+    "parts": "groups",
+    "other_parts": "other_groups",
+    "held_out_of_trained_parts": "held_out_of_trained_groups",
+    "identical_across_parts": "identical_across_subsets",
+    "second_look": "flip_tta",
+}
+"""Keys of ``metrics.json`` before version 0.2, and what they are called today."""
+
+
+def with_new_names(record: Any) -> Any:  # noqa: ANN401 - JSON
+    """JSON with the keys of :data:`OLD_NAMES` renamed, at any depth."""
+    if isinstance(record, Mapping):
+        return {OLD_NAMES.get(key, key): with_new_names(value) for key, value in record.items()}
+    return [with_new_names(value) for value in record] if isinstance(record, list) else record
+
+
+def to_json(value: Any) -> Any:  # noqa: ANN401 - any typed result
+    """A typed result, or None, as dictionaries and lists; NaN becomes null."""
+    return None if value is None else jsonable(asdict(value))
+
+
+def structure(record: Any, kind: type[Typed]) -> Typed:  # noqa: ANN401 - JSON
+    """A typed result from what :func:`to_json` made of it; further keys do not count.
+
+    Raises:
+        cattrs.BaseValidationError: when a key is missing or a value is of another type.
+    """
+    return _CONVERTER.structure(record, kind)
+
+
+def _number(value: Any, _: Any) -> float:  # noqa: ANN401 - JSON
+    return math.nan if value is None else float(value)
+
+
+_CONVERTER = cattrs.Converter()
+_CONVERTER.register_structure_hook(float, _number)

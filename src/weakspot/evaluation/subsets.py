@@ -1,0 +1,173 @@
+"""Images that models were tested on, with what is needed to measure them: labels, masks, outputs, predictions."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from weakspot.data.readers import target_of
+from weakspot.data.splits import group_numbers
+from weakspot.evaluation.truth import Truth
+from weakspot.models.bundle_meta import BundleMeta
+from weakspot.models.output_store import OutputStore
+from weakspot.ops.maps import Maps, visible
+from weakspot.ops.resize import upsample
+from weakspot.postprocess.boxes import boxes_array
+from weakspot.postprocess.predictions import make_prediction
+from weakspot.types import ANOMALY, GOOD, ModelOutput, Prediction, Sample, Size
+
+TWO_CLASSES = (GOOD, ANOMALY)
+
+
+@dataclass(frozen=True)
+class EvaluatedSubset:
+    """Images that one model was tested on; samples, store and predictions are in one order.
+
+    Attributes:
+        samples: labels and masks.
+        store: the model's outputs.
+        predictions: made of those outputs by the rule and the decision of `meta`.
+        meta: of the model: classes, preprocessing, box rule, decision.
+    """
+
+    samples: Sequence[Sample]
+    store: OutputStore
+    predictions: Sequence[Prediction]
+    meta: BundleMeta
+
+    @classmethod
+    def predict(cls, samples: Sequence[Sample], store: OutputStore, meta: BundleMeta) -> EvaluatedSubset:
+        """Decide and draw boxes by the rule and the decision of `meta`.
+
+        Args:
+            samples: labels and masks of the images.
+            store: outputs for the same images, in the same order.
+            meta: of the model.
+
+        Raises:
+            WeakspotError: when a defect type is not one of the model's classes.
+        """
+        targets = [target_of(sample, meta.classes) for sample in samples]
+        predictions = [
+            make_prediction(
+                path, size_of(store, i), store[i], meta.classes, meta.preprocess, meta.boxes, meta.decision,
+                target=meta.classes[targets[i]],
+            )
+            for i, path in enumerate(store.paths)
+        ]  # fmt: skip
+        return cls(samples, store, predictions, meta)
+
+    def output(self, row: int) -> ModelOutput:
+        """The output for an image, without a border that its aspect ratio may have needed."""
+        return visible(self.store[row], size_of(self.store, row), self.meta.preprocess)
+
+
+@dataclass(frozen=True)
+class EvaluatedImages:
+    """The images of one subset, or of several folds' together, as flat lists.
+
+    Attributes:
+        subsets: what they are made of; no image is in two.
+        drawn: true boxes ``(m, 4)`` that a person drew, by path; None takes the masks' regions.
+    """
+
+    subsets: Sequence[EvaluatedSubset]
+    drawn: Mapping[Path, npt.NDArray[np.int64]] | None = None
+
+    @cached_property
+    def places(self) -> list[tuple[EvaluatedSubset, int]]:
+        """Subset, and position in it, of every image."""
+        return [(subset, row) for subset in self.subsets for row in range(len(subset.samples))]
+
+    @cached_property
+    def samples(self) -> list[Sample]:
+        """Labels and masks."""
+        return [sample for subset in self.subsets for sample in subset.samples]
+
+    @cached_property
+    def predictions(self) -> list[Prediction]:
+        """One an image."""
+        return [prediction for subset in self.subsets for prediction in subset.predictions]
+
+    @cached_property
+    def truth(self) -> Truth:
+        """The masks, or what was drawn."""
+        sizes = np.concatenate([subset.store.sizes for subset in self.subsets])
+        return Truth.read(self.samples, sizes, self.drawn)
+
+    @cached_property
+    def classes(self) -> list[str]:
+        """Classes that all models know; Good and Anomaly where they do not know the same."""
+        known = {tuple(subset.meta.classes) for subset in self.subsets}
+        return list(known.pop()) if len(known) == 1 else list(TWO_CLASSES)
+
+    @cached_property
+    def groups(self) -> list[int]:
+        """A number for the group each image belongs to."""
+        return group_numbers(self.samples)
+
+    @cached_property
+    def boxes(self) -> list[npt.NDArray[np.float64]]:
+        """Predicted boxes ``(n, 4)`` of each image, best first."""
+        return [boxes_array(prediction.boxes) for prediction in self.predictions]
+
+    @property
+    def good(self) -> list[int]:
+        """Positions of the Good images."""
+        return [i for i, sample in enumerate(self.samples) if sample.is_good]
+
+    def targets(self, classes: Sequence[str] | None = None) -> npt.NDArray[np.int64]:
+        """Number of each image's true class, ``(n,)``, 0 for Good; of :attr:`classes` where None are given."""
+        return np.array([target_of(sample, classes or self.classes) for sample in self.samples], dtype=np.int64)
+
+    def decided(self, classes: Sequence[str] | None = None) -> npt.NDArray[np.int64]:
+        """Number of the class that each image was given, ``(n,)``; of :attr:`classes` where None are given."""
+        names, labels = list(classes or self.classes), [prediction.label for prediction in self.predictions]
+        if names == list(TWO_CLASSES):
+            return np.array([int(label != GOOD) for label in labels], dtype=np.int64)
+        return np.array([names.index(label) for label in labels], dtype=np.int64)
+
+    def probabilities(self) -> npt.NDArray[np.float64]:
+        """``(n, classes)``, in the order of :attr:`classes`."""
+        if all(list(subset.meta.classes) == self.classes for subset in self.subsets):
+            return class_probabilities(self.predictions, self.classes)
+        return np.array([[1 - p.probability, p.probability] for p in self.predictions]).reshape(-1, 2)
+
+    def output(self, i: int) -> ModelOutput:
+        """The output for an image, without a border that its aspect ratio may have needed."""
+        subset, row = self.places[i]
+        return subset.output(row)
+
+    def at_input_size(self, i: int, map_: Maps) -> Maps:
+        """A class activation map of an image at the network's input size; evidence heads' maps as they are.
+
+        Args:
+            i: position of the image.
+            map_: ``(h, w)``, of that image.
+        """
+        subset, row = self.places[i]
+        if subset.store.mask_logits is not None:
+            return map_
+        return upsample(map_, subset.meta.preprocess.input_size(size_of(subset.store, row)))
+
+
+def class_probabilities(predictions: Sequence[Prediction], classes: Sequence[str]) -> npt.NDArray[np.float64]:
+    """Probabilities ``(n, classes)``, in the order of `classes`.
+
+    Args:
+        predictions: n of them.
+        classes: names that every prediction knows.
+    """
+    rows = [{c.name: c.confidence for c in p.classes} for p in predictions]
+    return np.array([[row[name] for name in classes] for row in rows], dtype=np.float64).reshape(-1, len(classes))
+
+
+def size_of(store: OutputStore, row: int) -> Size:
+    """``(height, width)`` of an image of a store, in pixels."""
+    height, width = store.sizes[row]
+    return int(height), int(width)

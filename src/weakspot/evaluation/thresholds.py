@@ -1,0 +1,121 @@
+"""Boxes at other thresholds: what to try, what each would have drawn, and the smallest score that Good images allow."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+import numpy.typing as npt
+
+from weakspot.config.rules import BoxRule
+from weakspot.data.preprocess import Preprocess
+from weakspot.evaluation.schema import ThresholdCurve
+from weakspot.evaluation.subsets import EvaluatedImages, size_of
+from weakspot.metrics import BEST_BOXES, IOU_LEVELS, best_iou, size_class
+from weakspot.models.output_store import OutputStore
+from weakspot.ops.maps import comparable_map, visible
+from weakspot.postprocess.box_calibration import Calibration, calibrate
+from weakspot.postprocess.boxes import boxes_array
+from weakspot.postprocess.predictions import draw_boxes
+from weakspot.types import Box, ModelOutput, Size
+
+SWEEP_STEPS = 39
+
+
+def threshold_steps(outputs: Sequence[ModelOutput], rule: BoxRule) -> npt.NDArray[np.float64]:
+    """Thresholds worth trying, ``(39,)``: shares of a map's range if relative, else from the median of the maps up.
+
+    Args:
+        outputs: for images called defective; there may be none.
+        rule: its kind of threshold counts.
+    """
+    if rule.threshold_kind == "relative":
+        return np.arange(1, SWEEP_STEPS + 1) / (SWEEP_STEPS + 1)
+    planes = [comparable_map(one) if one.mask_logits is None else one.mask_logits.astype(np.float32) for one in outputs]
+    low, high = (np.quantile(np.concatenate([p.ravel() for p in planes]), [0.5, 0.999])) if planes else (0.0, 1.0)
+    return np.linspace(low, high, SWEEP_STEPS)
+
+
+def sweep(images: EvaluatedImages) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+    """Best IoU of every image with a mask at every threshold; all else is each image's own rule.
+
+    Args:
+        images: at least one with a mask.
+
+    Returns:
+        Thresholds ``(t,)``, rising, the ones in use among them, and IoUs ``(t, n)``.
+    """
+    known = images.truth.known
+    decided = [
+        images.places[i][0].meta.classes.index(images.predictions[i].label) for i in known
+    ]  # of each image's own model
+    raw = [images.places[i][0].store[images.places[i][1]] for i, index in zip(known, decided, strict=True) if index]
+    in_use = sorted({subset.meta.boxes.threshold for subset in images.subsets})
+    steps = threshold_steps(raw, images.subsets[0].meta.boxes)
+    thresholds = np.unique(np.append(steps, in_use))
+    outputs = [images.output(i) for i in known]
+    ious = np.zeros((len(thresholds), len(known)))
+    for n, i in enumerate(known):
+        subset, row = images.places[i]
+        size, true = size_of(subset.store, row), images.truth.boxes[i].astype(np.float64)
+        for t, threshold in enumerate(thresholds):
+            rule = replace(subset.meta.boxes, threshold=float(threshold))
+            boxes = _draw(outputs[n], decided[n], size, subset.meta.preprocess, rule)
+            ious[t, n] = best_iou(boxes_array(boxes)[:BEST_BOXES], true)
+    return thresholds, ious
+
+
+def threshold_curve(
+    images: EvaluatedImages, thresholds: npt.NDArray[np.float64], ious: npt.NDArray[np.float64]
+) -> ThresholdCurve:
+    """Box accuracy at every threshold, and MaxBoxAccV2 by defect type and size.
+
+    Args:
+        images: those that were swept.
+        thresholds: ``(t,)``, from :func:`sweep`.
+        ious: ``(t, n)``, from :func:`sweep`.
+    """
+    truth = images.truth
+    v2 = np.mean([ious >= level for level in IOU_LEVELS], axis=0)
+    defects = np.array([truth.samples[i].defect for i in truth.known], dtype=object)
+    sizes = np.array([size_class(truth.shares[i]) for i in truth.known], dtype=object)
+
+    def v2_of(names: npt.NDArray[np.object_]) -> dict[str, list[float]]:
+        return {name: v2[:, names == name].mean(axis=1).tolist() for name in sorted(set(names))}
+
+    at_30, at_50, at_70 = ((ious >= level).mean(axis=1).tolist() for level in IOU_LEVELS)
+    mean_iou = ious.mean(axis=1).tolist()
+    return ThresholdCurve(thresholds.tolist(), mean_iou, at_30, at_50, at_70, v2_of(defects), v2_of(sizes))
+
+
+def undecided_boxes(store: OutputStore, index: int, preprocess: Preprocess, rule: BoxRule) -> list[Box]:
+    """The boxes of an image's likeliest defect, whatever class the image is given.
+
+    Args:
+        store: of outputs.
+        index: position of the image in it.
+        preprocess: what brought the image to the network's input.
+        rule: from maps to boxes.
+    """
+    size = size_of(store, index)
+    output = visible(store[index], size, preprocess)
+    return _draw(output, output.likeliest_defect, size, preprocess, rule)
+
+
+def _draw(output: ModelOutput, index: int, size: Size, preprocess: Preprocess, rule: BoxRule) -> list[Box]:
+    return draw_boxes(output, index, size, preprocess.input_size(size), rule, "")
+
+
+def calibrated_rule(rule: BoxRule, held_out: OutputStore, preprocess: Preprocess) -> tuple[BoxRule, Calibration]:
+    """Turn a ``calibrated`` rule into an absolute one whose smallest score keeps false boxes rare.
+
+    Args:
+        rule: its ``threshold`` says how far a box goes, ``false_boxes`` how many are wanted.
+        held_out: outputs for Good images that nothing was learnt from.
+        preprocess: what brought the images to the network's input.
+    """
+    every = rule.absolute(min_score=None)
+    scores = [box.score for i in range(len(held_out)) for box in undecided_boxes(held_out, i, preprocess, every)]
+    calibration = calibrate(scores, len(held_out), rule.false_boxes)
+    return rule.absolute(min_score=calibration.min_score), calibration

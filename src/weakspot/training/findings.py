@@ -1,0 +1,133 @@
+"""What is found out about images before training, and kept in the cache folder: near-duplicates and measurements."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from weakspot.config.schema import read_config
+from weakspot.data import shortcuts
+from weakspot.data.images import ImageInfo, inspect_images
+from weakspot.data.near_duplicates import VERSION, NearDuplicates, find_near_duplicates
+from weakspot.data.shortcuts import Values
+from weakspot.data.splits import portable, read_split
+from weakspot.runs.folder import RunFolder
+from weakspot.types import Sample
+from weakspot.utils import console
+from weakspot.utils.files import atomic_path, shown, write_json
+from weakspot.utils.untrusted import MOST_ANNOTATIONS, read_json, read_npy
+
+
+def leak_record(found: NearDuplicates, held_out: Sequence[str]) -> dict[str, Any]:
+    """What was found of near-duplicates, for ``run.json``.
+
+    Args:
+        found: among all images.
+        held_out: paths of the held-out images that show a part which was trained on.
+    """
+    return {
+        "images": found.images,
+        "repeated": found.repeated,
+        "groups": found.n_groups,
+        "limit": found.limit,
+        "usual": found.usual,
+        "held_out_of_trained_groups": list(held_out),
+    }
+
+
+def near_duplicates(images: Sequence[ImageInfo], cache_folder: Path | None) -> NearDuplicates:
+    """Photographs of the same part; looked for once, then kept.
+
+    Args:
+        images: readable ones.
+        cache_folder: where to keep it; None keeps nothing.
+    """
+    kept = _kept(cache_folder, "near-duplicates", VERSION, images, ".json")
+    if kept is not None and kept.is_file():
+        try:
+            return NearDuplicates.from_dict(read_json(kept, MOST_ANNOTATIONS))
+        except (OSError, ValueError, KeyError, TypeError):
+            kept.unlink(missing_ok=True)  # damaged: found anew
+    with console.progress_bar("looking for near-duplicates") as progress:
+        found = find_near_duplicates(images, progress=progress)
+    if kept is not None:
+        write_json(kept, found.to_dict())
+    return found
+
+
+def near_training_images(
+    run: RunFolder, samples: Sequence[Sample], images: Sequence[ImageInfo], root: Path, cache_folder: Path | None
+) -> tuple[dict[str, Any] | None, list[str]]:
+    """Look among other images for photographs of parts that a run was trained on.
+
+    Args:
+        run: whose training images are compared with.
+        samples: the other images' labels.
+        images: the same images.
+        root: folder of the other images.
+        cache_folder: as of :func:`near_duplicates`.
+
+    Returns:
+        As :meth:`Data.leakage`, None where the training images are gone, or look too much alike to tell parts; and
+        warnings, a sentence each.
+    """
+    trained_root = Path(read_config(run.config).data.root or ".")
+    of_run, subsets = read_split(run.split, trained_root)
+    trained = [sample.path for sample, subset in zip(of_run, subsets, strict=True) if subset != "test"]
+    if not all(path.is_file() for path in trained):
+        return None, [
+            f"warning: images that the run was trained on are no longer in {shown(trained_root)}; whether these show "
+            "the same parts was not looked at"
+        ]
+    with console.progress_bar("reading the training images", len(trained)) as progress:
+        infos = [*images, *inspect_images(trained, progress=progress)]
+    found = near_duplicates(infos, cache_folder)
+    if not found.tells_groups:
+        return None, []
+    groups, n = found.groups(), len(images)
+    known = set(groups[n:])
+    near = [portable(sample.path, root) for sample, group in zip(samples, groups, strict=False) if group in known]
+    warnings = []
+    if near:
+        warnings.append(
+            f"warning: {len(near)} of {n} images show a part that the run was trained on (another exposure, another "
+            f"frame), {near[0]} for one; the numbers will flatter"
+        )
+    return leak_record(found, near), warnings
+
+
+def measurements(images: Sequence[ImageInfo], cache_folder: Path | None) -> Values:
+    """:func:`~weakspot.data.shortcuts.measure_all` of images; made once, then kept.
+
+    Args:
+        images: readable ones.
+        cache_folder: where to keep it; None keeps nothing.
+    """
+    kept = _kept(cache_folder, "measurements", shortcuts.VERSION, images, ".npy")
+    if kept is not None and kept.is_file():
+        try:
+            values = read_npy(kept).astype(np.float64, casting="safe")
+        except (OSError, ValueError, TypeError, EOFError):
+            kept.unlink(missing_ok=True)
+        else:
+            if values.shape == (len(images), len(shortcuts.COLUMNS)):
+                return values
+    with console.progress_bar("measuring what should not matter") as progress:
+        values = shortcuts.measure_all(images, progress=progress)
+    if kept is not None:
+        with atomic_path(kept) as temporary:
+            np.save(temporary, values)
+    return values
+
+
+def _kept(cache_folder: Path | None, name: str, version: int, images: Sequence[ImageInfo], suffix: str) -> Path | None:
+    """Where something that was found out about these very images is kept; None without a cache."""
+    if cache_folder is None:
+        return None
+    of_content = hashlib.sha256(json.dumps([version, [image.sha256 for image in images]]).encode()).hexdigest()
+    return cache_folder / name / f"{of_content}{suffix}"

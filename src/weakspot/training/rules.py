@@ -1,0 +1,52 @@
+"""What a training run works by, resolved from the configuration."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from weakspot.config.rules import BoxRule
+from weakspot.config.schema import DataConfig, ModelConfig, RefineConfig, SplitConfig, TrainerConfig
+from weakspot.data.preprocess import Resizing
+from weakspot.models.feature_cache import FeatureCache
+from weakspot.training.lightning_module import OptimizerFactory
+from weakspot.types import Size
+
+
+@dataclass(frozen=True)
+class TrainingRules:
+    """Settings that were checked; made by :func:`weakspot.commands.resolve.resolve`.
+
+    Attributes:
+        data: which images, and how they are labelled.
+        split: which of them are held out.
+        model: network, weights and loss.
+        optimizer: makes the optimiser from the parameters.
+        input_size: ``(height, width)`` of the network's input in pixels.
+        resize: how an image is brought to that size.
+        heatmap: method of the maps that boxes are drawn round.
+        flip_tta: whether the mirrored image is run too.
+        refine: training of the evidence heads.
+        boxes: from maps to boxes.
+        trainer: how long and on what to train.
+        cache: of the frozen layers' features; None where it is switched off.
+        seed: of every draw.
+    """
+
+    data: DataConfig
+    split: SplitConfig
+    model: ModelConfig
+    optimizer: OptimizerFactory
+    input_size: Size
+    resize: Resizing
+    heatmap: str
+    flip_tta: bool
+    refine: RefineConfig
+    boxes: BoxRule
+    trainer: TrainerConfig
+    cache: FeatureCache | None
+    seed: int
+
+    @property
+    def has_heads(self) -> bool:
+        """Whether evidence heads are trained."""
+        return self.refine.method != "none"
