@@ -1,11 +1,14 @@
-# make demo: look at boxes in a few minutes. make test: the tests. make lint: ruff and mypy. make docs: site/index.html.
-# make bench: how fast, against what (an hour on 2 cores; make bench DATA=... WEIGHTS=... for your own data).
+# make, or make help, says what there is.
 PYTHON ?= python3
 VENV := .venv
 STAMP := $(VENV)/installed
 BIN := $(VENV)/bin
 
-.PHONY: demo test lint fuzz faults soak coverage mutants audit-deps docs bench clean
+.DEFAULT_GOAL := help
+.PHONY: help demo test lint format fuzz faults soak coverage mutants audit-deps constraints docs docs-serve notebooks bench clean
+
+help:  ## this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 $(STAMP): pyproject.toml
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "weakspot needs Python 3.11 or newer; make PYTHON=python3.11 ...")'
@@ -15,27 +18,32 @@ $(STAMP): pyproject.toml
 	$(BIN)/python -m pip install --quiet --no-deps label-studio-sdk==2.1.2  # for a test; see pyproject.toml
 	touch $@
 
-demo: $(STAMP)
+demo: $(STAMP)  ## look at boxes in a few minutes
 	$(BIN)/weakspot demo
 
-test: $(STAMP)  # one thread in each of several processes
+test: $(STAMP)  ## the tests, one thread in each of several processes
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest
 
-lint: $(STAMP)
+lint: $(STAMP)  ## style, types, and who imports whom
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/lint-imports --no-cache --no-logo
 	$(BIN)/mypy
 
-fuzz: $(STAMP)  # damaged and hostile files for MINUTES minutes, another seed each time
+format: $(STAMP)  ## lay the code out, and mend what can be mended by itself
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+fuzz: $(STAMP)  ## damaged and hostile files for MINUTES minutes, another seed each time
 	OMP_NUM_THREADS=1 $(BIN)/python tests/fuzz.py --minutes $(or $(MINUTES),10)
 
-faults: $(STAMP)  # KILLS kills over all commands, full disks, two at once, …; half an hour on an idle core
+faults: $(STAMP)  ## KILLS kills over all commands, full disks, two at once, …; half an hour on an idle core
 	OMP_NUM_THREADS=1 $(BIN)/python tests/faults.py --kills $(or $(KILLS),500)
 
-soak: $(STAMP)  # IMAGES pictures, one in twenty broken, through predict and the service
+soak: $(STAMP)  ## IMAGES pictures, one in twenty broken, through predict and the service
 	OMP_NUM_THREADS=1 $(BIN)/python tests/soak.py --images $(or $(IMAGES),20000)
 
-coverage: $(STAMP)  # which lines and branches the tests run; about twice as long as make test
+coverage: $(STAMP)  ## which lines and branches the tests run; about twice as long as make test
 	rm -f .coverage .coverage.*
 	OMP_NUM_THREADS=1 $(BIN)/coverage run -m pytest
 	$(BIN)/coverage combine --quiet
@@ -44,20 +52,34 @@ coverage: $(STAMP)  # which lines and branches the tests run; about twice as lon
 
 CORE := */weakspot/types.py,*/weakspot/postprocess/boxes.py,*/weakspot/postprocess/box_calibration.py,*/weakspot/metrics/*,*/weakspot/postprocess/predictions.py,*/weakspot/data/splits.py,*/weakspot/data/readers.py
 
-mutants: $(STAMP)  # small faults put into the numbers one at a time; each must fail a test
+mutants: $(STAMP)  ## small faults put into the numbers one at a time; each must fail a test
 	OMP_NUM_THREADS=1 OPENCV_FOR_THREADS_NUM=1 $(BIN)/mutmut run
 	$(BIN)/mutmut results
 
-audit-deps: $(STAMP)  # known holes in what is installed; asks a public service
+audit-deps: $(STAMP)  ## known holes in what is installed; asks a public service
 	$(BIN)/python -m pip install --quiet pip-audit
 	$(BIN)/pip-audit --skip-editable
 
-docs: $(STAMP)
+constraints: $(STAMP)  ## constraints.txt anew, from what is installed; best after make clean
+	$(BIN)/python -m pip freeze --exclude-editable > $(VENV)/frozen
+	grep -v -E ' @ |^(weakspot|label-studio-sdk)=|^(nvidia|cuda)-|^triton=' $(VENV)/frozen \
+	  | sed -E 's/^torch(vision)?==/# &/' | LC_ALL=C sort -f > $(VENV)/pins
+	sed -n -e '/^# torch/q' -e '/^#/p' constraints.txt > $(VENV)/head
+	cat $(VENV)/head $(VENV)/pins > constraints.txt
+
+docs: $(STAMP)  ## site/index.html
 	$(BIN)/mkdocs build --strict
 
-bench: $(STAMP)
+docs-serve: $(STAMP)  ## the documentation in a browser, following what is written
+	$(BIN)/mkdocs serve
+
+notebooks: $(STAMP)  ## the notebooks in a browser
+	$(BIN)/python -m pip install --quiet --editable '.[lab]'
+	$(BIN)/jupyter lab --notebook-dir notebooks
+
+bench: $(STAMP)  ## how fast, against what; an hour on 2 cores (DATA=... WEIGHTS=... for your own data)
 	$(BIN)/python -m pip install --quiet --editable '.[bench]'
 	$(BIN)/python benchmarks/run_all.py $(DATA) $(if $(WEIGHTS),--weights $(WEIGHTS)) --output benchmarks/results.md
 
-clean:
+clean:  ## what make made, the environment too
 	rm -rf $(VENV) build dist site .pytest_cache .mypy_cache .ruff_cache
