@@ -202,6 +202,16 @@ class Prediction:
         Raises:
             ImportError: when supervision is not installed.
         """
-        from weakspot.export.detections import to_detections
+        import supervision
 
-        return to_detections(self)
+        names = [GOOD, *sorted({known.name for known in self.classes} - {GOOD})]
+        return supervision.Detections(
+            xyxy=np.array([box.xyxy for box in self.boxes], dtype=np.float32).reshape(-1, 4),
+            confidence=np.array([box.confidence for box in self.boxes], dtype=np.float32),
+            class_id=np.array([names.index(box.label) for box in self.boxes], dtype=int),
+            data={
+                "class_name": np.array([box.label for box in self.boxes], dtype=np.str_),
+                "log_odds": np.array([box.score for box in self.boxes], dtype=np.float64),
+                "trust": np.array([box.trust for box in self.boxes], dtype=np.float64),
+            },
+        )
