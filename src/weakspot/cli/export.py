@@ -31,10 +31,10 @@ def boxes(
     how = check_pictures(pictures or ("copy" if format_ == "yolo" else "none"))
     exported = read_source(run)
     with console.status("writing"):
-        said = write_boxes(exported, format_, output, how)
+        summary = write_boxes(exported, format_, output, how)
     if exported.unreadable:
         console.err.print(f"{exported.unreadable} pictures could not be read when they were predicted", style="yellow")
-    console.out.print(said, markup=False, highlight=False, soft_wrap=True)
+    console.out.print(summary, markup=False, highlight=False, soft_wrap=True)
     console.out.print(f"annotations: {output}", markup=False, highlight=False, soft_wrap=True)
 
 

@@ -186,7 +186,7 @@ def compare(
 ) -> None:
     """Is the second better than the first, or is it luck? Image by image, on those that both were tested on.
 
-    Of a sweep over seeds (train -m … cv=3 seed=1,2,3) what was said of an image is averaged over the trainings.
+    Of a sweep over seeds (train -m … cv=3 seed=1,2,3) the answers for an image are averaged over the trainings.
 
     Example:  weakspot compare outputs/plain_cam/hazelnut/cv5-1a2b3c4d outputs/recommended/hazelnut/cv5-5e6f7a8b
     """

@@ -34,8 +34,8 @@ def predict(
         bool | None, typer.Option(help="Look at the mirrored picture too, for a surer trust; default: as trained.")
     ] = None,
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
-    engine: Annotated[str, typer.Option(help="local, or ray: many machines, parts instead of one file.")] = "local",
-    file_format: Annotated[str | None, typer.Option("--format", help="ray: of the parts, jsonl or parquet.")] = None,
+    engine: Annotated[str, typer.Option(help="local, or ray: many machines, a file per shard.")] = "local",
+    file_format: Annotated[str | None, typer.Option("--format", help="ray: of those files, jsonl or parquet.")] = None,
     shard_size: Annotated[int | None, typer.Option(min=1, help="ray: images in a part; default 256.")] = None,
     actors: Annotated[int | None, typer.Option(min=1, help="ray: workers; default one a GPU or core.")] = None,
 ) -> None:

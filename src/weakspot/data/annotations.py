@@ -145,7 +145,7 @@ def _read_labelstudio(tasks: list[dict[str, Any]]) -> Iterator[Annotation]:
             size = _size(item["original_height"], item["original_width"])
             found = found or Annotation(name, size)
             _LABELSTUDIO[item["type"]](found, item["value"])
-        yield found or Annotation(name, (0, 0))  # looked at, and nothing marked: its size is not said
+        yield found or Annotation(name, (0, 0))  # reviewed, and nothing marked: its size is not given
 
 
 def _add_rectangle(found: Annotation, value: dict[str, Any]) -> None:

@@ -31,7 +31,7 @@ SIDE = 96
 """Pictures are compared at a scale at which nine in ten of them have no side longer than this."""
 
 NEIGHBOURS = 12
-"""Of each picture only those that look most alike at a glance are compared closely."""
+"""Of each picture only those that look most alike as thumbnails are compared closely."""
 
 BY_LOT = 1000
 """Pairs that tell how much different parts agree."""
@@ -272,7 +272,7 @@ def _limit(agreements: Sequence[float]) -> tuple[float, float]:
 
 
 def _neighbours(thumbnails: Float) -> Iterator[list[int]]:
-    """For each image the others that look most alike at a glance."""
+    """For each image the others that look most alike as thumbnails."""
     k = min(NEIGHBOURS, len(thumbnails) - 1)
     for start in range(0, len(thumbnails), 512):
         alike = thumbnails[start : start + 512] @ thumbnails.T

@@ -38,7 +38,7 @@ MOST = 0.5
 """Share of defect images that must stand out: a shortcut works for most of them, a defect is elsewhere in each."""
 
 FEWEST = 5
-"""Parts of a class below which nothing can be said."""
+"""Groups of a class below which nothing can be shown."""
 
 CELL_MEASURES = (
     "brightness", "red or green cast", "blue or yellow cast", "sharpness or grain",
@@ -80,7 +80,7 @@ class Shortcut:
     def seen(self) -> str:
         """What was seen, in a sentence."""
         where = {"picture": "of the picture as a whole", "file": "of the file"}.get(self.kind) or _said(self.place)
-        basis = f"p = {self.p_value:.3f}, {self.groups} parts"
+        basis = f"p = {self.p_value:.3f}, {self.groups} groups"
         if self.goes_with == "label":
             auroc = (1 + abs(self.correlation)) / 2
             than = "higher" if self.correlation > 0 else "lower"
@@ -117,7 +117,7 @@ def find_shortcuts(values: Values, targets: Sequence[int], groups: Sequence[int]
         groups: number of the part each image shows, so that photographs of one part count once; None: all differ.
 
     Returns:
-        Those that stand out, the strongest first, one of each measure and kind; empty with fewer than five parts of
+        Those that stand out, the strongest first, one of each measure and kind; empty with fewer than five groups of
         either class.
     """
     labels = np.array([target != 0 for target in targets], dtype=bool)
@@ -138,7 +138,7 @@ def follow_confidence(
         groups: as for :func:`find_shortcuts`.
 
     Returns:
-        As :func:`find_shortcuts`; empty with fewer than four times as many parts.
+        As :func:`find_shortcuts`; empty with fewer than four times as many groups.
     """
     with_confidence = np.column_stack([values, np.asarray(confidences, dtype=np.float64)])
     of_groups, _ = _one_per_group(with_confidence, np.zeros(len(values), dtype=bool), groups)

@@ -89,7 +89,7 @@ def _split_given(
     samples: Sequence[Sample], given: Sequence[Subset], val_size: float, seed: int, folds: int | None
 ) -> list[Subset]:
     if folds is not None:
-        raise WeakspotError("split.folds (and cv) cannot cut data whose parts are given; leave it out, or the parts")
+        raise WeakspotError("split.folds and cv cannot cut data whose subsets are given; leave it out, or the subsets")
     if len(given) < len(samples):
         raise WeakspotError(f"{len(samples) - len(given)} of {len(samples)} images are in no part; give all a part")
     subsets = list(given)

@@ -1,7 +1,7 @@
 """Two set-ups compared on the same images, each trained once or several times.
 
 What a network gets right depends on the seed it was trained with. A sweep over seeds (``train -m … cv=3 seed=1,2,3``)
-is therefore one set-up here: what it said of an image is averaged over the trainings before anything is compared, so
+is therefore one set-up here: its answers for an image are averaged over the trainings before anything is compared, so
 that the difference is one of the set-ups and not of two trainings (Bouthillier et al., "Accounting for Variance in
 Machine Learning Benchmarks", MLSys 2021).
 """
@@ -181,5 +181,5 @@ def _groups(tested: SetUp, images: npt.NDArray[np.intp]) -> npt.NDArray[np.int64
 
 
 def _coarser(a: npt.NDArray[np.int64], b: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
-    """Of two groupings of the same images the coarser: one of them may not know of parts."""
+    """Of two groupings of the same images the coarser: one of them may not know of groups."""
     return a if len(set(a.tolist())) <= len(set(b.tolist())) else b

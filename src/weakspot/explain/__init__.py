@@ -1,1 +1,1 @@
-"""Why a model says what it says of a picture."""
+"""Why a model decides as it does."""

@@ -1,4 +1,4 @@
-"""Why does a model say what it says of a picture? Class, map, evidence by region, and what would change the decision.
+"""Why does a model decide as it does? Class, map, evidence by region, and what would change the decision.
 
 A region's evidence is measured, not read off the map: the region is replaced as
 :func:`weakspot.evaluation.erasure.erase` does it, and the model is asked again.
@@ -203,7 +203,7 @@ def explain(
     settings: Settings | None = None,
     donor: ImageArray | None = None,
 ) -> Explanation:
-    """Explain what a model says of a picture.
+    """Explain a model's decision on a picture.
 
     Args:
         subject: the model.

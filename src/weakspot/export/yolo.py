@@ -46,11 +46,11 @@ def write_yolo(exported: Exported, folder: Path, pictures: Pictures) -> str:
     names = "".join(f"  {number}: {json.dumps(name)}\n" for number, name in enumerate(exported.classes))
     head = f"# {exported.model}\ntrain: images/train\nval: images/val\nnames:\n"
     write_text(folder / "data.yaml", head + names)
-    said = []
+    counted = []
     for wanted in ("train", "val"):
         some = [prediction for (_, prediction), subset in zip(kept, subsets, strict=True) if subset == wanted]
-        said.append(f"{wanted}: {len(some)} pictures, {count_boxes(some, exported.classes)}")
-    return "; ".join(said) + f"; {len(left_out)} left out, left_out.json says why"
+        counted.append(f"{wanted}: {len(some)} pictures, {count_boxes(some, exported.classes)}")
+    return "; ".join(counted) + f"; {len(left_out)} left out, left_out.json says why"
 
 
 def unfit(prediction: Prediction) -> str:
@@ -76,7 +76,7 @@ def train_or_val(with_boxes: list[bool], groups: list[str]) -> list[str]:
     for group, boxes in zip(groups, with_boxes, strict=True):
         of_group[group] = of_group.get(group, False) or boxes
     if sum(of_group.values()) < 2:
-        raise WeakspotError("a YOLO training set needs at least two parts with a box, one to train and one to validate")
+        raise WeakspotError("a YOLO training set needs at least two subsets with a box, to train and to validate on")
     rng, held_out = np.random.default_rng(0), set[str]()
     for kind in (True, False):
         members = sorted(group for group, boxes in of_group.items() if boxes == kind)

@@ -14,7 +14,7 @@ from weakspot.errors import WeakspotError
 
 
 class LayerRecord(NamedTuple):
-    """What a layer says of a batch.
+    """A layer's activations and gradients for a batch.
 
     Attributes:
         activations: ``(n, channels, h, w)``.

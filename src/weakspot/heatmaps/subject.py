@@ -25,7 +25,7 @@ MANY = 30
 
 @dataclass(frozen=True)
 class Answer:
-    """What a model says of one picture.
+    """A model's decision on one picture.
 
     Attributes:
         label: id of the class it decides for.
@@ -44,7 +44,7 @@ class Subject:
         module: from pixels to logits ``(n, classes)``.
         classes: names; the id of a class is its position.
         preprocess: from a picture to pixels.
-        ask: what it says of pictures.
+        ask: runs it on pictures.
         decides: in words, what `ask` knows beyond the network that the maps are of; empty where nothing.
     """
 

@@ -1,6 +1,6 @@
 """Intervals for images that are not independent: photographs of one part are right or wrong together.
 
-The group (cluster) bootstrap (Davison and Hinkley, "Bootstrap Methods and their Application", 1997, 3.8) draws parts.
+The group (cluster) bootstrap (Davison and Hinkley, "Bootstrap Methods and their Application", 1997, 3.8) draws groups.
 """
 
 from __future__ import annotations

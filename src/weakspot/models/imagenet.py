@@ -85,7 +85,7 @@ def load_photographs(model: str = "vgg16", weights: Path | None = None) -> Photo
     with torch.device("meta"):  # random numbers that are thrown away take longer than all the rest
         module: nn.Module = models.get_model(model, weights=None, **side_outputs)
     try:
-        for name, tensor in state.items():  # in place: what the file says of its version goes with the dictionary
+        for name, tensor in state.items():  # in place: the version that the file states goes with the dictionary
             state[name] = _full(tensor)
         module.load_state_dict(state, assign=True)
     except (RuntimeError, ValueError) as error:

@@ -47,7 +47,7 @@ class Model:
         return (FREEZE_POINT,) if self.evidence is None else tuple(dict.fromkeys([*self.evidence.taps, FREEZE_POINT]))
 
     def __call__(self, pixels: Tensor) -> list[ModelOutput]:
-        """What it says of preprocessed images ``(batch, 3, H, W)``."""
+        """Outputs for preprocessed images ``(batch, 3, H, W)``."""
         with torch.inference_mode():
             return self.answer(self.network.forward_taps(pixels, self.taps), pixels)
 
@@ -80,7 +80,7 @@ class Model:
         return self.network.head.weight.device
 
     def ask(self, inputs: Sequence[npt.NDArray[np.generic]]) -> list[ModelOutput]:
-        """What it says of preprocessed images, float32 ``(3, H, W)`` each, all of one size."""
+        """Outputs for preprocessed images, float32 ``(3, H, W)`` each, all of one size."""
         return self(torch.from_numpy(stack_pixels(inputs)).to(self.device))  # type: ignore[arg-type]
 
     def batch_size(self, preprocess: Preprocess) -> int:

@@ -171,10 +171,10 @@ def _read_safetensors(path: Path) -> tuple[StateDict, PreprocessMode | None]:
 
     with safe_open(path, framework="pt") as file:
         state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a dict
-        said = (file.metadata() or {}).get("preprocess", "")
-    if said == "torchvision":
+        stated = (file.metadata() or {}).get("preprocess", "")
+    if stated == "torchvision":
         return state, "torchvision"
-    if said == "caffe" or said.startswith("RGB 0..255 minus (123,117,104)"):
+    if stated == "caffe" or stated.startswith("RGB 0..255 minus (123,117,104)"):
         return state, "caffe"
     return state, None
 

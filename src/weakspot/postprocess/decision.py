@@ -71,7 +71,7 @@ def _scaled(logits: FloatArray, slope: float, bias: float) -> npt.NDArray[np.flo
 
 @dataclass(frozen=True)
 class Validation:
-    """What a model said of the images that were held out of training to be decided on.
+    """A model's answers for the images that were held out of training to be decided on.
 
     Attributes:
         logits: ``(n, classes)``, Good first.
@@ -120,8 +120,8 @@ def fit_decision(validation: Validation, costs: DecisionCosts) -> FittedDecision
         return fitted
     held_out = _on_held_out(validation, fitted.decision)
     shares = [f"{_percent(e['value'])} ({_percent(e['low'])} – {_percent(e['high'])})" for e in held_out.values()]
-    said = f"there it finds {shares[0]} of the defects and calls {shares[1]} of the Good ones defective"
-    return replace(fitted, origin=f"{fitted.origin}; {said}", held_out=held_out)
+    expected = f"there it finds {shares[0]} of the defects and calls {shares[1]} of the Good ones defective"
+    return replace(fitted, origin=f"{fitted.origin}; {expected}", held_out=held_out)
 
 
 def _on_held_out(validation: Validation, decision: Decision) -> dict[str, dict[str, Any]]:
@@ -233,10 +233,10 @@ def fit_scaling(logits: FloatArray, targets: npt.NDArray[np.int64]) -> tuple[flo
 
     def unlikely(slope_and_bias: npt.NDArray[np.float64]) -> tuple[float, npt.NDArray[np.float64]]:
         """Its value and gradient; convex, so there is one lowest place."""
-        said = log_softmax(_scaled(logits, *slope_and_bias), axis=1)
-        excess = np.exp(said) - wanted
+        log_shares = log_softmax(_scaled(logits, *slope_and_bias), axis=1)
+        excess = np.exp(log_shares) - wanted
         off = slope_and_bias[1] - usual
-        loss = -(wanted * said).sum() + off**2 / 2
+        loss = -(wanted * log_shares).sum() + off**2 / 2
         return float(loss), np.array([(excess * logits).sum(), excess[:, 1:].sum() + off])
 
     bounds = [(1 / HOTTEST, 1 / COLDEST), (None, None) if classes == 2 else (usual, usual)]
@@ -247,8 +247,8 @@ def fit_scaling(logits: FloatArray, targets: npt.NDArray[np.int64]) -> tuple[flo
 def recall_threshold(scores: FloatArray, recall: float, confidence: float = 0.8) -> tuple[float, float]:
     """The highest threshold that finds a share of defects with some confidence.
 
-    Images are counted, not parts: often so few parts are held out that only the lowest score of all would do, which
-    calls most Good images defective. The interval of :attr:`FittedDecision.held_out` counts parts.
+    Images are counted, not groups: often so few groups are held out that only the lowest score of all would do, which
+    calls most Good images defective. The interval of :attr:`FittedDecision.held_out` counts groups.
 
     Args:
         scores: probabilities of not-Good of validation defects, at least one.
@@ -286,7 +286,7 @@ def expected_calibration_error(confidences: FloatArray, right: npt.NDArray[Any],
     """
     rows = reliability(confidences, right, bins)
     n = sum(count for _, _, count in rows)
-    return sum(abs(said - was) * count for said, was, count in rows) / n if n else math.nan
+    return sum(abs(confidence - right) * count for confidence, right, count in rows) / n if n else math.nan
 
 
 def reliability(confidences: FloatArray, right: npt.NDArray[Any], bins: int = BINS) -> list[tuple[float, float, int]]:

@@ -1,4 +1,4 @@
-"""How far a box can be trusted, from what the model says of the picture; no mask is needed and none was used.
+"""How far a box can be trusted, from the model's output for the picture; no mask is needed and none was used.
 
 Two or three opinions count, and the lowest is the box's trust:
 

@@ -32,7 +32,7 @@ def write_comparison(page: Path, first: Path, second: Path, found: Comparison) -
         page: the file to write.
         first: folder of a run, of a cross-validation, or of a sweep over seeds or folds.
         second: of another one.
-        found: what :func:`weakspot.evaluation.comparison.compare` says of them.
+        found: what :func:`weakspot.evaluation.comparison.compare` finds of them.
 
     Raises:
         WeakspotError: when they are not finished.

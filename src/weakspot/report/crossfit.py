@@ -117,7 +117,7 @@ def _best(scores: Scores, folds: Sequence[int | None]) -> float:
 
 
 def _average(splits: list[dict[str, Any]]) -> dict[str, Any]:
-    """What :func:`best_thresholds` says of one series, from its cross-fitted splits."""
+    """What :func:`best_thresholds` finds for one series, from its cross-fitted splits."""
     fitted = [split for split in splits if split["note"] is None]
     used = fitted or splits
     chosen = sorted(choice["threshold"] for split in fitted for choice in split["folds"])

@@ -256,7 +256,7 @@ def _control_rows(table: Table, controls: Controls) -> None:
 
 
 def split_table(defects: Sequence[str], subsets: Sequence[Subset]) -> Table:
-    """How many images of each type are in which part; `defects` and `parts` hold an entry an image."""
+    """How many images of each type are in which subset; `defects` and `subsets` hold an entry an image."""
     table = Table(title="images", title_justify="left")
     for name in ("", *SUBSETS, "together"):
         table.add_column(name, justify="right" if name else "left")

@@ -77,7 +77,7 @@ def settings_identity(config: TrainConfig) -> str:
 
 
 DECISIONS = 2
-"""Goes up when the same wish makes another decision: runs from before are not today's, though their models are."""
+"""Goes up when the same costs make another decision: runs from before are not today's, though their models are."""
 
 
 def run_identity(config: TrainConfig, fit: str, truth_hash: str) -> str:
@@ -86,6 +86,6 @@ def run_identity(config: TrainConfig, fit: str, truth_hash: str) -> str:
     return short_hash([__version__, *made_of])
 
 
-def short_hash(parts: list[Any]) -> str:
+def short_hash(values: list[Any]) -> str:
     """Eight hexadecimal digits over anything JSON can hold."""
-    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:8]
+    return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:8]

@@ -34,10 +34,10 @@ VISIBLE = 6 / 255
 
 
 class Rendered(NamedTuple):
-    """One picture: `image` and its defect-free `twin`, uint8 RGB ``(H, W, 3)``; `mask`, uint8 0 or 255, ``(H, W)``."""
+    """One picture: `image` and its defect-free copy `clean`, uint8 RGB ``(H, W, 3)``; `mask`, uint8 ``(H, W)``, 0 or 255."""
 
     image: ImageArray
-    twin: ImageArray
+    clean: ImageArray
     mask: ImageArray
 
 
@@ -108,9 +108,9 @@ def _photograph(scene: Scene, size: Size, nuisances: Mapping[str, Nuisance], key
     return np.asarray(np.clip(image, 0, 1), np.float32)
 
 
-def _visible(image: Float, twin: Float) -> npt.NDArray[np.bool_]:
+def _visible(image: Float, clean: Float) -> npt.NDArray[np.bool_]:
     """Where two images (h, w, 3) differ to the eye: small gaps closed, single pixels dropped."""
-    change = np.abs(image - twin).max(axis=2) > VISIBLE
+    change = np.abs(image - clean).max(axis=2) > VISIBLE
     disk = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (3, 3))
     closed = cv2.morphologyEx(change.astype(np.uint8), cv2.MORPH_CLOSE, disk)
     _, labels, stats, _ = cv2.connectedComponentsWithStats(closed, connectivity=8)
@@ -130,7 +130,7 @@ def render(subset: str, defect: str, index: int, *, seed: int = 0, size: Size | 
         size: ``(height, width)`` of the image, at least 64 each; None takes the subset's own.
 
     Returns:
-        Image, defect-free twin and mask. They satisfy ``(image == twin)[mask == 0].all()``.
+        Image, defect-free copy and mask. They satisfy ``(image == clean)[mask == 0].all()``.
 
     Raises:
         WeakspotError: for an unknown subset or defect, or a size that is too small.
@@ -144,19 +144,19 @@ def render(subset: str, defect: str, index: int, *, seed: int = 0, size: Size | 
         )
     key = (seed, subset, defect, index)
     scene = recipe.surface(rng_for(*key, "surface"), (size[0] * SUPERSAMPLING, size[1] * SUPERSAMPLING))
-    twin = _photograph(scene, size, recipe.nuisances, key)
-    changed, mask = twin, np.zeros(size, bool)
+    clean = _photograph(scene, size, recipe.nuisances, key)
+    changed, mask = clean, np.zeros(size, bool)
     for attempt in range(30 if defect != GOOD else 0):
         flawed = scene.copy()
         recipe.defects[defect](flawed, rng_for(*key, "defect", attempt))
         changed = _photograph(flawed, size, recipe.nuisances, key)
-        mask = _visible(changed, twin)
-        if recipe.area[0] <= mask.mean() <= recipe.area[1] and np.abs(changed - twin)[mask].mean() > 0.07:
+        mask = _visible(changed, clean)
+        if recipe.area[0] <= mask.mean() <= recipe.area[1] and np.abs(changed - clean)[mask].mean() > 0.07:
             break
     noise_rng = rng_for(*key, "sensor")
     noise = noise_rng.uniform(0.006, 0.022) * noise_rng.standard_normal((*size, 3), np.float32)
-    image = _expose(np.where(mask[..., None], changed, twin), noise)
-    return Rendered(image, _expose(twin, noise), np.where(mask, 255, 0).astype(np.uint8))
+    image = _expose(np.where(mask[..., None], changed, clean), noise)
+    return Rendered(image, _expose(clean, noise), np.where(mask, 255, 0).astype(np.uint8))
 
 
 def _expose(image: Float, noise: Float) -> ImageArray:

@@ -111,7 +111,7 @@ def arrow() -> Any:  # noqa: ANN401 - a module
 
 @dataclass(frozen=True)
 class PartFormat:
-    """How parts are written.
+    """How a shard's file is written.
 
     Attributes:
         write: records to a file's content.
@@ -123,4 +123,4 @@ class PartFormat:
 
 
 FORMATS = {"jsonl": PartFormat(_to_jsonl, _tally_jsonl), "parquet": PartFormat(_to_parquet, _tally_parquet)}
-"""Formats of parts by the suffix of their files."""
+"""Formats of shards' files by the suffix of their files."""

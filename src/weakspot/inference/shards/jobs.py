@@ -42,8 +42,8 @@ class Job:
     Attributes:
         run: run folder, bundle, or exported model.
         source: pictures, as :class:`~weakspot.inference.shards.places.Pictures` takes them.
-        output: folder or URL for parts.
-        file_format: of parts, a key of :data:`~weakspot.inference.shards.files.FORMATS`.
+        output: folder or URL for the shards' files.
+        file_format: of those files, a key of :data:`~weakspot.inference.shards.files.FORMATS`.
         shard_size: pictures in a part.
         threshold: of boxes; None for the model's own.
         batch_size: pictures in a forward pass; None for what suits the device.
@@ -117,7 +117,7 @@ class ShardPlan:
         job: what was asked for.
         files: the model's.
         shards: what is left to do.
-        done: what finished parts hold.
+        done: what finished shards hold.
         images: pictures in all.
     """
 

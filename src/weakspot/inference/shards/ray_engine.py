@@ -1,6 +1,6 @@
 """Shards on a Ray cluster: Ray Data streams them through a pool of actors, one a GPU or a processor core.
 
-Ray starts a dead worker again and gives it its shard once more; parts are replaced whole, so nothing is doubled
+Ray starts a dead worker again and gives it its shard once more; files are replaced whole, so nothing is doubled
 (Moritz et al., "Ray: A Distributed Framework for Emerging AI Applications", OSDI 2018).
 """
 
@@ -186,6 +186,6 @@ def _explained(error: Exception, ray: Any) -> Exception:  # noqa: ANN401 - a mod
         return error
     reason = next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)
     return WeakspotError(
-        f"a worker died {TRIES} times on the same pictures ({reason}); finished parts are kept, and the same command "
+        f"a worker died {TRIES} times on the same pictures ({reason}); finished shards are kept, and the same command "
         "goes on with the others"
     )

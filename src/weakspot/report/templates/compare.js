@@ -10,12 +10,12 @@ const WRONG = ["missed", "false alarm", "wrong type"];
 const pictures = [];
 
 function half(image, side) {
-  const said = image.sides[side], wrong = WRONG.includes(said.outcome);
-  const picture = new Picture({ ...image, label: said.label, outcome: said.outcome }, said.map, views[side]);
-  picture.boxes(said.boxes);
+  const answer = image.sides[side], wrong = WRONG.includes(answer.outcome);
+  const picture = new Picture({ ...image, label: answer.label, outcome: answer.outcome }, answer.map, views[side]);
+  picture.boxes(answer.boxes);
   pictures.push([picture, side]);
-  const text = `called ${said.label}, P(defect) ${fixed(said.probability)}${said.iou === null ? "" : `, IoU ${fixed(said.iou)}`}`;
-  return element("div", {}, picture.root, element("div", { class: "caption" }, ...(wrong ? [element("span", { class: "bad", text: said.outcome }), ": "] : []), text));
+  const text = `called ${answer.label}, P(defect) ${fixed(answer.probability)}${answer.iou === null ? "" : `, IoU ${fixed(answer.iou)}`}`;
+  return element("div", {}, picture.root, element("div", { class: "caption" }, ...(wrong ? [element("span", { class: "bad", text: answer.outcome }), ": "] : []), text));
 }
 
 function more() {

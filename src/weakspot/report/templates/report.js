@@ -41,14 +41,14 @@ function show() {
   state.chosen = choose(images, state.filter, state.order, state.step);
   state.shown = cards.length = 0;
   byId("gallery").replaceChildren();
-  byId("count").textContent = `${state.chosen.length} of ${images.length} pictures${said(state.filter)}`;
+  byId("count").textContent = `${state.chosen.length} of ${images.length} pictures${inWords(state.filter)}`;
   more();
   for (const button of document.querySelectorAll("[data-show]")) {
     button.setAttribute("aria-pressed", same(JSON.parse(button.dataset.show), state.filter));
   }
 }
 
-function said(filter) {
+function inWords(filter) {
   const words = Object.entries(filter).filter(([, value]) => value).map(([key, value]) =>
     key === "target" ? `true class ${value}` : key === "label" ? `called ${value}` : key === "box" ? `box ${value === "off" ? "does not fit" : "fits"}`
       : key === "doubt" ? "worth a look" : key === "text" ? `with “${value}”` : value);

@@ -90,13 +90,13 @@ class HeadTrainer:
         rng = np.random.default_rng([self.seed, 2])
         places = self._places([*self.data.good, *self.data.imitations])
         net = self.net
-        parts = [net.mask_pyramid, net.pixels, net.narrow, net.fine, net.mask_out]
+        modules = [net.mask_pyramid, net.pixels, net.narrow, net.fine, net.mask_out]
 
         def loss() -> Tensor:
             logits, masks = self._draw_windows(rng, places)
             return bce(logits, masks) + 0.5 * _dice_loss(torch.sigmoid(logits), masks)
 
-        self._train("mask head, from imitated defects", parts, steps, loss)
+        self._train("mask head, from imitated defects", modules, steps, loss)
 
     def refit_location(self, steps: int) -> None:
         """Third stage."""
@@ -127,8 +127,8 @@ class HeadTrainer:
     def _location_modules(self) -> list[nn.Module]:
         return [self.net.location_pyramid, self.net.location_out]
 
-    def _train(self, name: str, parts: Sequence[nn.Module], steps: int, loss: Callable[[], Tensor]) -> None:
-        parameters = [p for part in parts for p in part.parameters()]
+    def _train(self, name: str, modules: Sequence[nn.Module], steps: int, loss: Callable[[], Tensor]) -> None:
+        parameters = [p for module in modules for p in module.parameters()]
         optimizer = torch.optim.AdamW(parameters, lr=self.learning_rate, weight_decay=1e-4)
         schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, self.learning_rate, total_steps=steps, pct_start=0.1)
         with console.progress_bar(name) as progress:
