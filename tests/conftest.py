@@ -1,4 +1,4 @@
-"""Small real things to test with: a generated data set, a tiny backbone, real data and weights where they are."""
+"""What any test may ask for: a generated data set, a tiny backbone, an empty folder, a browser."""
 
 from __future__ import annotations
 
@@ -9,31 +9,18 @@ from typing import TYPE_CHECKING
 
 import pytest
 import torch
-from browsing import CHROMIUM
+
+pytest.register_assert_rewrite("helpers")
+
+from helpers.backbones import tiny_backbone
+from helpers.browsing import CHROMIUM
 from hypothesis import Phase, settings
-from torch import nn
 
 from weakspot.data import synthetic
 from weakspot.models import network
-from weakspot.models.backbones import FREEZE_POINT, Backbone
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser
-
-SHARED = Path(__file__).resolve().parents[2] / "shared"
-REAL_WEIGHTS = SHARED / "weights" / "vgg16_features.safetensors"
-REAL_DATA = SHARED / "data" / "magnetic_tile"
-
-needs_weights = pytest.mark.skipif(not REAL_WEIGHTS.is_file(), reason="real VGG16 weights are not beside the checkout")
-needs_data = pytest.mark.skipif(not REAL_DATA.is_dir(), reason="magnetic_tile is not beside the checkout")
-
-
-def tiny_backbone() -> Backbone:
-    """Two convolutions instead of thirteen: the same cut, a thousandth of the cost."""
-    stem = nn.Sequential(nn.Conv2d(3, 8, 3, stride=4, padding=1), nn.ReLU(), nn.MaxPool2d(2))
-    tail = nn.Sequential(nn.Conv2d(8, 16, 3, padding=1), nn.ReLU())
-    return Backbone(stem, tail, channels=16, smallest=8, taps={"early": 2}, pyramid=("early", FREEZE_POINT))
-
 
 # What make mutants runs: the same examples each time, and the first that fails is enough.
 settings.register_profile(
@@ -45,6 +32,13 @@ settings.register_profile(
 def private_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
     """Nothing a test does reaches the user's cache, nor another test's."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
+
+
+@pytest.fixture
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty folder to be in."""
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
 
 
 @pytest.fixture
