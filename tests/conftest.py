@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,6 +15,7 @@ pytest.register_assert_rewrite("helpers")
 
 from helpers.backbones import tiny_backbone
 from helpers.browsing import CHROMIUM
+from helpers.parts import make_parts
 from hypothesis import Phase, settings
 
 from weakspot.data import synthetic
@@ -35,6 +37,15 @@ def private_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.
 
 
 @pytest.fixture
+def warnings_are_errors() -> Iterator[None]:
+    """NumPy's 0/0 and scikit-learn's UndefinedMetricWarning."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", RuntimeWarning)
+        warnings.simplefilter("error", UserWarning)
+        yield
+
+
+@pytest.fixture
 def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """An empty folder to be in."""
     monkeypatch.chdir(tmp_path)
@@ -53,6 +64,14 @@ def fabric(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Root of a small generated data set with the subset ``fabric``."""
     root = tmp_path_factory.mktemp("synthetic")
     synthetic.generate(root, "fabric", seed=1, good=30, defect=5, size=(96, 128))
+    return root
+
+
+@pytest.fixture(scope="session")
+def parts(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Root of a generated subset ``metal`` of 60 parts, 14 of which were photographed three times."""
+    root = tmp_path_factory.mktemp("parts")
+    make_parts(root)
     return root
 
 

@@ -14,11 +14,10 @@ from safetensors.numpy import load_file
 from torch.multiprocessing.spawn import ProcessExitedException, ProcessRaisedException
 
 from weakspot.commands import train as pipeline
-from weakspot.config.schema import TrainConfig, fit_identity, settings_identity
+from weakspot.config.schema import TrainConfig
 from weakspot.errors import WeakspotError
 from weakspot.postprocess.predictions import read_predictions
 from weakspot.runs.folder import RunFolder
-from weakspot.training.datamodule import EpochShuffle, Shares
 from weakspot.training.lightning_fit import _of_process
 
 TINY = tiny_run(epochs=2)
@@ -26,21 +25,6 @@ TINY = tiny_run(epochs=2)
 
 def settings(*overrides: str) -> TrainConfig:
     return train_config(*TINY, *overrides)
-
-
-# --- shares of a batch --------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(("images", "batch", "world"), [(44, 10, 2), (41, 10, 2), (7, 3, 3), (1, 4, 2), (12, 4, 1)])
-def test_the_shares_of_a_batch_are_the_batch_and_nothing_is_seen_twice(images: int, batch: int, world: int) -> None:
-    order = EpochShuffle(images, seed=3)
-    order.set_epoch(5)
-    whole = list(order)
-    shares = [list(Shares(order, batch, rank, world)) for rank in range(world)]
-    assert {len(share) for share in shares} == {len(Shares(order, batch))} == {-(-images // batch)}
-    for step, parts in enumerate(zip(*shares, strict=True)):
-        assert sorted(index for part in parts for index in part) == sorted(whole[step * batch : (step + 1) * batch])
-    assert sorted(index for share in shares for part in share for index in part) == list(range(images))
 
 
 # --- two processes, for real --------------------------------------------------------------------------------------
@@ -108,24 +92,6 @@ def test_what_goes_wrong_in_a_process_is_told_as_if_it_had_happened_here() -> No
 
 
 # --- settings -----------------------------------------------------------------------------------------------------
-
-
-def test_where_a_model_is_trained_does_not_change_what_it_is_but_precision_does() -> None:
-    def identities(*overrides: str) -> tuple[str, str]:
-        config = settings("data.root=x", *overrides)
-        return settings_identity(config), fit_identity(config, _Preprocess(), "d", "s", "w")  # type: ignore[arg-type]
-
-    plain = identities()
-    assert identities("trainer=ddp") == plain
-    assert identities("trainer=ddp", "trainer.devices=4") == plain
-    half = identities("trainer.precision=bf16-mixed")
-    assert half[0] != plain[0]
-    assert half[1] != plain[1]
-
-
-class _Preprocess:
-    def to_dict(self) -> dict[str, int]:
-        return {}
 
 
 def test_half_precision_trains(fabric: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, tiny: None) -> None:

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import errno
 import json
 import os
 import random
 import shutil
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from datetime import datetime
 from pathlib import Path
 
@@ -22,13 +20,12 @@ from weakspot.cli.main import main
 from weakspot.commands import results
 from weakspot.commands import train as pipeline
 from weakspot.config.schema import read_config
-from weakspot.errors import WeakspotError, as_weakspot_error
+from weakspot.errors import WeakspotError
 from weakspot.evaluation.erasure import audit
 from weakspot.models import network
-from weakspot.runs.folder import RunFolder, holds_something
-from weakspot.utils import files, locks
-from weakspot.utils.files import atomic_path, is_temporary, new_folder, write_text
-from weakspot.utils.threads import threads
+from weakspot.runs.folder import RunFolder
+from weakspot.utils import files
+from weakspot.utils.files import new_folder
 
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="kills forks of itself")
 
@@ -162,69 +159,6 @@ def test_trained_again_in_its_folder_a_run_is_not_taken_for_finished_meanwhile(
     assert run.checkpoint.is_file()
 
 
-def test_an_array_that_does_not_fit_on_the_disk_names_its_file(tmp_path: Path) -> None:
-    def write() -> None:
-        with atomic_path(tmp_path / "a.npy"):
-            raise OSError("16368 requested and 3056 written")  # what NumPy's tofile says, without number or name
-
-    with pytest.raises(OSError, match=r"No space left on device: .*a\.npy"):
-        write()
-
-
-def test_a_link_to_what_is_there_already_leaves_nothing_behind(tmp_path: Path) -> None:
-    """Renaming one of two links to a file to the other does nothing: a run that is taken over for the second time."""
-    donor, path = tmp_path / "donor", tmp_path / "taken"
-    donor.write_text("model")
-    for _ in range(2):
-        with atomic_path(path) as temporary:
-            os.link(donor, temporary)
-    assert path.samefile(donor)
-    assert sorted(entry.name for entry in tmp_path.iterdir()) == ["donor", "taken"]
-
-
-def test_a_folder_with_nothing_but_a_dead_process_s_beginnings_is_taken(tmp_path: Path) -> None:
-    with atomic_path(tmp_path / "run.json") as temporary:
-        temporary.touch()
-        assert not holds_something(tmp_path)
-    assert holds_something(tmp_path)
-
-
-def test_temporary_files_of_the_dead_go_and_those_of_the_living_stay(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    dead = os.fork()
-    if not dead:
-        os._exit(0)
-    os.waitpid(dead, 0)
-    machine = files._machine()
-    names = [f".{machine}-{who}-0123abcd{suffix}" for who in (dead, os.getpid()) for suffix in (".json", "")]
-    names += [f".{'0' * 8}-{dead}-0123abcd.json", ".hidden", "seen.json"]
-    for name in names:
-        (tmp_path / name).mkdir() if name.endswith("abcd") else (tmp_path / name).touch()
-    monkeypatch.setattr(files, "_tidied", set())
-    write_text(tmp_path / "a.txt", "")
-    assert {path.name for path in tmp_path.iterdir()} == {*names[2:], "a.txt"}
-    assert all(is_temporary(tmp_path / name) for name in names[:5])
-
-
-def write_into(path: Path, cause: OSError | None) -> None:
-    with atomic_path(path) as temporary:
-        if cause:
-            raise cause
-        (temporary / "below").touch()
-
-
-def test_an_error_while_writing_names_the_file_and_not_the_temporary_one(tmp_path: Path) -> None:
-    with pytest.raises(OSError, match="No space left") as caught:
-        write_into(tmp_path / "a.txt", OSError(errno.ENOSPC, "No space left on device"))
-    assert str(as_weakspot_error(caught.value)) == (
-        f"No space left on device: {tmp_path / 'a.txt'}; make room and start the same command again"
-    )
-    with pytest.raises(FileNotFoundError, match="below"):  # another file is named as it is
-        write_into(tmp_path / "a.txt", None)
-    assert list(tmp_path.iterdir()) == []
-
-
 def test_the_clock_going_back_overwrites_nothing(
     run: RunFolder, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -257,30 +191,6 @@ def main_ends(status: int) -> None:
     except SystemExit as end:
         code = end.code or 0
     assert code == status
-
-
-def test_who_writes_where_another_process_writes_is_told(tmp_path: Path) -> None:
-    with locks.alone(tmp_path):
-        with locks.only_one(tmp_path / "other"):
-            pass
-        with pytest.raises(WeakspotError, match=r"another process writes to .*choose another folder or wait"):
-            locks.only_one(tmp_path).__enter__()
-    with locks.only_one(tmp_path):
-        pass
-
-
-def interrupted(work: Callable[[], None]) -> None:
-    with threads(2) as pool:
-        for _ in range(100):
-            pool.submit(work)
-        raise KeyboardInterrupt
-
-
-def test_threads_begin_nothing_new_when_they_are_left() -> None:
-    done: list[float] = []
-    with pytest.raises(KeyboardInterrupt):
-        interrupted(lambda: (time.sleep(0.05), done.append(time.monotonic()))[1])
-    assert len(done) <= 4
 
 
 def test_a_cache_file_from_the_future_is_as_good_as_any(run: RunFolder) -> None:

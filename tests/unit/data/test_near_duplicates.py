@@ -2,61 +2,30 @@
 
 from __future__ import annotations
 
-import csv
 import json
-import shutil
 from pathlib import Path
 
 import cv2
 import numpy as np
 import numpy.typing as npt
 import pytest
+from helpers.parts import parts_config
 from helpers.real import REAL_DATA, needs_data
-from helpers.runs import evaluate_config, tiny_run, train_config
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from PIL import Image
 
-from weakspot.commands import train as pipeline
-from weakspot.config.schema import TrainConfig
 from weakspot.data import synthetic
-from weakspot.data.images import inspect_images, list_images, read_image
+from weakspot.data.images import inspect_images, list_images
 from weakspot.data.near_duplicates import LEAST, NearDuplicates, agreement, find_near_duplicates
-from weakspot.errors import WeakspotError
-from weakspot.report.pairs import write_pairs
-from weakspot.training.dataset import index_and_split, joined_groups, with_groups
-from weakspot.types import GOOD, Sample
+from weakspot.training.dataset import index_and_split
 
 Float = npt.NDArray[np.float32]
-
-TINY = tiny_run(epochs=1)
 
 
 def noise(seed: int, *shape: int) -> Float:
     return np.random.default_rng(seed).normal(size=shape).astype(np.float32)
-
-
-def exposed(source: Path, target: Path, seed: int) -> None:
-    """The same part again: another exposure, another crop, noise, JPEG."""
-    rng = np.random.default_rng(seed)
-    picture = read_image(source).astype(np.float32)
-    brighter = picture * rng.uniform(0.7, 1.2) + rng.normal(size=picture.shape) * 2
-    y, x = rng.integers(0, 6, size=2)
-    Image.fromarray(np.clip(brighter, 0, 255).astype(np.uint8)[y:, x:]).save(target, quality=88)
-
-
-@pytest.fixture(scope="module")
-def parts(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A subset ``metal`` of 60 parts, 14 of which were photographed three times."""
-    root = tmp_path_factory.mktemp("parts")
-    folder = synthetic.generate(root, "brushed_metal", seed=3, good=30, defect=6, size=(128, 128))
-    folder = folder.rename(root / "metal")
-    for kind in [*(folder / "test").iterdir(), folder / "train" / "good"]:
-        for path in list_images(kind)[:2]:
-            for k in (1, 2):
-                exposed(path, path.with_name(f"{path.stem}_again{k}.jpg"), k)
-    return root
 
 
 # --- agreement ----------------------------------------------------------------------------------------------------
@@ -155,7 +124,7 @@ def test_pictures_that_all_look_the_same_are_not_taken_for_one_part(
     paths = list_images(tmp_path / "metal")
     found = find_near_duplicates(inspect_images(paths))
     assert not found.tells_parts
-    data = index_and_split(config(tmp_path))
+    data = index_and_split(parts_config(tmp_path))
     assert data.near_duplicates is None
     assert "look alike down to their detail" in " ".join(capsys.readouterr().err.split())
 
@@ -198,140 +167,4 @@ def test_the_same_tile_under_several_exposures_is_found() -> None:
     assert not {0, 1} & set(groups[5:])
 
 
-# --- groups -------------------------------------------------------------------------------------------------------
-
-
-def samples(*names: str) -> list[Sample]:
-    return [Sample(Path("/data") / name, GOOD) for name in names]
-
-
-def test_groups_from_a_pattern() -> None:
-    given_names = samples("good/part1_a.png", "good/part1_b.png", "bad/part2_a.png", "bad/other.png")
-    grouped = with_groups(given_names, r"part(\d+)", Path("/data"))
-    assert [sample.group for sample in grouped] == ["1", "1", "2", None]
-    assert [s.group for s in with_groups(given_names, "^[a-z]+", Path("/data"))] == ["good", "good", "bad", "bad"]
-    assert with_groups(given_names, None, Path("/data")) == given_names
-    with pytest.raises(WeakspotError, match=r"data\.group=\( is not a regular expression"):
-        with_groups(given_names, "(", Path("/data"))
-    with pytest.raises(WeakspotError, match=r"data\.group=tile fits no image"):
-        with_groups(given_names, "tile", Path("/data"))
-
-
-def test_known_groups_and_near_duplicates_are_joined() -> None:
-    near = NearDuplicates([(1, 2, 0.9)], 0.5, 0.1, 6)
-    known = with_groups(samples("a1", "a2", "x", "y", "b1", "b2"), r"^([ab])\d", Path("/data"))
-    groups = [sample.group for sample in joined_groups(known, near)]
-    assert groups[0] == groups[1] == groups[2] is not None
-    assert groups[3] is None
-    assert groups[4] == groups[5] is not None
-    assert groups[4] != groups[0]
-
-
 # --- in a run -----------------------------------------------------------------------------------------------------
-
-
-def config(parts: Path, *overrides: str) -> TrainConfig:
-    return train_config(f"data.root={parts}", "data.subset=metal", *TINY, *overrides)
-
-
-def part_of(path: str) -> str:
-    return str(Path(path).with_suffix("")).split("_again")[0]
-
-
-@pytest.mark.usefixtures("tiny")
-@pytest.mark.parametrize("split", ["split.test_size=0.3", "split.folds=3 split.fold=1"])
-def test_each_part_is_on_one_side_only(parts: Path, split: str) -> None:
-    data = index_and_split(config(parts, *split.split(), "split.val_size=0.2"))
-    sides: dict[str, set[str]] = {}
-    for sample, part in zip(data.samples, data.parts, strict=True):
-        sides.setdefault(part_of(str(sample.path)), set()).add(part)
-    assert {len(side) for side in sides.values()} == {1}
-    assert not any(data.trained_on_twin)
-
-
-@pytest.mark.usefixtures("tiny")
-def test_a_run_that_only_reports_says_what_leaks_and_measures_without_it(
-    parts: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.chdir(tmp_path)
-    run = pipeline.train(config(parts, "split.near_duplicates=report", "split.test_size=0.4"))
-    metrics = json.loads(run.metrics.read_text())
-    with run.split.open(newline="") as file:
-        rows = list(csv.DictReader(file))
-    trained = {part_of(row["path"]) for row in rows if row["part"] == "train"}
-    tested = [part_of(row["path"]) for row in rows if row["part"] == "test"]
-    twins = sum(part in trained for part in tested)
-    assert twins > 0
-    leakage = metrics["split"]["leakage"]
-    assert leakage["held_out_of_trained_parts"] == twins
-    assert metrics["split"]["near_duplicates"] == "report"
-    assert metrics["test"]["other_parts"]["classification"]["accuracy"]["n"] == len(tested) - twins
-    assert f"{twins} of {len(tested)} held-out images show a part that" in " ".join(capsys.readouterr().err.split())
-    assert (run.figures / "near_duplicates.png").stat().st_size > 0
-
-    together = pipeline.train(config(parts, "split.test_size=0.4"))
-    assert json.loads(together.metrics.read_text())["split"]["leakage"]["held_out_of_trained_parts"] == 0
-    assert "other_parts" not in json.loads(together.metrics.read_text())["test"]
-
-    ignored = index_and_split(config(parts, "split.near_duplicates=ignore", "split.test_size=0.4"))
-    assert ignored.near_duplicates is None
-    assert ignored.leakage() is None
-
-
-@pytest.mark.usefixtures("tiny")
-def test_other_images_of_parts_that_were_trained_on_are_noticed(
-    parts: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.chdir(tmp_path)
-    shutil.copytree(parts / "metal", "data/metal")
-    run = pipeline.train(config(Path("data"), "split.test_size=0.4"))
-    fresh = synthetic.generate(Path("fresh"), "brushed_metal", seed=8, good=9, defect=2, size=(128, 128))
-    for path in list_images(fresh):
-        folder = Path("other", "OK" if path.parent.name == "good" else "NG")
-        folder.mkdir(parents=True, exist_ok=True)
-        shutil.copy(path, folder / f"{path.parent.parent.name}_{path.parent.name}_{path.name}")
-    with run.split.open(newline="") as file:
-        trained = [row["path"] for row in csv.DictReader(file) if row["part"] == "train" and "good" in row["path"]]
-    for n in range(2):
-        exposed(Path("data", trained[n]), Path(f"other/OK/again{n}.jpg"), 5)
-    command = [f"run={run.path}", "data=folder", "data.root=other", "data.good_class=OK"]
-    metrics = pipeline.evaluate(evaluate_config(*command)).read_metrics()
-    assert metrics["split"]["leakage"]["held_out_of_trained_parts"] == 2
-    n_test = sum(metrics["data"]["n_test_per_defect"].values())
-    assert metrics["test"]["other_parts"]["classification"]["accuracy"]["n"] == n_test - 2
-    assert "2 of" in (said := " ".join(capsys.readouterr().err.split()))
-    assert "again0.jpg for one; the numbers will flatter" in said
-    Path("data", trained[0]).unlink()
-    evaluated = pipeline.evaluate(evaluate_config(*command, "boxes.threshold=0.6"))
-    assert evaluated.read_metrics()["split"]["leakage"] is None
-    assert "whether these show the same parts was not looked at" in " ".join(capsys.readouterr().err.split())
-
-
-@pytest.mark.usefixtures("tiny")
-def test_the_search_is_kept_and_a_damaged_file_is_made_anew(parts: Path, tmp_path: Path) -> None:
-    settings = config(parts, f"cache.dir={tmp_path}")
-    first = index_and_split(settings)
-    (kept,) = (tmp_path / "near-duplicates").iterdir()
-    assert first.near_duplicates == NearDuplicates.from_dict(json.loads(kept.read_text()))
-    changed = {**json.loads(kept.read_text()), "usual": 0.25}
-    kept.write_text(json.dumps(changed))
-    again = index_and_split(settings)
-    assert again.near_duplicates is not None
-    assert again.near_duplicates.usual == 0.25  # read, not searched
-    kept.write_text("{")
-    assert index_and_split(settings).near_duplicates == first.near_duplicates
-
-
-@pytest.mark.usefixtures("tiny")
-def test_an_unknown_policy_is_refused(parts: Path) -> None:
-    with pytest.raises(WeakspotError, match=r"split\.near_duplicates=togehter is unknown .did you mean .together"):
-        index_and_split(config(parts, "split.near_duplicates=togehter"))
-
-
-def test_the_picture_of_pairs(parts: Path, tmp_path: Path) -> None:
-    shutil.copytree(parts / "metal" / "train" / "good", tmp_path / "good")
-    paths = list_images(tmp_path / "good")
-    found = find_near_duplicates(inspect_images(paths))
-    write_pairs(tmp_path / "pairs.png", [Sample(path, GOOD) for path in paths], found)
-    with Image.open(tmp_path / "pairs.png") as picture:
-        assert min(picture.size) > 200

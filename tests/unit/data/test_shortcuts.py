@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from itertools import product
 from pathlib import Path
@@ -16,12 +15,8 @@ from hypothesis import strategies as st
 from PIL import Image
 from scipy.stats import spearmanr
 from sklearn.metrics import roc_auc_score
-from typer.testing import CliRunner
 
-from weakspot.cli.main import app
-from weakspot.commands import train as pipeline
-from weakspot.config.hydra_app import compose
-from weakspot.config.schema import CacheConfig, TrainConfig, typed
+from weakspot.config.schema import CacheConfig
 from weakspot.data import synthetic
 from weakspot.data.images import inspect_images, list_images
 from weakspot.data.shortcuts import (
@@ -160,28 +155,6 @@ def test_the_tiles_raise_no_alarm(tmp_path: Path) -> None:
 
 
 # --- in the commands ----------------------------------------------------------------------------------------------
-
-
-def test_check_and_a_run_say_what_is_wrong(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, tiny: None, capsys: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.chdir(tmp_path)
-    synthetic.generate(tmp_path / "data", "gear", seed=2, good=30, defect=6, size=(96, 96), bias="side_light")
-    result = CliRunner().invoke(app, ["check", "data", "--output", "found.json"])
-    assert result.exit_code == 0, result.output
-    (found,) = json.loads(Path("found.json").read_text()).values()
-    assert "alarm: " in " ".join(result.output.split())
-    assert {"seen", "why", "do"} <= set(found["shortcuts"][0])
-
-    settings_ = compose(
-        "train",
-        ["data.root=data", "data.subset=gear", "model.backbone=tiny", "model.weights=none", "trainer.max_epochs=1"],
-    )
-    capsys.readouterr()
-    run = pipeline.train(typed(settings_, TrainConfig))
-    alarms = run.read_metrics()["alarms"]
-    assert alarms[0]["goes_with"] == "label"
-    assert "alarm: " in " ".join(capsys.readouterr().err.split())
 
 
 def test_a_network_that_follows_the_light_is_noticed() -> None:

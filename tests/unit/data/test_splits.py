@@ -1,7 +1,6 @@
 """Splits: who is in which part, and the file that says so."""
 
 import hashlib
-import json
 import os
 import re
 from collections import Counter
@@ -19,7 +18,6 @@ from weakspot.data.readers import read_samples
 from weakspot.data.splits import _strata, part_numbers, read_split, split_hash, split_samples, with_parts, write_split
 from weakspot.errors import WeakspotError
 from weakspot.types import GOOD, Part, Sample
-from weakspot.utils.files import atomic_path, write_json, write_text
 
 
 def make(groups: list[str | None] | None = None, **counts: int) -> list[Sample]:
@@ -453,68 +451,3 @@ def test_a_split_file_that_does_not_fit_is_refused(tmp_path: Path, rows: str, ex
     with pytest.raises(WeakspotError, match=expected) as caught:
         with_parts(samples, tmp_path / "s.csv", Path("/data"))
     assert "s.csv" in str(caught.value)
-
-
-# ------------------------------------------------------------------------------------------------------- whole or not
-
-
-def test_a_file_appears_whole_or_not_at_all(tmp_path: Path) -> None:
-    path = tmp_path / "new" / "a.npz"
-    with atomic_path(path) as temporary:
-        assert temporary.parent == path.parent
-        assert temporary.suffix == ".npz"
-        temporary.write_bytes(b"first")
-        assert not path.exists()
-    assert path.read_bytes() == b"first"
-
-    def interrupted() -> None:
-        with atomic_path(path) as temporary:
-            temporary.write_bytes(b"half")
-            raise KeyboardInterrupt
-
-    with pytest.raises(KeyboardInterrupt):
-        interrupted()
-    assert [entry.name for entry in path.parent.iterdir()] == ["a.npz"]
-    assert path.read_bytes() == b"first"
-
-
-def test_long_names_and_line_ends(tmp_path: Path) -> None:
-    path = tmp_path / ("x" * 250 + ".txt")
-    write_text(path, "a\r\nb\né")
-    assert path.read_bytes() == "a\r\nb\né".encode()
-    assert path.stat().st_mode & 0o777 == 0o666 & ~_umask()
-
-
-def _umask() -> int:
-    current = os.umask(0)
-    os.umask(current)
-    return current
-
-
-def test_json_holds_no_nan(tmp_path: Path) -> None:
-    data = {
-        "nan": float("nan"),
-        "inf": np.float32("inf"),
-        "array": np.array([[1.5, np.nan]]),
-        "int": np.int64(7),
-        "flag": np.bool_(True),
-        "path": Path("a/é.png"),
-        "odd": os.fsdecode(b"\xff"),
-        3: ("t", None),
-    }
-    write_json(tmp_path / "a.json", data)
-    text = (tmp_path / "a.json").read_text(encoding="utf-8")
-    assert "é" in text
-    assert json.loads(text) == {
-        "nan": None,
-        "inf": None,
-        "array": [[1.5, None]],
-        "int": 7,
-        "flag": True,
-        "path": "a/é.png",
-        "odd": "\udcff",
-        "3": ["t", None],
-    }
-    with pytest.raises(TypeError, match="set"):
-        write_json(tmp_path / "b.json", {"x": {1, 2}})
-    assert not (tmp_path / "b.json").exists()

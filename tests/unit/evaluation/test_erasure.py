@@ -7,18 +7,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from helpers.runs import ALL_ANOMALY, TINY, train_config
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from typer.testing import CliRunner
 
-from weakspot.cli.main import app
-from weakspot.commands import train as pipeline
-from weakspot.errors import WeakspotError
-from weakspot.evaluation.erasure import Audit, audit, erase, other_places
+from weakspot.evaluation.erasure import Audit, erase, other_places
 from weakspot.metrics import Estimate
 from weakspot.metrics.paired import Difference
-from weakspot.runs.folder import RunFolder
 from weakspot.types import Box, Prediction
 
 BOX = Box(10, 20, 30, 32)
@@ -79,23 +73,3 @@ def test_when_it_alarms(value: float, p_value: float, images: int, *, alarmed: b
     found = Audit(Difference(0.0, value, Estimate(value, images, 0, 9), images, p_value), images, 0)
     assert (found.alarm is not None) is alarmed
     assert json.loads(json.dumps(found.to_dict(), default=str))["images"] == images
-
-
-def test_a_run_is_audited(fabric: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, tiny: None) -> None:
-    monkeypatch.chdir(tmp_path)
-    command = [
-        f"data.root={fabric}", "data.subset=fabric", *TINY, *ALL_ANOMALY, "boxes.method=components",
-        "boxes.threshold=0.9",
-    ]  # fmt: skip
-    run = pipeline.train(train_config(*command))
-    result = CliRunner().invoke(app, ["audit", str(run.path)])
-    assert result.exit_code == 0, result.output
-    written = json.loads((run.path / "audit.json").read_text())
-    assert written["images"] > 0
-    assert written["images"] + written["skipped"] == sum(run.read_metrics()["data"]["n_test_per_defect"].values())
-    assert audit(RunFolder(run.path)).erased.p_value == written["erased"]["p_value"]  # the same draws every time
-    assert run.read_metrics()["controls"]["erased"] == written  # training asked already
-    good_only = run.predictions.read_text().replace('"label": "anomaly"', '"label": "good"')
-    run.predictions.write_text(good_only)
-    with pytest.raises(WeakspotError, match="no test image was called defective"):
-        audit(run)

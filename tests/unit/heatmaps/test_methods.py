@@ -10,127 +10,21 @@ import numpy as np
 import pytest
 import torch
 from captum.attr import GuidedGradCam
+from helpers.networks import Deep, Small, batch
 from helpers.real import needs_data, needs_weights, real_batch, real_network
 from pytorch_grad_cam import GradCAM, HiResCAM
 from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget
 from torch import Tensor, nn
-from torch.nn import functional
-from torchvision import models
 
 from weakspot.errors import WeakspotError
 from weakspot.heatmaps.layers import list_layers
 from weakspot.heatmaps.methods import METHODS, Settings, heat_maps
 from weakspot.heatmaps.network import Logits
-from weakspot.heatmaps.scaling import SCALINGS, scale
-from weakspot.models.network import CamNet
 
 ANOMALY = torch.tensor([1, 1])
 
 
-# --- scaling ------------------------------------------------------------------------------------------------------
-
-MIXED = [[-4.0, 2.0], [0.0, 1.0]]
-
-
-@pytest.mark.parametrize(
-    ("scaling", "map_", "wanted"),
-    [
-        ("none", MIXED, MIXED),
-        ("scale_after_relu", MIXED, [[0, 1], [0, 0.5]]),
-        ("scale_before_relu", MIXED, [[0, 0.5], [0, 0.25]]),
-        ("relative", MIXED, [[0, 1], [4 / 6, 5 / 6]]),
-        ("logits", MIXED, [[-16, 8], [0, 4]]),
-        ("scale_after_relu", [[-3.0, -1.0]], [[0, 0]]),  # all negative: nothing speaks for the class
-        ("scale_before_relu", [[-3.0, -1.0]], [[0, 0]]),
-        ("relative", [[-3.0, -1.0]], [[0, 1]]),
-        ("scale_after_relu", [[2.0, 2.0]], [[1, 1]]),  # flat
-        ("scale_before_relu", [[2.0, 2.0]], [[1, 1]]),
-        ("relative", [[2.0, 2.0]], [[0, 0]]),
-        ("scale_after_relu", [[0.0, 0.0]], [[0, 0]]),
-        ("scale_before_relu", [[0.0, 0.0]], [[0, 0]]),
-        ("logits", [[3.0]], [[3]]),
-    ],
-)
-def test_every_scaling_on_hand_made_maps(scaling: str, map_: list[list[float]], wanted: list[list[float]]) -> None:
-    given = np.array([map_, map_], dtype=np.float32)
-    assert np.array_equal(scale(given, scaling), np.array([wanted, wanted], dtype=np.float32))
-    assert np.array_equal(given, np.array([map_, map_], dtype=np.float32))  # what was given stays
-
-
-def test_each_image_is_scaled_by_itself() -> None:
-    scaled = scale(np.array([[[1.0, 2.0]], [[10.0, 40.0]]]), "scale_after_relu")
-    assert np.array_equal(scaled, [[[0.5, 1.0]], [[0.25, 1.0]]])
-
-
-def test_an_unknown_scaling_lists_the_known() -> None:
-    with pytest.raises(WeakspotError, match=r"did you mean 'scale_after_relu'.*" + ", ".join(SCALINGS)):
-        scale(np.zeros((1, 2, 2)), "scale_after_relus")
-
-
 # --- small networks -----------------------------------------------------------------------------------------------
-
-
-class Small(nn.Module):
-    """Two convolutions with ReLUs that work in place, pooling, one dense layer with three classes."""
-
-    def __init__(self, inplace: bool = True) -> None:
-        super().__init__()
-        torch.manual_seed(1)
-        self.early, self.first = nn.Conv2d(3, 6, 3, stride=2, padding=1), nn.ReLU(inplace)
-        self.late, self.last = nn.Conv2d(6, 8, 3, stride=2, padding=1), nn.ReLU(inplace)
-        self.dense = nn.Linear(8, 3)
-
-    def forward(self, images: Tensor) -> Tensor:
-        values = self.last(self.late(self.first(self.early(images))))
-        return self.dense(values.mean((2, 3)))
-
-
-class Deep(nn.Module):
-    """As the above, with a second dense layer, and a convolution of one cell."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.body, self.squeeze = nn.Conv2d(3, 4, 3), nn.Conv2d(4, 5, 1)
-        self.dense = nn.Sequential(nn.Linear(5, 7), nn.GELU(), nn.Linear(7, 2))
-
-    def forward(self, images: Tensor) -> Tensor:
-        values = functional.adaptive_avg_pool2d(torch.relu(self.body(images)), 1)
-        return self.dense(self.squeeze(values).flatten(1))
-
-
-def batch(count: int = 3) -> Tensor:
-    return torch.randn(count, 3, 24, 32, generator=torch.Generator().manual_seed(2))
-
-
-def test_layers_are_listed_with_output_and_use() -> None:
-    layers = list_layers(Deep(), batch())
-    assert [(layer.name, layer.kind, layer.shape, layer.usable) for layer in layers][:2] == [
-        ("body", "Conv2d", (4, 22, 30), True),
-        ("squeeze", "Conv2d", (5, 1, 1), False),
-    ]
-    assert layers.by_name["body"].parameters == 3 * 4 * 9 + 4
-    assert layers.resolve(None, None) == "body"  # the deepest convolution has one cell
-    small = list_layers(Small(), batch())
-    assert small.resolve(None, None) == "last"
-    assert small.resolve(None, "conv") == "late"
-    assert small.resolve("early", "relu") == small.resolve("early", None) == "first"
-
-
-def test_the_deepest_convolution_of_residual_networks_is_meant_with_its_sum() -> None:
-    network = models.resnet18(weights=None).eval()
-    images = batch(1)
-    layer = list_layers(network, functional.interpolate(images, (64, 96))).resolve(None, None)
-    assert layer == "layer4.1.relu"
-    fused = list_layers(network, functional.interpolate(images, (64, 96))).activation_of
-    assert "layer4.1.conv1" not in fused  # its ReLU runs again later, and is looked at there
-
-
-def test_vgg_layers_have_their_usual_names() -> None:
-    layers = list_layers(Logits(CamNet("vgg16").eval()), torch.zeros(1, 3, 32, 32))
-    assert layers.by_name["tail.28"].also == "conv5_3"
-    assert layers.resolve("conv4_3", None) == "stem.22"
-    assert layers.by_name["tail.28"].trained
-    assert not layers.by_name["stem.21"].trained
 
 
 @pytest.mark.parametrize("method", METHODS)

@@ -6,18 +6,14 @@ import numpy as np
 import pytest
 import torch
 from helpers.real import needs_data, needs_weights, real_batch, real_network
-from sklearn.metrics import balanced_accuracy_score
-from sklearn.utils.class_weight import compute_class_weight
 from torch.nn import functional
 from torchvision.models import vgg16
 
 from weakspot.data.preprocess import Preprocess
 from weakspot.errors import WeakspotError
 from weakspot.models.network import CamNet, field_of_view, inference_batch_size
-from weakspot.ops.maps import class_map, margin_map
 from weakspot.postprocess.boxes import BoxRule
 from weakspot.postprocess.predictions import draw_boxes
-from weakspot.training.lightning_module import BalancedAccuracy, ClassifierModule, class_weights
 from weakspot.types import ImageMaps
 
 
@@ -104,36 +100,6 @@ def test_one_logit_is_the_logistic_function_of_it() -> None:
 
 
 @pytest.mark.usefixtures("tiny")
-def test_weighted_loss_is_torch_cross_entropy_and_the_stem_stays_frozen() -> None:
-    network = CamNet("tiny")
-    module = ClassifierModule(network, [1, 3], lambda p: torch.optim.Adam(p, lr=1e-2), on_features=False)
-    module.log = lambda *args, **kwargs: None  # type: ignore[method-assign]
-    before = {name: tensor.clone() for name, tensor in network.state_dict().items()}
-    images, targets = torch.randn(4, 3, 32, 48), torch.tensor([0, 1, 1, 0])
-    loss = module.training_step((images, targets), 0)
-    each = functional.cross_entropy(network(images).logits, targets, reduction="none")
-    weights = torch.tensor([1.0, 3.0, 3.0, 1.0])
-    assert torch.allclose(loss, (each * weights).sum() / weights.sum())
-    optimizer = module.configure_optimizers()
-    loss.backward()
-    optimizer.step()
-    changed = {name for name, tensor in network.state_dict().items() if not torch.equal(tensor, before[name])}
-    assert changed == {name for name in before if not name.startswith("stem")}
-
-
-@pytest.mark.filterwarnings("ignore:y_pred contains classes")
-@pytest.mark.parametrize("classes", [2, 4])
-def test_logged_balanced_accuracy_is_scikit_learn_s(classes: int) -> None:
-    """Also where a class is predicted that does not occur."""
-    rng = np.random.default_rng(classes)
-    metric = BalancedAccuracy(num_classes=classes)
-    targets, logits = rng.integers(0, classes - 1, 50), rng.normal(size=(50, classes)).astype(np.float32)
-    for part in (slice(0, 7), slice(7, 50)):
-        metric.update(torch.from_numpy(logits[part]), torch.from_numpy(targets[part]))
-    assert float(metric.compute()) == pytest.approx(balanced_accuracy_score(targets, logits.argmax(1)))
-
-
-@pytest.mark.usefixtures("tiny")
 def test_one_logit_is_refused_for_more_than_two_classes() -> None:
     with pytest.raises(WeakspotError, match=r"model\.outputs=1 needs two classes, not 6; set model\.outputs=2"):
         CamNet("tiny", classes=6, outputs=1)
@@ -145,26 +111,6 @@ def test_vgg16_freezes_ten_convolutions_and_trains_three() -> None:
     frozen = [name for name, p in network.named_parameters() if not p.requires_grad and p.ndim == 4]
     assert (len(frozen), trained) == (10, ["tail.24.weight", "tail.26.weight", "tail.28.weight"])
     assert isinstance(network.tail[-1], torch.nn.ReLU)  # no pooling between conv5_3 and the average
-
-
-def test_margin_is_class_minus_good() -> None:
-    maps = np.arange(12, dtype=np.float32).reshape(3, 2, 2)
-    assert np.array_equal(class_map(maps, 2), [[8, 9], [10, 11]])
-    assert np.array_equal(margin_map(maps, 2), np.full((2, 2), 8))
-    assert not margin_map(maps, 0).any()
-
-
-def test_class_weights() -> None:
-    assert class_weights([1, 3], [0, 1], 2) == [1, 3]
-    assert class_weights([1, 3], [0, 1, 2], 3) == [1, 3, 3]
-    assert class_weights("balanced", [0, 0, 0, 1], 2) == [4 / 6, 2.0]
-    types = [0] * 7 + [1] * 2 + [2] * 3
-    assert class_weights("balanced", types, 3) == pytest.approx(
-        compute_class_weight("balanced", classes=np.arange(3), y=types).tolist()
-    )
-    for wrong in ("equal", [1], [1, 0], [1, 2, 3]):
-        with pytest.raises(WeakspotError, match=r"model\.class_weights"):
-            class_weights(wrong, [0, 1], 2)
 
 
 @pytest.mark.usefixtures("tiny")

@@ -5,11 +5,9 @@ import time
 
 import numpy as np
 import pytest
-import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
-from scipy import ndimage
 
 from weakspot.errors import WeakspotError
 from weakspot.postprocess import boxes as boxes_module
@@ -18,8 +16,6 @@ from weakspot.postprocess.boxes import (
     boxes_array,
     find_boxes,
     merge_boxes,
-    region_outlines,
-    scale_min_max,
     upsample,
 )
 from weakspot.types import Box
@@ -101,69 +97,6 @@ def test_rule_accepts_the_ends_of_its_ranges():
 def test_a_rule_made_absolute_keeps_the_rest():
     rule = BoxRule("components", "calibrated", -1.5, min_area=3, merge=0.5)
     assert rule.absolute(2.0) == BoxRule("components", "absolute", -1.5, min_area=3, merge=0.5, min_score=2.0)
-
-
-# ---------------------------------------------------------------- resizing and scaling
-
-
-@pytest.mark.parametrize("shape", [(14, 14), (7, 11), (1, 1), (1, 5), (6, 1)])
-@pytest.mark.parametrize("size", [(31, 53), (224, 100), (14, 77)])
-def test_upsample_equals_torch(shape, size):
-    map_ = np.random.default_rng(3).normal(0, 5, shape).astype(np.float32)
-    expected = torch.nn.functional.interpolate(torch.from_numpy(map_)[None, None], size, mode="bilinear")[0, 0]
-    result = upsample(map_, size)
-    assert result.dtype == np.float32
-    np.testing.assert_allclose(result, expected.numpy(), rtol=0, atol=1e-5 * max(1, np.ptp(map_)))
-
-
-@pytest.mark.parametrize("size", [(3, 5), (10, 7), (20, 14)])
-def test_upsample_equals_torch_where_it_makes_smaller(size):
-    map_ = np.random.default_rng(4).normal(size=(40, 28)).astype(np.float32)
-    expected = torch.nn.functional.interpolate(torch.from_numpy(map_)[None, None], size, mode="bilinear")[0, 0]
-    np.testing.assert_allclose(upsample(map_, size), expected.numpy(), atol=1e-5)
-
-
-def test_upsample_takes_a_view_that_is_not_contiguous():
-    maps = np.random.default_rng(5).normal(size=(4, 6, 3)).astype(np.float32)
-    np.testing.assert_array_equal(upsample(maps[..., 1], (8, 13)), upsample(maps[..., 1].copy(), (8, 13)))
-    np.testing.assert_array_equal(upsample(maps[..., 1].T, (13, 8)), upsample(maps[..., 1].T.copy(), (13, 8)))
-
-
-def test_upsample_takes_whole_numbers():
-    result = upsample(np.array([[0, 4]]), (1, 4))
-    assert result.dtype == np.float32
-    np.testing.assert_array_equal(result, [[0, 1, 3, 4]])
-
-
-def test_upsample_refuses_what_is_no_map_or_no_size():
-    with pytest.raises(ValueError, match=r"^the map must have shape \(height, width\)"):
-        upsample(np.zeros((2, 3, 4), np.float32), (5, 5))
-    with pytest.raises(ValueError, match="size"):
-        upsample(np.zeros((2, 3), np.float32), (0, 5))
-
-
-def test_scale_min_max_reaches_exactly_0_and_1():
-    scaled = scale_min_max(np.array([[-3, 7, 2]], np.float32))
-    np.testing.assert_array_equal(scaled, [[0, 1, 0.5]])
-
-
-@pytest.mark.parametrize("value", [0.0, -4.0, 1e-30, 3e38])
-def test_scale_min_max_of_a_flat_map_is_none(value):
-    assert scale_min_max(np.full((2, 3), value, np.float32)) is None
-
-
-@pytest.mark.parametrize("value", [0.1, -7.3, 1000.0])
-def test_a_map_that_differs_by_rounding_only_is_flat_and_by_more_is_not(value):
-    rounded, different = np.full((2, 3), value, np.float32), np.full((2, 3), value, np.float32)
-    rounded[1, 2] = np.nextafter(rounded[1, 2], np.float32(np.inf))
-    different[1, 2] += 1e-4 * abs(value)
-    assert scale_min_max(rounded) is None
-    np.testing.assert_array_equal(scale_min_max(different), [[0, 0, 0], [0, 0, 1]])
-
-
-def test_scale_min_max_survives_the_whole_float32_range():
-    largest = np.finfo(np.float32).max
-    np.testing.assert_array_equal(scale_min_max(np.array([[-largest, largest, 0]], np.float32)), [[0, 1, 0.5]])
 
 
 # ---------------------------------------------------------------- exact boxes
@@ -566,41 +499,3 @@ def test_a_region_belongs_to_the_smallest_box_it_lies_in():
     assert (ring.xyxy, inner.xyxy) == ((8, 0, 19, 6), (10, 3, 13, 4))
     assert [set(polygon) for polygon in ring.outlines] == [{(8, 0), (19, 0), (19, 6), (8, 6)}]
     assert [set(polygon) for polygon in inner.outlines] == [{(10, 3), (13, 3), (13, 4), (10, 4)}]
-
-
-@given(
-    hnp.arrays(
-        bool, st.tuples(st.integers(1, 8), st.integers(1, 12)), elements=st.integers(0, 3).map(lambda i: i == 0)
-    ),
-    st.sampled_from([None, 0.0, 0.5, 1.5]),
-    st.integers(1, 3),
-    st.integers(1, 4),
-)
-@settings(deadline=None, max_examples=80)
-def test_outlines_are_those_of_the_regions_in_the_smallest_box(mask, merge, min_area, max_boxes):
-    rule = BoxRule("components", "absolute", 0.5, min_area, max_boxes, merge=merge, outlines=True)
-    boxes = find_boxes(mask.astype(np.float32), mask.shape, rule)
-    labels, count = ndimage.label(mask, np.ones((3, 3)))
-    mine = [np.zeros(mask.shape, bool) for _ in boxes]
-    for region in (labels == i + 1 for i in range(count)):
-        rows, columns = np.nonzero(region)
-        around = [
-            ((b.x1 - b.x0) * (b.y1 - b.y0), i)
-            for i, b in enumerate(boxes)
-            if b.x0 <= columns.min() and columns.max() < b.x1 and b.y0 <= rows.min() and rows.max() < b.y1
-        ]
-        if around and region.sum() >= min_area:
-            mine[min(around)[1]] |= region
-    assert [box.outlines for box in boxes] == [region_outlines(part, mask.shape) for part in mine]
-
-
-@given(hnp.arrays(bool, st.tuples(st.integers(1, 9), st.integers(1, 9))))
-def test_an_outline_s_hull_is_its_region_s_box(mask):
-    boxes = find_boxes(mask.astype(np.float32), mask.shape, BoxRule("components", "absolute", 0.5, max_boxes=99))
-    hulls = []
-    for polygon in region_outlines(mask, (mask.shape[0], mask.shape[1])):
-        (x0, y0), (x1, y1) = np.min(polygon, axis=0), np.max(polygon, axis=0)
-        hulls.append((x0, y0, x1, y1))
-    found = {box.xyxy for box in boxes}
-    assert set(hulls) <= found  # a region inside another's hole has no outline of its own
-    assert len(found) == 0 or hulls

@@ -2,26 +2,17 @@
 
 from __future__ import annotations
 
-import csv
-import json
 import math
-from pathlib import Path
 
 import numpy as np
 import pytest
-from helpers.runs import evaluate_config, tiny_run, train_config
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.special import expit, log_softmax, logit
 from scipy.stats import binom, binomtest, norm
 from sklearn.linear_model import LogisticRegression
 
-from weakspot.commands import train as pipeline
-from weakspot.config.hydra_app import compose
-from weakspot.config.schema import TrainConfig, typed
-from weakspot.data.splits import read_split
 from weakspot.errors import WeakspotError
-from weakspot.inference.localizer import Localizer
 from weakspot.postprocess.decision import (
     Decision,
     Validation,
@@ -29,16 +20,9 @@ from weakspot.postprocess.decision import (
     expected_calibration_error,
     fit_decision,
     fit_scaling,
-    read_validation,
     recall_threshold,
     reliability,
 )
-from weakspot.postprocess.predictions import read_predictions
-from weakspot.postprocess.review import ReviewQueue, doubts
-from weakspot.report.tables import metrics_table
-from weakspot.types import Box, Prediction
-
-TINY = ("data.subset=fabric", *tiny_run(epochs=2))
 
 
 def two_classes(margin: np.ndarray) -> np.ndarray:
@@ -258,101 +242,3 @@ def test_calibration_error_by_hand() -> None:
     assert expected_calibration_error(confidences, right, bins=2) == pytest.approx(0.1)
     assert math.isnan(expected_calibration_error(np.zeros(0), np.zeros(0)))
     assert expected_calibration_error(np.array([0.7]), np.array([True])) == pytest.approx(0.3)
-
-
-# --- review -------------------------------------------------------------------------------------------------------
-
-
-def said(name: str, probability: float, *trusts: float) -> Prediction:
-    boxes = tuple(Box(0, 0, 1, 1, trust=trust, doubt="edges") for trust in trusts)
-    label = "anomaly" if probability >= 0.5 else "good"
-    return Prediction(Path(name), label=label, probability=probability, boxes=boxes)
-
-
-def test_what_is_worth_a_look() -> None:
-    assert doubts(said("a", 0.99, 0.9), Decision()) is None
-    assert doubts(said("a", 0.01), Decision()) is None
-    urgency, why = doubts(said("a", 0.5, 0.9), Decision()) or (0, "")
-    assert (urgency, "close call" in why) == (1, True)
-    assert (doubts(said("a", 0.99), Decision()) or (0, ""))[1].startswith("called defective, and no box")
-    urgency, why = doubts(said("a", 0.99, 0.2, 0.6), Decision()) or (0, "")
-    assert (urgency, "trusted more than 60%: edges" in why) == (pytest.approx(0.4), True)
-    urgency, why = doubts(said("a", 0.3, 0.9), Decision(threshold=0.3)) or (0, "")
-    assert urgency == pytest.approx(1)
-    assert why.endswith("0.30; 0.30 is called one)")
-    assert doubts(said("a", 0.01), Decision(threshold=0.3)) is None
-    assert doubts(said("a", 0.01), Decision(threshold=0.05)) is not None  # a fifth of the odds at the threshold
-    assert doubts(Prediction(Path("x"), status="error"), Decision()) is None
-
-
-def test_the_queue_keeps_the_most_urgent(tmp_path: Path) -> None:
-    queue = ReviewQueue(Decision(), most=2)
-    for name, probability in (("far", 0.2), ("near", 0.49), ("sure", 0.001), ("at", 0.5), ("at too", 0.5)):
-        queue.add(said(name, probability, *([0.9] if probability >= 0.5 else [])))
-    assert [row[0] for row in queue.rows()] == ["at", "at too"]
-    queue.write(tmp_path / "review.csv")
-    with (tmp_path / "review.csv").open(newline="") as file:
-        assert [row["path"] for row in csv.DictReader(file)] == ["at", "at too"]
-
-
-# --- in a run -----------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.usefixtures("tiny")
-def test_a_run_calibrates_on_its_validation_part_and_evaluate_can_wish_again(
-    fabric: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.chdir(tmp_path)
-    settings_ = compose("train", [f"data.root={fabric}", *TINY, "split.val_size=0.4", "split.test_size=0.3"])
-    run = pipeline.train(typed(settings_, TrainConfig))
-    metrics = run.read_metrics()
-    decision = metrics["thresholds"]["decision"]
-    kept = json.loads(run.validation.read_text())
-    assert decision["n_good"] + decision["n_defect"] == len(kept["targets"]) == metrics["split"]["n_val"]
-    assert decision["held_out"]["recall"]["n"] == decision["n_defect"]
-    rows = list(metrics_table(metrics, "run").columns[0].cells)
-    assert "validation part: defects found" in rows
-    assert "validation part: Good images called defective" in rows
-    expected = fit_scaling(np.array(kept["logits"]), np.array(kept["targets"]))
-    assert [decision["decision"][key] for key in ("temperature", "bias")] == pytest.approx(expected)
-    predictions = read_predictions(run.predictions)
-    again = list(Localizer.load(run.path).predict([p.path for p in predictions]))
-    assert [p.probability for p in again] == pytest.approx([p.probability for p in predictions], abs=1e-3)
-    assert (run.path / "review.csv").is_file()
-    assert (run.figures / "reliability.png").is_file()
-
-    careful = evaluate_config(f"run={run.path}", "decision.miss=1000")
-    folder = pipeline.evaluate(careful)
-    found = folder.read_metrics()
-    mix = decision["n_defect"] / decision["n_good"]
-    threshold = found["thresholds"]["decision"]["value"]
-    assert threshold == pytest.approx(mix / (mix + 1000))
-    assert "a miss costs 1000" in found["thresholds"]["decision"]["origin"]
-    recall = {key: value["test"]["classification"]["recall"]["value"] for key, value in (("a", metrics), ("b", found))}
-    assert recall["b"] >= recall["a"]
-    calls = [p.label == "anomaly" for p in read_predictions(folder.predictions)]
-    assert calls == [p.probability >= threshold for p in predictions]
-    assert read_validation(run.validation, 2).clusters.tolist() == list(range(len(kept["targets"])))
-    for clusters in ([0], ["a"] * len(kept["targets"]), {}, 3):
-        with pytest.raises(WeakspotError, match=r"validation\.json is damaged"):
-            read_validation(run.validation, 2, clusters)
-    run.validation.write_text("{}")
-    with pytest.raises(WeakspotError, match=r"validation\.json is damaged"):
-        read_validation(run.validation, 2)
-
-
-@pytest.mark.usefixtures("tiny")
-@pytest.mark.parametrize("near", ["together", "report"])
-def test_a_run_knows_the_parts_of_its_validation_images(
-    fabric: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, near: str
-) -> None:
-    monkeypatch.chdir(tmp_path)
-    grouped = [r"data.group='(\d)\.png'", "split.val_size=0.4", "split.test_size=0.3", f"split.near_duplicates={near}"]
-    run = pipeline.train(train_config(f"data.root={fabric}", *TINY, *grouped))
-    samples, parts = read_split(run.split, fabric)
-    val = [sample for sample, part in zip(samples, parts, strict=True) if part == "val"]
-    groups = [sample.group for sample in sorted(val, key=lambda sample: not sample.is_good)]
-    clusters = run.read_identity()["validation_clusters"]
-    assert len(set(zip(groups, clusters, strict=True))) == len(set(groups)) == len(set(clusters)) < len(clusters)
-    held_out_ = run.read_metrics()["thresholds"]["decision"]["held_out"]["recall"]
-    assert held_out_["parts"] == len({sample.group for sample in val if not sample.is_good}) < held_out_["n"]

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from itertools import count, islice
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from weakspot.utils.threads import MOST, in_order, shared_out, wanted
+from weakspot.utils.threads import MOST, in_order, shared_out, threads, wanted
 
 
 def test_results_come_in_order_though_the_first_takes_longest() -> None:
@@ -55,3 +55,17 @@ def test_threads_are_shared_out(cores: int) -> None:
 def test_threads_wanted(monkeypatch: pytest.MonkeyPatch, text: str, threads: int) -> None:
     monkeypatch.setenv("OMP_NUM_THREADS", text)
     assert wanted() == threads
+
+
+def interrupted(work: Callable[[], None]) -> None:
+    with threads(2) as pool:
+        for _ in range(100):
+            pool.submit(work)
+        raise KeyboardInterrupt
+
+
+def test_threads_begin_nothing_new_when_they_are_left() -> None:
+    done: list[float] = []
+    with pytest.raises(KeyboardInterrupt):
+        interrupted(lambda: (time.sleep(0.05), done.append(time.monotonic()))[1])
+    assert len(done) <= 4
