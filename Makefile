@@ -1,11 +1,12 @@
-# make demo: look at boxes in a few minutes. make test: the tests. make lint: ruff and mypy. make docs: site/index.html.
+# make demo: look at boxes in a few minutes. make test: the tests (make test-fast: the quick ones, in two minutes).
+# make lint: ruff and mypy. make docs: site/index.html.
 # make bench: how fast, against what (an hour on 2 cores; make bench DATA=... WEIGHTS=... for your own data).
 PYTHON ?= python3
 VENV := .venv
 STAMP := $(VENV)/installed
 BIN := $(VENV)/bin
 
-.PHONY: demo test lint fuzz faults soak coverage mutants audit-deps docs bench clean
+.PHONY: demo test test-fast lint fuzz faults soak coverage mutants audit-deps docs bench clean
 
 $(STAMP): pyproject.toml
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "weakspot needs Python 3.11 or newer; make PYTHON=python3.11 ...")'
@@ -21,19 +22,22 @@ demo: $(STAMP)
 test: $(STAMP)  # one thread in each of several processes
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest
 
+test-fast: $(STAMP)  # without those that train several models, or start a browser, a cluster or other programs
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m 'not slow'
+
 lint: $(STAMP)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
 fuzz: $(STAMP)  # damaged and hostile files for MINUTES minutes, another seed each time
-	OMP_NUM_THREADS=1 $(BIN)/python tests/fuzz.py --minutes $(or $(MINUTES),10)
+	OMP_NUM_THREADS=1 $(BIN)/python tests/robustness/fuzz.py --minutes $(or $(MINUTES),10)
 
 faults: $(STAMP)  # KILLS kills over all commands, full disks, two at once, …; half an hour on an idle core
-	OMP_NUM_THREADS=1 $(BIN)/python tests/faults.py --kills $(or $(KILLS),500)
+	OMP_NUM_THREADS=1 $(BIN)/python tests/robustness/faults.py --kills $(or $(KILLS),500)
 
 soak: $(STAMP)  # IMAGES pictures, one in twenty broken, through predict and the service
-	OMP_NUM_THREADS=1 $(BIN)/python tests/soak.py --images $(or $(IMAGES),20000)
+	OMP_NUM_THREADS=1 $(BIN)/python tests/robustness/soak.py --images $(or $(IMAGES),20000)
 
 coverage: $(STAMP)  # which lines and branches the tests run; about twice as long as make test
 	rm -f .coverage .coverage.*
@@ -42,7 +46,7 @@ coverage: $(STAMP)  # which lines and branches the tests run; about twice as lon
 	$(BIN)/coverage report --fail-under=90
 	$(BIN)/coverage report --fail-under=95 --include='$(CORE)'
 
-CORE := */weakspot/types.py,*/weakspot/postprocess/boxes.py,*/weakspot/postprocess/box_calibration.py,*/weakspot/metrics/*,*/weakspot/postprocess/predictions.py,*/weakspot/data/splits.py,*/weakspot/data/readers.py
+CORE := */weakspot/types.py,*/weakspot/ops/*,*/weakspot/postprocess/boxes.py,*/weakspot/postprocess/box_calibration.py,*/weakspot/metrics/*,*/weakspot/postprocess/predictions.py,*/weakspot/data/splits.py,*/weakspot/data/readers.py
 
 mutants: $(STAMP)  # small faults put into the numbers one at a time; each must fail a test
 	OMP_NUM_THREADS=1 OPENCV_FOR_THREADS_NUM=1 $(BIN)/mutmut run
