@@ -15,6 +15,8 @@ from weakspot.errors import WeakspotError
 from weakspot.evaluation.erasure import audit
 from weakspot.runs.folder import RunFolder
 
+pytestmark = pytest.mark.slow
+
 
 def test_a_run_is_audited(fabric: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, tiny: None) -> None:
     monkeypatch.chdir(tmp_path)

@@ -14,6 +14,8 @@ from weakspot.config.hydra_app import compose
 from weakspot.config.schema import TrainConfig, typed
 from weakspot.data import synthetic
 
+pytestmark = pytest.mark.slow
+
 
 def test_check_and_a_run_say_what_is_wrong(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, tiny: None, capsys: pytest.CaptureFixture[str]

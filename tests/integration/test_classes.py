@@ -36,7 +36,7 @@ from weakspot.training.dataset import index_and_split
 from weakspot.training.prepare import crossfitted
 from weakspot.types import ImageMaps, Prediction
 
-pytestmark = pytest.mark.usefixtures("tiny")
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("tiny")]
 
 TINY = (*tiny_run(epochs=2), "data.task=multiclass", "model.class_weights=balanced")
 

@@ -62,6 +62,7 @@ def run_folder(weakspot, fabric: Path) -> Path:
     return Path("run")
 
 
+@pytest.mark.slow
 def test_train_prints_a_table_and_names_the_picture(weakspot, fabric: Path) -> None:
     result = weakspot("train", f"data.root={fabric}", "data.subset=fabric", *TINY, "output=run")
     assert result.code == 0
@@ -71,6 +72,7 @@ def test_train_prints_a_table_and_names_the_picture(weakspot, fabric: Path) -> N
     assert re.search(r"training on 44 images, up to 2 epochs on the \w+: (about \d+ min|under a minute)", result.err)
 
 
+@pytest.mark.slow
 def test_a_sweep_over_thresholds_makes_a_run_folder_each_and_goes_on_after_a_failure(weakspot, fabric: Path) -> None:
     arguments = [f"data.root={fabric}", "data.subset=fabric,fabrik", *TINY, "boxes.threshold=0.4,0.6"]
     result = weakspot("train", "-m", *arguments)
@@ -84,6 +86,7 @@ def test_a_sweep_over_thresholds_makes_a_run_folder_each_and_goes_on_after_a_fai
     assert sum("fitted_by" in (run / "run.json").read_text() for run in runs) == 1
 
 
+@pytest.mark.slow
 def test_a_sweep_ends_in_one_table_and_skips_what_is_finished(weakspot, fabric: Path) -> None:
     arguments = [f"data.root={fabric}", "data.subset=fabric", *TINY, "split.folds=3", "split.fold=0,1,2"]
     result = weakspot("train", "-m", *arguments)
@@ -105,6 +108,7 @@ def test_a_sweep_ends_in_one_table_and_skips_what_is_finished(weakspot, fabric: 
     assert "no finished run" in weakspot("summarize", str(fabric)).error
 
 
+@pytest.mark.slow
 def test_different_models_are_not_averaged(weakspot, fabric: Path) -> None:
     result = weakspot(
         "train", "-m", f"data.root={fabric}", "data.subset=fabric", *TINY, "model.outputs=1,2", "seed=1,2"
@@ -124,6 +128,7 @@ def test_ctrl_c_before_a_command_has_begun(weakspot, monkeypatch: pytest.MonkeyP
     assert result.err.startswith("interrupted")
 
 
+@pytest.mark.slow
 def test_ctrl_c_ends_a_training_with_130(weakspot, fabric: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from weakspot.training import lightning_fit as fit
 
@@ -160,12 +165,14 @@ def test_an_optimiser_that_does_not_exist_is_one_line(weakspot, fabric: Path) ->
         assert "model.optimizer" in result.error
 
 
+@pytest.mark.slow
 def test_the_cache_can_be_seen_and_cleared(weakspot, run_folder: Path) -> None:
     assert "55 files" in weakspot("cache").out
     assert "55 files removed" in weakspot("cache", "--clear").out
     assert " 0 files" in weakspot("cache").out
 
 
+@pytest.mark.slow
 def test_experiments_compose(weakspot, fabric: Path) -> None:
     result = weakspot("train", "--cfg", "job", "experiment=seed_table", "data.root=x", "data.subset=y")
     assert result.code == 0
@@ -240,6 +247,7 @@ def test_debug_shows_the_traceback(weakspot) -> None:
         weakspot("train", "--debug", "data.root=nowhere")
 
 
+@pytest.mark.slow
 def test_evaluate_and_its_sweep(weakspot, run_folder: Path) -> None:
     result = weakspot("evaluate", "-m", "run=run", "boxes.threshold=0.3,0.9", "boxes.method=components")
     assert result.code == 0, result.err
@@ -252,6 +260,7 @@ def test_evaluate_and_its_sweep(weakspot, run_folder: Path) -> None:
     assert json.loads(Path("run/metrics.json").read_text())["thresholds"]["boxes"]["value"] == 0.6
 
 
+@pytest.mark.slow
 def test_predict_a_file_a_folder_and_a_glob(weakspot, run_folder: Path, fabric: Path) -> None:
     images = list_images(fabric / "fabric" / "train")[:3]
     folder = Path("photos (1)") / "boxes.threshold=0.5"
@@ -275,6 +284,7 @@ def test_predict_a_file_a_folder_and_a_glob(weakspot, run_folder: Path, fabric: 
     assert not (default / "overlays").exists()
 
 
+@pytest.mark.slow
 def test_predict_reports_bad_files_and_goes_on(weakspot, run_folder: Path, fabric: Path) -> None:
     Path("in").mkdir()
     good = list_images(fabric / "fabric" / "train")[0]
@@ -293,6 +303,7 @@ def test_predict_reports_bad_files_and_goes_on(weakspot, run_folder: Path, fabri
     assert [r["status"] for r in records] == ["error", "error", "ok", "error"]
 
 
+@pytest.mark.slow
 def test_predict_leaves_out_masks_and_counts_a_class_called_error(weakspot, fabric: Path) -> None:
     shutil.copytree(fabric / "fabric" / "train" / "good", "line/good")
     shutil.copytree(fabric / "fabric" / "test" / "hole", "line/error")
@@ -332,6 +343,7 @@ def test_check_counts_and_complains(weakspot, fabric: Path) -> None:
     assert "data.good_class=OK" in weakspot("check", "two").error
 
 
+@pytest.mark.slow
 def test_folders_with_other_names_train(weakspot, fabric: Path) -> None:
     shutil.copytree(fabric / "fabric" / "train" / "good", "line/OK")
     shutil.copytree(fabric / "fabric" / "test" / "hole", "line/NG")
@@ -355,6 +367,7 @@ def test_the_core_imports_neither_torch_nor_lightning_nor_hydra(module: str) -> 
     assert found.stdout.strip() == "[]"
 
 
+@pytest.mark.slow
 def test_the_wheel_works_without_the_checkout(tmp_path: Path) -> None:
     """Build the wheel, unpack it away from the checkout, and let it find its configuration."""
     checkout = ROOT
@@ -379,6 +392,7 @@ def test_the_wheel_works_without_the_checkout(tmp_path: Path) -> None:
     assert threshold == "0.7"
 
 
+@pytest.mark.slow
 def test_the_log_stays_in_the_run_folder_and_says_what_was_done(weakspot, fabric: Path) -> None:
     for number in (1, 2):  # Hydra's own logging set-up must not silence ours, not even the second time
         arguments = [f"data.root={fabric}", "data.subset=fabric", *TINY, f"output=run{number}", "reuse=false"]

@@ -22,7 +22,7 @@ RULE = BoxRule("components", threshold_kind="absolute", threshold=1.0)
 BLIND = (1, 7, 9)
 """Defects that the second set-up does not see."""
 
-pytestmark = needs_chromium
+pytestmark = [pytest.mark.slow, needs_chromium]
 
 
 @pytest.fixture(scope="module")

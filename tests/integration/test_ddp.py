@@ -20,6 +20,9 @@ from weakspot.postprocess.predictions import read_predictions
 from weakspot.runs.folder import RunFolder
 from weakspot.training.lightning_fit import _of_process
 
+pytestmark = pytest.mark.slow
+
+
 TINY = tiny_run(epochs=2)
 
 

@@ -22,6 +22,9 @@ from weakspot.postprocess.decision import (
 from weakspot.postprocess.predictions import read_predictions
 from weakspot.report.tables import metrics_table
 
+pytestmark = pytest.mark.slow
+
+
 TINY = ("data.subset=fabric", *tiny_run(epochs=2))
 
 

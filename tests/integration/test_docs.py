@@ -42,6 +42,7 @@ def workplace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fabric: Path, tin
     return tmp_path
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("workplace")
 def test_readme_commands_and_python_run_in_order(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
@@ -75,6 +76,7 @@ def test_readme_names_files_that_are_there() -> None:
         assert (ROOT / name).exists(), name
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("tiny")
 def test_demo_makes_data_trains_and_names_the_picture(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
@@ -116,6 +118,7 @@ def notebooks_know_tiny(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(TESTS), os.environ.get("PYTHONPATH", "")]))
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("workplace", "notebooks_know_tiny")
 def test_notebooks_run_and_show_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
     run(monkeypatch, "weakspot train data.root=mvtec data.subset=leather output=outputs/a/b/c model.optimizer.lr=0.01")

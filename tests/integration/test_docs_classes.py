@@ -46,6 +46,7 @@ def workplace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fabric: Path) -> 
     return tmp_path
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("workplace")
 def test_the_page_s_commands_run_in_order(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     blocks = [found.group(1) for found in re.finditer(r"^```bash\n(.*?)^```", PAGE, re.DOTALL | re.MULTILINE)]

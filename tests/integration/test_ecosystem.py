@@ -45,6 +45,7 @@ def test_confidence_is_the_logistic_function_of_the_score(score: float, confiden
     assert Box(0, 0, 1, 1, score).confidence == pytest.approx(confidence)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("tiny")
 @pytest.mark.parametrize("logger", ["csv", "mlflow"])
 def test_a_run_logs_where_it_is_told_to(
@@ -91,6 +92,7 @@ def test_every_extra_of_the_documentation_exists() -> None:
     assert {part for name in named for part in name.split(",")} <= extras
 
 
+@pytest.mark.slow
 def test_the_reference_builds_without_a_warning(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "mkdocs", "build", "--strict", "--quiet", "--site-dir", str(tmp_path / "site")]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)

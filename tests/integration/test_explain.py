@@ -85,6 +85,7 @@ def picture(fabric: Path) -> Path:
     return list_images(fabric / "fabric" / "test" / "hole")[0]
 
 
+@pytest.mark.slow
 def test_explain_and_summary_of_a_run(fabric: Path, photos: RunFolder) -> None:
     image = picture(fabric)
     output = run_command("explain", "photos", str(image), "--output", "why")
@@ -116,6 +117,7 @@ def test_explain_and_summary_of_a_run(fabric: Path, photos: RunFolder) -> None:
         assert 0 <= maps["grad_cam/good"].min() <= maps["grad_cam/good"].max() <= 1
 
 
+@pytest.mark.slow
 def test_all_methods_side_by_side(fabric: Path, photos: RunFolder) -> None:
     image = picture(fabric)
     output = run_command("explain", "photos", str(image), "--heatmap", "all", "--patch", "24", "--output", "sheet")
@@ -129,6 +131,7 @@ def test_all_methods_side_by_side(fabric: Path, photos: RunFolder) -> None:
         assert maps["guided_grad_cam/anomaly"].shape == (64, 96)
 
 
+@pytest.mark.slow
 def test_methods_are_shown_without_their_faithfulness_where_it_is_not_asked_for(
     fabric: Path, photos: RunFolder
 ) -> None:
@@ -143,6 +146,7 @@ def test_methods_are_shown_without_their_faithfulness_where_it_is_not_asked_for(
     assert not any("ROAD" in title for title in titles)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -158,6 +162,7 @@ def test_explain_lists_the_choices(fabric: Path, photos: RunFolder, arguments: t
     assert re.search(message, refused("explain", "photos", str(picture(fabric)), *arguments))
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("tiny")
 def test_any_number_of_classes_is_explained(fabric: Path, tmp_path: Path) -> None:
     meta = BundleMeta(
@@ -188,6 +193,7 @@ def evaluated(*overrides: str) -> RunFolder:
     return pipeline.evaluate(evaluate_config(*overrides))
 
 
+@pytest.mark.slow
 def test_runs_take_their_maps_and_boxes_from_another_method(fabric: Path, photos: RunFolder) -> None:
     by_cam = read_predictions(photos.predictions)
     same = evaluated("run=photos", "heatmap=grad_cam")  # GAP and one dense layer: the same maps but for a factor
@@ -209,6 +215,7 @@ def test_runs_take_their_maps_and_boxes_from_another_method(fabric: Path, photos
     assert [[b.xyxy for b in p.boxes] for p in again] == [[b.xyxy for b in p.boxes] for p in predictions]
 
 
+@pytest.mark.slow
 def test_occlusion_of_a_run_is_at_the_grid_of_its_patches(fabric: Path, photos: RunFolder) -> None:
     meta = read_meta(Path("photos/bundle"))
     rewrite_meta(Path("photos/bundle"), replace(meta, heatmap="occlusion"))
@@ -232,6 +239,7 @@ def test_combinations_that_cannot_be_served(fabric: Path, tiny: None, overrides:
         pipeline.train(settings(fabric, *overrides))
 
 
+@pytest.mark.slow
 def test_evaluating_with_other_maps_has_limits(photos: RunFolder) -> None:
     with pytest.raises(WeakspotError, match="was set on maps by cam; train with heatmap=grad_cam"):
         evaluated("run=photos", "heatmap=grad_cam", "boxes.threshold_kind=calibrated", "boxes.threshold=0")
@@ -239,6 +247,7 @@ def test_evaluating_with_other_maps_has_limits(photos: RunFolder) -> None:
         evaluated("output=photos", "heatmap=layer_cam")
 
 
+@pytest.mark.slow
 def test_a_real_cat_is_a_cat_and_the_map_lies_on_it(tmp_path: Path) -> None:
     weights = weights_file()
     if weights is None:
@@ -270,6 +279,7 @@ def test_a_real_cat_is_a_cat_and_the_map_lies_on_it(tmp_path: Path) -> None:
     )  # fmt: skip
 
 
+@pytest.mark.slow
 @needs_weights
 @needs_data
 def test_the_whole_vgg16_from_a_file_with_made_dense_layers(tmp_path: Path) -> None:
@@ -307,6 +317,7 @@ def test_the_whole_vgg16_from_a_file_with_made_dense_layers(tmp_path: Path) -> N
     assert np.allclose(ours, (heat / heat.max()).numpy(), atol=1e-4)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("model", "content", "message"),
     [
@@ -328,6 +339,7 @@ def test_unknown_models_and_wrong_weights_are_refused(
         load_photographs(model, path)
 
 
+@pytest.mark.slow
 def test_the_commands_of_the_page_run(fabric: Path, photos: RunFolder) -> None:
     """Every ``bash`` line of docs/heatmaps.md, on a tiny run under the page's names."""
     page = (ROOT / "docs" / "heatmaps.md").read_text(encoding="utf-8")

@@ -20,7 +20,7 @@ from weakspot.runs.folder import RunFolder
 from weakspot.training import prepare as plan
 from weakspot.training.dataset import Data, index_and_split
 
-pytestmark = pytest.mark.usefixtures("tiny")
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("tiny")]
 
 CALIBRATED = ("split.val_size=0.4", "boxes.threshold=-2", "decision.recall=0.8")
 

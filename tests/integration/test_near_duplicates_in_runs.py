@@ -16,6 +16,8 @@ from weakspot.data import synthetic
 from weakspot.data.images import list_images
 from weakspot.training.dataset import index_and_split
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.mark.usefixtures("tiny")
 def test_a_run_that_only_reports_says_what_leaks_and_measures_without_it(

@@ -25,7 +25,7 @@ from weakspot.runs.folder import RunFolder
 from weakspot.training.evidence.fit import Source, _projecting_net
 from weakspot.training.lightning_module import ClassifierModule
 
-pytestmark = pytest.mark.usefixtures("tiny")
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("tiny")]
 
 
 def epochs_of(checkpoint: Path) -> list[int]:

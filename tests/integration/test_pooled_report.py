@@ -19,6 +19,9 @@ from weakspot.postprocess.predictions import read_predictions
 from weakspot.report.pooled_report import write_pooled_report
 from weakspot.report.verdict import pooled_threshold
 
+pytestmark = pytest.mark.slow
+
+
 if TYPE_CHECKING:
     from playwright.sync_api import Browser
 

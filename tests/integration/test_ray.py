@@ -27,6 +27,9 @@ from weakspot.models.network import CamNet
 from weakspot.postprocess.boxes import BoxRule
 from weakspot.types import ANOMALY, GOOD
 
+pytestmark = pytest.mark.slow
+
+
 pytest.importorskip("ray", reason="the ray extra is not installed")
 
 

@@ -31,7 +31,7 @@ from weakspot.report.view import RunView
 from weakspot.runs.folder import RunFolder
 from weakspot.types import ImageMaps, Sample
 
-pytestmark = pytest.mark.usefixtures("tiny")
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("tiny")]
 
 BOXES = ("boxes.threshold=-2", "boxes.false_boxes=60", "split.val_size=0.3", "cache.enabled=false")
 

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 RULE = BoxRule("components", threshold_kind="absolute", threshold=1.0, min_score=5.0, merge=0.5)
 
-pytestmark = needs_chromium
+pytestmark = [pytest.mark.slow, needs_chromium]
 
 
 @pytest.fixture(scope="module")

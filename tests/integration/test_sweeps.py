@@ -90,6 +90,7 @@ def undisturbed(two: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.mark.slow
 def test_a_sweep_fits_once_a_subset_and_fold_and_sees_every_image_once(two: Path, undisturbed: Path) -> None:
     found = counts(undisturbed)
     assert found == {"stem": images(two), "store": images(two), "epoch": 8, "fit": 4, "results": 8}
@@ -101,6 +102,7 @@ def test_a_sweep_fits_once_a_subset_and_fold_and_sees_every_image_once(two: Path
         assert (sweep / name).stat().st_size > 0
 
 
+@pytest.mark.slow
 def test_killed_at_every_stage_it_ends_with_the_same_summary(two: Path, undisturbed: Path, tmp_path: Path) -> None:
     for kill in ("store:7", "epoch:3", "fit:2", "results:2"):
         finish(start(tmp_path, *SWEEP, f"data.root={two}", kill=kill), code=-signal.SIGKILL)
@@ -114,6 +116,7 @@ def test_killed_at_every_stage_it_ends_with_the_same_summary(two: Path, undistur
     assert found["fit"] == 4 + 1  # the fit whose process died before its bundle was written comes from its checkpoint
 
 
+@pytest.mark.slow
 def test_two_processes_at_once_share_the_work(two: Path, tmp_path: Path) -> None:
     arguments = ("train", "data.subset=fabric", *TINY, f"data.root={two}")
     both = [start(tmp_path, *arguments, f"boxes.threshold={threshold}") for threshold in (0.3, 0.6)]
@@ -133,6 +136,7 @@ def test_a_plugin_that_is_not_installed_is_named_with_what_to_install(
         hydra_app.run("train", lambda config: pytest.fail("started"), ["-m", "seed=1,2", "hydra/launcher=joblib"])
 
 
+@pytest.mark.slow
 @needs_plugins
 def test_joblib_runs_cells_in_other_processes_to_one_leaderboard(two: Path, tmp_path: Path) -> None:
     sweep = ("train", "-m", f"data.root={two}", "data.subset=gear,geer", *TINY, "boxes.threshold=0.3,0.6")
@@ -156,6 +160,7 @@ def four(two: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("launcher", "package"),
     [("joblib", "hydra_plugins.hydra_joblib_launcher"), ("submitit_local", "submitit"), ("ray", "ray")],
@@ -194,6 +199,7 @@ def test_slurms_settings_are_those_of_the_plugin() -> None:
         assert ours["_target_"] == known._target_
 
 
+@pytest.mark.slow
 @needs_plugins
 def test_optuna_searches_by_the_validation_part(two: Path, tmp_path: Path) -> None:
     search = (
@@ -215,6 +221,7 @@ def test_optuna_searches_by_the_validation_part(two: Path, tmp_path: Path) -> No
     assert again.count("nothing to do") == 3
 
 
+@pytest.mark.slow
 @needs_plugins
 def test_a_search_without_a_good_trial_says_why(two: Path, tmp_path: Path) -> None:
     search = ("train", "-m", f"data.root={two}", "data.subset=geer", *TINY, "hydra/sweeper=optuna")

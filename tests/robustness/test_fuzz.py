@@ -12,6 +12,7 @@ from robustness import fuzz, fuzz_service
 from weakspot.errors import WeakspotError
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("tiny")
 def test_damaged_files_are_read_or_refused_with_one_line(tmp_path: Path) -> None:
     with ExitStack() as kept_open:
@@ -27,6 +28,7 @@ def test_damaged_files_are_read_or_refused_with_one_line(tmp_path: Path) -> None
     assert sum(target.tried - target.read_well for target in targets.values()) > 50  # they were damaged
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("tiny")
 def test_who_stops_in_the_middle_of_a_request_does_not_keep_others_waiting(tmp_path: Path) -> None:
     list(fuzz.models(tmp_path))

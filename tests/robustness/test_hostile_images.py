@@ -105,6 +105,7 @@ def test_each_file_is_read_rightly_or_named_in_one_line(here: Path) -> None:
             assert "\n" not in info.error
 
 
+@pytest.mark.slow
 def test_check_goes_on_and_train_names_the_first(here: Path) -> None:
     corpus(here / "data" / "bad")
     command = train_config("data=folder", "data.root=data", *TINY)
@@ -125,6 +126,7 @@ def test_check_goes_on_and_train_names_the_first(here: Path) -> None:
     assert f"and {len(BROKEN) - 1} more problems" in str(error.value)
 
 
+@pytest.mark.slow
 def test_predict_answers_every_sound_file_and_names_every_other_once(here: Path) -> None:
     for name, start in (("good", 0), ("bad", 100)):
         (here / "data" / name).mkdir(parents=True)

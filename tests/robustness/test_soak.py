@@ -16,7 +16,7 @@ from robustness.soak import broken_pictures
 
 from weakspot.data.images import inspect_image
 
-pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="looks at /proc")
+pytestmark = [pytest.mark.slow, pytest.mark.skipif(sys.platform != "linux", reason="looks at /proc")]
 
 
 def test_every_good_picture_is_answered_once_and_every_broken_one_reported_once() -> None:

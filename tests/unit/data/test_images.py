@@ -329,6 +329,7 @@ def test_decompression_bomb_and_zero_size(tmp_path: Path) -> None:
     message_of(tmp_path / "zero.png")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("shape", "mode"), [((5000, 10_000), "RGB"), ((9000, 12_000), "L")])
 def test_large_images_are_read_without_a_warning(tmp_path: Path, shape: tuple[int, int], mode: str) -> None:
     stored = Image.new(mode, (shape[1], shape[0]), "black")

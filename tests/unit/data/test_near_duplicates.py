@@ -92,6 +92,7 @@ def test_every_part_is_found_again_and_none_is_invented(parts: Path) -> None:
     assert found.limit >= LEAST > found.usual
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("subset", ["brushed_metal", "fabric", "gear"])
 def test_different_parts_of_one_kind_are_no_near_duplicates(tmp_path: Path, subset: str) -> None:
     folder = synthetic.generate(tmp_path, subset, seed=5, good=40, defect=3, size=(128, 128))

@@ -123,6 +123,7 @@ def planted() -> Iterator[ParameterSet]:
         yield pytest.param(bias, subset, marks=[pytest.mark.xfail(reason=reason, strict=True)] if missed else [])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("bias", "subset"), planted())
 def test_planted_shortcuts_raise_the_alarm(tmp_path: Path, subset: str, bias: str) -> None:
     folder = synthetic.generate(tmp_path, subset, seed=11, good=40, defect=6, size=(112, 128), bias=bias)
@@ -132,6 +133,7 @@ def test_planted_shortcuts_raise_the_alarm(tmp_path: Path, subset: str, bias: st
     assert found[0].seen.count("defect images") == 1
 
 
+@pytest.mark.slow
 def test_clean_sets_raise_at_most_one_false_alarm(tmp_path: Path) -> None:
     alarms = []
     for seed in range(10):

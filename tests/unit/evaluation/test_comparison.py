@@ -38,6 +38,7 @@ def headline(folder: Path) -> list[float]:
     return [test["classification"]["balanced_accuracy"]["value"], test["localisation"]["v2"]["value"]]
 
 
+@pytest.mark.slow
 def test_what_was_said_of_an_image_is_averaged_over_the_trainings(tmp_path: Path) -> None:
     root = tmp_path / "data"
     made = make_data(root, 16)

@@ -17,6 +17,9 @@ from weakspot.evaluation.comparison import compare
 from weakspot.evaluation.pooled import MEMBERS, Pooled, cross_validate, find_runs
 from weakspot.postprocess.predictions import read_predictions
 
+pytestmark = pytest.mark.slow
+
+
 TINY = ("data.subset=fabric", *tiny_run(epochs=2))
 
 

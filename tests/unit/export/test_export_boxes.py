@@ -349,6 +349,7 @@ def test_every_format_writes_something(results: Path) -> None:
     assert isinstance(read_source(results), Exported)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("tiny")
 def test_evaluate_measures_against_what_a_person_drew(
     fabric: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -27,6 +27,9 @@ from weakspot.inference import exported as runtime
 from weakspot.inference.localizer import Localizer
 from weakspot.models import network
 
+pytestmark = pytest.mark.slow
+
+
 KINDS = [("plain", "onnx"), ("refined", "onnx"), ("plain", "openvino"), ("refined", "openvino")]
 
 
@@ -170,7 +173,7 @@ def test_predict_without_torch_gives_the_same_files_and_starts_fast(
         "        if name.split('.')[0] in ('torch', 'torchvision', 'pytorch_lightning', 'hydra'):\n"
         "            raise ImportError(name + ' is blocked')\n"
         "sys.meta_path.insert(0, Block())\n"
-        "from weakspot import Localizer, cli\n"
+        "from weakspot import Localizer\nfrom weakspot.cli import main as cli\n"
         f"Localizer.load({str(exported(runs, kind, format_))!r})\n"
         "print('started', time.process_time())\n"
         "cli.main()\n"

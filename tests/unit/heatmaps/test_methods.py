@@ -69,6 +69,7 @@ def test_conv_and_relu_are_before_and_after_the_relu() -> None:
     )
 
 
+@pytest.mark.slow
 def test_nothing_is_left_in_the_network_and_memory_stays_over_a_thousand_calls() -> None:
     network, images = Small(), batch(1)
     network.train()

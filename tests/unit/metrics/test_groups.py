@@ -73,6 +73,7 @@ def test_an_interval_never_gets_narrower() -> None:
     assert wide["recall"]["low"] == plain["recall"]["low"] < 1
 
 
+@pytest.mark.slow
 def test_resamples_are_scikit_learn_s_values() -> None:
     """The bounds are quantiles of scores that scikit-learn gives to the same drawn images."""
     targets, scores, clusters = four_looks(12)
@@ -126,6 +127,7 @@ def uneven() -> tuple[np.ndarray, np.ndarray, list[int], list[str]]:
     return targets.astype(int), predicted.astype(int), clusters, names.tolist()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("k", [2, 3])
 def test_every_interval_is_the_hull_of_two_that_are_found_in_plain_loops(k: int) -> None:
     targets, predicted, clusters, defects = uneven()

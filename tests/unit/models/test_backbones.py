@@ -98,6 +98,7 @@ def test_without_a_download_the_way_out_is_named(tmp_path: Path, monkeypatch: py
         load_weights("auto", None, "resnet18")
 
 
+@pytest.mark.slow
 def test_a_refined_run_on_a_residual_network(fabric: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     command = [

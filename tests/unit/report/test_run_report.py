@@ -272,6 +272,7 @@ def hostile(tmp_path_factory: pytest.TempPathFactory) -> tuple[RunFolder, Made]:
     return make_report(root / "run", made, RULES["scores"], root / "data"), made
 
 
+@pytest.mark.slow
 def test_names_of_files_and_classes_are_text(hostile: tuple[RunFolder, Made]) -> None:
     run, made = hostile
     text = run.report.read_text(encoding="utf-8")
@@ -335,6 +336,7 @@ def test_records_say_what_the_predictions_say(run: RunFolder, binary: Made) -> N
             assert [image["boxes"][k][:4] for k in in_use[1]] == [list(box.xyxy) for box in prediction.boxes]
 
 
+@pytest.mark.slow
 def test_without_masks_and_with_one_kind_of_image_there_is_still_a_page(tmp_path: Path) -> None:
     made = make_data(tmp_path / "data", 12)
     bare = replace(made, samples=[replace(sample, mask=None) for sample in made.samples])
