@@ -355,8 +355,9 @@ def test_folders_with_other_names_train(weakspot, fabric: Path) -> None:
 
 
 CORE = [
-    "types", "boxes", "calibrate", "metrics", "errors", "files", "predictions", "heatmaps", "data.splits",
-    "data.readers", "data.imitations",
+    "types", "errors", "utils.files", "ops.iou", "ops.maps", "metrics", "postprocess.boxes",
+    "postprocess.box_calibration", "postprocess.predictions", "heatmaps", "data.splits", "data.readers",
+    "data.imitations",
 ]  # fmt: skip
 
 
