@@ -5,7 +5,7 @@ STAMP := $(VENV)/installed
 BIN := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint format fuzz faults soak coverage mutants audit-deps constraints docs docs-serve notebooks bench clean
+.PHONY: help demo test test-fast lint format fuzz faults soak coverage mutants audit-deps constraints docs docs-serve notebooks bench clean
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -24,6 +24,9 @@ demo: $(STAMP)  ## look at boxes in a few minutes
 test: $(STAMP)  ## the tests, one thread in each of several processes
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest
 
+test-fast: $(STAMP)  ## without those that train several models, or start a browser, a cluster or other programs
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m 'not slow'
+
 lint: $(STAMP)  ## style, types, and who imports whom
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -35,13 +38,13 @@ format: $(STAMP)  ## lay the code out, and mend what can be mended by itself
 	$(BIN)/ruff check --fix .
 
 fuzz: $(STAMP)  ## damaged and hostile files for MINUTES minutes, another seed each time
-	OMP_NUM_THREADS=1 $(BIN)/python tests/fuzz.py --minutes $(or $(MINUTES),10)
+	OMP_NUM_THREADS=1 $(BIN)/python tests/robustness/fuzz.py --minutes $(or $(MINUTES),10)
 
 faults: $(STAMP)  ## KILLS kills over all commands, full disks, two at once, …; half an hour on an idle core
-	OMP_NUM_THREADS=1 $(BIN)/python tests/faults.py --kills $(or $(KILLS),500)
+	OMP_NUM_THREADS=1 $(BIN)/python tests/robustness/faults.py --kills $(or $(KILLS),500)
 
 soak: $(STAMP)  ## IMAGES pictures, one in twenty broken, through predict and the service
-	OMP_NUM_THREADS=1 $(BIN)/python tests/soak.py --images $(or $(IMAGES),20000)
+	OMP_NUM_THREADS=1 $(BIN)/python tests/robustness/soak.py --images $(or $(IMAGES),20000)
 
 coverage: $(STAMP)  ## which lines and branches the tests run; about twice as long as make test
 	rm -f .coverage .coverage.*

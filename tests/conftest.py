@@ -1,39 +1,28 @@
-"""Small real things to test with: a generated data set, a tiny backbone, real data and weights where they are."""
+"""What any test may ask for: a generated data set, a tiny backbone, an empty folder, a browser."""
 
 from __future__ import annotations
 
 import os
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 import torch
-from browsing import CHROMIUM
+
+pytest.register_assert_rewrite("helpers")
+
+from helpers.backbones import tiny_backbone
+from helpers.browsing import CHROMIUM
+from helpers.parts import make_parts
 from hypothesis import Phase, settings
-from torch import nn
 
 from weakspot.data import synthetic
 from weakspot.models import network
-from weakspot.models.backbones import FREEZE_POINT, Backbone
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser
-
-SHARED = Path(__file__).resolve().parents[2] / "shared"
-REAL_WEIGHTS = SHARED / "weights" / "vgg16_features.safetensors"
-REAL_DATA = SHARED / "data" / "magnetic_tile"
-
-needs_weights = pytest.mark.skipif(not REAL_WEIGHTS.is_file(), reason="real VGG16 weights are not beside the checkout")
-needs_data = pytest.mark.skipif(not REAL_DATA.is_dir(), reason="magnetic_tile is not beside the checkout")
-
-
-def tiny_backbone() -> Backbone:
-    """Two convolutions instead of thirteen: the same cut, a thousandth of the cost."""
-    stem = nn.Sequential(nn.Conv2d(3, 8, 3, stride=4, padding=1), nn.ReLU(), nn.MaxPool2d(2))
-    tail = nn.Sequential(nn.Conv2d(8, 16, 3, padding=1), nn.ReLU())
-    return Backbone(stem, tail, channels=16, smallest=8, taps={"early": 2}, pyramid=("early", FREEZE_POINT))
-
 
 # What make mutants runs: the same examples each time, and the first that fails is enough.
 settings.register_profile(
@@ -48,6 +37,22 @@ def private_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.
 
 
 @pytest.fixture
+def warnings_are_errors() -> Iterator[None]:
+    """NumPy's 0/0 and scikit-learn's UndefinedMetricWarning."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", RuntimeWarning)
+        warnings.simplefilter("error", UserWarning)
+        yield
+
+
+@pytest.fixture
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty folder to be in."""
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.fixture
 def tiny(monkeypatch: pytest.MonkeyPatch) -> None:
     """A backbone called ``tiny``, as one that a user added."""
     monkeypatch.setitem(network.BACKBONES, "tiny", tiny_backbone)
@@ -59,6 +64,14 @@ def fabric(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Root of a small generated data set with the subset ``fabric``."""
     root = tmp_path_factory.mktemp("synthetic")
     synthetic.generate(root, "fabric", seed=1, good=30, defect=5, size=(96, 128))
+    return root
+
+
+@pytest.fixture(scope="session")
+def parts(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Root of a generated subset ``metal`` of 60 parts, 14 of which were photographed three times."""
+    root = tmp_path_factory.mktemp("parts")
+    make_parts(root)
     return root
 
 

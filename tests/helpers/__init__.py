@@ -1,0 +1,1 @@
+"""What tests share; ``tests`` is on the path (pyproject.toml), so that it is ``from helpers.runs import TINY``."""

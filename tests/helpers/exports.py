@@ -1,0 +1,62 @@
+"""A run that can be exported, without training."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+
+from helpers.runs import settings
+from weakspot.config.schema import write_config
+from weakspot.data.preprocess import Preprocess
+from weakspot.data.readers import read_samples
+from weakspot.data.splits import split_samples, write_split
+from weakspot.models.bundle import save_bundle
+from weakspot.models.bundle_meta import BundleMeta
+from weakspot.models.evidence import EvidenceNet
+from weakspot.models.model import Model
+from weakspot.models.network import CamNet
+from weakspot.postprocess.boxes import BoxRule
+from weakspot.postprocess.decision import Decision
+from weakspot.types import ANOMALY, GOOD
+
+
+def quiet(done: int, total: int) -> None:
+    """No progress is shown."""
+
+
+def make_run(folder: Path, fabric: Path, *, refined: bool) -> Path:
+    """A run folder with a model of random weights: what is exported need not be good, only not blind."""
+    torch.manual_seed(1)
+    net = CamNet("tiny")
+    with torch.no_grad():
+        net.head.weight[1].abs_()
+        net.head.bias.copy_(torch.tensor([-0.1, 0.1]))
+    evidence = None
+    if refined:
+        evidence = EvidenceNet(net.pyramid, ((8, 4), (8, 4)), 6, 6).eval()
+        with torch.no_grad():
+            evidence.where_out.bias.fill_(0.5)
+            evidence.extent_out.bias.fill_(0.0)
+            for layer in (evidence.where_out, evidence.extent_out):
+                layer.weight.mul_(30)
+    meta = BundleMeta(
+        classes=[GOOD, ANOMALY],
+        preprocess=Preprocess((64, 96), "torchvision", "keep_ratio"),
+        backbone="tiny",
+        outputs=2,
+        boxes=BoxRule("components", "absolute", 0.2, merge=0.5) if refined else BoxRule(),
+        thresholds={"boxes": {"value": 0.2, "origin": "test"}},
+        weights={"origin": "random", "sha256": ""},
+        split_hash="",
+        data_hash="",
+        evidence=None if evidence is None else evidence.settings,
+        decision=Decision(temperature=1.7, threshold=0.3, bias=-0.4),
+    )
+    save_bundle(folder / "bundle", Model(net, evidence), meta)
+    samples = read_samples("mvtec", fabric, subset="fabric")
+    write_split(folder / "split.csv", samples, split_samples(samples, test_size=0.2, seed=0), fabric)
+    config = settings(fabric)
+    config.data.root = str(fabric)
+    write_config(folder / "config.yaml", config)
+    return folder

@@ -1,0 +1,142 @@
+"""The notebooks and every command of the README, run on tiny data."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+
+import nbformat
+import pytest
+from helpers.lines import run
+from helpers.paths import ROOT, TESTS
+from helpers.runs import tiny_run
+from nbclient import NotebookClient
+
+from weakspot.config import hydra_app
+from weakspot.data import synthetic
+from weakspot.data.images import list_images
+
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+NOTEBOOKS = ("01_data", "02_train_and_evaluate", "03_inspect_boxes", "04_compare_heatmaps")
+TINY = tiny_run(epochs=1)
+
+
+def blocks(language: str) -> list[str]:
+    return re.findall(rf"^```{language}\n(.*?)^```", README, re.DOTALL | re.MULTILINE)
+
+
+@pytest.fixture
+def workplace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fabric: Path, tiny: None) -> Path:
+    """A folder with the data the README talks about, under the README's names."""
+    monkeypatch.chdir(tmp_path)
+    for subset in ("hazelnut", "leather"):
+        shutil.copytree(fabric / "fabric", f"mvtec/{subset}")
+    shutil.copytree(fabric / "fabric" / "train" / "good", "photos/OK")
+    shutil.copytree(fabric / "fabric" / "test" / "hole", "photos/NG")
+    Path("new_photos").mkdir()
+    for name, source in zip("ab", list_images(fabric / "fabric" / "test"), strict=False):
+        shutil.copy(source, f"new_photos/{name}.png")
+    return tmp_path
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("workplace")
+def test_readme_commands_and_python_run_in_order(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    lines = [line for block in blocks("bash") for line in block.splitlines()]
+    commands = [line for line in lines if line.startswith("weakspot ")]
+    assert [line.split()[1] for line in commands] == [
+        "check", "train", "train", "train", "train", "compare", "check", "train", "evaluate", "audit", "predict",
+    ]  # fmt: skip
+    for line in commands:
+        run(monkeypatch, line)
+    capsys.readouterr()
+    (python,) = blocks("python")
+    exec(python, {})  # noqa: S102 - the README's own example
+    assert capsys.readouterr().out.count("new_photos/") == 2
+    assert Path("results/predictions.csv").is_file()
+
+
+def test_readme_make_targets_exist() -> None:
+    makefile = (ROOT / "Makefile").read_text()
+    for target in re.findall(r"^make (\w+)", "\n".join(blocks("bash")), re.MULTILINE):
+        assert re.search(rf"^{target}:", makefile, re.MULTILINE), target
+
+
+def test_readme_has_no_blanks_left() -> None:
+    assert not re.findall(r"\{[A-Z_]+\}", README)
+
+
+def test_readme_names_files_that_are_there() -> None:
+    for name in re.findall(r"\]\((?!http)([^)]+)\)", README):
+        assert (ROOT / name).exists(), name
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("tiny")
+def test_demo_makes_data_trains_and_names_the_picture(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    compose = hydra_app.compose
+    small = ["data.options.good=12", "data.options.defect=3", *TINY]
+    monkeypatch.setattr(hydra_app, "compose", lambda name, overrides: compose(name, [*overrides, *small]))
+    monkeypatch.chdir(tmp_path)
+    run(monkeypatch, "weakspot demo --output 'my demo'")
+    assert "my demo/figures/gallery.png" in capsys.readouterr().out
+    assert Path("my demo/figures/gallery.png").is_file()
+    assert synthetic.DEMO_SUBSET in Path("my demo/config.yaml").read_text()
+
+
+def executed(names: Sequence[str]) -> dict[str, nbformat.NotebookNode]:
+    """Notebooks with what they show; one process for all, as importing torch takes longer than most of their cells."""
+    notebooks = {name: nbformat.read(ROOT / "notebooks" / f"{name}.ipynb", as_version=4) for name in names}
+    together = nbformat.v4.new_notebook()
+    for notebook in notebooks.values():
+        together.cells += [*notebook.cells, nbformat.v4.new_code_cell("%reset -f")]  # no name goes to the next one
+    NotebookClient(together, timeout=120, kernel_name="python3", resources={"metadata": {"path": "."}}).execute()
+    return notebooks
+
+
+def pictures(notebook: nbformat.NotebookNode) -> int:
+    """How many are shown."""
+    found = [output.get("data", {}) for cell in notebook.cells for output in cell.get("outputs", [])]
+    return sum("image/png" in data or "image/jpeg" in data for data in found)
+
+
+@pytest.fixture
+def notebooks_know_tiny(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The ``tiny`` backbone in the notebooks' own process, too."""
+    startup = tmp_path / "ipython" / "profile_default" / "startup"
+    startup.mkdir(parents=True)
+    known = "from helpers.backbones import tiny_backbone\nfrom weakspot.models import network\n"
+    (startup / "tiny.py").write_text(f"{known}network.BACKBONES['tiny'] = tiny_backbone\n")
+    monkeypatch.setenv("IPYTHONDIR", str(tmp_path / "ipython"))
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(TESTS), os.environ.get("PYTHONPATH", "")]))
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("workplace", "notebooks_know_tiny")
+def test_notebooks_run_and_show_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
+    run(monkeypatch, "weakspot train data.root=mvtec data.subset=leather output=outputs/a/b/c model.optimizer.lr=0.01")
+    monkeypatch.setenv("WEAKSPOT_RUN", "outputs/a/b/c")
+    monkeypatch.setenv("WEAKSPOT_DATA", "mvtec")
+    monkeypatch.setenv("WEAKSPOT_OVERRIDES", " ".join([*TINY, "data.options.good=12", "data.options.defect=3"]))
+    shown = {name: pictures(notebook) for name, notebook in executed(NOTEBOOKS).items()}
+    assert shown["03_inspect_boxes"] >= 6
+    assert shown["04_compare_heatmaps"] >= 3
+    assert all(shown.values()), shown
+
+
+@pytest.mark.parametrize("name", NOTEBOOKS)
+def test_notebooks_are_saved_with_their_pictures_define_nothing_and_are_small(name: str) -> None:
+    path = ROOT / "notebooks" / f"{name}.ipynb"
+    notebook = nbformat.read(path, as_version=4)
+    code = [cell for cell in notebook.cells if cell.cell_type == "code"]
+    assert not re.findall(r"^(?:def|class) ", "\n".join(cell.source for cell in code), re.MULTILINE)
+    assert [cell.execution_count for cell in code] == list(range(1, len(code) + 1))  # run from top to bottom, once
+    assert pictures(notebook) >= 1
+    assert path.stat().st_size <= 400_000

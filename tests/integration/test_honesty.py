@@ -1,0 +1,82 @@
+"""Nothing of the test part can reach what is fitted, calibrated or chosen."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from helpers.runs import FEW_STEPS, TINY, train_config
+from PIL import Image
+
+from weakspot.commands import train as pipeline
+from weakspot.data.images import inspect_image
+from weakspot.runs.folder import RunFolder
+from weakspot.training import prepare as plan
+from weakspot.training.dataset import Data, index_and_split
+
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("tiny")]
+
+CALIBRATED = ("split.val_size=0.4", "boxes.threshold=-2", "decision.recall=0.8")
+
+
+def poisoned(data: Data, folder: Path) -> Data:
+    """The same split; of every test image the pixels are noise, the label is the other one, and the mask is gone."""
+    samples, infos, targets = list(data.samples), list(data.infos), list(data.targets)
+    folder.mkdir()
+    for i in data.where("test"):
+        path = folder / f"{i}.png"
+        noise = np.random.default_rng(i).integers(0, 255, (infos[i].height, infos[i].width, 3), dtype=np.uint8)
+        Image.fromarray(noise).save(path)
+        defect = "good" if targets[i] else "hole"
+        samples[i] = replace(samples[i], path=path, defect=defect, mask=None)
+        infos[i], targets[i] = inspect_image(path), 1 - targets[i]
+    return replace(data, samples=samples, infos=infos, targets=targets)
+
+
+def trained(fabric: Path, name: str, overrides: tuple[str, ...], change: Callable[[Data], Data]) -> RunFolder:
+    command = [
+        f"data.root={fabric}", "data.subset=fabric", overrides[0], *TINY, *overrides[1:], f"name={name}",
+        "cache.enabled=false", "reuse=false",
+    ]  # fmt: skip
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(plan, "index_and_split", lambda config: change(index_and_split(config)))
+        return pipeline.train(train_config(*command))
+
+
+def fitted(run: RunFolder) -> dict[str, Any]:
+    """Everything that decides something: the tensors, and of the description all but where the data were."""
+    meta = json.loads((run.bundle / "model.json").read_text())
+    held_out = [run.calibration, run.validation]
+    return {
+        "tensors": hashlib.sha256((run.bundle / "model.safetensors").read_bytes()).hexdigest(),
+        "held out": [hashlib.sha256(path.read_bytes()).hexdigest() for path in held_out if path.is_file()],
+        **{key: meta[key] for key in ("boxes", "decision", "thresholds", "classes", "preprocess", "evidence")},
+        "epochs": [epoch["train/loss"] for epoch in run.read_identity()["train"]["history"]],
+    }
+
+
+@pytest.mark.parametrize(
+    "overrides",
+    [
+        ("experiment=seed_table", "trainer.stop_at_accuracy=0.6"),
+        ("experiment=recommended", *FEW_STEPS, *CALIBRATED),
+        ("experiment=recommended", "refine=none", "split.val_size=0", "boxes.threshold=0"),
+    ],
+    ids=["the seed's protocol", "recommended", "cross-fitted"],
+)
+def test_a_poisoned_test_part_changes_nothing_that_is_fitted(
+    fabric: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, overrides: tuple[str, ...]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    clean = trained(fabric, "clean", overrides, lambda data: data)
+    poison = trained(fabric, "poison", overrides, lambda data: poisoned(data, tmp_path / "noise"))
+    assert fitted(poison) == fitted(clean)
+    accuracy = [run.read_metrics()["test"]["classification"]["accuracy"] for run in (clean, poison)]
+    assert accuracy[0]["n"] == accuracy[1]["n"]
+    assert clean.predictions.read_text() != poison.predictions.read_text()  # the poison was there

@@ -1,0 +1,453 @@
+"""Splits: who is in which part, and the file that says so."""
+
+import hashlib
+import os
+import re
+from collections import Counter
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from helpers.real import REAL_DATA, needs_data
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold, train_test_split
+
+from weakspot.data.readers import read_samples
+from weakspot.data.splits import _strata, part_numbers, read_split, split_hash, split_samples, with_parts, write_split
+from weakspot.errors import WeakspotError
+from weakspot.types import GOOD, Part, Sample
+
+
+def make(groups: list[str | None] | None = None, **counts: int) -> list[Sample]:
+    defects = [defect for defect, count in counts.items() for _ in range(count)]
+    groups = groups or [None] * len(defects)
+    return [
+        Sample(Path(f"/data/{defect}/{number:03d}.png"), defect, group=group)
+        for number, (defect, group) in enumerate(zip(defects, groups, strict=True))
+    ]
+
+
+def numbers(parts: list[Part], name: str) -> list[int]:
+    return [number for number, part in enumerate(parts) if part == name]
+
+
+# ------------------------------------------------------------------------------------------------------------ hold-out
+
+
+@pytest.mark.parametrize("seed", [0, 42, 7])
+@pytest.mark.parametrize("test_size", [0.2, 0.35, 0.6])
+def test_the_test_part_is_that_of_scikit_learn(seed: int, test_size: float) -> None:
+    samples = make(good=50, cut=9, hole=2, dent=17)
+    defects = [sample.defect for sample in samples]
+    plain = train_test_split(np.arange(78), test_size=test_size, stratify=defects, random_state=seed)[1]
+    assert numbers(split_samples(samples, test_size=test_size, seed=seed), "test") == sorted(plain.tolist())
+
+
+@needs_data
+def test_the_test_part_of_magnetic_tile() -> None:
+    samples = read_samples("mvtec", REAL_DATA)
+    defects = [sample.defect for sample in samples]
+    plain = train_test_split(np.arange(1344), test_size=0.2, stratify=defects, random_state=42)[1]
+    parts = split_samples(samples)
+    assert numbers(parts, "test") == sorted(plain.tolist())
+    assert Counter(parts) == {"train": 1075, "test": 269}
+    tested = Counter(sample.defect for sample, part in zip(samples, parts, strict=True) if part == "test")
+    assert tested == {GOOD: 191, "blowhole": 23, "break": 17, "crack": 11, "fray": 6, "uneven": 21}
+
+
+counts = st.fixed_dictionaries(
+    {"good": st.integers(20, 60)}, optional={name: st.integers(1, 25) for name in ("cut", "dent", "hole", "scratch")}
+).filter(lambda found: sum(found.values()) - found["good"] >= 10)
+
+
+@settings(max_examples=40, deadline=None)
+@given(counts, st.integers(0, 2**32 - 1), st.sampled_from([0.2, 0.3, 0.5]), st.sampled_from([0.15, 0.25, 0.5]))
+def test_stratified_and_independent_of_validation(
+    counts: dict[str, int], seed: int, test_size: float, val_size: float
+) -> None:
+    samples = make(**counts)
+    without = split_samples(samples, test_size=test_size, seed=seed)
+    parts = split_samples(samples, test_size=test_size, val_size=val_size, seed=seed)
+    assert len(parts) == len(samples)
+    assert set(parts) == {"train", "val", "test"}
+    assert numbers(parts, "test") == numbers(without, "test")
+    held_out = int(np.ceil(test_size * len(samples)))
+    assert len(numbers(parts, "test")) == held_out
+    assert parts == split_samples(samples, test_size=test_size, val_size=val_size, seed=seed)
+    for defect, count in counts.items():
+        tested = sum(p == "test" and s.defect == defect for s, p in zip(samples, parts, strict=True))
+        if count > 1 and 1 not in counts.values():
+            assert abs(tested - held_out * count / len(samples)) < 1
+
+
+def test_a_fifth_is_tested_and_nothing_held_out_if_not_told_otherwise() -> None:
+    samples = make(good=50, cut=9, hole=2, dent=17)
+    assert split_samples(samples) == split_samples(samples, test_size=0.2, val_size=0.0, seed=42)
+    assert split_samples(samples) != split_samples(samples, seed=43)
+
+
+@pytest.mark.parametrize(
+    ("counts", "share", "expected"),
+    [
+        ({"good": 9, "cut": 3, "hole": 2, "dent": 1}, 0.5, {"good": 9, "cut": 3, "hole": 3}),  # the smallest other
+        ({"good": 9, "cut": 2, "hole": 2, "dent": 1}, 0.5, {"good": 9, "cut": 3, "hole": 2}),  # the first of two
+        (
+            {"good": 9, "cut": 3, "hole": 1, "dent": 1},
+            0.5,
+            {"good": 9, "cut": 3, "hole": 2},
+        ),  # two lone ones are a type
+        ({"good": 9, "hole": 1}, 0.5, {"good": 9, "hole": 1}),
+        ({"good": 1, "hole": 4}, 0.5, {"good": 1, "hole": 4}),  # Good is never taken for a defect
+        ({"good": 6, "cut": 2, "hole": 2}, 0.25, {"good": 6, "cut": 2, "hole": 2}),  # three types, three held out
+        ({"good": 6, "cut": 2, "hole": 2}, 0.2, {"good": 6, "defect": 4}),  # two held out
+        ({"good": 6, "cut": 2, "hole": 2}, 0.8, {"good": 6, "defect": 4}),  # two left
+    ],
+)
+def test_what_is_stratified_by(counts: dict[str, int], share: float, expected: dict[str, int]) -> None:
+    defects = np.array([sample.defect for sample in make(**counts)])
+    assert Counter(_strata(defects, share).tolist()) == expected
+
+
+def test_validation_is_stratified_too() -> None:
+    samples = make(good=100, cut=20, hole=40)
+    parts = split_samples(samples, test_size=0.25, val_size=0.25, seed=1)
+    found = Counter((part, sample.defect) for sample, part in zip(samples, parts, strict=True))
+    assert (found["test", GOOD], found["val", GOOD]) == (25, 19)
+    assert (found["test", "cut"], found["val", "cut"]) == (5, 4)
+    assert (found["test", "hole"], found["val", "hole"]) == (10, 7)
+
+
+@pytest.mark.parametrize(
+    "counts",
+    [
+        {"good": 30, "cut": 9, "hole": 1},
+        {"good": 30, "cut": 1, "hole": 1, "dent": 1, "bend": 1, "stain": 1},
+        {"good": 12, **{f"type{number}": 2 for number in range(6)}},  # more types than images in the test part
+        {"hole": 1, "good": 30, "cut": 4},
+    ],
+)
+def test_rare_types_never_crash(counts: dict[str, int]) -> None:
+    samples = make(**counts)
+    for seed in range(5):
+        parts = split_samples(samples, test_size=0.2, val_size=0.2, seed=seed)
+        assert set(parts) == {"train", "val", "test"}
+        assert len(numbers(parts, "test")) == int(np.ceil(0.2 * len(samples)))
+
+
+# --------------------------------------------------------------------------------------------------------------- folds
+
+
+def test_folds_are_those_of_scikit_learn_and_tile_the_data() -> None:
+    samples = make(good=41, cut=13, hole=2)
+    defects = np.array([sample.defect for sample in samples])
+    tests = [
+        numbers(split_samples(samples, folds=5, fold=fold, seed=3, val_size=0.2, test_size=99.0), "test")
+        for fold in range(5)
+    ]
+    assert sorted(number for test in tests for number in test) == list(range(56))
+    with pytest.warns(UserWarning, match="least populated"):
+        plain = [t.tolist() for _, t in StratifiedKFold(5, shuffle=True, random_state=3).split(defects, defects)]
+    assert tests == plain
+
+
+@pytest.mark.parametrize("options", [{"test_size": 0.25}, {"folds": 3, "fold": 0}, {"folds": 3, "fold": 2}])
+@pytest.mark.parametrize("seed", range(4))
+def test_groups_stay_together(seed: int, options: dict[str, float]) -> None:
+    chosen = np.random.default_rng(seed).integers(0, 30, 90)
+    samples = make([f"g{number}" if number < 24 else None for number in chosen], good=60, cut=30)
+    parts = split_samples(samples, val_size=0.3, seed=seed, **options)  # type: ignore[arg-type]
+    assert set(parts) == {"train", "val", "test"}
+    for group in {sample.group for sample in samples} - {None}:
+        assert len({part for sample, part in zip(samples, parts, strict=True) if sample.group == group}) == 1
+    without = split_samples(samples, seed=seed, **options)  # type: ignore[arg-type]
+    assert numbers(parts, "test") == numbers(without, "test")
+
+
+@pytest.mark.parametrize("groups", [["a"] * 40, ["a"] * 30 + ["b"] * 10])
+@pytest.mark.parametrize("options", [{}, {"folds": 2, "fold": 1}])
+def test_too_few_groups_are_refused(groups: list[str | None], options: dict[str, int]) -> None:
+    with pytest.raises(WeakspotError, match="images of a group stay together"):
+        split_samples(make(groups, good=30, cut=10), **options)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(("share", "expected"), [(0.2, 20), (0.25, 25), (0.5, 50), (0.75, 75), (0.8, 80)])
+def test_grouped_hold_out_has_about_the_size_asked_for(share: float, expected: int) -> None:
+    samples = make([f"g{number // 2}" for number in range(100)], good=70, cut=30)
+    parts = split_samples(samples, test_size=share)
+    assert abs(len(numbers(parts, "test")) - expected) <= 2
+
+
+@pytest.mark.parametrize(("share", "folds"), [(0.2, 5), (0.5, 2), (0.75, 4), (0.01, 50)])
+def test_the_grouped_test_part_is_the_first_fold_of_scikit_learn(share: float, folds: int) -> None:
+    groups = np.arange(100) // 2
+    samples = make([f"g{number}" for number in groups], good=60, cut=40)
+    defects = [sample.defect for sample in samples]
+    splitter = StratifiedGroupKFold(folds, shuffle=True, random_state=7)
+    fold = next(splitter.split(groups, defects, groups))[1].tolist()
+    expected = fold if share <= 0.5 else sorted(set(range(100)) - set(fold))
+    if share == 0.01:  # one group: a part without Good or without a defect
+        with pytest.raises(WeakspotError, match=r"the test part would hold .* \(images of a group stay together"):
+            split_samples(samples, test_size=share, seed=7)
+    else:
+        assert numbers(split_samples(samples, test_size=share, seed=7), "test") == expected
+
+
+# ------------------------------------------------------------------------------------------------------------ refusals
+
+
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        ({"test_size": 0.0}, r"split\.test_size=0\.0"),
+        ({"test_size": 1.0}, r"split\.test_size=1\.0"),
+        ({"test_size": 20}, r"split\.test_size=20"),
+        ({"test_size": float("nan")}, r"split\.test_size=nan"),
+        ({"test_size": "a fifth"}, r"split\.test_size=a fifth"),
+        ({"val_size": 1.0}, r"split\.val_size=1\.0"),
+        ({"val_size": -0.1}, r"split\.val_size=-0\.1"),
+        ({"seed": -1}, r"split\.seed=-1"),
+        ({"seed": None}, r"split\.seed=None"),
+        ({"folds": 1, "fold": 0}, r"split\.folds=1: give at least 2"),
+        ({"folds": 5}, r"split\.fold=None: with split\.folds=5 give a fold from 0 to 4"),
+        ({"folds": 5, "fold": 5}, r"split\.fold=5: with split\.folds=5 give a fold from 0 to 4"),
+        ({"folds": 5, "fold": -1}, r"split\.fold=-1"),
+        ({"fold": 0}, r"split\.fold=0 needs split\.folds"),
+        ({"folds": 11, "fold": 0}, r"30 good and 10 defect images are too few to split: .* at least 11 of each"),
+    ],
+)
+def test_settings_out_of_range_name_their_key(options: dict[str, object], expected: str) -> None:
+    with pytest.raises(WeakspotError, match=expected):
+        split_samples(make(good=30, cut=10), **options)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("counts", "options", "expected"),
+    [
+        ({}, {}, "0 good and 0 defect images are too few"),
+        ({"good": 10}, {}, "10 good and 0 defect images are too few"),
+        ({"good": 1, "cut": 10}, {}, "1 good and 10 defect images are too few"),
+        (
+            {"good": 99, "cut": 2},
+            {"test_size": 0.1},
+            "test part would hold 11 good and 0 defect .* 99 good and 2 defect",
+        ),
+        ({"good": 2, "cut": 2}, {"test_size": 0.5, "val_size": 0.5}, "2 images cannot be split"),
+    ],
+)
+def test_a_part_without_good_or_defect_is_refused(
+    counts: dict[str, int], options: dict[str, float], expected: str
+) -> None:
+    with pytest.raises(WeakspotError, match=expected):
+        split_samples(make(**counts), **options)  # type: ignore[arg-type]
+
+
+# ----------------------------------------------------------------------------------------------------------- split.csv
+
+names = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="/\0"), min_size=1, max_size=30).filter(
+    lambda name: name.strip(".") != ""
+)
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.lists(st.tuples(names, names, st.none() | names), min_size=1, max_size=5))
+def test_any_name_survives_the_csv(tmp_path_factory: pytest.TempPathFactory, rows: list[tuple[str, str, str]]) -> None:
+    root = Path("/data/set")
+    samples = [
+        Sample(root / defect / name, defect, mask=root / "m" / name if number % 2 else None, group=group)
+        for number, (name, defect, group) in enumerate(rows)
+    ]
+    cycle: list[Part] = ["train", "val", "test"]
+    parts = [cycle[number % 3] for number in range(len(samples))]
+    path = tmp_path_factory.mktemp("csv") / "split.csv"
+    write_split(path, samples, parts, root)
+    assert read_split(path, root) == (samples, parts)
+
+
+def test_the_csv_is_relative_and_moves_with_its_root(tmp_path: Path) -> None:
+    root = tmp_path / "data"
+    odd = os.fsdecode(b"not utf-8 \xff.png")
+    samples = [
+        Sample(root / "good" / 'a, "b"\nc é 名.png', GOOD, group="tile 1"),
+        Sample(root / "cut" / odd, "cut", mask=root / "m" / odd),
+        Sample(Path("/elsewhere/x.png"), "cut"),
+    ]
+    parts: list[Part] = ["train", "test", "test"]
+    path = tmp_path / "run" / "split.csv"
+    write_split(path, samples, parts, root)
+    text = path.read_bytes().decode("utf-8", "surrogateescape")
+    assert text.startswith('path,part,defect,mask,group\r\n"good/a, ""b""\nc é 名.png",train,good,,tile 1\r\n')
+    assert text.endswith("/elsewhere/x.png,test,cut,,\r\n")
+    moved = Path("/moved")
+    there, _ = read_split(path, moved)
+    assert [sample.path for sample in there] == [
+        moved / "good" / 'a, "b"\nc é 名.png',
+        moved / "cut" / odd,
+        Path("/elsewhere/x.png"),
+    ]
+    assert there[1].mask == moved / "m" / odd
+    assert split_hash(samples, parts, root) == split_hash(there, parts, moved)
+
+
+def test_relative_roots_give_the_same_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "data").mkdir()
+    monkeypatch.chdir(tmp_path / "data")
+    here = [Sample(Path("../data/good/1.png"), GOOD)]
+    write_split(tmp_path / "a.csv", here, ["train"], Path(".."))
+    whole = [Sample(tmp_path / "data/good/1.png", GOOD)]
+    write_split(tmp_path / "b.csv", whole, ["train"], tmp_path)
+    assert (tmp_path / "a.csv").read_bytes() == (tmp_path / "b.csv").read_bytes()
+    assert b"data/good/1.png,train,good,," in (tmp_path / "a.csv").read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("content", "expected"),
+    [
+        (None, r"cannot be read as a split \(No such file or directory\); make the split anew"),
+        ("", "holds no images"),
+        ("path,part,defect,mask,group\n", "holds no images"),
+        ("path,part,defect\na.png,training,good\n", r"image 1 lacks a path, a part \(train, val, test\) or a defect"),
+        ("file,part,defect\na.png,train,good\n", "image 1 lacks"),
+        (
+            'path,part,defect\na.png,train,good\n"b.png,train,good',
+            r"cannot be read as a split \(unexpected end of data\)",
+        ),
+    ],
+)
+def test_a_spoilt_csv_is_refused(tmp_path: Path, content: str | None, expected: str) -> None:
+    path = tmp_path / "split.csv"
+    if content is not None:
+        path.write_text(content)
+    with pytest.raises(WeakspotError, match=expected) as caught:
+        read_split(path, tmp_path)
+    assert "split.csv" in str(caught.value)
+
+
+def test_only_images_of_one_group_stay_together() -> None:
+    """An image without a group is a group of its own, beside images that have one."""
+    samples = make([*["a"] * 5, *[None] * 35, *["b"] * 5, *[None] * 15], good=40, cut=20)
+    parts = split_samples(samples, test_size=0.3)
+    assert {part for sample, part in zip(samples, parts, strict=True) if sample.group is None} == {"train", "test"}
+    for group in "ab":
+        assert len({part for sample, part in zip(samples, parts, strict=True) if sample.group == group}) == 1
+
+
+@pytest.mark.parametrize("seed", [2**32, 2**32 + 1, -1, 1.0])
+def test_seeds_are_what_numpy_takes(seed: int) -> None:
+    with pytest.raises(WeakspotError, match=r"split\.seed"):
+        split_samples(make(good=20, cut=10), seed=seed)
+    assert split_samples(make(good=20, cut=10), seed=2**32 - 1)
+
+
+def test_a_validation_part_needs_both_too() -> None:
+    expected = (
+        "the val part would hold 2 good and 0 defect images of 20 good and 2 defect images and needs both; "
+        "add images, or change split.test_size, split.val_size or split.folds"
+    )
+    with pytest.raises(WeakspotError, match=f"^{re.escape(expected)}$"):
+        split_samples(make(good=20, cut=2), val_size=0.1)
+
+
+def test_the_hash_knows_parts_and_defects_but_no_order() -> None:
+    samples, root = make(good=3, cut=2), Path("/data")
+    parts: list[Part] = ["train", "test", "train", "train", "test"]
+    reference = split_hash(samples, parts, root)
+    assert len(reference) == 64
+    assert split_hash(samples[::-1], parts[::-1], root) == reference
+    assert split_hash(samples, ["test", "train", *parts[2:]], root) != reference
+    relabelled = [Sample(samples[0].path, "cut"), *samples[1:]]
+    assert split_hash(relabelled, parts, root) != reference
+
+
+def test_the_hash_of_a_split_stays_what_it_was() -> None:
+    """Finished runs are found by it."""
+    samples = [Sample(Path("/data/a/é.png"), "cut"), Sample(Path("/data/a/1.png"), GOOD)]
+    rows = b'[["a/1.png", "train", "good"], ["a/\\u00e9.png", "test", "cut"]]'
+    assert split_hash(samples, ["test", "train"], Path("/data")) == hashlib.sha256(rows).hexdigest()
+    with pytest.raises(ValueError, match="zip"):
+        split_hash(samples, ["test"], Path("/data"))
+
+
+def test_images_of_a_group_share_a_number_and_others_have_their_own() -> None:
+    assert part_numbers(make(["a", None, "b", "a", None], good=5)) == [0, 1, 2, 0, 3]
+
+
+# --------------------------------------------------------------------------------------------------------- given parts
+
+
+def put(samples: list[Sample], parts: str) -> list[Sample]:
+    names: dict[str, Part] = {"r": "train", "v": "val", "t": "test"}
+    return [replace(sample, part=names[letter]) for sample, letter in zip(samples, parts, strict=True)]
+
+
+def test_given_parts_stay() -> None:
+    samples = put(make(good=4, cut=4), "rrvtrrvt")
+    for options in ({}, {"val_size": 0.5}, {"seed": 3, "test_size": 0.5}):
+        assert split_samples(samples, **options) == [sample.part for sample in samples]
+    only_good = put(make(good=4, cut=3), "rrvtrrt")
+    for val_size in (0.0, 0.2):
+        assert split_samples(only_good, val_size=val_size) == [sample.part for sample in only_good]
+
+
+def test_validation_is_carved_out_of_a_given_training_part_alone() -> None:
+    samples = put(make(good=20, cut=20), "r" * 15 + "t" * 5 + "r" * 15 + "t" * 5)
+    parts = split_samples(samples, val_size=0.2)
+    assert [part == "test" for part in parts] == [sample.part == "test" for sample in samples]
+    assert [parts[:20].count("val"), parts[20:].count("val")] == [3, 3]
+    assert split_samples(samples, val_size=0.2) == parts
+
+
+def test_groups_stay_together_in_a_validation_part_carved_out() -> None:
+    groups = [f"g{number // 4}" for number in range(40)]
+    samples = put(make(groups, good=20, cut=20), ("r" * 16 + "t" * 4) * 2)
+    parts = split_samples(samples, val_size=0.25)
+    assert parts.count("val") == 8
+    assert [part == "test" for part in parts] == [sample.part == "test" for sample in samples]
+    for group in set(groups):
+        assert len({part for part, mine in zip(parts, groups, strict=True) if mine == group}) == 1
+
+
+def test_given_parts_that_cannot_be_used() -> None:
+    samples = put(make(good=4, cut=4), "rrrtrrrt")
+    expected = "split.folds (and cv) cannot cut data whose parts are given; leave it out, or the parts"
+    with pytest.raises(WeakspotError, match=f"^{re.escape(expected)}$"):
+        split_samples(samples, folds=2, fold=0)
+    with pytest.raises(WeakspotError, match=r"^1 of 8 images are in no part; give all a part$"):
+        split_samples([replace(samples[0], part=None), *samples[1:]])
+    with pytest.raises(
+        WeakspotError, match="the val part would hold 2 good and 0 defect images of 11 good and 3 defect"
+    ):
+        split_samples(put(make(good=11, cut=3), "r" * 10 + "trrt"), val_size=0.1)
+    with pytest.raises(WeakspotError, match=r"the test part would hold 0 good and 1 defect.* \(its parts were given\)"):
+        split_samples(put(make(good=4, cut=4), "rrrrrrrt"))
+
+
+def test_a_run_s_split_file_is_taken_over(tmp_path: Path) -> None:
+    root, samples = Path("/data"), make(good=12, cut=8)
+    samples = [replace(sample, path=root / f"{i}.png") for i, sample in enumerate(samples)]
+    parts = split_samples(samples, val_size=0.2)
+    write_split(tmp_path / "split.csv", samples, parts, root)
+    again = with_parts(samples[::-1], tmp_path / "split.csv", root)
+    assert [sample.part for sample in again] == parts[::-1]
+    assert split_samples(again, seed=9) == parts[::-1]
+
+
+@pytest.mark.parametrize(
+    ("rows", "expected"),
+    [
+        ("a.png,train\nb.png,test\nc.png,test\n", r"line 4: c\.png is no image of this data set"),
+        ("a.png,train\nb.png,test\n/data/a.png,test\n", r"line 4: /data/a\.png was named before"),
+        ("a.png,train\n", r"1 of 2 images are not in it, /data/b\.png for one; add a line for each$"),
+        ("a.png,training\n", r"line 2 lacks a path or a part \(train, val, test\); mend it$"),
+        ("a.png,XXXX\n", "line 2 lacks a path or a part"),
+        (",train\n", "line 2 lacks a path or a part"),
+        ("a.png,\n", "line 2 lacks a path or a part"),
+    ],
+)
+def test_a_split_file_that_does_not_fit_is_refused(tmp_path: Path, rows: str, expected: str) -> None:
+    (tmp_path / "s.csv").write_text("path,part\n" + rows)
+    samples = [Sample(Path("/data/a.png"), GOOD), Sample(Path("/data/b.png"), "cut")]
+    with pytest.raises(WeakspotError, match=expected) as caught:
+        with_parts(samples, tmp_path / "s.csv", Path("/data"))
+    assert "s.csv" in str(caught.value)

@@ -1,0 +1,93 @@
+"""weakspot explain and summary, ImageNet mode, and runs whose maps are made by another method."""
+
+from __future__ import annotations
+
+import matplotlib as mpl
+import numpy as np
+import pytest
+from scipy.special import softmax
+from torch import nn
+
+from weakspot.data.preprocess import Preprocess
+from weakspot.errors import WeakspotError
+from weakspot.explain.explanation import (
+    evidence_by_region,
+    hot_boxes,
+    smallest_change,
+)
+from weakspot.heatmaps.subject import Answer, Subject
+from weakspot.report.explained import jet_overlay
+from weakspot.types import Box, ImageArray
+
+# --- what a model says, and what would change it, on a model made by hand ------------------------------------------
+
+
+def brightness(images: list[ImageArray]) -> list[Answer]:
+    """Class 1 where more than 30 pixels are bright: a model that anyone can see through."""
+    bright = [float((image[..., 0] > 200).sum()) for image in images]
+    return [Answer(int(n > 30), softmax([0.0, (n - 30) / 50])) for n in bright]
+
+
+def two_spots() -> tuple[Subject, ImageArray, np.ndarray]:
+    image = np.full((40, 60, 3), 100, np.uint8)
+    image[5:15, 8:18] = 250  # 100 bright pixels
+    image[30:34, 40:44] = 250  # 16
+    map_ = np.zeros((40, 60), np.float32)
+    map_[5:15, 8:18], map_[30:34, 40:44] = 4.0, 3.0
+    subject = Subject(nn.Identity(), ["good", "anomaly"], Preprocess((40, 64), "caffe"), brightness)
+    return subject, image, map_
+
+
+def test_evidence_of_a_region_is_what_the_model_says_without_it() -> None:
+    subject, image, map_ = two_spots()
+    donor = np.full((40, 60, 3), 100, np.uint8)
+    first, second = evidence_by_region(subject, image, map_, 1, donor)
+    assert (first.box.xyxy, second.box.xyxy) == ((8, 5, 18, 15), (40, 30, 44, 34))
+    assert first.share == pytest.approx(400 / 448)
+    assert first.confidence == pytest.approx(float(softmax([0, (16 - 30) / 50])[1]))
+    assert (first.label, second.label) == ("good", "anomaly")
+
+
+def test_the_smallest_change_leaves_out_what_is_not_needed() -> None:
+    subject, image, map_ = two_spots()
+    donor = np.full((40, 60, 3), 100, np.uint8)
+    map_[30:34, 40:44] = 4.0  # as hot as the one that matters
+    change = smallest_change(subject, image, map_, 1, donor)
+    assert change is not None
+    assert [box.xyxy for box in change.boxes] == [(8, 5, 18, 15)]
+    assert change.area == pytest.approx(100 / 2400)
+    assert change.label == "good"
+    assert (change.picture[30:34, 40:44] == 250).all()
+    assert smallest_change(subject, image, map_[::-1], 1, donor) is None  # looks at the wrong places
+
+
+@pytest.mark.parametrize("map_", [np.zeros((4, 6)), -np.ones((4, 6))])
+def test_a_map_without_anything_positive_has_no_regions(map_: np.ndarray) -> None:
+    assert hot_boxes(map_.astype(np.float32), 0.5) == []
+
+
+def test_regions_of_one_pixel_and_at_the_edge() -> None:
+    map_ = np.zeros((4, 6), np.float32)
+    map_[0, 0], map_[2:, 4:] = 1, 2
+    assert hot_boxes(map_, 0.5) == [(Box(4, 2, 6, 4), 8 / 9), (Box(0, 0, 1, 1), 1 / 9)]
+
+
+def test_classes_go_by_name_or_id_in_any_number() -> None:
+    subject = Subject(nn.Identity(), ["good", "Crack", "7", "hole"], Preprocess((32, 32), "caffe"), brightness)
+    assert [subject.class_id(name) for name in ("crack", "3", "7", "0")] == [1, 3, 2, 0]
+    with pytest.raises(WeakspotError, match=r"class hol does .*did you mean 'hole'\?\).*good \(0\), Crack \(1\), 7"):
+        subject.class_id("hol")
+    with pytest.raises(WeakspotError, match="class 4 does not exist"):
+        subject.class_id("4")
+
+
+def test_the_jet_overlay_is_the_tutorial_s() -> None:
+    rng = np.random.default_rng(0)
+    image, map_ = rng.integers(0, 255, (12, 20, 3), dtype=np.uint8), rng.normal(size=(12, 20))
+    heat = np.maximum(map_, 0) / np.max(map_)  # the tutorial, line by line
+    colours = mpl.colormaps["jet"](np.arange(256))[:, :3]
+    superimposed = colours[np.uint8(255 * heat)] * 255 * 0.4 + image
+    superimposed = superimposed - superimposed.min()  # keras.utils.array_to_img
+    wanted = (superimposed / superimposed.max() * 255).astype(np.uint8)
+    assert np.abs(jet_overlay(image, map_).astype(int) - wanted).max() <= 1
+    assert jet_overlay(image, np.zeros((12, 20))).shape == image.shape

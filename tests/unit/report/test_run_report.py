@@ -1,0 +1,421 @@
+"""The report's parts and its page, without a browser."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import subprocess
+from dataclasses import replace
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from helpers.reports import HOSTILE_CLASSES, HOSTILE_FILES, Made, evaluated, make_data, make_meta, make_report
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+from weakspot.cli import main as cli
+from weakspot.errors import WeakspotError
+from weakspot.evaluation.measure import evaluate_maps, undecided_boxes
+from weakspot.evaluation.truth import Truth
+from weakspot.metrics import best_iou
+from weakspot.postprocess.boxes import BoxRule, boxes_array
+from weakspot.postprocess.predictions import draw_boxes, draw_boxes_at, make_prediction, read_predictions
+from weakspot.report.lab import Lab, make_lab
+from weakspot.report.page import as_json, inlined
+from weakspot.report.pictures import Album, outlines, small_map, thumbnail_side, thumbnails
+from weakspot.report.run_report import read_evaluated, write_report
+from weakspot.report.verdict import BOX_GRADES, CLASS_GRADES, Case, advice, failures, grade, headline, threshold_advice
+from weakspot.runs.folder import RunFolder
+from weakspot.types import Prediction
+
+RULES = {
+    "relative": BoxRule(),
+    "components": BoxRule("components", threshold=0.4, merge=0.5),
+    "absolute": BoxRule("components", threshold_kind="absolute", threshold=2.0),
+    "scores": BoxRule("components", threshold_kind="absolute", threshold=1.0, min_score=2.0, merge=0.5),
+    "nothing": BoxRule("components", threshold_kind="absolute", threshold=1.0, min_score=float("inf")),
+}
+
+
+class Page(HTMLParser):
+    """Text, tags and data of a page, read as a browser would."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.words: list[str] = []
+        self.data: Any = None
+        self._open = ""
+        self.feed(text)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+        self._open = tag
+
+    def handle_data(self, data: str) -> None:
+        if self._open == "script" and self.tags[-1][1].get("type") == "application/json":
+            self.data = json.loads(data)
+        elif self._open not in ("script", "style"):
+            self.words.append(data)
+
+    def handle_endtag(self, tag: str) -> None:
+        self._open = ""
+
+
+@pytest.fixture(scope="module")
+def binary(tmp_path_factory: pytest.TempPathFactory) -> Made:
+    return make_data(tmp_path_factory.mktemp("pictures") / "data", 24)
+
+
+@pytest.fixture(scope="module")
+def run(binary: Made, tmp_path_factory: pytest.TempPathFactory) -> RunFolder:
+    return make_report(tmp_path_factory.mktemp("run"), binary, BoxRule(), binary.samples[0].path.parents[1])
+
+
+def lab_of(made: Made, rule: BoxRule) -> tuple[Lab, Truth, list[Prediction]]:
+    meta = make_meta(made.classes, rule)
+    predictions = [
+        make_prediction(path, (80, 128), made.store[i], meta.classes, meta.preprocess, rule, meta.decision)
+        for i, path in enumerate(made.store.paths)
+    ]
+    truth = Truth.read(made.samples, made.store.sizes)
+    return make_lab(made.store, predictions, truth, meta), truth, predictions
+
+
+# --- the threshold lab --------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", RULES)
+@pytest.mark.parametrize("refined", [False, True])
+def test_the_lab_draws_what_is_drawn_anywhere(tmp_path: Path, name: str, refined: bool) -> None:
+    rule = RULES[name]
+    if refined and rule.threshold_kind == "relative":
+        rule = replace(rule, threshold_kind="absolute")
+    made = make_data(tmp_path / "data", 12, refined=refined)
+    lab, truth, predictions = lab_of(made, rule)
+    meta = make_meta(made.classes, rule)
+    assert lab.key == ("min_score" if rule.min_score is not None else "threshold")
+    assert lab.steps == sorted(set(lab.steps))
+    assert lab.steps[lab.in_use] == (rule.threshold if rule.min_score is None else rule.min_score)
+    assert 2 <= len(lab.steps) <= 41
+    for step in {0, lab.in_use, len(lab.steps) // 2, len(lab.steps) - 1}:
+        moved = replace(rule, **{lab.key: lab.steps[step]})
+        for i, image in enumerate(lab.images):
+            boxes, iou = image.at_step(step)
+            assert sorted(boxes_array(boxes).tolist()) == sorted(
+                boxes_array(undecided_boxes(made.store, i, meta.preprocess, moved)).tolist()
+            )
+            expected = best_iou(boxes_array(boxes)[:3], truth.boxes[i].astype(float))
+            assert iou is None if np.isnan(expected) else iou == pytest.approx(expected)
+    for image, prediction in zip(lab.images, predictions, strict=True):
+        if prediction.label != "good":
+            assert image.at_step(lab.in_use)[0] == list(prediction.boxes)
+            known = {box.xyxy: box.trust for box in image.at_step(lab.in_use)[0]}
+            assert known == {box.xyxy: box.trust for box in prediction.boxes}
+
+
+def test_the_labs_measures_in_use_are_those_of_the_evaluation(binary: Made) -> None:
+    for name in ("relative", "scores"):
+        lab, _, predictions = lab_of(binary, RULES[name])
+        meta = make_meta(binary.classes, RULES[name])
+        found = evaluate_maps(binary.store, binary.samples, meta.classes, meta.preprocess, RULES[name], meta.decision)
+        here, metrics = lab.curve[lab.in_use], found.test["localisation"]
+        for key in ("v2", "mean_iou", "box_accuracy_30", "box_accuracy_50", "box_accuracy_70"):
+            assert here[key] == pytest.approx(metrics[key]["value"])
+        assert here["false_per_100"] == pytest.approx(metrics["false_boxes_per_100_good"])
+        assert here["false_per_100_before"] == pytest.approx(metrics["before_decision"]["false_boxes_per_100_good"])
+        assert here["boxes"] == sum(len(prediction.boxes) for prediction in predictions)
+
+
+def test_a_lab_of_a_score_trusts_boxes_at_every_step_and_that_of_a_threshold_only_its_own(binary: Made) -> None:
+    scores = [box for image in lab_of(binary, RULES["scores"])[0].images for box in image.boxes]
+    assert scores
+    assert not any(np.isnan(box.trust) for box in scores)
+    relative = [box for image in lab_of(binary, RULES["relative"])[0].images for box in image.boxes]
+    assert any(np.isnan(box.trust) for box in relative)
+
+
+def test_drawing_at_many_steps_in_any_order_is_drawing_at_each(binary: Made) -> None:
+    rule, said, size = RULES["scores"], binary.store[1], (80, 128)
+    steps = [3.0, -9.0, 2.0, 99.0, 5.5]
+    drawn = draw_boxes_at(said, 1, size, size, rule, "min_score", steps, "hole")
+    for step, boxes in zip(steps, drawn, strict=True):
+        assert boxes == draw_boxes(said, 1, size, size, replace(rule, min_score=step), "hole")
+
+
+# --- pictures -----------------------------------------------------------------------------------------------------
+
+
+def test_a_small_map_keeps_its_range_and_a_flat_one_is_no_nan() -> None:
+    small = small_map(np.array([[-1.0, 3.0, 1.0]], np.float32))
+    assert (small.low, small.high) == (-1.0, 3.0)
+    assert small.url.startswith("data:image/png;base64,")
+    flat = small_map(np.full((4, 5), 2.0, np.float32))
+    assert (flat.low, flat.high) == (2.0, 2.0)
+    big = small_map(np.zeros((300, 100), np.float32))
+    assert len(big.url) < 400
+
+
+def test_outlines_lie_in_pixels_of_the_original_image() -> None:
+    mask = np.zeros((400, 900), bool)
+    mask[100:200, 300:600] = True
+    (polygon,) = outlines(mask, 90)
+    xs, ys = np.array(polygon).T
+    assert (xs.min(), xs.max(), ys.min(), ys.max()) == (300, 600, 100, 200)
+    assert outlines(np.zeros((4, 4), bool), 90) == []
+
+
+def test_thumbnails_beyond_the_budget_lie_beside_the_page_whole_or_not_at_all(tmp_path: Path) -> None:
+    page = tmp_path / "report.html"
+    with Album(page, budget=100) as album:
+        urls = [album.add(i, bytes(60)) for i in range(3)]
+        assert album.add(3, b"") is None
+    assert [url is not None and url.startswith("data:image/jpeg;base64,") for url in urls] == [True, False, False]
+    assert sorted(path.name for path in (tmp_path / "report_files").iterdir()) == ["1.jpg", "2.jpg"]
+    with pytest.raises(TypeError), Album(page, budget=0) as album:
+        [album.add(number, content) for number, content in ((7, bytes(5)), (8, "nonsense"))]  # type: ignore[arg-type]
+    assert sorted(path.name for path in (tmp_path / "report_files").iterdir()) == ["1.jpg", "2.jpg"]
+    with Album(page) as album:
+        album.add(0, bytes(60))
+    assert [path.name for path in tmp_path.iterdir()] == []
+
+
+def test_an_image_that_went_away_leaves_a_gap_and_no_error(tmp_path: Path) -> None:
+    Image.new("RGB", (50, 20)).save(tmp_path / "a.png")
+    there, gone = thumbnails([tmp_path / "a.png", tmp_path / "b.png"], 10)
+    assert there.startswith(b"\xff\xd8")
+    assert gone == b""
+    assert thumbnail_side(20) > thumbnail_side(900) > thumbnail_side(5000)
+
+
+# --- words --------------------------------------------------------------------------------------------------------
+
+
+def test_words_for_numbers() -> None:
+    assert [grade(v, CLASS_GRADES) for v in (1.0, 0.95, 0.9, 0.7, 0.5, None)] == [
+        "very good", "very good", "good", "fair", "weak", "not measured",
+    ]  # fmt: skip
+    assert grade(0.3, BOX_GRADES) == "fair"
+
+
+def test_failures_are_ordered_by_what_they_cost() -> None:
+    cases = [
+        *[Case("good", "good")] * 96, *[Case("good", "false alarm", close=True)] * 4,
+        *[Case("crack", "missed", 0.0)] * 2, *[Case("crack", "found", 0.9)] * 3,
+        *[Case("hole", "found", 0.2, off="too large")] * 1, *[Case("hole", "found", 0.6)] * 4,
+    ]  # fmt: skip
+    found = failures(cases)
+    assert [(f.title, f.count, f.of) for f in found] == [
+        ("crack: called Good", 2, 5), ("hole: found, but no box fits", 1, 5),
+        ("Good pictures called defective", 4, 100),
+    ]  # fmt: skip
+    assert [f.cost for f in found] == pytest.approx([0.2, 0.1, 0.04])
+    assert found[0].why == "all confidently wrong"
+    assert found[1].why == "1 too large"
+    assert found[2].why == "all close calls"
+    assert found[1].show == {"defect": "hole", "outcome": "found", "box": "off"}
+    assert failures([]) == []
+    assert failures([Case("good", "good")]) == []
+
+
+def test_the_verdict_says_what_the_numbers_say(run: RunFolder) -> None:
+    metrics = run.read_metrics()
+    said = headline(metrics)
+    (good, false), (missed, found) = metrics["test"]["classification"]["confusion_matrix"]["counts"]
+    assert f"{found} of {found + missed} defective pictures" in said["classes"]
+    assert f"{false} of {good + false} Good ones" in said["classes"]
+    boxes = metrics["test"]["localisation"]
+    assert f"on {round(boxes['box_accuracy_50']['value'] * boxes['n'])} of {boxes['n']} defective" in said["boxes"]
+    metrics["test"]["localisation"]["v2"] |= {"value": 0.1, "low": 0.0}
+    assert "not proven to be better than a" in headline(metrics)["boxes"]
+    metrics["test"]["classification"]["balanced_accuracy"] |= {"value": 0.6, "low": 0.45}
+    assert "not proven to be better than guessing" in headline(metrics)["classes"]
+    del metrics["test"]["localisation"]
+    assert "no defect image has a mask" in headline(metrics)["boxes"]
+    assert "Without masks" in threshold_advice(metrics, "threshold")
+
+
+def test_advice_starts_with_what_spoils_the_numbers(run: RunFolder) -> None:
+    metrics = run.read_metrics()
+    metrics["alarms"] = [{"seen": "x", "why": "y", "do": "look at the light"}]
+    metrics["split"]["leakage"] = {"held_out_of_trained_parts": 7, "repeated": 9, "images": 24, "parts": 2}
+    first, second, *_, last = advice(metrics, 3)
+    assert "look at the light" in first
+    assert "7 test pictures show a part that was trained on" in second
+    assert "weakspot predict" in last
+
+
+# --- the page -----------------------------------------------------------------------------------------------------
+
+
+@given(st.recursive(st.none() | st.booleans() | st.text() | st.integers(), lambda inner: st.lists(inner, max_size=3)))
+@settings(max_examples=25, deadline=None)
+def test_data_in_a_page_cannot_leave_its_element(value: Any) -> None:
+    text = as_json(value)
+    assert not set(text) & set("<>&")
+    assert json.loads(text) == value
+
+
+def test_infinity_and_nan_become_null() -> None:
+    assert as_json({"a": float("nan"), "b": [float("inf")]}) == '{"a":null,"b":[null]}'
+
+
+@pytest.fixture(scope="module")
+def hostile(tmp_path_factory: pytest.TempPathFactory) -> tuple[RunFolder, Made]:
+    root = tmp_path_factory.mktemp("hostile <b>&'")
+    made = make_data(root / "data", 24, classes=HOSTILE_CLASSES, names=HOSTILE_FILES)
+    return make_report(root / "run", made, RULES["scores"], root / "data"), made
+
+
+@pytest.mark.slow
+def test_names_of_files_and_classes_are_text(hostile: tuple[RunFolder, Made]) -> None:
+    run, made = hostile
+    text = run.report.read_text(encoding="utf-8")
+    page = Page(text)
+    assert [tag for tag, _ in page.tags].count("script") == 2
+    assert not [attributes for tag, attributes in page.tags if {"onclick", "onerror"} & set(attributes)]
+    assert "b" not in {tag for tag, _ in page.tags}
+    names = {Path(image["name"]).name for image in page.data["images"]}
+    assert set(HOSTILE_FILES) <= names
+    words = " ".join(page.words)
+    for name in HOSTILE_CLASSES:
+        assert name in words
+    for button in (json.loads(a["data-show"] or "") for tag, a in page.tags if "data-show" in a):
+        assert set(button) <= {"outcome", "defect", "target", "label", "box"}
+    assert len(page.data["images"]) == len(made.samples)
+
+
+def test_nothing_is_asked_of_the_network(run: RunFolder) -> None:
+    text = run.report.read_text(encoding="utf-8")
+    page = Page(text)
+    for tag, attributes in page.tags:
+        for key in ("src", "href", "action"):
+            value = attributes.get(key) or ""
+            assert not value.startswith(("http", "//")), (tag, value)
+    assert not re.findall(r"@import|url\(", text)
+    assert "default-src 'none'" in text
+    assert all(image["src"].startswith("data:image/jpeg;base64,") for image in page.data["images"])
+
+
+def test_the_page_has_every_section_and_the_numbers_of_metrics_json(run: RunFolder) -> None:
+    page, metrics = Page(run.report.read_text(encoding="utf-8")), run.read_metrics()
+    words = " ".join(" ".join(page.words).split())
+    for title in ("How good is it?", "Where does it fail?", "Which threshold?", "How good are the boxes?", "Reproduce"):
+        assert title in words
+    for estimate in (metrics["test"]["classification"]["balanced_accuracy"], metrics["test"]["localisation"]["v2"]):
+        assert f"{estimate['value']:.3f}" in words
+        assert f"{estimate['low']:.3f} – {estimate['high']:.3f}" in words
+    assert metrics["split"]["hash"] in words
+    images = [attributes for tag, attributes in page.tags if tag == "img"]
+    assert all(attributes.get("alt") for attributes in images)
+    labelled = {attributes.get("for") for tag, attributes in page.tags if tag == "label"}
+    inputs = [
+        attributes for tag, attributes in page.tags if tag == "input" and attributes.get("id") in ("step", "step2")
+    ]
+    assert len(inputs) == 2
+    assert {attributes["id"] for attributes in inputs} <= labelled
+
+
+def test_records_say_what_the_predictions_say(run: RunFolder, binary: Made) -> None:
+    data = Page(run.report.read_text(encoding="utf-8")).data
+    for image, prediction, sample in zip(
+        data["images"], read_predictions(run.predictions), binary.samples, strict=True
+    ):
+        assert (image["h"], image["w"]) == (prediction.height, prediction.width)
+        said_good = prediction.label == "good"
+        right, wrong = ("good", "false alarm") if sample.is_good else ("missed", "found")
+        assert image["outcome"] == (right if said_good else wrong)
+        assert bool(image["truth"]) == (sample.mask is not None)
+        in_use = [entry for entry in image["at"] if entry[0] <= data["lab"]["inUse"]][-1]
+        if prediction.label != "good":
+            assert [image["boxes"][k][:4] for k in in_use[1]] == [list(box.xyxy) for box in prediction.boxes]
+
+
+@pytest.mark.slow
+def test_without_masks_and_with_one_kind_of_image_there_is_still_a_page(tmp_path: Path) -> None:
+    made = make_data(tmp_path / "data", 12)
+    bare = replace(made, samples=[replace(sample, mask=None) for sample in made.samples])
+    words = " ".join(Page(make_report(tmp_path / "a", bare, BoxRule(), tmp_path).report.read_text()).words)
+    assert "no defect image has a mask" in words
+    assert "How good are the boxes?" not in words
+    for name, start in (("good", 0), ("defects", 1)):
+        store = replace(
+            made.store, paths=made.store.paths[start::2], sizes=made.store.sizes[start::2],
+            logits=made.store.logits[start::2], maps=made.store.maps[start::2],
+        )  # fmt: skip
+        part = Made(made.samples[start::2], store, made.classes)
+        assert "not measured" in make_report(tmp_path / name, part, RULES["scores"], tmp_path).report.read_text()
+
+
+def test_alarms_and_parts_trained_on_stand_in_the_head(run: RunFolder, binary: Made, tmp_path: Path) -> None:
+    changed = evaluated(binary, run, BoxRule(), tmp_path / "changed")
+    metrics, other = changed.metrics, {"value": 0.123, "n": 5, "low": 0.0, "high": 1.0}
+    never_seen = {"classification": {"balanced_accuracy": other}, "localisation": {"v2": {**other, "value": 0.456}}}
+    metrics["test"]["other_parts"] = never_seen
+    metrics["split"]["leakage"] = {"held_out_of_trained_parts": 7, "repeated": 9, "images": 24, "parts": 2}
+    metrics["alarms"] = [{"seen": "the light", "why": "it differs", "do": "look"}]
+    page = Page(write_report(changed).read_text(encoding="utf-8"))
+    words = " ".join(" ".join(page.words).split())
+    for text in ("only parts never seen", "0.123 (n = 5)", "0.456 (n = 5)", "7 test pictures", "Alarm: the light."):
+        assert text in words, text
+
+
+# --- colours and scripts ------------------------------------------------------------------------------------------
+
+
+def contrast(first: str, second: str) -> float:
+    """WCAG 2 contrast ratio of two ``#rgb`` or ``#rrggbb`` colours."""
+
+    def luminance(colour: str) -> float:
+        digits = colour[1:] if len(colour) == 7 else "".join(2 * digit for digit in colour[1:])
+        parts = [int(digits[i : i + 2], 16) / 255 for i in (0, 2, 4)]
+        linear = [part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in parts]
+        return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+
+    low, high = sorted([luminance(first), luminance(second)])
+    return (high + 0.05) / (low + 0.05)
+
+
+def test_text_lines_and_edges_can_be_told_from_what_is_behind_them() -> None:
+    assert contrast("#000", "#ffffff") == pytest.approx(21)
+    style = str(inlined("page.css"))
+    schemes = [dict(re.findall(r"--(\w+): (#\w+)", block)) for block in re.findall(r":root \{([^}]*)\}", style)]
+    assert len(schemes) == 3  # light, dark, print
+    for scheme in schemes:
+        for back in (scheme["back"], scheme["band"]):
+            for name in ("text", "faint", "link", "warn"):
+                assert contrast(scheme[name], back) >= 4.5, (name, scheme)
+        for name in ("edge", *(f"c{i}" for i in range(1, 7))):
+            assert contrast(scheme[name], scheme["back"]) >= 3, (name, scheme)
+
+
+@pytest.mark.skipif(shutil.which("node") is None, reason="node is not installed; the browser tests run the same script")
+def test_the_script_finds_the_boxes_of_a_step_as_python_does(binary: Made) -> None:
+    lab = lab_of(binary, RULES["scores"])[0]
+    images = [
+        {"at": image.at, "boxes": [list(box.xyxy) for box in image.boxes], "truth": [[0, 0, 1, 1]], "outcome": "found"}
+        for image in lab.images
+    ]
+    script = f"""{inlined("choose.js")}
+    const images = {json.dumps(images)};
+    const steps = {json.dumps(list(range(len(lab.steps))))};
+    console.log(JSON.stringify(images.map((image) => steps.map((step) => atStep(image, step)))));"""
+    said = json.loads(subprocess.run(["node", "-e", script], capture_output=True, check=True, text=True).stdout)  # noqa: S607
+    for image, steps in zip(lab.images, said, strict=True):
+        for step, at in enumerate(steps):
+            boxes, iou = image.at_step(step)
+            assert at == {"boxes": [list(box.xyxy) for box in boxes], "iou": iou}
+
+
+# --- the command --------------------------------------------------------------------------------------------------
+
+
+def test_the_command_refuses_what_is_no_run(tmp_path: Path) -> None:
+    with pytest.raises(WeakspotError, match=r"metrics.json is missing or damaged"):
+        read_evaluated(tmp_path)
+    assert "report" in {command.name or command.callback.__name__ for command in cli.app.registered_commands}

@@ -1,0 +1,25 @@
+"""What makes two runs the same."""
+
+from __future__ import annotations
+
+from helpers.runs import TINY, train_config
+
+from weakspot.config.schema import fit_identity, settings_identity
+
+
+def test_where_a_model_is_trained_does_not_change_what_it_is_but_precision_does() -> None:
+    def identities(*overrides: str) -> tuple[str, str]:
+        config = train_config(*TINY, "data.root=x", *overrides)
+        return settings_identity(config), fit_identity(config, _Preprocess(), "d", "s", "w")  # type: ignore[arg-type]
+
+    plain = identities()
+    assert identities("trainer=ddp") == plain
+    assert identities("trainer=ddp", "trainer.devices=4") == plain
+    half = identities("trainer.precision=bf16-mixed")
+    assert half[0] != plain[0]
+    assert half[1] != plain[1]
+
+
+class _Preprocess:
+    def to_dict(self) -> dict[str, int]:
+        return {}
