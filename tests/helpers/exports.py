@@ -7,6 +7,7 @@ from pathlib import Path
 import torch
 
 from helpers.runs import settings
+from weakspot.config.rules import BoxRule
 from weakspot.config.schema import write_config
 from weakspot.data.preprocess import Preprocess
 from weakspot.data.readers import read_samples
@@ -16,7 +17,6 @@ from weakspot.models.bundle_meta import BundleMeta
 from weakspot.models.evidence import EvidenceNet
 from weakspot.models.model import Model
 from weakspot.models.network import CamNet
-from weakspot.postprocess.boxes import BoxRule
 from weakspot.postprocess.decision import Decision
 from weakspot.types import ANOMALY, GOOD
 
@@ -36,9 +36,9 @@ def make_run(folder: Path, fabric: Path, *, refined: bool) -> Path:
     if refined:
         evidence = EvidenceNet(net.pyramid, ((8, 4), (8, 4)), 6, 6).eval()
         with torch.no_grad():
-            evidence.where_out.bias.fill_(0.5)
-            evidence.extent_out.bias.fill_(0.0)
-            for layer in (evidence.where_out, evidence.extent_out):
+            evidence.location_out.bias.fill_(0.5)
+            evidence.mask_out.bias.fill_(0.0)
+            for layer in (evidence.location_out, evidence.mask_out):
                 layer.weight.mul_(30)
     meta = BundleMeta(
         classes=[GOOD, ANOMALY],

@@ -26,13 +26,13 @@ from weakspot.models import network
 from weakspot.models.backbones import FREEZE_POINT, Backbone
 from weakspot.models.bundle_meta import FORMAT
 from weakspot.models.evidence import EvidenceNet
-from weakspot.postprocess.predictions import write_predictions
+from weakspot.postprocess.prediction_files import write_predictions
 
 SETTINGS = (
     "experiment=recommended", "data.subset=fabric", "model.backbone=kept", "model.weights=none",
     "data.image_size=[64,96]",
     "trainer.max_epochs=4", "trainer.accelerator=cpu", "model.class_weights=[1,3]", "model.optimizer.lr=0.005",
-    "refine.imitations=64", "refine.where_steps=120", "refine.extent_steps=120", "refine.again_steps=40",
+    "refine.imitations=64", "refine.location_steps=120", "refine.mask_steps=120", "refine.location_refit_steps=40",
     "boxes.threshold=0", "boxes.false_boxes=60", "boxes.outlines=true", "split.val_size=0.3", "decision.recall=0.9",
     "data.root=data", "output=run",
 )  # fmt: skip
@@ -53,7 +53,7 @@ def main() -> None:
     if target.exists():
         raise SystemExit(f"{target} is kept for ever")
     network.BACKBONES["kept"] = kept_backbone
-    fitting.EvidenceNet = functools.partial(EvidenceNet, where_width=16, extent_width=16)  # type: ignore[misc, assignment]
+    fitting.EvidenceNet = functools.partial(EvidenceNet, location_width=16, mask_width=16)  # type: ignore[misc, assignment]
     with tempfile.TemporaryDirectory() as scratch, contextlib.chdir(scratch):
         os.environ["XDG_CACHE_HOME"] = scratch
         synthetic.generate(Path("data"), "fabric", seed=1, good=40, defect=12, size=(96, 128))

@@ -18,8 +18,8 @@ def make_row(**values: Any) -> Row:
     row = {
         "name": "default", "subset": "nut", "method": "single", "threshold_kind": "relative", "recipe": "r",
         "data": "d", "differs": "", "threshold": 0.5, "settings": "s", "split_seed": 42, "fold": 0, "seed": 1,
-        "n": 20, "n_masks": 8, "balanced_accuracy": 0.9, "auroc": 0.95, "v2": 0.3, "box_accuracy_30": 0.5,
-        "oracle_single_v2": 0.4, "run": "outputs/default/nut/a",
+        "n": 20, "n_masks": 8, "balanced_accuracy": 0.9, "auroc": 0.95, "max_box_acc_v2": 0.3, "box_accuracy_30": 0.5,
+        "oracle_single_max_box_acc_v2": 0.4, "run": "outputs/default/nut/a",
     }  # fmt: skip
     assert tuple(row) == COLUMNS
     assert not set(values) - set(row)
@@ -29,7 +29,7 @@ def make_row(**values: Any) -> Row:
 def make_rows(table: dict[float, tuple[float, ...]], **values: Any) -> list[Row]:
     """A row for every fold and threshold of a table like `WORKED`."""
     return [
-        make_row(threshold=threshold, fold=fold, v2=v2, **values)
+        make_row(threshold=threshold, fold=fold, max_box_acc_v2=v2, **values)
         for threshold, folds in table.items()
         for fold, v2 in enumerate(folds)
     ]

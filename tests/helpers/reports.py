@@ -12,20 +12,22 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from weakspot.commands.results import Measured, write_results
+from weakspot.commands.cross_validate import write_pooled
+from weakspot.commands.results import MeasuredRun, measure_run, write_results
 from weakspot.config.hydra_app import compose
-from weakspot.config.schema import TrainConfig, read_config, typed, write_config
+from weakspot.config.rules import BoxRule
+from weakspot.config.schema import TrainConfig, read_config, typed, with_values, write_config
 from weakspot.data.preprocess import Preprocess
 from weakspot.data.splits import write_split
-from weakspot.evaluation.pooled import write_pooled
+from weakspot.evaluation.records import MetricsRecord
+from weakspot.evaluation.subsets import EvaluatedSubset
 from weakspot.models.bundle_meta import META_FILE, BundleMeta
-from weakspot.models.output_store import MapStore
-from weakspot.postprocess.boxes import BoxRule
+from weakspot.models.output_store import OutputStore
 from weakspot.postprocess.decision import Decision
-from weakspot.postprocess.predictions import read_predictions
+from weakspot.postprocess.prediction_files import read_predictions
 from weakspot.report.run_report import Evaluated
 from weakspot.runs.folder import RunFolder
-from weakspot.types import Part, Sample
+from weakspot.types import Sample, Subset
 from weakspot.utils.files import write_json
 
 HEIGHT, WIDTH = 80, 128
@@ -42,7 +44,7 @@ class Made:
     """A data set whose maps are known."""
 
     samples: list[Sample]
-    store: MapStore
+    store: OutputStore
     classes: list[str]
 
 
@@ -80,7 +82,7 @@ def make_data(
     logits = maps.mean((2, 3)) + bias
     sizes = np.tile(np.array([HEIGHT, WIDTH]), (n, 1))
     evidence = (maps[:, 1:].max(axis=1) - 2).astype(np.float16) if refined else None
-    store = MapStore([s.path for s in samples], sizes, 20 * logits, maps, bias, evidence, evidence)
+    store = OutputStore([s.path for s in samples], sizes, 20 * logits, maps, bias, evidence, evidence)
     return Made(samples, store, ["good", *classes])
 
 
@@ -102,7 +104,7 @@ def make_meta(classes: list[str], rule: BoxRule) -> BundleMeta:
 def make_report(folder: Path, made: Made, rule: BoxRule, root: Path) -> RunFolder:
     """Everything that an evaluation writes, the report among it."""
     config = typed(compose("train", ["data=folder", "name=test"]), TrainConfig)
-    config.data.root = str(root)
+    config = with_values(config, {"data.root": str(root)})
     run = RunFolder(folder)
     folder.mkdir(parents=True, exist_ok=True)
     history = [{"epoch": e, "seconds": 1.0, "train/loss": 1 / e, "train/accuracy": 0.5 + e / 10} for e in (1, 2, 3)]
@@ -110,17 +112,18 @@ def make_report(folder: Path, made: Made, rule: BoxRule, root: Path) -> RunFolde
     write_config(run.config, config)
     write_json(run.identity, identity)
     meta = make_meta(made.classes, rule)
-    write_results(run, Measured(config, made.store, made.samples, meta, identity, ["test"] * len(made.samples)))
+    subset = EvaluatedSubset.predict(made.samples, made.store, meta)
+    write_results(run, measure_run(MeasuredRun(config, subset, identity, ["test"] * len(made.samples))))
     return run
 
 
 def make_finished(folder: Path, made: Made, rule: BoxRule, root: Path, test: slice = slice(None)) -> RunFolder:
     """A run as `train` leaves it, but for the model's weights; `test` are the images that it was measured on."""
-    measured = Made(made.samples[test], made.store.part(test), made.classes)
+    measured = Made(made.samples[test], made.store.rows(test), made.classes)
     run = make_report(folder, measured, rule, root)
     measured.store.save(run.maps)
     paths = {sample.path for sample in measured.samples}
-    parts: list[Part] = ["test" if sample.path in paths else "train" for sample in made.samples]
+    parts: list[Subset] = ["test" if sample.path in paths else "train" for sample in made.samples]
     write_split(run.split, made.samples, parts, root)
     write_json(run.bundle / META_FILE, make_meta(made.classes, rule).to_dict() | {"sha256": "0"})
     return run
@@ -149,9 +152,8 @@ def evaluated(made: Made, run: RunFolder, rule: BoxRule, folder: Path) -> Evalua
     for path in (run.config, run.identity):
         shutil.copy(path, folder)
     meta, predictions = make_meta(made.classes, rule), read_predictions(run.predictions)
-    return Evaluated(
-        RunFolder(folder), read_config(run.config), meta, run.read_metrics(), made.store, made.samples, predictions
-    )
+    subset = EvaluatedSubset(made.samples, made.store, predictions, meta)
+    return Evaluated(RunFolder(folder), read_config(run.config), MetricsRecord.read(run.metrics), subset)
 
 
 def many(made: Made, run: RunFolder, rule: BoxRule, folder: Path, n: int) -> Evaluated:
@@ -162,10 +164,14 @@ def many(made: Made, run: RunFolder, rule: BoxRule, folder: Path, n: int) -> Eva
     for path, i in zip(paths, order, strict=True):
         os.link(made.samples[i].path, path)
     store = made.store
-    copies = MapStore(paths, store.sizes[order], store.logits[order], store.maps[order], store.bias)
+    copies = OutputStore(paths, store.sizes[order], store.logits[order], store.maps[order], store.bias)
+    subset = EvaluatedSubset(
+        [replace(made.samples[i], path=path) for path, i in zip(paths, order, strict=True)],
+        copies,
+        [replace(once.subset.predictions[i], path=path) for path, i in zip(paths, order, strict=True)],
+        once.subset.meta,
+    )
     return replace(
         once,
-        store=copies,
-        samples=[replace(made.samples[i], path=path) for path, i in zip(paths, order, strict=True)],
-        predictions=[replace(once.predictions[i], path=path) for path, i in zip(paths, order, strict=True)],
+        subset=subset,
     )

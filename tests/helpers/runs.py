@@ -25,7 +25,7 @@ TINY = tiny_run()
 ALL_ANOMALY = ("model.class_weights=[1,1000]", "model.optimizer.lr=0.01")  # so that every image gets a box
 
 FEW_STEPS = (
-    "refine.imitations=8", "refine.where_steps=4", "refine.extent_steps=4", "refine.again_steps=2",
+    "refine.imitations=8", "refine.location_steps=4", "refine.mask_steps=4", "refine.location_refit_steps=2",
 )  # fmt: skip
 """For ``experiment=recommended``, whose evidence network learns for minutes."""
 

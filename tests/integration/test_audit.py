@@ -11,8 +11,8 @@ from typer.testing import CliRunner
 
 from weakspot.cli.main import app
 from weakspot.commands import train as pipeline
+from weakspot.commands.audit import audit
 from weakspot.errors import WeakspotError
-from weakspot.evaluation.erasure import audit
 from weakspot.runs.folder import RunFolder
 
 pytestmark = pytest.mark.slow

@@ -17,24 +17,26 @@ from scipy.special import softmax
 from sklearn.metrics import balanced_accuracy_score, confusion_matrix, log_loss, top_k_accuracy_score
 
 from weakspot.commands import train as pipeline
+from weakspot.commands.cross_validate import cross_validate
+from weakspot.config.rules import BoxRule
 from weakspot.config.schema import TrainConfig
 from weakspot.data.preprocess import Preprocess
 from weakspot.data.splits import write_split
 from weakspot.errors import WeakspotError
 from weakspot.evaluation.comparison import compare
-from weakspot.evaluation.pooled import cross_validate, find_runs
+from weakspot.evaluation.pooled import find_runs
 from weakspot.inference.localizer import Localizer
-from weakspot.models.output_store import MapStore
-from weakspot.postprocess.boxes import BoxRule
+from weakspot.models.output_store import OutputStore
 from weakspot.postprocess.decision import Decision, fit_scaling
-from weakspot.postprocess.predictions import make_prediction, read_predictions
+from weakspot.postprocess.prediction_files import read_predictions
+from weakspot.postprocess.predictions import make_prediction
 from weakspot.postprocess.review import doubts
 from weakspot.report.figures import training_figure
 from weakspot.report.tables import class_tables, comparison_table, pooled_table
 from weakspot.runs.folder import RunFolder
 from weakspot.training.dataset import index_and_split
-from weakspot.training.prepare import crossfitted
-from weakspot.types import ImageMaps, Prediction
+from weakspot.training.prepare import is_crossfitted
+from weakspot.types import ModelOutput, Prediction
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("tiny")]
 
@@ -70,8 +72,8 @@ def test_labels_from_file_names_and_from_a_table_are_the_same(fabric: Path, here
     assert (second.parts, second.targets) == (first.parts, first.targets)
     assert (second.data_hash, second.truth_hash) == (first.data_hash, first.truth_hash)
     calibrated = settings("data=manifest", "data.root=names", "boxes=calibrated")
-    assert not crossfitted(calibrated, second)  # its own validation part serves, whatever split.val_size says
-    assert crossfitted(calibrated, replace(second, parts=["train"] * len(second.parts)))
+    assert not is_crossfitted(calibrated, second)  # its own validation subset serves, whatever split.val_size says
+    assert is_crossfitted(calibrated, replace(second, parts=["train"] * len(second.parts)))
     write_split(Path("split.csv"), second.samples, second.parts, second.root)
     by_name = ("data=filename", "data.root=names", "data.subset=pictures")
     third = index_and_split(settings(*by_name, "split.file=split.csv", "split.val_size=0.4"))
@@ -100,11 +102,11 @@ def test_a_type_without_a_training_image_gets_a_warning(
 NAMES = ["good", "crack", "hole"]
 
 
-def three_classes(logits: list[float]) -> ImageMaps:
+def three_classes(logits: list[float]) -> ModelOutput:
     """Crack is hot in the top left cell, hole in the bottom right ones; Good is hotter than either at the top right."""
     maps = np.zeros((3, 2, 4), np.float32)
     maps[0, 0, 3], maps[1, 0, 0], maps[1, 0, 3], maps[2, 1, 2:] = 9.0, 4.0, 5.0, 6.0
-    return ImageMaps(np.array(logits, np.float32), maps)
+    return ModelOutput(np.array(logits, np.float32), maps)
 
 
 def predicted(logits: list[float], kind: str, threshold: float, decision: Decision | None = None) -> Prediction:
@@ -173,17 +175,17 @@ def test_a_run_measures_every_class(folds: Path, fabric: Path) -> None:
     run = find_runs(folds)[0]
     content, predictions = metrics_of(run), read_predictions(run.predictions)
     names = types(fabric)
-    truth, said = [names.index(p.target or "") for p in predictions], [names.index(p.label) for p in predictions]
+    truth, decided = [names.index(p.target or "") for p in predictions], [names.index(p.label) for p in predictions]
     scores = np.array([[{c.name: c.confidence for c in p.classes}[name] for name in names] for p in predictions])
     classification = content["test"]["classification"]
-    assert classification["confusion_matrix"]["counts"] == confusion_matrix(truth, said, labels=range(6)).tolist()
+    assert classification["confusion_matrix"]["counts"] == confusion_matrix(truth, decided, labels=range(6)).tolist()
     for k in (1, 2, 5):
         expected = 1 - top_k_accuracy_score(truth, scores, k=k, labels=range(6))
         assert classification["top_k_error"][str(k)]["value"] == pytest.approx(expected)
     assert {name: row["n"] for name, row in classification["per_class"].items()} == Counter(
         p.target for p in predictions
     )
-    collapsed = balanced_accuracy_score(np.array(truth) > 0, np.array(said) > 0)
+    collapsed = balanced_accuracy_score(np.array(truth) > 0, np.array(decided) > 0)
     assert content["test"]["good_or_not"]["balanced_accuracy"]["value"] == pytest.approx(collapsed)
     assert all(box.label == p.label for p in predictions for box in p.boxes)
     assert {p.label for p in predictions if p.boxes} - {"good"}
@@ -192,7 +194,7 @@ def test_a_run_measures_every_class(folds: Path, fabric: Path) -> None:
     assert all(measures <= epoch.keys() for epoch in history)
     figure = training_figure(history)
     lines = {line.get_label(): line.get_ydata() for line in figure.axes[1].lines}
-    assert list(lines["validation part"]) == [epoch["val/balanced_accuracy"] for epoch in history]
+    assert list(lines["validation subset"]) == [epoch["val/balanced_accuracy"] for epoch in history]
     assert (run.figures / "training.png").stat().st_size > 0
     assert not training_figure([{"epoch": 1}]).axes[0].lines  # a run of long ago may have logged less
 
@@ -203,14 +205,14 @@ def test_folds_are_pooled_class_by_class_and_compared(folds: Path, fabric: Path)
         read_predictions(folds / "predictions.jsonl"),
     )
     names, classification = types(fabric), content["test"]["classification"]
-    truth, said = [p.target for p in predictions], [p.label for p in predictions]
-    assert classification["confusion_matrix"]["counts"] == confusion_matrix(truth, said, labels=names).tolist()
-    expected = balanced_accuracy_score(truth, said)
+    truth, decided = [p.target for p in predictions], [p.label for p in predictions]
+    assert classification["confusion_matrix"]["counts"] == confusion_matrix(truth, decided, labels=names).tolist()
+    expected = balanced_accuracy_score(truth, decided)
     assert classification["balanced_accuracy"]["value"] == pytest.approx(expected)
     itself = compare(folds, folds)
     assert itself.classes == names
     assert itself.differences["balanced_accuracy"].first == pytest.approx(expected)
-    collapsed = balanced_accuracy_score([t == "good" for t in truth], [s == "good" for s in said])
+    collapsed = balanced_accuracy_score([t == "good" for t in truth], [s == "good" for s in decided])
     assert itself.differences["good_or_not"].first == pytest.approx(collapsed)
     text = Console(width=200, record=True)
     text.print(comparison_table(itself), *class_tables(classification), pooled_table(content, "all"))
@@ -268,14 +270,14 @@ def test_bare_images_get_types_and_boxes(folds: Path, fabric: Path, here: Path) 
 
 
 def test_refinement_finds_places_and_the_classifier_names_the_type(fabric: Path, here: Path) -> None:
-    few = ("refine.imitations=8", "refine.where_steps=4", "refine.extent_steps=4", "refine.again_steps=2")
+    few = ("refine.imitations=8", "refine.location_steps=4", "refine.mask_steps=4", "refine.location_refit_steps=2")
     overrides = ("experiment=recommended", *few, "boxes.threshold=-2", "boxes.false_boxes=100", "decision.miss=9")
     run = pipeline.train(
         settings(f"data.root={fabric}", "data.subset=fabric", "split.val_size=0.3", *overrides, *TINY, *SEES_DEFECTS)
     )
     predictions = read_predictions(run.predictions)
-    store = MapStore.load(run.maps)
-    assert store.extent is not None
+    store = OutputStore.load(run.maps)
+    assert store.mask_logits is not None
     assert store.logits.shape == (len(predictions), 6)
     assert any(p.boxes for p in predictions)
     for i, prediction in enumerate(predictions):

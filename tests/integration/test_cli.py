@@ -174,9 +174,9 @@ def test_the_cache_can_be_seen_and_cleared(weakspot, run_folder: Path) -> None:
 
 @pytest.mark.slow
 def test_experiments_compose(weakspot, fabric: Path) -> None:
-    result = weakspot("train", "--cfg", "job", "experiment=seed_table", "data.root=x", "data.subset=y")
+    result = weakspot("train", "--cfg", "job", "experiment=plain_cam", "data.root=x", "data.subset=y")
     assert result.code == 0
-    for line in ("threshold: 0.7", "stop_at_accuracy: 0.98", "batch_size: 10", "lr: 0.0001", "name: seed_table"):
+    for line in ("threshold: 0.7", "stop_at_accuracy: 0.98", "batch_size: 10", "lr: 0.0001", "name: plain_cam"):
         assert line in result.out
     demo = weakspot("train", "--cfg", "job", "experiment=demo")
     assert "layout: synthetic" in demo.out
@@ -381,7 +381,7 @@ def test_the_wheel_works_without_the_checkout(tmp_path: Path) -> None:
     shutil.unpack_archive(wheel, tmp_path / "site", "zip")
     code = (
         "import weakspot, weakspot.config.hydra_app as app; print(weakspot.__file__); "
-        "print(app.conf_dir()); print(app.compose('train', ['experiment=seed_table']).boxes.threshold)"
+        "print(app.conf_dir()); print(app.compose('train', ['experiment=plain_cam']).boxes.threshold)"
     )
     found = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=tmp_path,

@@ -9,10 +9,10 @@ import pytest
 from helpers.browsing import Watched, needs_chromium
 from helpers.reports import HOSTILE_CLASSES, HOSTILE_FILES, Made, make_data, make_finished, make_folds, with_maps
 
+from weakspot.config.rules import BoxRule
 from weakspot.evaluation.comparison import compare
 from weakspot.evaluation.pooled import find_runs
-from weakspot.postprocess.boxes import BoxRule
-from weakspot.postprocess.predictions import read_predictions
+from weakspot.postprocess.prediction_files import read_predictions
 from weakspot.report.compare_page import write_comparison
 
 if TYPE_CHECKING:

@@ -1,4 +1,4 @@
-"""Runs that calibrate their decisions on the validation part."""
+"""Runs that calibrate their decisions on the validation subset."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from weakspot.postprocess.decision import (
     fit_scaling,
     read_validation,
 )
-from weakspot.postprocess.predictions import read_predictions
+from weakspot.postprocess.prediction_files import read_predictions
 from weakspot.report.tables import metrics_table
 
 pytestmark = pytest.mark.slow
@@ -41,8 +41,8 @@ def test_a_run_calibrates_on_its_validation_part_and_evaluate_can_wish_again(
     assert decision["n_good"] + decision["n_defect"] == len(kept["targets"]) == metrics["split"]["n_val"]
     assert decision["held_out"]["recall"]["n"] == decision["n_defect"]
     rows = list(metrics_table(metrics, "run").columns[0].cells)
-    assert "validation part: defects found" in rows
-    assert "validation part: Good images called defective" in rows
+    assert "validation subset: defects found" in rows
+    assert "validation subset: Good images called defective" in rows
     expected = fit_scaling(np.array(kept["logits"]), np.array(kept["targets"]))
     assert [decision["decision"][key] for key in ("temperature", "bias")] == pytest.approx(expected)
     predictions = read_predictions(run.predictions)
@@ -82,7 +82,7 @@ def test_a_run_knows_the_parts_of_its_validation_images(
     samples, parts = read_split(run.split, fabric)
     val = [sample for sample, part in zip(samples, parts, strict=True) if part == "val"]
     groups = [sample.group for sample in sorted(val, key=lambda sample: not sample.is_good)]
-    clusters = run.read_identity()["validation_clusters"]
+    clusters = run.read_identity()["validation_groups"]
     assert len(set(zip(groups, clusters, strict=True))) == len(set(groups)) == len(set(clusters)) < len(clusters)
     held_out_ = run.read_metrics()["thresholds"]["decision"]["held_out"]["recall"]
     assert held_out_["parts"] == len({sample.group for sample in val if not sample.is_good}) < held_out_["n"]

@@ -88,7 +88,7 @@ def test_demo_makes_data_trains_and_names_the_picture(
     run(monkeypatch, "weakspot demo --output 'my demo'")
     assert "my demo/figures/gallery.png" in capsys.readouterr().out
     assert Path("my demo/figures/gallery.png").is_file()
-    assert synthetic.DEMO_SUBSET in Path("my demo/config.yaml").read_text()
+    assert synthetic.DEMO_PRODUCT in Path("my demo/config.yaml").read_text()
 
 
 def executed(names: Sequence[str]) -> dict[str, nbformat.NotebookNode]:

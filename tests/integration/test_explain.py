@@ -43,8 +43,8 @@ from weakspot.models.bundle import BundleMeta, read_meta, rewrite_meta, save_bun
 from weakspot.models.imagenet import load_photographs
 from weakspot.models.model import Model
 from weakspot.models.network import CamNet
-from weakspot.models.output_store import MapStore
-from weakspot.postprocess.predictions import read_predictions
+from weakspot.models.output_store import OutputStore
+from weakspot.postprocess.prediction_files import read_predictions
 from weakspot.report.explained import sheet_figure
 from weakspot.runs.folder import RunFolder
 
@@ -97,8 +97,8 @@ def test_explain_and_summary_of_a_run(fabric: Path, photos: RunFolder) -> None:
     assert told["target"]["name"] == prediction.label == "anomaly"
     assert f"cam of {prediction.label}" in output
     with np.load(f"why/{image.stem}.npz") as maps:
-        assert prediction.said is not None
-        assert np.allclose(maps["cam/anomaly"], prediction.said.maps[1], atol=1e-5)
+        assert prediction.output is not None
+        assert np.allclose(maps["cam/anomaly"], prediction.output.maps[1], atol=1e-5)
     drawn = np.asarray(Image.open(f"why/{image.stem}.png"))
     assert drawn.std() > 10
     listed = run_command("summary", "photos", "--output", "layers.json")
@@ -178,13 +178,13 @@ def test_any_number_of_classes_is_explained(fabric: Path, tmp_path: Path) -> Non
     )
     said = Localizer.load(tmp_path / "bundle", "cpu")
     (prediction,) = said.predict(picture(fabric))
-    assert prediction.said is not None
+    assert prediction.output is not None
     for k in range(3):
-        assert np.allclose(found[k].map, prediction.said.maps[k], atol=1e-5)
+        assert np.allclose(found[k].map, prediction.output.maps[k], atol=1e-5)
 
 
 def _rule():
-    from weakspot.postprocess.boxes import BoxRule
+    from weakspot.config.rules import BoxRule
 
     return BoxRule()
 
@@ -209,7 +209,7 @@ def test_runs_take_their_maps_and_boxes_from_another_method(fabric: Path, photos
         [p.probability for p in by_cam], rel=1e-3
     )
     trained = pipeline.train(settings(fabric, "output=layered", "heatmap=layer_cam", *ALL_ANOMALY))
-    assert MapStore.load(trained.maps).maps.min() >= 0
+    assert OutputStore.load(trained.maps).maps.min() >= 0
     predictions = read_predictions(trained.predictions)
     again = list(Localizer.load(trained.path).predict([p.path for p in predictions]))
     assert [[b.xyxy for b in p.boxes] for p in again] == [[b.xyxy for b in p.boxes] for p in predictions]
@@ -221,9 +221,9 @@ def test_occlusion_of_a_run_is_at_the_grid_of_its_patches(fabric: Path, photos: 
     rewrite_meta(Path("photos/bundle"), replace(meta, heatmap="occlusion"))
     localizer = Localizer.load("photos")
     (prediction,) = localizer.predict(picture(fabric))
-    assert prediction.said is not None
-    assert prediction.said.maps.shape == (2, 16, 24)
-    assert np.allclose(prediction.said.maps[0], -prediction.said.maps[1], atol=1e-5)  # two probabilities, one sum
+    assert prediction.output is not None
+    assert prediction.output.maps.shape == (2, 16, 24)
+    assert np.allclose(prediction.output.maps[0], -prediction.output.maps[1], atol=1e-5)  # two probabilities, one sum
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""Nothing of the test part can reach what is fitted, calibrated or chosen."""
+"""Nothing of the test subset can reach what is fitted, calibrated or chosen."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def fitted(run: RunFolder) -> dict[str, Any]:
 @pytest.mark.parametrize(
     "overrides",
     [
-        ("experiment=seed_table", "trainer.stop_at_accuracy=0.6"),
+        ("experiment=plain_cam", "trainer.stop_at_accuracy=0.6"),
         ("experiment=recommended", *FEW_STEPS, *CALIBRATED),
         ("experiment=recommended", "refine=none", "split.val_size=0", "boxes.threshold=0"),
     ],

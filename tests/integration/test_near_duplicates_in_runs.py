@@ -33,15 +33,15 @@ def test_a_run_that_only_reports_says_what_leaks_and_measures_without_it(
     twins = sum(part in trained for part in tested)
     assert twins > 0
     leakage = metrics["split"]["leakage"]
-    assert leakage["held_out_of_trained_parts"] == twins
+    assert leakage["held_out_of_trained_groups"] == twins
     assert metrics["split"]["near_duplicates"] == "report"
-    assert metrics["test"]["other_parts"]["classification"]["accuracy"]["n"] == len(tested) - twins
+    assert metrics["test"]["other_groups"]["classification"]["accuracy"]["n"] == len(tested) - twins
     assert f"{twins} of {len(tested)} held-out images show a part that" in " ".join(capsys.readouterr().err.split())
     assert (run.figures / "near_duplicates.png").stat().st_size > 0
 
     together = pipeline.train(parts_config(parts, "split.test_size=0.4"))
-    assert json.loads(together.metrics.read_text())["split"]["leakage"]["held_out_of_trained_parts"] == 0
-    assert "other_parts" not in json.loads(together.metrics.read_text())["test"]
+    assert json.loads(together.metrics.read_text())["split"]["leakage"]["held_out_of_trained_groups"] == 0
+    assert "other_groups" not in json.loads(together.metrics.read_text())["test"]
 
     ignored = index_and_split(parts_config(parts, "split.near_duplicates=ignore", "split.test_size=0.4"))
     assert ignored.near_duplicates is None
@@ -66,9 +66,9 @@ def test_other_images_of_parts_that_were_trained_on_are_noticed(
         exposed(Path("data", trained[n]), Path(f"other/OK/again{n}.jpg"), 5)
     command = [f"run={run.path}", "data=folder", "data.root=other", "data.good_class=OK"]
     metrics = pipeline.evaluate(evaluate_config(*command)).read_metrics()
-    assert metrics["split"]["leakage"]["held_out_of_trained_parts"] == 2
+    assert metrics["split"]["leakage"]["held_out_of_trained_groups"] == 2
     n_test = sum(metrics["data"]["n_test_per_defect"].values())
-    assert metrics["test"]["other_parts"]["classification"]["accuracy"]["n"] == n_test - 2
+    assert metrics["test"]["other_groups"]["classification"]["accuracy"]["n"] == n_test - 2
     assert "2 of" in (said := " ".join(capsys.readouterr().err.split()))
     assert "again0.jpg for one; the numbers will flatter" in said
     Path("data", trained[0]).unlink()

@@ -13,9 +13,9 @@ from helpers.reports import HOSTILE_CLASSES, HOSTILE_FILES, make_data, make_fold
 from typer.testing import CliRunner
 
 from weakspot.cli.main import app
+from weakspot.config.rules import BoxRule
 from weakspot.evaluation.pooled import find_runs
-from weakspot.postprocess.boxes import BoxRule
-from weakspot.postprocess.predictions import read_predictions
+from weakspot.postprocess.prediction_files import read_predictions
 from weakspot.report.pooled_report import write_pooled_report
 from weakspot.report.verdict import pooled_threshold
 

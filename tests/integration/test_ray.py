@@ -19,12 +19,12 @@ from helpers.paths import TESTS
 from PIL import Image
 
 from weakspot.cli import main as cli
+from weakspot.config.rules import BoxRule
 from weakspot.data.preprocess import Preprocess
 from weakspot.inference.shards import ray_engine
 from weakspot.models.bundle import BundleMeta, save_bundle
 from weakspot.models.model import Model
 from weakspot.models.network import CamNet
-from weakspot.postprocess.boxes import BoxRule
 from weakspot.types import ANOMALY, GOOD
 
 pytestmark = pytest.mark.slow

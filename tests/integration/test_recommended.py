@@ -13,6 +13,7 @@ from PIL import Image
 from scipy.special import softmax
 
 from weakspot.commands import train as pipeline
+from weakspot.config.rules import BoxRule
 from weakspot.config.schema import read_config
 from weakspot.data.preprocess import Preprocess
 from weakspot.data.splits import read_split
@@ -21,15 +22,15 @@ from weakspot.evaluation.measure import resolution
 from weakspot.evaluation.truth import Truth
 from weakspot.export.model import SUFFIX, Order, export_model
 from weakspot.inference.localizer import Localizer
-from weakspot.models.output_store import MapStore
+from weakspot.models.output_store import OutputStore
 from weakspot.ops.maps import combined_map, visible
-from weakspot.postprocess.boxes import BoxRule
 from weakspot.postprocess.decision import Decision
-from weakspot.postprocess.predictions import make_prediction, place_scores, read_predictions
+from weakspot.postprocess.prediction_files import read_predictions
+from weakspot.postprocess.predictions import make_prediction, place_scores
 from weakspot.postprocess.trust import REASONS
 from weakspot.report.view import RunView
 from weakspot.runs.folder import RunFolder
-from weakspot.types import ImageMaps, Sample
+from weakspot.types import ModelOutput, Sample
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("tiny")]
 
@@ -58,11 +59,11 @@ def run(fabric: Path, tmp_path_factory: pytest.TempPathFactory) -> RunFolder:
 
 
 def test_the_run_keeps_evidence_and_says_how_its_threshold_was_set(run: RunFolder) -> None:
-    store, held_out = MapStore.load(run.maps), MapStore.load(run.calibration)
-    assert store.extent is not None
-    assert store.where is not None
-    assert store.extent.shape[1:] == (32, 48)
-    assert store.where.shape[1:] == (16, 24)
+    store, held_out = OutputStore.load(run.maps), OutputStore.load(run.calibration)
+    assert store.mask_logits is not None
+    assert store.location_logits is not None
+    assert store.mask_logits.shape[1:] == (32, 48)
+    assert store.location_logits.shape[1:] == (16, 24)
     content = metrics_of(run)
     calibration = content["thresholds"]["min_score"]
     assert calibration["n_good"] == len(held_out)
@@ -79,7 +80,7 @@ def test_held_out_good_images_are_neither_tested_nor_trained_on(run: RunFolder, 
     samples, parts = read_split(run.split, fabric)
     held_out = {sample.path for sample, part in zip(samples, parts, strict=True) if part == "val" and sample.is_good}
     assert held_out
-    assert {path.resolve() for path in MapStore.load(run.calibration).paths} == {path.resolve() for path in held_out}
+    assert {path.resolve() for path in OutputStore.load(run.calibration).paths} == {path.resolve() for path in held_out}
 
 
 def test_predict_gives_the_run_s_own_boxes(run: RunFolder) -> None:
@@ -95,7 +96,7 @@ def test_predict_gives_the_run_s_own_boxes(run: RunFolder) -> None:
 def test_a_second_look_is_the_same_in_evaluate_predict_and_exports(
     run: RunFolder, format_: str, tmp_path: Path
 ) -> None:
-    looked = pipeline.evaluate(evaluate_config(f"run={run.path}", f"output={tmp_path / 'looked'}", "second_look=true"))
+    looked = pipeline.evaluate(evaluate_config(f"run={run.path}", f"output={tmp_path / 'looked'}", "flip_tta=true"))
     known, once = read_predictions(looked.predictions), read_predictions(run.predictions)
     boxes = [(a, b) for p, q in zip(known, once, strict=True) for a, b in zip(p.boxes, q.boxes, strict=True)]
     assert [a.xyxy for a, _ in boxes] == [b.xyxy for _, b in boxes]
@@ -103,7 +104,7 @@ def test_a_second_look_is_the_same_in_evaluate_predict_and_exports(
     assert any(a.trust < b.trust and a.doubt == REASONS["second look"] for a, b in boxes)
     export_model(Order(run.path, format_, output=tmp_path / f"model{SUFFIX[format_]}"), lambda done, total: None)
     for path in (run.path, tmp_path / f"model{SUFFIX[format_]}"):
-        localizer = Localizer.load(path, device="cpu").adjusted(second_look=True)
+        localizer = Localizer.load(path, device="cpu").adjusted(flip_tta=True)
         found = list(localizer.predict([p.path for p in known]))
         assert [[b.xyxy for b in p.boxes] for p in found] == [[b.xyxy for b in p.boxes] for p in known]
         trusts = [[b.trust for b in p.boxes] for p in found]
@@ -112,24 +113,24 @@ def test_a_second_look_is_the_same_in_evaluate_predict_and_exports(
 
 def test_a_symmetric_picture_looks_the_same_twice(run: RunFolder) -> None:
     half = np.random.default_rng(3).integers(0, 255, (64, 40, 3), dtype=np.uint8)
-    localizer = Localizer.load(run.path, device="cpu").adjusted(second_look=True)
+    localizer = Localizer.load(run.path, device="cpu").adjusted(flip_tta=True)
     (found,) = localizer.predict(np.concatenate([half, half[:, ::-1]], axis=1))
-    assert found.said is not None
-    assert found.said.extent is not None
-    assert found.said.again == pytest.approx(found.said.extent[:, ::-1], abs=0.02)
+    assert found.output is not None
+    assert found.output.mask_logits is not None
+    assert found.output.flipped == pytest.approx(found.output.mask_logits[:, ::-1], abs=0.02)
 
 
 def test_a_run_keeps_the_second_look_that_it_was_trained_with(
     fabric: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    finished = train(fabric, "second_look=true", "data.resize=keep_ratio", "data.image_size=[64,64]")
+    finished = train(fabric, "flip_tta=true", "data.resize=keep_ratio", "data.image_size=[64,64]")
     known = read_predictions(finished.predictions)
     found = list(Localizer.load(finished.path, device="cpu").predict([p.path for p in known]))
     assert any(p.boxes for p in known)
     for a, b in zip(known, found, strict=True):
         assert [box.trust for box in a.boxes] == pytest.approx([box.trust for box in b.boxes], abs=1e-3)
-    command = [f"run={finished.path}", f"output={finished.path}", "second_look=false"]
+    command = [f"run={finished.path}", f"output={finished.path}", "flip_tta=false"]
     in_place = evaluate_config(*command)
     with pytest.raises(WeakspotError, match="whose maps stay"):
         pipeline.evaluate(in_place)
@@ -181,18 +182,18 @@ def test_without_a_validation_part_scores_are_calibrated_on_images_left_out_in_t
     fabric: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    crossfitted = train(fabric, "split.val_size=0")
+    is_crossfitted = train(fabric, "split.val_size=0")
     assert "3 more models are trained" in " ".join(capsys.readouterr().err.split())
-    samples, parts = read_split(crossfitted.split, fabric)
+    samples, parts = read_split(is_crossfitted.split, fabric)
     good = {s.path.resolve() for s, part in zip(samples, parts, strict=True) if part == "train" and s.is_good}
-    held_out = MapStore.load(crossfitted.calibration)
+    held_out = OutputStore.load(is_crossfitted.calibration)
     assert len(held_out) == len(good)
     assert {path.resolve() for path in held_out.paths} == good
-    assert metrics_of(crossfitted)["thresholds"]["min_score"]["n_good"] == len(good)
+    assert metrics_of(is_crossfitted)["thresholds"]["min_score"]["n_good"] == len(good)
     plain = train(fabric, "split.val_size=0", "boxes.threshold_kind=absolute")  # has no such models to take over
-    assert plain.read_identity()["fit"] != crossfitted.read_identity()["fit"]
+    assert plain.read_identity()["fit"] != is_crossfitted.read_identity()["fit"]
     # The model that is kept learnt from every training image, as without calibration.
-    assert np.allclose(MapStore.load(plain.maps).logits, MapStore.load(crossfitted.maps).logits, atol=1e-5)
+    assert np.allclose(OutputStore.load(plain.maps).logits, OutputStore.load(is_crossfitted.maps).logits, atol=1e-5)
 
 
 def test_calibration_needs_enough_images(fabric: Path, tmp_path: Path) -> None:
@@ -211,12 +212,12 @@ def test_a_view_shows_refined_evidence_under_another_threshold(run: RunFolder) -
 
 
 def test_damaged_evidence_is_refused(run: RunFolder) -> None:
-    store = MapStore.load(run.maps)
-    assert store.extent is not None
-    broken = store.extent.copy()
+    store = OutputStore.load(run.maps)
+    assert store.mask_logits is not None
+    broken = store.mask_logits.copy()
     broken[0, 0, 0] = np.nan
     with pytest.raises(WeakspotError, match="NaN"):
-        replace(store, extent=broken)
+        replace(store, mask_logits=broken)
 
 
 def test_combined_evidence_is_the_probability_that_all_agree() -> None:
@@ -241,12 +242,12 @@ def test_boxes_follow_the_image_inside_its_border() -> None:
     plane = np.full((64, 96), -5, np.float32)
     plane[16:32, 36:48] = 5  # in the image: rows 32 to 64, columns 24 to 48
     plane[0:8, 0:20] = 9  # in the border: nothing
-    said = ImageMaps(np.array([0.0, 3.0], np.float32), np.zeros((2, 4, 6), np.float32), plane, plane)
+    said = ModelOutput(np.array([0.0, 3.0], np.float32), np.zeros((2, 4, 6), np.float32), plane, plane)
     rule = BoxRule("components", "absolute", 0.0)
     prediction = make_prediction(Path("a.png"), size, said, ["good", "anomaly"], preprocess, rule, Decision())
     assert [box.xyxy for box in prediction.boxes] == [(24, 32, 48, 64)]
-    assert prediction.said is not None
-    assert prediction.said.maps.shape == (2, 64, 48)
+    assert prediction.output is not None
+    assert prediction.output.maps.shape == (2, 64, 48)
     squash = Preprocess((64, 96), "caffe")
     assert visible(said, size, squash) is said
 
@@ -280,7 +281,7 @@ def test_the_smallest_defect_is_the_one_whose_box_survives_half_a_cell_on_each_s
     mask[10:20, 10:20], mask[40:60, 50:80] = 255, 255
     Image.fromarray(mask).save(tmp_path / "mask.png")
     sample = Sample(tmp_path / "a.png", "scratch", tmp_path / "mask.png")
-    store = MapStore(
+    store = OutputStore(
         [sample.path], np.array([[80, 120]]), np.zeros((1, 2), np.float32), np.zeros((1, 2, 8, 12), np.float32),
         np.zeros(2, np.float32),
     )  # fmt: skip

@@ -10,7 +10,7 @@ import pytest
 from helpers.browsing import Watched, needs_chromium
 from helpers.reports import HOSTILE_CLASSES, HOSTILE_FILES, make_data, make_report, many
 
-from weakspot.postprocess.boxes import BoxRule
+from weakspot.config.rules import BoxRule
 from weakspot.report.run_report import write_report
 from weakspot.runs.folder import RunFolder
 

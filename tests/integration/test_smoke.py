@@ -14,8 +14,8 @@ from sklearn.metrics import balanced_accuracy_score, confusion_matrix
 from weakspot.commands import train as pipeline
 from weakspot.data.images import list_images
 from weakspot.inference.localizer import Localizer
-from weakspot.models.output_store import MapStore
-from weakspot.postprocess.predictions import read_predictions
+from weakspot.models.output_store import OutputStore
+from weakspot.postprocess.prediction_files import read_predictions
 
 pytestmark = pytest.mark.usefixtures("tiny")
 
@@ -37,10 +37,10 @@ def test_a_run_folder_holds_what_the_design_says(fabric: Path, here: Path) -> No
     assert [p.path for p in predictions] == [fabric / row["path"] for row in rows if row["part"] == "test"]
     content = metrics_of(run)
     labels = ["good", "anomaly"]
-    truth, said = [p.target for p in predictions], [p.label for p in predictions]
+    truth, decided = [p.target for p in predictions], [p.label for p in predictions]
     classification = content["test"]["classification"]
-    assert classification["balanced_accuracy"]["value"] == pytest.approx(balanced_accuracy_score(truth, said))
-    assert classification["confusion_matrix"]["counts"] == confusion_matrix(truth, said, labels=labels).tolist()
+    assert classification["balanced_accuracy"]["value"] == pytest.approx(balanced_accuracy_score(truth, decided))
+    assert classification["confusion_matrix"]["counts"] == confusion_matrix(truth, decided, labels=labels).tolist()
     assert content["test"]["localisation"]["n"] == sum(p.target == "anomaly" for p in predictions)
     assert set(content["controls"]) == {"whole_image", "centre_box", "random_box", "shuffled_boxes", "shuffled_labels"}
     assert content["test"]["localisation"]["detection"]["n_true"] >= content["test"]["localisation"]["n"]
@@ -56,7 +56,7 @@ def test_a_run_folder_holds_what_the_design_says(fabric: Path, here: Path) -> No
 
 
 def test_saved_maps_add_up_to_the_logits(fabric: Path, here: Path) -> None:
-    store = MapStore.load(train(fabric).maps)
+    store = OutputStore.load(train(fabric).maps)
     assert np.allclose(store.maps.mean((2, 3)) + store.bias, store.logits, rtol=1e-5, atol=1e-5)
 
 

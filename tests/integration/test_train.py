@@ -229,12 +229,12 @@ def test_exact_copies_across_parts_are_counted_and_said(
     good = list_images(Path("data/fabric/train/good"))
     for path in good:
         shutil.copy(path, path.with_name(f"copy{path.name}"))
-    assert metrics_of(train(Path("data")))["split"]["identical_across_parts"] == 0  # kept on one side
+    assert metrics_of(train(Path("data")))["split"]["identical_across_subsets"] == 0  # kept on one side
     run = train(Path("data"), "split.near_duplicates=report")
-    count = metrics_of(run)["split"]["identical_across_parts"]
+    count = metrics_of(run)["split"]["identical_across_subsets"]
     assert count > 0
     assert f"{count} held-out images are exact copies" in capsys.readouterr().err
-    assert metrics_of(train(fabric))["split"]["identical_across_parts"] == 0
+    assert metrics_of(train(fabric))["split"]["identical_across_subsets"] == 0
 
 
 @pytest.mark.parametrize(

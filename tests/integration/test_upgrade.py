@@ -13,15 +13,15 @@ import torch
 from helpers.keep_bundle import kept_backbone
 from helpers.paths import BUNDLES
 
+from weakspot.config.rules import BoxRule
 from weakspot.errors import WeakspotError
 from weakspot.inference.localizer import Localizer
 from weakspot.models import network
 from weakspot.models.backbones import BACKBONES
 from weakspot.models.bundle_meta import FORMAT, META_FILE, read_meta
 from weakspot.models.network import CamNet
-from weakspot.postprocess.boxes import BoxRule
 from weakspot.postprocess.decision import Decision
-from weakspot.postprocess.predictions import read_predictions
+from weakspot.postprocess.prediction_files import read_predictions
 from weakspot.types import Prediction
 
 KEPT = sorted(BUNDLES.iterdir(), key=lambda path: int(path.name))

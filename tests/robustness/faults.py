@@ -118,7 +118,7 @@ class Ended:
     @property
     def errors(self) -> list[str]:
         """Its error lines."""
-        return [line for line in self.said.splitlines() if line.startswith("error:")]
+        return [line for line in self.output.splitlines() if line.startswith("error:")]
 
 
 @dataclass(frozen=True)
@@ -150,7 +150,7 @@ class Bench:
         self.reset("empty")
         trained = self.run(COMMANDS["train"].words)
         if trained.status:
-            raise RuntimeError(trained.said)
+            raise RuntimeError(trained.output)
         self.learn()
         shutil.copytree(self.here, self.states["trained"])
 
@@ -221,7 +221,7 @@ class Bench:
         if name not in self._known:
             self.reset(COMMANDS[name].begin)
             ended = self.run(COMMANDS[name].words)
-            if ended.status not in (0, 1) or "Traceback" in ended.said:
+            if ended.status not in (0, 1) or "Traceback" in ended.output:
                 raise RuntimeError(f"{name}: {ended.said}")
             self._known[name] = Undisturbed(ended, results(self.here), self.learn())
         return self._known[name]
@@ -258,7 +258,7 @@ class Bench:
             return  # it was quicker
         tally.faults += 1
         tally.slowest_stop = max(tally.slowest_stop, ended.seconds)
-        if ended.status != 130 or "Traceback" in ended.said:
+        if ended.status != 130 or "Traceback" in ended.output:
             tally.note("crashes", f"{name}: Ctrl-C ended it with {ended.status}: {ended.said[-1500:]}")
         if ended.seconds > CTRL_C_SECONDS:
             tally.note("crashes", f"{name}: {ended.seconds:.1f} s after Ctrl-C")
@@ -271,7 +271,7 @@ class Bench:
         command, known = COMMANDS[name], self.undisturbed(name)
         ended = self.run(command.words)
         told = bool(command.says) and any(command.says in line for line in ended.errors)
-        if "Traceback" in ended.said or (ended.status != known.ended.status and not (ended.status == 1 and told)):
+        if "Traceback" in ended.output or (ended.status != known.ended.status and not (ended.status == 1 and told)):
             tally.note("crashes", f"{name}: ended with {ended.status}: {ended.said[-1500:]}")
         else:
             self.compare_files(name, tally)
@@ -292,7 +292,7 @@ class Bench:
         tally.faults += 1
         usual = self._known[name].ended.errors if name in self._known else []
         errors = [line for line in ended.errors if line not in usual]
-        told = "Traceback" not in ended.said and "Logging error" not in ended.said and len(errors) == 1
+        told = "Traceback" not in ended.output and "Logging error" not in ended.output and len(errors) == 1
         if ended.status != 1 or not told or names not in errors[0]:
             tally.note("crashes", f"{name}: ended with {ended.status}: {ended.said[-1500:]}")
 

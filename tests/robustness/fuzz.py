@@ -32,6 +32,7 @@ from PIL import Image
 from pycocotools import mask as coco_mask
 
 from weakspot.config.hydra_app import compose
+from weakspot.config.rules import BoxRule
 from weakspot.config.schema import TrainConfig, read_config, typed, write_config
 from weakspot.data.annotations import read_annotations
 from weakspot.data.images import inspect_image, read_image, read_mask
@@ -44,11 +45,10 @@ from weakspot.models.bundle import load_bundle, save_bundle
 from weakspot.models.bundle_meta import META_FILE, WEIGHTS_FILE, BundleMeta, read_meta
 from weakspot.models.model import Model
 from weakspot.models.network import CamNet
-from weakspot.models.output_store import MapStore
+from weakspot.models.output_store import OutputStore
 from weakspot.models.weights import read_state
-from weakspot.postprocess.boxes import BoxRule
 from weakspot.postprocess.decision import read_validation
-from weakspot.postprocess.predictions import read_predictions
+from weakspot.postprocess.prediction_files import read_predictions
 
 SLOWEST = 5.0
 """Seconds that one input may take."""
@@ -223,12 +223,12 @@ def models(folder: Path) -> Iterator[tuple[str, Target]]:
 
     yield "model.json", Target(META_FILE, [description, with_evidence], lambda path: read_meta(path.parent))
     yield "model.safetensors", Target(WEIGHTS_FILE, [tensors], read_tensors)
-    store = MapStore(
+    store = OutputStore(
         [Path("a.png")], np.full((1, 2), 8), np.zeros((1, 2), np.float32), np.zeros((1, 2, 3, 4), np.float32),
         np.zeros(2, np.float32), np.zeros((1, 3, 4), np.float16), np.zeros((1, 3, 4), np.float16),
     )  # fmt: skip
     store.save(folder / "sound.npz")
-    yield "maps.npz", Target("maps.npz", [(folder / "sound.npz").read_bytes()], MapStore.load)
+    yield "maps.npz", Target("maps.npz", [(folder / "sound.npz").read_bytes()], OutputStore.load)
     with contextlib.suppress(ImportError):
         yield "onnx description", exported(folder, description)
 

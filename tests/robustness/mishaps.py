@@ -85,7 +85,7 @@ def full_disk(bench: Bench, name: str, rng: random.Random, tally: Tally) -> None
         shutil.copytree(bench.states[command.begin], bench.here, dirs_exist_ok=True)
         remount(f"size={disk_use(bench.here) + int(max(0, needed) * rng.uniform(0.0, 0.9)) // 4096 * 4096}")
         ended = bench.run(command.words)
-        if ended.status == bench.undisturbed(name).ended.status and "No space left" not in ended.said:
+        if ended.status == bench.undisturbed(name).ended.status and "No space left" not in ended.output:
             return  # it needs less than thought
         bench.refused(name, ended, "No space left on device", tally)
         remount(f"size={ROOM}")
@@ -106,7 +106,7 @@ def short_files(bench: Bench, name: str, rng: random.Random, tally: Tally) -> No
     bench.reset(COMMANDS[name].begin)
     limit = functools.partial(resource.setrlimit, resource.RLIMIT_FSIZE, (most, most))
     ended = bench.wait(bench.start(COMMANDS[name].words, first=limit))
-    if ended.status != known.ended.status or "File too large" in ended.said:
+    if ended.status != known.ended.status or "File too large" in ended.output:
         bench.refused(name, ended, "File too large", tally)
     bench.compare(name, tally)
 
@@ -142,7 +142,7 @@ def deleted_between(bench: Bench, tally: Tally) -> None:
         ended = bench.wait(bench.start(COMMANDS[name].words, first=vanishing(path, gone)))
         tally.faults += 1
         named = [line for line in ended.errors if str(path) in line or path.name in line]
-        if ended.status != 1 or "Traceback" in ended.said or not named or not gone.is_file():
+        if ended.status != 1 or "Traceback" in ended.output or not named or not gone.is_file():
             tally.note("crashes", f"{name}: ended with {ended.status}: {ended.said[-1500:]}")
         if name == "predict":
             lines = (bench.here / "results" / "predictions.jsonl").read_bytes().splitlines()
@@ -170,7 +170,7 @@ def two_at_once(bench: Bench, tally: Tally, kinds: Sequence[str] = ("the same ru
         first, second = (bench.wait(process, log=log) for process, log in zip(both, logs, strict=True))
         tally.faults += 1
         refused = [one for one in (first, second) if one.errors and one.errors[-1].endswith(("folder", "or wait"))]
-        if any("Traceback" in one.said for one in (first, second)) or len(refused) > 1:
+        if any("Traceback" in one.output for one in (first, second)) or len(refused) > 1:
             tally.note("crashes", f"{kind} at once: {first.said[-800:]} {second.said[-800:]}")
         elif kind == "another run" and not refused:
             tally.note("wrong", "two runs in one folder")

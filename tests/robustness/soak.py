@@ -33,13 +33,13 @@ from helpers.backbones import tiny_backbone
 from PIL import Image
 from robustness.faults import Tally, fork, table
 
+from weakspot.config.rules import BoxRule
 from weakspot.data.preprocess import Preprocess
 from weakspot.models import network
 from weakspot.models.bundle import save_bundle
 from weakspot.models.bundle_meta import BundleMeta
 from weakspot.models.model import Model
 from weakspot.models.network import CamNet
-from weakspot.postprocess.boxes import BoxRule
 
 BROKEN = 0.05
 DISTINCT = 200

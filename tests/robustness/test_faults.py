@@ -19,9 +19,9 @@ from robustness.faults import Bench, Tally
 from weakspot.cli.main import main
 from weakspot.commands import results
 from weakspot.commands import train as pipeline
+from weakspot.commands.audit import audit
 from weakspot.config.schema import read_config
 from weakspot.errors import WeakspotError
-from weakspot.evaluation.erasure import audit
 from weakspot.models import network
 from weakspot.runs.folder import RunFolder
 from weakspot.utils import files

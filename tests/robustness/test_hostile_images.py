@@ -21,7 +21,7 @@ from weakspot.commands.predict import predict
 from weakspot.data.images import inspect_images, list_images
 from weakspot.errors import WeakspotError
 from weakspot.inference.localizer import Localizer
-from weakspot.postprocess.predictions import read_predictions
+from weakspot.postprocess.prediction_files import read_predictions
 from weakspot.training.dataset import read_and_check
 
 pytestmark = pytest.mark.usefixtures("tiny")

@@ -21,12 +21,13 @@ from hypothesis import strategies as st
 from pycocotools import mask as coco_mask
 
 import weakspot
+from weakspot.config.rules import BoxRule
 from weakspot.config.schema import read_config
 from weakspot.data.annotations import read_annotations
 from weakspot.data.manifest import read_rows
 from weakspot.data.preprocess import Preprocess
 from weakspot.data.rle import decode_mask, run_lengths
-from weakspot.data.splits import read_split, with_parts, write_split
+from weakspot.data.splits import read_split, with_subsets, write_split
 from weakspot.errors import WeakspotError
 from weakspot.export.source import place_picture
 from weakspot.models.bundle import load_bundle, save_bundle
@@ -34,10 +35,9 @@ from weakspot.models.bundle_meta import META_FILE, WEIGHTS_FILE, BundleMeta
 from weakspot.models.feature_cache import FeatureCache
 from weakspot.models.model import Model
 from weakspot.models.network import CamNet
-from weakspot.models.output_store import MapStore
-from weakspot.postprocess.boxes import BoxRule
+from weakspot.models.output_store import OutputStore
 from weakspot.postprocess.decision import Decision, read_validation
-from weakspot.postprocess.predictions import read_predictions, write_predictions
+from weakspot.postprocess.prediction_files import read_predictions, write_predictions
 from weakspot.postprocess.review import ReviewQueue
 from weakspot.report.page import environment
 from weakspot.runs.folder import RunFolder
@@ -260,8 +260,8 @@ HUGE_ARRAY = npy(header="{'descr': '<f4', 'fortran_order': False, 'shape': (1000
 def make_store(tmp_path: Path) -> dict[str, bytes]:
     paths = [Path("a.png"), Path("b.png")]
     sizes, maps = np.full((2, 2), 8), np.zeros((2, 2, 3, 4), np.float32)
-    MapStore(paths, sizes, np.zeros((2, 2), np.float32), maps, np.zeros(2, np.float32)).save(tmp_path / "maps.npz")
-    MapStore.load(tmp_path / "maps.npz")
+    OutputStore(paths, sizes, np.zeros((2, 2), np.float32), maps, np.zeros(2, np.float32)).save(tmp_path / "maps.npz")
+    OutputStore.load(tmp_path / "maps.npz")
     with zipfile.ZipFile(tmp_path / "maps.npz") as archive:
         return {name: archive.read(name) for name in archive.namelist()}
 
@@ -287,7 +287,7 @@ def test_maps_with_objects_bombs_or_false_headers_are_refused(
         for name, content in members.items():
             archive.writestr(name, content)
     with pytest.raises(WeakspotError, match=r"maps\.npz is damaged"):
-        MapStore.load(Path("maps.npz"))
+        OutputStore.load(Path("maps.npz"))
     assert not Path("exploded").exists()
 
 
@@ -302,7 +302,7 @@ def test_maps_in_an_archive_that_says_something_odd_of_itself_are_refused(here: 
         content[start + where : start + where + 2] = struct.pack("<H", value)
     Path("maps.npz").write_bytes(content)
     with pytest.raises(WeakspotError, match=r"maps\.npz is damaged"):
-        MapStore.load(Path("maps.npz"))
+        OutputStore.load(Path("maps.npz"))
 
 
 def test_cached_arrays_that_are_not_ours_count_as_missing(here: Path) -> None:
@@ -442,7 +442,7 @@ def test_a_split_holds_no_formulas_and_comes_back_exactly(tmp_path: Path) -> Non
     write_split(path, samples, parts, tmp_path)  # type: ignore[arg-type]
     assert [row["path"] for row in no_formula(path)] == [inert_path(name) for name in names]
     assert read_split(path, tmp_path) == (samples, parts)
-    assert [sample.part for sample in with_parts(samples, path, tmp_path)] == parts
+    assert [sample.part for sample in with_subsets(samples, path, tmp_path)] == parts
 
 
 def test_boxes_as_csv_hold_no_formulas(tmp_path: Path) -> None:

@@ -10,10 +10,11 @@ import numpy as np
 import numpy.typing as npt
 from scipy.stats import spearmanr
 
+from weakspot.data.splits import group_numbers
 from weakspot.evaluation.schema import BeforeDecision, Localisation, Resolution, ThresholdCurve, TrustLevel, TrustResult
 from weakspot.evaluation.subsets import EvaluatedImages, size_of
 from weakspot.evaluation.thresholds import sweep, threshold_curve, undecided_boxes
-from weakspot.evaluation.truth import levels_reached
+from weakspot.evaluation.truth import Truth, levels_reached
 from weakspot.metrics import (
     best_iou,
     detection_metrics,
@@ -28,7 +29,7 @@ from weakspot.metrics.paired import draw_groups, group_estimate
 from weakspot.ops.maps import Maps, comparable_map, shown_map
 from weakspot.postprocess.boxes import boxes_array
 from weakspot.postprocess.trust import level
-from weakspot.types import ModelOutput
+from weakspot.types import ModelOutput, Prediction
 
 
 def measure_localisation(images: EvaluatedImages) -> tuple[Localisation, ThresholdCurve]:
@@ -53,7 +54,7 @@ def measure_localisation(images: EvaluatedImages) -> tuple[Localisation, Thresho
         false_boxes_per_100_good=_per_100([len(boxes[i]) for i in images.good]),
         before_decision=before_decision(images),
         resolution=resolution(images),
-        trust=measure_trust(images),
+        trust=measure_trust(images.predictions, truth),
         detection=detection_metrics(
             [boxes[i] for i in measurable],
             [np.array([box.score for box in images.predictions[i].boxes]) for i in measurable],
@@ -117,19 +118,20 @@ def resolution(images: EvaluatedImages) -> Resolution:
     return Resolution(cell, float(cell / (np.sqrt(2) - 1)), proportion(sum(too_small), len(too_small)))
 
 
-def measure_trust(images: EvaluatedImages) -> TrustResult:
+def measure_trust(predictions: Sequence[Prediction], truth: Truth) -> TrustResult:
     """Whether boxes that are trusted more fit better, on the images with a mask.
 
     The interval of the rank correlation comes from drawing groups.
 
     Args:
-        images: some of them with a mask.
+        predictions: one an image.
+        truth: masks of the same images.
     """
-    truth = images.truth
+    groups = group_numbers(truth.samples)
     rows = [
-        (box.trust, best_iou(boxes_array([box]), truth.boxes[i].astype(np.float64)), images.groups[i])
+        (box.trust, best_iou(boxes_array([box]), truth.boxes[i].astype(np.float64)), groups[i])
         for i in truth.known
-        for box in images.predictions[i].boxes
+        for box in predictions[i].boxes
     ]
     values = np.array([row[:2] for row in rows], dtype=np.float64).reshape(-1, 2)
     levels = {}

@@ -56,7 +56,7 @@ def write_comparison(page: Path, first: Path, second: Path, found: Comparison) -
             "compare.html",
             first=first,
             second=second,
-            found={name: asdict(difference) for name, difference in found.differences.items()},
+            found=found.differences,
             counts=found,
             version=__version__,
             defects=data["defects"],

@@ -73,13 +73,15 @@ def prepare(rules: TrainingRules) -> PreparedRun:
     """
     data = index_and_split(rules.data, rules.split, rules.cache.folder if rules.cache else None)
     of_calibration = _check_calibration(rules, data)
-    weights = load_weights(
-        rules.model.weights, cast(PreprocessMode | None, rules.model.preprocess), rules.model.backbone
-    )
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(rules.seed)  # also of what is drawn while weights are checked against a fresh network
+        weights = load_weights(
+            rules.model.weights, cast(PreprocessMode | None, rules.model.preprocess), rules.model.backbone
+        )
+        network = build_network(rules, len(data.classes), weights)
     preprocess = Preprocess(rules.input_size, weights.preprocess, rules.resize)
     sizes = image_sizes(data.infos)
     preprocess.common_input_size(sizes)
-    network = build_network(rules, len(data.classes), weights)
     if preprocess.tile is not None and not network.tileable:
         raise WeakspotError(f"data.resize=tile needs model.backbone=vgg16, as {rules.model.backbone} has no plain stem")
     network.tile = preprocess.tile
@@ -131,19 +133,17 @@ def image_sizes(images: Iterable[ImageInfo]) -> list[Size]:
 
 
 def build_network(rules: TrainingRules, classes: int, weights: Weights) -> CamNet:
-    """The network with its pre-trained convolutions and a fresh dense layer, drawn by the seed of `rules`.
+    """The network with its pre-trained convolutions and a fresh dense layer.
 
     Args:
-        rules: backbone, number of outputs, seed.
+        rules: backbone and number of outputs.
         classes: number of classes.
         weights: of the backbone; without a state its own random values stay.
 
     Raises:
         WeakspotError: when the weights are of another network.
     """
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(rules.seed)
-        network = CamNet(rules.model.backbone, classes, rules.model.outputs)
+    network = CamNet(rules.model.backbone, classes, rules.model.outputs)
     if weights.state:
         try:
             network.load_pretrained(weights.state)

@@ -124,7 +124,7 @@ def test_pictures_that_all_look_the_same_are_not_taken_for_one_part(
         Image.fromarray(np.clip(structure + grain, 0, 255).astype(np.uint8)).save(folder / f"{k}.png")
     paths = list_images(tmp_path / "metal")
     found = find_near_duplicates(inspect_images(paths))
-    assert not found.tells_parts
+    assert not found.tells_groups
     data = index_and_split(parts_config(tmp_path))
     assert data.near_duplicates is None
     assert "look alike down to their detail" in " ".join(capsys.readouterr().err.split())

@@ -237,7 +237,7 @@ def test_synthetic_generates_in_the_cache_folder(tmp_path: Path, monkeypatch: py
         return touch(root / subset, "train/good/1.png", "test/cut/1.png")
 
     fake = types.ModuleType("weakspot.data.synthetic")
-    fake.ensure, fake.SUBSETS, fake.GENERATOR_VERSION = ensure, {"fabric": None}, 7  # type: ignore[attr-defined]
+    fake.ensure, fake.PRODUCTS, fake.GENERATOR_VERSION = ensure, {"fabric": None}, 7  # type: ignore[attr-defined]
     monkeypatch.setitem(sys.modules, "weakspot.data.synthetic", fake)
     monkeypatch.setattr(weakspot.data, "synthetic", fake, raising=False)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
@@ -324,9 +324,9 @@ def pictures(tmp_path: Path) -> Path:
 
 def test_a_manifest_gives_labels_parts_groups_and_masks(pictures: Path) -> None:
     expected = [
-        Sample(pictures / "a.png", GOOD, group="tile 1", part="train"),
-        Sample(pictures / "b.png", GOOD, part="test"),
-        Sample(pictures / "in/c.png", "cut", mask=pictures / "masks/c.png", group="7", part="val"),
+        Sample(pictures / "a.png", GOOD, group="tile 1", subset="train"),
+        Sample(pictures / "b.png", GOOD, subset="test"),
+        Sample(pictures / "in/c.png", "cut", mask=pictures / "masks/c.png", group="7", subset="val"),
     ]
     rows = "\ufeffpath,label,split,group,mask\r\nin/c.png,cut,val,7,masks/c.png\r\n"
     rows += "./a.png, Good,train,tile 1,\r\nb.png,good,test\r\n"

@@ -30,7 +30,7 @@ from weakspot.data.shortcuts import (
 )
 from weakspot.data.synthetic.biases import BIASES
 from weakspot.errors import WeakspotError
-from weakspot.training.dataset import near_duplicates
+from weakspot.training.findings import near_duplicates
 
 
 def measured(folder: Path) -> tuple[np.ndarray, list[int]]:

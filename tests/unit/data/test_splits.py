@@ -15,9 +15,17 @@ from hypothesis import strategies as st
 from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold, train_test_split
 
 from weakspot.data.readers import read_samples
-from weakspot.data.splits import _strata, part_numbers, read_split, split_hash, split_samples, with_parts, write_split
+from weakspot.data.splits import (
+    _strata,
+    group_numbers,
+    read_split,
+    split_hash,
+    split_samples,
+    with_subsets,
+    write_split,
+)
 from weakspot.errors import WeakspotError
-from weakspot.types import GOOD, Part, Sample
+from weakspot.types import GOOD, Sample, Subset
 
 
 def make(groups: list[str | None] | None = None, **counts: int) -> list[Sample]:
@@ -29,7 +37,7 @@ def make(groups: list[str | None] | None = None, **counts: int) -> list[Sample]:
     ]
 
 
-def numbers(parts: list[Part], name: str) -> list[int]:
+def numbers(parts: list[Subset], name: str) -> list[int]:
     return [number for number, part in enumerate(parts) if part == name]
 
 
@@ -124,7 +132,7 @@ def test_validation_is_stratified_too() -> None:
     [
         {"good": 30, "cut": 9, "hole": 1},
         {"good": 30, "cut": 1, "hole": 1, "dent": 1, "bend": 1, "stain": 1},
-        {"good": 12, **{f"type{number}": 2 for number in range(6)}},  # more types than images in the test part
+        {"good": 12, **{f"type{number}": 2 for number in range(6)}},  # more types than images in the test subset
         {"hole": 1, "good": 30, "cut": 4},
     ],
 )
@@ -188,7 +196,7 @@ def test_the_grouped_test_part_is_the_first_fold_of_scikit_learn(share: float, f
     fold = next(splitter.split(groups, defects, groups))[1].tolist()
     expected = fold if share <= 0.5 else sorted(set(range(100)) - set(fold))
     if share == 0.01:  # one group: a part without Good or without a defect
-        with pytest.raises(WeakspotError, match=r"the test part would hold .* \(images of a group stay together"):
+        with pytest.raises(WeakspotError, match=r"the test subset would hold .* \(images of a group stay together"):
             split_samples(samples, test_size=share, seed=7)
     else:
         assert numbers(split_samples(samples, test_size=share, seed=7), "test") == expected
@@ -231,7 +239,7 @@ def test_settings_out_of_range_name_their_key(options: dict[str, object], expect
         (
             {"good": 99, "cut": 2},
             {"test_size": 0.1},
-            "test part would hold 11 good and 0 defect .* 99 good and 2 defect",
+            "test subset would hold 11 good and 0 defect .* 99 good and 2 defect",
         ),
         ({"good": 2, "cut": 2}, {"test_size": 0.5, "val_size": 0.5}, "2 images cannot be split"),
     ],
@@ -258,7 +266,7 @@ def test_any_name_survives_the_csv(tmp_path_factory: pytest.TempPathFactory, row
         Sample(root / defect / name, defect, mask=root / "m" / name if number % 2 else None, group=group)
         for number, (name, defect, group) in enumerate(rows)
     ]
-    cycle: list[Part] = ["train", "val", "test"]
+    cycle: list[Subset] = ["train", "val", "test"]
     parts = [cycle[number % 3] for number in range(len(samples))]
     path = tmp_path_factory.mktemp("csv") / "split.csv"
     write_split(path, samples, parts, root)
@@ -273,7 +281,7 @@ def test_the_csv_is_relative_and_moves_with_its_root(tmp_path: Path) -> None:
         Sample(root / "cut" / odd, "cut", mask=root / "m" / odd),
         Sample(Path("/elsewhere/x.png"), "cut"),
     ]
-    parts: list[Part] = ["train", "test", "test"]
+    parts: list[Subset] = ["train", "test", "test"]
     path = tmp_path / "run" / "split.csv"
     write_split(path, samples, parts, root)
     text = path.read_bytes().decode("utf-8", "surrogateescape")
@@ -351,7 +359,7 @@ def test_a_validation_part_needs_both_too() -> None:
 
 def test_the_hash_knows_parts_and_defects_but_no_order() -> None:
     samples, root = make(good=3, cut=2), Path("/data")
-    parts: list[Part] = ["train", "test", "train", "train", "test"]
+    parts: list[Subset] = ["train", "test", "train", "train", "test"]
     reference = split_hash(samples, parts, root)
     assert len(reference) == 64
     assert split_hash(samples[::-1], parts[::-1], root) == reference
@@ -370,30 +378,30 @@ def test_the_hash_of_a_split_stays_what_it_was() -> None:
 
 
 def test_images_of_a_group_share_a_number_and_others_have_their_own() -> None:
-    assert part_numbers(make(["a", None, "b", "a", None], good=5)) == [0, 1, 2, 0, 3]
+    assert group_numbers(make(["a", None, "b", "a", None], good=5)) == [0, 1, 2, 0, 3]
 
 
 # --------------------------------------------------------------------------------------------------------- given parts
 
 
 def put(samples: list[Sample], parts: str) -> list[Sample]:
-    names: dict[str, Part] = {"r": "train", "v": "val", "t": "test"}
-    return [replace(sample, part=names[letter]) for sample, letter in zip(samples, parts, strict=True)]
+    names: dict[str, Subset] = {"r": "train", "v": "val", "t": "test"}
+    return [replace(sample, subset=names[letter]) for sample, letter in zip(samples, parts, strict=True)]
 
 
 def test_given_parts_stay() -> None:
     samples = put(make(good=4, cut=4), "rrvtrrvt")
     for options in ({}, {"val_size": 0.5}, {"seed": 3, "test_size": 0.5}):
-        assert split_samples(samples, **options) == [sample.part for sample in samples]
+        assert split_samples(samples, **options) == [sample.subset for sample in samples]
     only_good = put(make(good=4, cut=3), "rrvtrrt")
     for val_size in (0.0, 0.2):
-        assert split_samples(only_good, val_size=val_size) == [sample.part for sample in only_good]
+        assert split_samples(only_good, val_size=val_size) == [sample.subset for sample in only_good]
 
 
 def test_validation_is_carved_out_of_a_given_training_part_alone() -> None:
     samples = put(make(good=20, cut=20), "r" * 15 + "t" * 5 + "r" * 15 + "t" * 5)
     parts = split_samples(samples, val_size=0.2)
-    assert [part == "test" for part in parts] == [sample.part == "test" for sample in samples]
+    assert [part == "test" for part in parts] == [sample.subset == "test" for sample in samples]
     assert [parts[:20].count("val"), parts[20:].count("val")] == [3, 3]
     assert split_samples(samples, val_size=0.2) == parts
 
@@ -403,7 +411,7 @@ def test_groups_stay_together_in_a_validation_part_carved_out() -> None:
     samples = put(make(groups, good=20, cut=20), ("r" * 16 + "t" * 4) * 2)
     parts = split_samples(samples, val_size=0.25)
     assert parts.count("val") == 8
-    assert [part == "test" for part in parts] == [sample.part == "test" for sample in samples]
+    assert [part == "test" for part in parts] == [sample.subset == "test" for sample in samples]
     for group in set(groups):
         assert len({part for part, mine in zip(parts, groups, strict=True) if mine == group}) == 1
 
@@ -414,12 +422,14 @@ def test_given_parts_that_cannot_be_used() -> None:
     with pytest.raises(WeakspotError, match=f"^{re.escape(expected)}$"):
         split_samples(samples, folds=2, fold=0)
     with pytest.raises(WeakspotError, match=r"^1 of 8 images are in no part; give all a part$"):
-        split_samples([replace(samples[0], part=None), *samples[1:]])
+        split_samples([replace(samples[0], subset=None), *samples[1:]])
     with pytest.raises(
         WeakspotError, match="the val part would hold 2 good and 0 defect images of 11 good and 3 defect"
     ):
         split_samples(put(make(good=11, cut=3), "r" * 10 + "trrt"), val_size=0.1)
-    with pytest.raises(WeakspotError, match=r"the test part would hold 0 good and 1 defect.* \(its parts were given\)"):
+    with pytest.raises(
+        WeakspotError, match=r"the test subset would hold 0 good and 1 defect.* \(its parts were given\)"
+    ):
         split_samples(put(make(good=4, cut=4), "rrrrrrrt"))
 
 
@@ -428,8 +438,8 @@ def test_a_run_s_split_file_is_taken_over(tmp_path: Path) -> None:
     samples = [replace(sample, path=root / f"{i}.png") for i, sample in enumerate(samples)]
     parts = split_samples(samples, val_size=0.2)
     write_split(tmp_path / "split.csv", samples, parts, root)
-    again = with_parts(samples[::-1], tmp_path / "split.csv", root)
-    assert [sample.part for sample in again] == parts[::-1]
+    again = with_subsets(samples[::-1], tmp_path / "split.csv", root)
+    assert [sample.subset for sample in again] == parts[::-1]
     assert split_samples(again, seed=9) == parts[::-1]
 
 
@@ -449,5 +459,5 @@ def test_a_split_file_that_does_not_fit_is_refused(tmp_path: Path, rows: str, ex
     (tmp_path / "s.csv").write_text("path,part\n" + rows)
     samples = [Sample(Path("/data/a.png"), GOOD), Sample(Path("/data/b.png"), "cut")]
     with pytest.raises(WeakspotError, match=expected) as caught:
-        with_parts(samples, tmp_path / "s.csv", Path("/data"))
+        with_subsets(samples, tmp_path / "s.csv", Path("/data"))
     assert "s.csv" in str(caught.value)

@@ -17,7 +17,7 @@ from weakspot.errors import WeakspotError
 from weakspot.types import GOOD
 
 SMALL = (96, 128)
-CASES = [(name, defect) for name, subset in synthetic.SUBSETS.items() for defect in subset.defects]
+CASES = [(name, defect) for name, subset in synthetic.PRODUCTS.items() for defect in subset.defects]
 BENCHMARK = ROOT / "benchmarks" / "cheap_baseline.py"
 
 
@@ -33,7 +33,7 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.mark.parametrize(("subset", "defect"), CASES)
 def test_defect_changes_nothing_outside_its_mask_and_much_inside(subset: str, defect: str) -> None:
     image, twin, mask = synthetic.render(subset, defect, 1)
-    assert image.shape == (*synthetic.SUBSETS[subset].size, 3)
+    assert image.shape == (*synthetic.PRODUCTS[subset].size, 3)
     assert image.shape[0] != image.shape[1]
     assert mask.shape == image.shape[:2]
     assert set(np.unique(mask)) == {0, 255}
@@ -41,11 +41,11 @@ def test_defect_changes_nothing_outside_its_mask_and_much_inside(subset: str, de
     change = np.abs(image.astype(int) - twin).max(axis=2)[mask > 0]
     assert change.mean() > 15
     assert (change > 0).mean() > 0.95
-    low, high = synthetic.SUBSETS[subset].area
+    low, high = synthetic.PRODUCTS[subset].area
     assert low <= (mask > 0).mean() <= high
 
 
-@pytest.mark.parametrize("subset", synthetic.SUBSETS)
+@pytest.mark.parametrize("subset", synthetic.PRODUCTS)
 def test_good_image_is_its_own_twin(subset: str) -> None:
     image, twin, mask = synthetic.render(subset, GOOD, 0, size=SMALL)
     assert image.shape == (*SMALL, 3)
@@ -61,15 +61,15 @@ def test_every_part_of_the_key_makes_another_picture() -> None:
 
 
 def test_subsets_offer_five_defects_and_sizes_that_are_not_square() -> None:
-    assert len(synthetic.SUBSETS) >= 3
-    assert synthetic.DEMO_SUBSET in synthetic.SUBSETS
-    for subset in synthetic.SUBSETS.values():
+    assert len(synthetic.PRODUCTS) >= 3
+    assert synthetic.DEMO_PRODUCT in synthetic.PRODUCTS
+    for subset in synthetic.PRODUCTS.values():
         assert len(subset.defects) >= 5
         assert subset.size[0] != subset.size[1]
 
 
 def test_layout_is_that_of_mvtec_ad(tiny: Path) -> None:
-    defects = synthetic.SUBSETS["gear"].defects
+    defects = synthetic.PRODUCTS["gear"].defects
     expected = {"dataset.json", "test/good/000.png", *(f"train/good/00{i}.png" for i in range(4))}
     for defect in defects:
         expected |= {f"test/{defect}/00{i}.png" for i in range(2)}

@@ -12,20 +12,20 @@ from hypothesis import strategies as st
 
 from weakspot.evaluation.controls import border_evidence, box_controls, shuffled_boxes, shuffled_labels
 from weakspot.evaluation.truth import Truth
-from weakspot.types import Box, ImageMaps, Prediction, Sample
+from weakspot.types import Box, ModelOutput, Prediction, Sample
 
 SIZE = (40, 60)
 
 
-def prediction(*boxes: Box, size: tuple[int, int] = SIZE, said: ImageMaps | None = None) -> Prediction:
-    return Prediction(Path("a.png"), height=size[0], width=size[1], label="anomaly", boxes=boxes, said=said)
+def prediction(*boxes: Box, size: tuple[int, int] = SIZE, said: ModelOutput | None = None) -> Prediction:
+    return Prediction(Path("a.png"), height=size[0], width=size[1], label="anomaly", boxes=boxes, output=said)
 
 
 def looked_at(row: int, column: int, shape: tuple[int, int] = (10, 20)) -> Prediction:
     """A defect whose whole evidence is one cell."""
     maps = np.zeros((2, *shape), np.float32)
     maps[1, row, column] = 3
-    return prediction(said=ImageMaps(np.array([0, 1], np.float32), maps))
+    return prediction(output=ModelOutput(np.array([0, 1], np.float32), maps))
 
 
 @pytest.fixture
@@ -44,7 +44,7 @@ def test_boxes_that_fit_beat_the_controls(masked: Truth) -> None:
     fitting = [prediction(Box(4 * n, 3 * n, 4 * n + 6, 3 * n + 4)) for n in range(12)]
     controls, alarms = box_controls(masked, fitting)
     assert set(controls) == {"whole_image", "centre_box", "random_box", "shuffled_boxes"}
-    assert controls["shuffled_boxes"]["v2"]["value"] < 0.2
+    assert controls["shuffled_boxes"]["max_box_acc_v2"]["value"] < 0.2
     assert alarms == []
 
 
@@ -52,7 +52,7 @@ def test_the_same_box_everywhere_raises_the_alarm(masked: Truth) -> None:
     same = [prediction(Box(20, 12, 40, 28)) for _ in range(12)]
     controls, (alarm,) = box_controls(masked, same)
     own = masked.localise([np.array([[20, 12, 40, 28]], float)] * 12)
-    assert controls["shuffled_boxes"]["v2"]["value"] == own["v2"]["value"]
+    assert controls["shuffled_boxes"]["max_box_acc_v2"]["value"] == own["max_box_acc_v2"]["value"]
     assert "n = 12" in alarm["seen"]
 
 
@@ -130,12 +130,14 @@ def test_the_frame_may_cut_through_a_cell() -> None:
 
 
 def test_flat_evidence_lies_in_the_frame_as_its_area_says() -> None:
-    refined = ImageMaps(np.zeros(2, np.float32), np.zeros((2, 3, 3), np.float32), np.zeros((20, 30)), np.zeros((7, 9)))
-    control, _ = border_evidence([prediction(said=refined)] * 10)
+    refined = ModelOutput(
+        np.zeros(2, np.float32), np.zeros((2, 3, 3), np.float32), np.zeros((20, 30)), np.zeros((7, 9))
+    )
+    control, _ = border_evidence([prediction(output=refined)] * 10)
     assert control["share"]["value"] == pytest.approx(control["area"])
 
 
 def test_good_images_nothing_seen_and_too_few_are_left_out() -> None:
-    nothing = prediction(said=ImageMaps(np.zeros(2, np.float32), np.zeros((2, 3, 3), np.float32)))
-    good = Prediction(Path("g.png"), height=4, width=4, label="good", said=looked_at(0, 0).said)
+    nothing = prediction(output=ModelOutput(np.zeros(2, np.float32), np.zeros((2, 3, 3), np.float32)))
+    good = Prediction(Path("g.png"), height=4, width=4, label="good", output=looked_at(0, 0).output)
     assert border_evidence([nothing] * 10 + [good] * 10 + [looked_at(0, 0)] * 9) == ({}, [])

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from weakspot.evaluation.erasure import Audit, erase, other_places
+from weakspot.evaluation.erasure import Erasure, erase, other_places
 from weakspot.metrics import Estimate
 from weakspot.metrics.paired import Difference
 from weakspot.types import Box, Prediction
@@ -70,6 +70,6 @@ def test_without_room_there_is_no_other_place() -> None:
     ],
 )
 def test_when_it_alarms(value: float, p_value: float, images: int, *, alarmed: bool) -> None:
-    found = Audit(Difference(0.0, value, Estimate(value, images, 0, 9), images, p_value), images, 0)
+    found = Erasure(Difference(0.0, value, Estimate(value, images, 0, 9), images, p_value), images, 0)
     assert (found.alarm is not None) is alarmed
     assert json.loads(json.dumps(found.to_dict(), default=str))["images"] == images

@@ -11,11 +11,12 @@ from sklearn.metrics import balanced_accuracy_score
 from typer.testing import CliRunner
 
 from weakspot.cli.main import app
+from weakspot.commands.cross_validate import cross_validate
 from weakspot.config.schema import TrainConfig
 from weakspot.errors import WeakspotError
 from weakspot.evaluation.comparison import compare
-from weakspot.evaluation.pooled import MEMBERS, Pooled, cross_validate, find_runs
-from weakspot.postprocess.predictions import read_predictions
+from weakspot.evaluation.pooled import MEMBERS, Pooled, find_runs
+from weakspot.postprocess.prediction_files import read_predictions
 
 pytestmark = pytest.mark.slow
 
@@ -54,7 +55,7 @@ def test_every_image_is_tested_once_and_numbers_are_pooled(folds: Path, fabric: 
 def test_comparing_with_itself_and_with_another(folds: Path, fabric: Path, tmp_path: Path) -> None:
     itself = compare(folds, folds)
     assert (itself.first_right, itself.second_right, itself.only_first) == (0, 0, 0)
-    assert itself.differences["v2"].p_value == 1
+    assert itself.differences["max_box_acc_v2"].p_value == 1
     other = cross_validate(config(fabric, "cv=2", "boxes.threshold=0.2", "model.optimizer.lr=0.01"))
     a, b = (Pooled.read(find_runs(folder)) for folder in (folds, other))
     found = compare(folds, other)

@@ -24,7 +24,7 @@ from weakspot.errors import WeakspotError
 from weakspot.export.boxes import BOX_FORMATS, write_boxes
 from weakspot.export.source import Exported, portable_names, read_source
 from weakspot.export.yolo import train_or_val, unfit
-from weakspot.postprocess.predictions import write_predictions
+from weakspot.postprocess.prediction_files import write_predictions
 from weakspot.types import Box, ClassConfidence, Prediction, Sample
 
 BOXES = {
@@ -374,6 +374,6 @@ def test_evaluate_measures_against_what_a_person_drew(
     metrics = evaluate()
     found = metrics["test"]["localisation"]
     assert found["n"] == metrics["data"]["truth"]["images"] == len({a["image_id"] for a in content["annotations"]}) > 0
-    assert found["v2"]["value"] == 1  # its own boxes are the truth now
+    assert found["max_box_acc_v2"]["value"] == 1  # its own boxes are the truth now
     with pytest.raises(WeakspotError, match="is the run itself"):
         evaluate(f"output={run.path}")

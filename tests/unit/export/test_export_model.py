@@ -89,7 +89,7 @@ def test_several_at_once_are_answered_as_one_by_one(
     localizer = Localizer.load(path)
     singly = [prediction for image in images for prediction in localizer.predict(image)]
     assert opened == [(1, 3)]
-    assert [replace(p, said=None) for p in localizer.predict(images)] == [replace(p, said=None) for p in singly]
+    assert [replace(p, output=None) for p in localizer.predict(images)] == [replace(p, output=None) for p in singly]
     list(localizer.predict(images))
     assert opened == [(1, 3), (3, 1)]
 

@@ -18,7 +18,7 @@ from weakspot.inference.localizer import Localizer
 from weakspot.inference.shards import files as parts
 from weakspot.inference.shards import jobs, ray_engine
 from weakspot.inference.shards.places import Pictures, Store, is_url
-from weakspot.postprocess.predictions import read_predictions, to_record
+from weakspot.postprocess.prediction_files import read_predictions, to_record
 from weakspot.types import Box, ClassConfidence, Prediction
 from weakspot.utils.files import jsonable
 
@@ -124,7 +124,7 @@ def records() -> list[parts.Record]:
 
 
 def test_json_lines_are_the_local_engines(records: list[parts.Record], tmp_path: Path) -> None:
-    from weakspot.postprocess.predictions import write_predictions
+    from weakspot.postprocess.prediction_files import write_predictions
 
     write_predictions(tmp_path, PREDICTIONS)
     assert parts.FORMATS["jsonl"].write(records) == (tmp_path / "predictions.jsonl").read_bytes()
@@ -163,11 +163,11 @@ def test_tallies_add_up() -> None:
 
 @pytest.fixture
 def bundle(tmp_path: Path, tiny: None) -> Path:
+    from weakspot.config.rules import BoxRule
     from weakspot.data.preprocess import Preprocess
     from weakspot.models.bundle import BundleMeta, save_bundle
     from weakspot.models.model import Model
     from weakspot.models.network import CamNet
-    from weakspot.postprocess.boxes import BoxRule
 
     meta = BundleMeta(
         classes=["good", "anomaly"], preprocess=Preprocess((32, 32), "torchvision"), backbone="tiny", outputs=2,

@@ -7,17 +7,13 @@ import time
 import numpy as np
 import pytest
 from helpers.estimates import is_undefined
+from helpers.results import classification_metrics
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import binomtest
 from sklearn import metrics as sk
 
-from weakspot.metrics import (
-    as_good_or_not,
-    bootstrap,
-    classification_metrics,
-    proportion,
-)
+from weakspot.metrics import as_good_or_not, bootstrap, proportion
 from weakspot.metrics.classification import class_scores, macro_scores, ranker
 from weakspot.types import GOOD
 
@@ -214,10 +210,10 @@ def test_of_equally_probable_classes_the_first_is_guessed_first():
 
 
 def test_good_or_not_takes_all_types_for_one():
-    targets, said = np.array([0, 0, 1, 2, 2]), np.array([0, 1, 2, 2, 0])  # not what is most probable
+    targets, predicted = np.array([0, 0, 1, 2, 2]), np.array([0, 1, 2, 2, 0])  # not what is most probable
     probabilities = np.array([[0.6, 0.1, 0.3], [0.5, 0.3, 0.2], [0.1, 0.7, 0.2], [0.4, 0.3, 0.3], [0.3, 0.3, 0.4]])
     defects = ["good", "good", "a", "b", "b"]
-    true, shares, decided = as_good_or_not(targets, probabilities, said)
+    true, shares, decided = as_good_or_not(targets, probabilities, predicted)
     result = classification_metrics(true, shares, NAMES, defects, predicted=decided)
     two = np.array([[0.6, 0.4], [0.5, 0.5], [0.1, 0.9], [0.4, 0.6], [0.3, 0.7]])
     assert result == classification_metrics(

@@ -6,11 +6,11 @@ import math
 
 import numpy as np
 import pytest
+from helpers.results import detection_metrics
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from weakspot.metrics import box_iou, proportion
-from weakspot.metrics.detection import detection_metrics
 
 NONE = np.empty((0, 4))
 SIZE = (100, 100)

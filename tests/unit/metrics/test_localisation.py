@@ -6,21 +6,11 @@ import math
 import numpy as np
 import pytest
 from helpers.estimates import is_undefined
+from helpers.results import box_accuracy, classification_metrics, localisation_metrics, max_box_accuracy, pixel_metrics
 from sklearn import metrics as sk
 
 from weakspot.errors import WeakspotError
-from weakspot.metrics import (
-    best_iou,
-    box_accuracy,
-    classification_metrics,
-    localisation_metrics,
-    mask_boxes,
-    max_box_accuracy,
-    pixel_metrics,
-    pointing_hit,
-    proportion,
-    size_class,
-)
+from weakspot.metrics import best_iou, mask_boxes, pointing_hit, proportion, size_class
 from weakspot.metrics.aupro import aupro
 from weakspot.metrics.classification import class_scores, macro_scores
 from weakspot.metrics.localisation import _grid
@@ -75,8 +65,8 @@ def test_box_accuracy_by_hand_levels_are_inclusive():
     assert result["box_accuracy_30"] == proportion(4, 5).as_dict()
     assert result["box_accuracy_50"] == proportion(3, 5).as_dict()
     assert result["box_accuracy_70"] == proportion(2, 5).as_dict()
-    assert result["v2"]["value"] == pytest.approx(0.6)
-    assert result["v2"]["low"] < 0.6 < result["v2"]["high"]
+    assert result["max_box_acc_v2"]["value"] == pytest.approx(0.6)
+    assert result["max_box_acc_v2"]["low"] < 0.6 < result["max_box_acc_v2"]["high"]
     assert result["mean_iou"]["value"] == pytest.approx(0.5)
     assert json.loads(json.dumps(result)) == result
 
@@ -118,8 +108,8 @@ def test_max_box_accuracy_by_hand():
             "oracle_threshold_30": 0.2,
             "oracle_threshold_50": 0.5,
             "oracle_threshold_70": 0.8,
-            "oracle_v2": 0.75,
-            "oracle_single_v2": 0.5,
+            "oracle_max_box_acc_v2": 0.75,
+            "oracle_single_max_box_acc_v2": 0.5,
             "oracle_single_threshold": 0.5,  # 0.5 and 0.8 both reach 0.5: the first
         }
     )
@@ -144,10 +134,10 @@ def test_boxes_of_a_row_go_from_left_to_right():
 def test_max_box_accuracy_is_never_below_any_single_threshold():
     ious = np.random.default_rng(0).random((9, 30))
     result = max_box_accuracy(ious, np.linspace(0.1, 0.9, 9))
-    singles = [box_accuracy(row)["v2"]["value"] for row in ious]
-    assert result["oracle_single_v2"] == pytest.approx(max(singles))
+    singles = [box_accuracy(row)["max_box_acc_v2"]["value"] for row in ious]
+    assert result["oracle_single_max_box_acc_v2"] == pytest.approx(max(singles))
     assert result["oracle_single_threshold"] == pytest.approx(0.1 * (1 + int(np.argmax(singles))))
-    assert result["oracle_v2"] >= result["oracle_single_v2"]
+    assert result["oracle_max_box_acc_v2"] >= result["oracle_single_max_box_acc_v2"]
 
 
 @pytest.mark.parametrize("shape", [(0, 4), (3, 0)])
@@ -188,7 +178,7 @@ def test_localisation_metrics_by_hand():
     assert result["per_defect"]["cut"] == box_accuracy(np.array([0.6, 0.0]))
     assert result["per_defect"]["hole"]["mean_iou"]["value"] == 1.0
     assert result["per_defect"]["scratch"]["n"] == 0
-    assert is_undefined(result["per_defect"]["scratch"]["v2"], 0)
+    assert is_undefined(result["per_defect"]["scratch"]["max_box_acc_v2"], 0)
     assert result["per_size"] == {
         "small": box_accuracy(np.array([1.0])),
         "medium": box_accuracy(np.array([0.0])),
@@ -221,7 +211,7 @@ def test_the_first_three_boxes_count_and_no_more():
     truth, wrong = np.array([[0, 0, 10, 4]]), np.array([[50, 50, 60, 60]])
     for place, found in ((2, 1.0), (3, 0.0)):
         boxes = np.concatenate([*[wrong] * place, truth])
-        assert localisation_metrics([boxes], [truth], ["cut"], ["small"])["v2"]["value"] == found
+        assert localisation_metrics([boxes], [truth], ["cut"], ["small"])["max_box_acc_v2"]["value"] == found
 
 
 def test_size_classes_have_their_lower_limit():
@@ -303,7 +293,7 @@ def test_pixel_metrics_equal_sklearn_at_equal_resolution():
     assert result["pixel_average_precision"] == pytest.approx(sk.average_precision_score(truth, scores))
     assert (result["n"], result["n_defect_images"]) == (3, 2)
     assert result["aupro"] == aupro(*zip(*pairs, strict=True))
-    assert set(result) == {"pixel_auroc", "pixel_average_precision", "aupro", "n", "n_defect_images"}
+    assert set(result) == {"pixel_auroc", "pixel_average_precision", "aupro", "n", "n_defect_images", "longest_side"}
     assert json.loads(json.dumps(result)) == result
 
 
@@ -321,10 +311,12 @@ def test_the_grid_is_no_longer_than_allowed_and_never_empty(shape, expected):
     assert _grid(shape, 60) == expected
 
 
-def test_the_grid_has_512_pixels_if_not_told_otherwise():
+def test_the_grid_has_256_pixels_if_not_told_otherwise():
     rng = np.random.default_rng(0)
     pairs = [(rng.random((3, 1030)).astype(np.float32), rng.random((3, 1030)) < 0.1)]
-    assert pixel_metrics(pairs) == pixel_metrics(pairs, longest_side=512) != pixel_metrics(pairs, longest_side=513)
+    found, of_256, of_257 = (pixel_metrics(pairs, **side) for side in ({}, {"longest_side": 256}, {"longest_side": 257}))
+    assert found == of_256
+    assert found["aupro"] != of_257["aupro"]
 
 
 def test_pixel_metrics_pool_over_images_so_that_levels_count():

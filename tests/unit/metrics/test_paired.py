@@ -17,8 +17,8 @@ from weakspot.metrics import Estimate
 from weakspot.metrics.paired import (
     Difference,
     class_weights,
-    cluster_estimate,
-    draw_clusters,
+    draw_groups,
+    group_estimate,
     paired_difference,
     stratum_means,
 )
@@ -53,7 +53,7 @@ def test_no_image_has_no_difference() -> None:
     empty = paired_difference(np.zeros(0), np.zeros(0), [], np.zeros(0))
     nothing = Estimate(math.nan, 0, math.nan, math.nan)
     assert str(empty) == str(Difference(math.nan, math.nan, nothing, 0, math.nan))
-    assert str(cluster_estimate(np.zeros(0), [], np.zeros(0))) == str(nothing)
+    assert str(group_estimate(np.zeros(0), [], np.zeros(0))) == str(nothing)
 
 
 @pytest.mark.parametrize("lengths", [(2, 3, 3, 3), (3, 2, 3, 3), (3, 3, 2, 3), (3, 3, 3, 2)])
@@ -67,7 +67,7 @@ def test_right_and_wrong_may_be_truth_values() -> None:
     first, second, parts = np.array([True, False, False]), np.array([True, True, False]), [0, 1, 2]
     numbers = paired_difference(first.astype(float), second.astype(float), parts, np.zeros(3))
     assert paired_difference(first, second, parts, np.zeros(3)) == numbers
-    assert cluster_estimate(first, parts, np.zeros(3)) == cluster_estimate(first.astype(float), parts, np.zeros(3))
+    assert group_estimate(first, parts, np.zeros(3)) == group_estimate(first.astype(float), parts, np.zeros(3))
 
 
 def test_the_same_seed_gives_the_same_and_another_seed_another_interval() -> None:
@@ -77,15 +77,15 @@ def test_the_same_seed_gives_the_same_and_another_seed_another_interval() -> Non
     assert found[0] == found[1]
     assert found[0].difference.low != found[2].difference.low
     assert found[0].p_value != found[2].p_value
-    alone = [cluster_estimate(first, parts, strata, **seed) for seed in ({}, {"seed": 0}, {"seed": 1})]
+    alone = [group_estimate(first, parts, strata, **seed) for seed in ({}, {"seed": 0}, {"seed": 1})]
     assert alone[0] == alone[1]
     assert alone[0].low != alone[2].low
 
 
 def test_a_mean_by_hand_and_ready_for_json() -> None:
-    found = cluster_estimate(np.array([0.25, 0.75, 0.5]), [0, 1, 2], np.array([0, 0, 1]))
+    found = group_estimate(np.array([0.25, 0.75, 0.5]), [0, 1, 2], np.array([0, 0, 1]))
     assert (found.value, found.n) == (0.5, 3)
-    alone = cluster_estimate(np.array([0.25]), [7], np.array([0]))
+    alone = group_estimate(np.array([0.25]), [7], np.array([0]))
     assert alone == Estimate(0.25, 1, 0.25, 0.25)
     difference = paired_difference(np.array([0.5]), np.array([0.75]), [7], np.array([0])).as_dict()
     assert difference == {
@@ -106,10 +106,10 @@ def test_photographs_of_one_part_count_as_one() -> None:
     """Six photographs of each of eight parts: the interval is as wide as that of eight images, not of 48."""
     per_part = np.array([1, 1, 1, 0, 0, 1, 0, 1], dtype=float)
     clusters = np.repeat(np.arange(8), 6)
-    grouped = cluster_estimate(np.repeat(per_part, 6), clusters.tolist(), np.zeros(48))
-    alone = cluster_estimate(per_part, list(range(8)), np.zeros(8))
+    grouped = group_estimate(np.repeat(per_part, 6), clusters.tolist(), np.zeros(48))
+    alone = group_estimate(per_part, list(range(8)), np.zeros(8))
     assert (grouped.value, grouped.low, grouped.high) == (alone.value, alone.low, alone.high)
-    as_images = cluster_estimate(np.repeat(per_part, 6), list(range(48)), np.zeros(48))
+    as_images = group_estimate(np.repeat(per_part, 6), list(range(48)), np.zeros(48))
     assert as_images.high - as_images.low < 0.6 * (grouped.high - grouped.low)
 
 
@@ -117,7 +117,7 @@ def test_photographs_of_one_part_count_as_one() -> None:
 @settings(max_examples=20)
 def test_draws_keep_parts_whole_and_their_number(seed: int) -> None:
     clusters = [4, 4, 9, 1, 1, 1]
-    times = draw_clusters(clusters, 50, seed)
+    times = draw_groups(clusters, 50, seed)
     assert times.shape == (50, 6)
     assert (times[:, 0] == times[:, 1]).all()
     assert (times[:, 3] == times[:, 5]).all()

@@ -18,7 +18,7 @@ from weakspot.inference.localizer import Localizer
 from weakspot.models.backbones import BACKBONES, FREEZE_POINT
 from weakspot.models.network import CamNet
 from weakspot.models.weights import load_weights
-from weakspot.postprocess.predictions import read_predictions
+from weakspot.postprocess.prediction_files import read_predictions
 
 OTHERS = {
     "resnet18": ("layer4", ["layer1", "layer2", "layer3"]),
@@ -104,7 +104,7 @@ def test_a_refined_run_on_a_residual_network(fabric: Path, tmp_path: Path, monke
     command = [
         f"data.root={fabric}", "data.subset=fabric", "experiment=recommended", "model=resnet18", "model.weights=none",
         "data.image_size=64", "trainer.max_epochs=1", "trainer.accelerator=cpu", "split.val_size=0.3",
-        "refine.imitations=6", "refine.where_steps=2", "refine.extent_steps=2", "refine.again_steps=1",
+        "refine.imitations=6", "refine.location_steps=2", "refine.mask_steps=2", "refine.location_refit_steps=1",
         "boxes.threshold=-5",
     ]  # fmt: skip
     run = pipeline.train(train_config(*command))

@@ -14,14 +14,14 @@ import torch
 from weakspot.data.images import inspect_images, list_images, read_image
 from weakspot.data.preprocess import Preprocess
 from weakspot.errors import WeakspotError
-from weakspot.models.feature_cache import FeatureCache, Seen, compute_features, default_cache_dir, feature_keys
+from weakspot.models.feature_cache import FeatureCache, ImageView, compute_features, default_cache_dir, feature_keys
 from weakspot.models.network import CamNet
 
 PREPROCESS = Preprocess((32, 48), "caffe")
 
 
-def seen(folder: Path, number: int) -> list[Seen]:
-    return [Seen(info) for info in inspect_images(list_images(folder)[:number])]
+def seen(folder: Path, number: int) -> list[ImageView]:
+    return [ImageView(info) for info in inspect_images(list_images(folder)[:number])]
 
 
 def count_stem_passes(monkeypatch: pytest.MonkeyPatch) -> list[int]:
@@ -150,7 +150,7 @@ def test_taps_and_views_come_from_one_pass_an_image_and_view(
 ) -> None:
     network, cache = CamNet("tiny").eval(), FeatureCache(tmp_path, precision="float32")
     images = [item.image for item in seen(fabric, 2)]
-    items = [Seen(image, view) for image in images for view in ("turn0", "turn90_mirrored")]
+    items = [ImageView(image, view) for image in images for view in ("turn0", "turn90_mirrored")]
     computed = count_stem_passes(monkeypatch)
     early, late = compute_features(network, items, PREPROCESS, cache, taps=("early", "stem"))
     assert sum(computed) == 4

@@ -9,12 +9,12 @@ from helpers.real import needs_data, needs_weights, real_batch, real_network
 from torch.nn import functional
 from torchvision.models import vgg16
 
+from weakspot.config.rules import BoxRule
 from weakspot.data.preprocess import Preprocess
 from weakspot.errors import WeakspotError
 from weakspot.models.network import CamNet, field_of_view, inference_batch_size
-from weakspot.postprocess.boxes import BoxRule
 from weakspot.postprocess.predictions import draw_boxes
-from weakspot.types import ImageMaps
+from weakspot.types import ModelOutput
 
 
 @needs_weights
@@ -78,7 +78,7 @@ def test_boxes_from_one_image_equal_those_from_a_batch_on_real_weights(kind: str
     rule = BoxRule("components", kind, 0.5, 1, 10)  # type: ignore[arg-type]
 
     def boxes(maps: torch.Tensor) -> list[tuple[int, ...]]:
-        said = ImageMaps(maps.mean(dim=(1, 2)).numpy(), maps.numpy())
+        said = ModelOutput(maps.mean(dim=(1, 2)).numpy(), maps.numpy())
         return [box.xyxy for box in draw_boxes(said, 1, (373, 248), (96, 128), rule, "anomaly")]
 
     with torch.no_grad():

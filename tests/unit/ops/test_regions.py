@@ -6,11 +6,9 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from scipy import ndimage
 
-from weakspot.postprocess.boxes import (
-    BoxRule,
-    find_boxes,
-    region_outlines,
-)
+from weakspot.config.rules import BoxRule
+from weakspot.ops.regions import region_outlines
+from weakspot.postprocess.boxes import find_boxes
 
 
 @given(

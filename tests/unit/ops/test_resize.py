@@ -6,10 +6,7 @@ import torch
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from weakspot.postprocess.boxes import (
-    scale_min_max,
-    upsample,
-)
+from weakspot.ops.resize import scale_min_max, upsample
 
 
 @pytest.mark.parametrize("shape", [(14, 14), (7, 11), (1, 1), (1, 5), (6, 1)])

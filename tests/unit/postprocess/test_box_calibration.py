@@ -11,9 +11,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import poisson
 
+from weakspot.config.rules import BoxRule
 from weakspot.errors import WeakspotError
 from weakspot.postprocess.box_calibration import CONFIDENCE, Calibration, calibrate, rate_bound
-from weakspot.postprocess.boxes import BoxRule, find_boxes
+from weakspot.postprocess.boxes import find_boxes
 
 
 @pytest.mark.parametrize(("count", "images"), [(0, 30), (3, 114), (40, 1000)])

@@ -9,15 +9,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
+from weakspot.config.rules import BoxRule
 from weakspot.errors import WeakspotError
+from weakspot.ops.resize import upsample
 from weakspot.postprocess import boxes as boxes_module
-from weakspot.postprocess.boxes import (
-    BoxRule,
-    boxes_array,
-    find_boxes,
-    merge_boxes,
-    upsample,
-)
+from weakspot.postprocess.boxes import boxes_array, find_boxes, merge_boxes
 from weakspot.types import Box
 
 SINGLE = BoxRule(threshold_kind="absolute", threshold=0.5)

@@ -12,11 +12,11 @@ from scipy.special import expit, log_softmax, logit
 from scipy.stats import binom, binomtest, norm
 from sklearn.linear_model import LogisticRegression
 
+from weakspot.config.rules import DecisionCosts as DecisionCosts
 from weakspot.errors import WeakspotError
 from weakspot.postprocess.decision import (
     Decision,
     Validation,
-    Wish,
     expected_calibration_error,
     fit_decision,
     fit_scaling,
@@ -70,7 +70,7 @@ def test_few_images_do_not_move_the_cut_of_a_balanced_network_at_will(good: int,
     rates = []
     for _ in range(60):
         margin = rng.normal(4 * targets - 2, 2)
-        decision = fit_decision(held_out(margin, targets.tolist()), Wish()).decision
+        decision = fit_decision(held_out(margin, targets.tolist()), DecisionCosts()).decision
         cut = decision.temperature * (logit(decision.threshold) - decision.bias)
         rates.append([norm.sf(cut, -2, 2), norm.cdf(cut, 2, 2)])  # false alarms, misses; at best 0.159 of both
     assert np.mean(rates, axis=0) == pytest.approx([0.159, 0.159], abs=0.06)
@@ -120,7 +120,7 @@ def test_the_threshold_of_costs_is_the_cheapest_for_as_many_defects_as_good(miss
     rng = np.random.default_rng(1)
     margin = rng.normal(shift, 2, 30_000)
     targets = (rng.random(30_000) < expit(margin)).astype(int)
-    fitted = fit_decision(held_out(margin + 3, targets.tolist()), Wish(miss=miss, false_alarm=1))
+    fitted = fit_decision(held_out(margin + 3, targets.tolist()), DecisionCosts(miss=miss, false_alarm=1))
     odds = targets.mean() / (1 - targets.mean()) / miss
     assert fitted.decision.threshold == pytest.approx(odds / (1 + odds))
     p = fitted.decision.probabilities(two_classes(margin + 3))[:, 1]
@@ -152,26 +152,26 @@ def test_the_promised_recall_is_kept_as_often_as_promised(seed: int) -> None:
 
 def test_what_a_fit_says_of_itself() -> None:
     margin, targets = np.r_[-np.ones(6), np.ones(6)], [0] * 6 + [1] * 6
-    said = fit_decision(held_out(margin, targets), Wish()).origin
+    said = fit_decision(held_out(margin, targets), DecisionCosts()).origin
     assert said.startswith(
         "a miss costs 1, a false alarm 1, of as many defects as Good (Elkan, IJCAI 2001); temperature"
     )
-    few = fit_decision(held_out(margin[:8], targets[:8]), Wish())
+    few = fit_decision(held_out(margin[:8], targets[:8]), DecisionCosts())
     assert (few.decision, few.n_good, few.n_defect, few.held_out) == (Decision(), 6, 2, {})
     assert (
         "the most probable class; no temperature and bias: 6 Good and 2 defect validation images are too few"
         in few.origin
     )
     with pytest.raises(WeakspotError, match=r"decision\.recall=0\.9: .* are too few; set split\.val_size"):
-        fit_decision(held_out(margin[:8], targets[:8]), Wish(recall=0.9))
+        fit_decision(held_out(margin[:8], targets[:8]), DecisionCosts(recall=0.9))
 
 
 def test_what_to_expect_of_a_decision_by_hand() -> None:
     margin, targets = np.r_[-np.ones(9), 1.0, np.ones(6), -1.0, -1.0], [0] * 10 + [1] * 8
-    fitted = fit_decision(held_out(margin, targets), Wish())
+    fitted = fit_decision(held_out(margin, targets), DecisionCosts())
     for key, k, n in (("recall", 6, 8), ("false_alarm_rate", 1, 10)):
         exact = binomtest(k, n).proportion_ci(method="exact")
-        by_hand = {"value": k / n, "n": n, "low": exact.low, "high": exact.high, "parts": n}
+        by_hand = {"value": k / n, "n": n, "low": exact.low, "high": exact.high, "groups": n}
         assert fitted.held_out[key] == pytest.approx(by_hand)
     assert "finds 75% (35% – 97%) of the defects and calls 10% (0% – 45%) of the Good ones defective" in fitted.origin
 
@@ -179,22 +179,22 @@ def test_what_to_expect_of_a_decision_by_hand() -> None:
 def test_photographs_of_one_part_promise_less() -> None:
     margin = np.r_[-np.ones(40), np.tile([1.0, 1.0, 1.0, -1.0], 10)]
     targets, parts = [0] * 40 + [1] * 40, [*range(40), *np.tile(np.arange(4), 10) + 100]
-    alone = fit_decision(held_out(margin, targets), Wish()).held_out["recall"]
-    together = fit_decision(held_out(margin, targets, parts), Wish()).held_out["recall"]
+    alone = fit_decision(held_out(margin, targets), DecisionCosts()).held_out["recall"]
+    together = fit_decision(held_out(margin, targets, parts), DecisionCosts()).held_out["recall"]
     assert together["value"] == alone["value"] == 0.75
     four = binomtest(3, 4).proportion_ci(method="exact")
     assert (together["low"], together["high"]) == pytest.approx((four.low, four.high))
     assert alone["low"] > 0.55
-    said = fit_decision(held_out(margin, targets, parts), Wish(recall=0.5)).origin
+    said = fit_decision(held_out(margin, targets, parts), DecisionCosts(recall=0.5)).origin
     assert "confidence, did these show 40 parts and not 4; temperature" in said
-    assert "did these" not in fit_decision(held_out(margin, targets), Wish(recall=0.5)).origin
+    assert "did these" not in fit_decision(held_out(margin, targets), DecisionCosts(recall=0.5)).origin
 
 
 def test_percentages_do_not_pass_for_all() -> None:
     margin = np.r_[-np.ones(1000), np.ones(1999), -1.0]
-    fitted = fit_decision(held_out(margin, [0] * 1000 + [1] * 2000), Wish(recall=0.995))
+    fitted = fit_decision(held_out(margin, [0] * 1000 + [1] * 2000), DecisionCosts(recall=0.995))
     assert fitted.origin.startswith("finds 99.5% of defects with ")
-    plain = fit_decision(held_out(margin, [0] * 1000 + [1] * 2000), Wish())
+    plain = fit_decision(held_out(margin, [0] * 1000 + [1] * 2000), DecisionCosts())
     assert "finds 99.95% (99.72% – 100%) of the defects" in plain.origin
 
 
@@ -203,7 +203,7 @@ def test_the_interval_of_the_held_out_recall_holds_of_new_pictures() -> None:
     inside = 0
     for _ in range(100):
         margin = np.r_[rng.normal(-1, 1, 40), rng.normal(1, 1, 40)]
-        fitted = fit_decision(held_out(margin, [0] * 40 + [1] * 40), Wish(recall=0.8))
+        fitted = fit_decision(held_out(margin, [0] * 40 + [1] * 40), DecisionCosts(recall=0.8))
         # P(not Good) >= threshold where the margin is at least this.
         least = fitted.decision.temperature * (logit(fitted.decision.threshold) - fitted.decision.bias)
         true = {"recall": norm.sf(least, 1), "false_alarm_rate": norm.sf(least, -1)}
@@ -222,7 +222,7 @@ def test_the_interval_of_the_held_out_recall_holds_of_new_pictures() -> None:
 )
 def test_impossible_wishes(wish: dict[str, float], message: str) -> None:
     with pytest.raises(WeakspotError, match=message):
-        Wish(**wish)
+        DecisionCosts(**wish)
 
 
 @pytest.mark.parametrize(

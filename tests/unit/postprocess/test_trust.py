@@ -14,11 +14,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from weakspot.evaluation.truth import Truth, trust_metrics
-from weakspot.postprocess.boxes import BoxRule, find_boxes
-from weakspot.postprocess.predictions import read_predictions, write_predictions
+from weakspot.config.rules import BoxRule
+from weakspot.postprocess.boxes import find_boxes
+from weakspot.postprocess.prediction_files import read_predictions, write_predictions
 from weakspot.postprocess.trust import REASONS, level, with_trust
-from weakspot.types import Box, Prediction, Sample
+from weakspot.types import Box, Prediction
 
 LOGITS = BoxRule(method="components", threshold_kind="absolute", threshold=0.0)
 SIZE = (20, 20)
@@ -70,15 +70,15 @@ def test_a_class_map_that_looks_elsewhere_or_nowhere() -> None:
 
 @pytest.mark.parametrize(
     ("shift", "trust", "doubt"),
-    [(0, 1.0, ""), (1, 5 / 7, REASONS["second look"]), (8, 0.0, REASONS["second look"])],
+    [(0, 1.0, ""), (1, 5 / 7, REASONS["flip"]), (8, 0.0, REASONS["flip"])],
 )
-def test_a_second_look_must_find_the_same_box(shift: int, trust: float, doubt: str) -> None:
+def test_the_mirrored_pass_must_find_the_same_box(shift: int, trust: float, doubt: str) -> None:
     strict = replace(LOGITS, min_score=8.5)  # the box's own score decides, not that of the other
     boxes = find_boxes(steep(), SIZE, strict)
     again = np.roll(steep(high=5), shift, axis=1)
-    (box,) = with_trust(boxes, steep(), steep(), steep(), SIZE, strict, in_logits=True, again=again)
+    (box,) = with_trust(boxes, steep(), steep(), steep(), SIZE, strict, in_logits=True, flipped=again)
     assert (box.trust, box.doubt) == (pytest.approx(trust), doubt)
-    (lost,) = with_trust(boxes, steep(), steep(), steep(), SIZE, strict, in_logits=True, again=np.full(SIZE, -9.0))
+    (lost,) = with_trust(boxes, steep(), steep(), steep(), SIZE, strict, in_logits=True, flipped=np.full(SIZE, -9.0))
     assert lost.trust == 0
 
 
@@ -130,31 +130,3 @@ def test_trust_is_written_and_read(tmp_path: Path) -> None:
     with (tmp_path / "predictions.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
     assert [(row["trust"], row["doubt"]) for row in rows] == [("0.6", "why"), ("", "")]
-
-
-def truth_of(n: int) -> Truth:
-    true = np.array([[0, 0, 10, 10]])
-    samples = [Sample(Path(f"{i}.png"), "cut", group=f"part {i // 2}") for i in range(n)]
-    return Truth(samples, np.full((n, 2), 20), [true] * n, [0.25] * n)
-
-
-def test_trust_is_held_against_the_masks() -> None:
-    boxes = [
-        Box(0, 0, 10, 10, trust=0.9), Box(0, 0, 10, 6, trust=0.6), Box(0, 0, 10, 2, trust=0.3),
-        Box(15, 15, 20, 20, trust=0.1),
-    ]  # fmt: skip
-    predictions = [Prediction(Path(f"{i}.png"), boxes=(box,)) for i, box in enumerate(boxes)]
-    found = trust_metrics(predictions, truth_of(4))
-    assert found["rank_correlation"]["value"] == pytest.approx(1)
-    green = found["levels"]["green"]
-    assert (green["n"], green["mean_iou"], green["iou_50"]["value"]) == (1, 1.0, 1.0)
-    assert (found["levels"]["amber"]["mean_iou"], found["levels"]["red"]["mean_iou"]) == (0.6, 0.1)
-    assert found["boxes"][1] == [0.6, 0.6]
-
-
-def test_without_boxes_or_variation_there_is_no_correlation() -> None:
-    none = trust_metrics([Prediction(Path("0.png"))], truth_of(1))
-    assert math.isnan(none["rank_correlation"]["value"])
-    assert none["levels"]["red"]["n"] == 0
-    same = [Prediction(Path(f"{i}.png"), boxes=(Box(0, 0, 10, 10, trust=0.5),)) for i in range(4)]
-    assert math.isnan(trust_metrics(same, truth_of(4))["rank_correlation"]["value"])

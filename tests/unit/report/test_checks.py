@@ -16,7 +16,7 @@ def estimate(value: float | None, low: float | None, high: float | None, n: int 
 def metrics(**controls: Any) -> dict[str, Any]:
     test = {
         "classification": {"balanced_accuracy": estimate(0.8, 0.7, 0.9)},
-        "localisation": {"v2": estimate(0.3, 0.2, 0.4)},
+        "localisation": {"max_box_acc_v2": estimate(0.3, 0.2, 0.4)},
     }
     return {"test": test, "controls": controls}
 
@@ -41,10 +41,10 @@ def border(low: float) -> dict[str, Any]:
     [
         ({"shuffled_labels": {"balanced_accuracy": estimate(0.5, 0.4, 0.6)}}, "0.400 – 0.600", "told apart"),
         ({"shuffled_labels": {"balanced_accuracy": estimate(0.6, 0.4, 0.85)}}, "0.800", "not shown that the classes"),
-        ({"whole_image": {"v2": estimate(0.1, 0, 0.2)}}, "one box round the whole picture 0.100", "beat all of them"),
-        ({"whole_image": {"v2": estimate(0.25, 0, 1)}, "random_box": {"v2": estimate(0.1, 0, 1)}},
+        ({"whole_image": {"max_box_acc_v2": estimate(0.1, 0, 0.2)}}, "one box round the whole picture 0.100", "beat all of them"),
+        ({"whole_image": {"max_box_acc_v2": estimate(0.25, 0, 1)}, "random_box": {"max_box_acc_v2": estimate(0.1, 0, 1)}},
          "0.300 (0.200 – 0.400)", "not shown that the model's boxes beat one box round the whole picture"),
-        ({"shuffled_boxes": {"v2": estimate(0.01, 0, 0.1)}}, "the boxes of another picture 0.010", "beat all of them"),
+        ({"shuffled_boxes": {"max_box_acc_v2": estimate(0.01, 0, 0.1)}}, "the boxes of another picture 0.010", "beat all of them"),
         ({"erased": erased(2.5, 0.25, 0.001)}, "fall by 2.50 when the boxes", "rests on what is inside"),
         ({"erased": erased(0.5, 0.25, 0.3)}, "by 0.25 when as much", "not shown that the class rests"),
         ({"erased": erased(0.5, 0.7, 0.01)}, "by 0.70 when as much", "not shown that the class rests"),
@@ -65,11 +65,11 @@ def test_a_control_is_said_with_its_numbers_and_what_they_mean(
 def test_what_was_not_measured_is_not_said() -> None:
     assert checks(metrics()) == []
     assert checks(metrics(shuffled_labels={}, border={}, erased=erased(0, 0, None, 0))) == []
-    without = metrics(centre_box={"v2": estimate(0.1, 0, 1)})
+    without = metrics(centre_box={"max_box_acc_v2": estimate(0.1, 0, 1)})
     without["test"]["localisation"] = None
     assert checks(without) == []
-    unknown = metrics(centre_box={"v2": estimate(None, None, None)})
-    unknown["test"]["localisation"]["v2"] = estimate(None, None, None)
+    unknown = metrics(centre_box={"max_box_acc_v2": estimate(None, None, None)})
+    unknown["test"]["localisation"]["max_box_acc_v2"] = estimate(None, None, None)
     (check,) = checks(unknown)
     assert "not shown" in check.meaning
     assert baseline(unknown) == "centre box –"

@@ -40,9 +40,9 @@ def test_a_cell_is_the_mean_and_deviation_over_folds_and_seeds() -> None:
         make_row(threshold=0.7, v2=0.6),
     ]
     first, second = aggregate(rows)
-    assert (first["threshold"], first["runs"], first["v2"], first["v2_sd"]) == (0.7, 1, 0.6, None)
+    assert (first["threshold"], first["runs"], first["max_box_acc_v2"], first["v2_sd"]) == (0.7, 1, 0.6, None)
     assert (second["threshold"], second["runs"]) == (0.5, 3)
-    assert second["v2"] == pytest.approx(0.4)
+    assert second["max_box_acc_v2"] == pytest.approx(0.4)
     assert second["v2_sd"] == pytest.approx(math.sqrt(0.13))
     assert (second["n_low"], second["n_high"], second["n_masks_low"], second["n_masks_high"]) == (19, 20, 7, 8)
     assert (second["auroc"], second["auroc_sd"]) == (0.95, 0.0)
@@ -52,11 +52,11 @@ def test_a_cell_is_the_mean_and_deviation_over_folds_and_seeds() -> None:
 def test_without_masks_there_is_no_v2_and_no_best_threshold(nothing: float | None, tmp_path: Path) -> None:
     rows = make_rows({0.3: (nothing, nothing), 0.5: (nothing, nothing)}, box_accuracy_30=nothing, n_masks=0)
     for cell in aggregate(rows):
-        assert (cell["v2"], cell["v2_sd"], cell["runs"]) == (None, None, 2)
+        assert (cell["max_box_acc_v2"], cell["v2_sd"], cell["runs"]) == (None, None, 2)
     assert best_thresholds(rows) == []
     assert heat_maps(aggregate(rows), []) == []
     write_leaderboard(tmp_path, rows)
-    assert json.loads((tmp_path / "summary.json").read_text())["runs"][0]["v2"] is None
+    assert json.loads((tmp_path / "summary.json").read_text())["runs"][0]["max_box_acc_v2"] is None
     assert "nan" not in (tmp_path / "summary.html").read_text()
 
 
@@ -73,9 +73,9 @@ def test_each_fold_is_scored_at_the_threshold_that_is_best_on_the_others() -> No
     (split,) = entry["splits"]
     # Without fold 0: 0.2, 0.3, 0.45. Without fold 1: 0.55, 0.3, 0.2. Without fold 2: 0.45, 0.3, 0.25.
     assert split["folds"] == [
-        {"fold": 0, "threshold": 0.7, "v2": 0.0},
-        {"fold": 1, "threshold": 0.3, "v2": 0.1},
-        {"fold": 2, "threshold": 0.3, "v2": 0.3},
+        {"fold": 0, "threshold": 0.7, "max_box_acc_v2": 0.0},
+        {"fold": 1, "threshold": 0.3, "max_box_acc_v2": 0.1},
+        {"fold": 2, "threshold": 0.3, "max_box_acc_v2": 0.3},
     ]
     assert entry["honest_threshold_v2"] == pytest.approx(0.4 / 3)
     assert entry["honest_threshold_v2_sd"] == pytest.approx(math.sqrt(0.07 / 3))
@@ -201,7 +201,7 @@ def test_csv_has_a_row_a_run_with_numbers_as_numbers_and_no_formulas(tmp_path: P
     with (tmp_path / "summary.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
     assert [row["subset"] for row in rows] == ["'=1+1", "'+a", "'-b", "'@c", "'\td", "plain"]
-    assert [(float(row["v2"]), row["fold"]) for row in rows] == [(-0.25, "")] * 6
+    assert [(float(row["max_box_acc_v2"]), row["fold"]) for row in rows] == [(-0.25, "")] * 6
 
 
 def test_when_every_cell_failed_the_files_say_so(tmp_path: Path) -> None:
@@ -261,7 +261,7 @@ def make_run(path: Path, *overrides: str, data: str = "images", truth: str = "ma
             "boxes": {"method": "single", "threshold_kind": "relative", "threshold": config.boxes.threshold},
             "test": {
                 "classification": dict.fromkeys(("accuracy", "balanced_accuracy", "auroc"), estimate),
-                "localisation": {"n": 3, "v2": estimate, "box_accuracy_30": estimate, "oracle_single_v2": 0.6},
+                "localisation": {"n": 3, "max_box_acc_v2": estimate, "box_accuracy_30": estimate, "oracle_single_max_box_acc_v2": 0.6},
             },
         },
     )  # fmt: skip

@@ -9,11 +9,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from weakspot.report.overlays import BOX_COLOUR, UniqueNames, blend, overlay
-from weakspot.types import Box, ClassConfidence, ImageMaps, Prediction
+from weakspot.types import Box, ClassConfidence, ModelOutput, Prediction
 
 IMAGE = np.full((60, 90, 3), 128, np.uint8)
 MAPS = np.stack([np.zeros((4, 6)), np.arange(24.0).reshape(4, 6)]).astype(np.float32)
-SAID = ImageMaps(np.array([0.0, 1.0], np.float32), MAPS)
+SAID = ModelOutput(np.array([0.0, 1.0], np.float32), MAPS)
 ORDER = (ClassConfidence("anomaly", 0.9), ClassConfidence("good", 0.1))
 
 
@@ -25,7 +25,7 @@ def predicted(label: str, *boxes: Box) -> Prediction:
         label=label,
         classes=ORDER,
         boxes=boxes,
-        said=ImageMaps(np.array([0.0, 1.0], np.float32), MAPS),
+        said=ModelOutput(np.array([0.0, 1.0], np.float32), MAPS),
     )
 
 

@@ -19,12 +19,15 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from weakspot.cli import main as cli
+from weakspot.config.rules import BoxRule
 from weakspot.errors import WeakspotError
-from weakspot.evaluation.measure import evaluate_maps, undecided_boxes
+from weakspot.evaluation.measure import evaluate_maps
+from weakspot.evaluation.thresholds import undecided_boxes
 from weakspot.evaluation.truth import Truth
 from weakspot.metrics import best_iou
-from weakspot.postprocess.boxes import BoxRule, boxes_array
-from weakspot.postprocess.predictions import draw_boxes, draw_boxes_at, make_prediction, read_predictions
+from weakspot.postprocess.boxes import boxes_array
+from weakspot.postprocess.prediction_files import read_predictions
+from weakspot.postprocess.predictions import draw_boxes, draw_boxes_at, make_prediction
 from weakspot.report.lab import Lab, make_lab
 from weakspot.report.page import as_json, inlined
 from weakspot.report.pictures import Album, outlines, small_map, thumbnail_side, thumbnails
@@ -231,7 +234,7 @@ def test_the_verdict_says_what_the_numbers_say(run: RunFolder) -> None:
     assert f"{false} of {good + false} Good ones" in said["classes"]
     boxes = metrics["test"]["localisation"]
     assert f"on {round(boxes['box_accuracy_50']['value'] * boxes['n'])} of {boxes['n']} defective" in said["boxes"]
-    metrics["test"]["localisation"]["v2"] |= {"value": 0.1, "low": 0.0}
+    metrics["test"]["localisation"]["max_box_acc_v2"] |= {"value": 0.1, "low": 0.0}
     assert "not proven to be better than a" in headline(metrics)["boxes"]
     metrics["test"]["classification"]["balanced_accuracy"] |= {"value": 0.6, "low": 0.45}
     assert "not proven to be better than guessing" in headline(metrics)["classes"]
@@ -243,7 +246,7 @@ def test_the_verdict_says_what_the_numbers_say(run: RunFolder) -> None:
 def test_advice_starts_with_what_spoils_the_numbers(run: RunFolder) -> None:
     metrics = run.read_metrics()
     metrics["alarms"] = [{"seen": "x", "why": "y", "do": "look at the light"}]
-    metrics["split"]["leakage"] = {"held_out_of_trained_parts": 7, "repeated": 9, "images": 24, "parts": 2}
+    metrics["split"]["leakage"] = {"held_out_of_trained_groups": 7, "repeated": 9, "images": 24, "parts": 2}
     first, second, *_, last = advice(metrics, 3)
     assert "look at the light" in first
     assert "7 test pictures show a part that was trained on" in second
@@ -307,7 +310,10 @@ def test_the_page_has_every_section_and_the_numbers_of_metrics_json(run: RunFold
     words = " ".join(" ".join(page.words).split())
     for title in ("How good is it?", "Where does it fail?", "Which threshold?", "How good are the boxes?", "Reproduce"):
         assert title in words
-    for estimate in (metrics["test"]["classification"]["balanced_accuracy"], metrics["test"]["localisation"]["v2"]):
+    for estimate in (
+        metrics["test"]["classification"]["balanced_accuracy"],
+        metrics["test"]["localisation"]["max_box_acc_v2"],
+    ):
         assert f"{estimate['value']:.3f}" in words
         assert f"{estimate['low']:.3f} – {estimate['high']:.3f}" in words
     assert metrics["split"]["hash"] in words
@@ -355,9 +361,12 @@ def test_without_masks_and_with_one_kind_of_image_there_is_still_a_page(tmp_path
 def test_alarms_and_parts_trained_on_stand_in_the_head(run: RunFolder, binary: Made, tmp_path: Path) -> None:
     changed = evaluated(binary, run, BoxRule(), tmp_path / "changed")
     metrics, other = changed.metrics, {"value": 0.123, "n": 5, "low": 0.0, "high": 1.0}
-    never_seen = {"classification": {"balanced_accuracy": other}, "localisation": {"v2": {**other, "value": 0.456}}}
-    metrics["test"]["other_parts"] = never_seen
-    metrics["split"]["leakage"] = {"held_out_of_trained_parts": 7, "repeated": 9, "images": 24, "parts": 2}
+    never_seen = {
+        "classification": {"balanced_accuracy": other},
+        "localisation": {"max_box_acc_v2": {**other, "value": 0.456}},
+    }
+    metrics["test"]["other_groups"] = never_seen
+    metrics["split"]["leakage"] = {"held_out_of_trained_groups": 7, "repeated": 9, "images": 24, "parts": 2}
     metrics["alarms"] = [{"seen": "the light", "why": "it differs", "do": "look"}]
     page = Page(write_report(changed).read_text(encoding="utf-8"))
     words = " ".join(" ".join(page.words).split())

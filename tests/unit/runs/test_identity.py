@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from helpers.runs import TINY, train_config
 
-from weakspot.config.schema import fit_identity, settings_identity
+from weakspot.runs.identity import fit_identity, settings_identity
 
 
 def test_where_a_model_is_trained_does_not_change_what_it_is_but_precision_does() -> None:

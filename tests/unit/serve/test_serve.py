@@ -28,7 +28,7 @@ from weakspot.data.loading import Loaded
 from weakspot.export.model import Order, export_model
 from weakspot.inference.localizer import Localizer
 from weakspot.models import network
-from weakspot.postprocess.predictions import to_record
+from weakspot.postprocess.prediction_files import to_record
 from weakspot.serve.app import Limits, make_app
 from weakspot.serve.batcher import Batcher
 from weakspot.serve.schema import Answer, PredictionRecord

@@ -48,7 +48,7 @@ def test_each_part_is_on_one_side_only(parts: Path, split: str) -> None:
     for sample, part in zip(data.samples, data.parts, strict=True):
         sides.setdefault(part_of(str(sample.path)), set()).add(part)
     assert {len(side) for side in sides.values()} == {1}
-    assert not any(data.trained_on_twin)
+    assert not any(data.near_training_image)
 
 
 @pytest.mark.usefixtures("tiny")

@@ -20,28 +20,28 @@ from weakspot.data.preprocess import Preprocess
 from weakspot.errors import WeakspotError
 from weakspot.models.backbones import FREEZE_POINT
 from weakspot.models.evidence import EvidenceNet, Level, Pyramid, halving, pool_places
-from weakspot.models.feature_cache import FeatureCache, Seen, look_at
+from weakspot.models.feature_cache import FeatureCache, ImageView, view_features
 from weakspot.models.model import agree
 from weakspot.models.network import CamNet
 from weakspot.training.evidence.bank import Bank, Window
-from weakspot.training.evidence.fit import Source, fit_evidence
-from weakspot.training.evidence.heads import HeadTrainer, Lessons, pseudo_mask
+from weakspot.training.evidence.fit import FeatureSource, fit_evidence
+from weakspot.training.evidence.heads import HeadTrainer, TrainingBank, pseudo_mask
 from weakspot.training.evidence.prompts import imitate_prompt
 
 CPU = torch.device("cpu")
-FEW = RefineConfig("segment", imitations=6, where_steps=2, extent_steps=2, again_steps=2)
+FEW = RefineConfig("segment", imitations=6, location_steps=2, mask_steps=2, location_refit_steps=2)
 
 
 def test_evidence_has_the_sizes_it_promises_on_images_that_are_not_square() -> None:
-    net = EvidenceNet(("a", "b"), [(5, 4), (7, 6)], where_width=6, extent_width=8)
+    net = EvidenceNet(("a", "b"), [(5, 4), (7, 6)], location_width=6, mask_width=8)
     evidence = net([torch.randn(2, 5, 8, 12), torch.randn(2, 7, 4, 6)], torch.randn(2, 3, 32, 48))
-    assert evidence.extent.shape == (2, 16, 24)
-    assert evidence.where.shape == (2, 8, 12)
+    assert evidence.mask_logits.shape == (2, 16, 24)
+    assert evidence.location_logits.shape == (2, 8, 12)
 
 
 def test_evidence_of_one_image_does_not_depend_on_its_batch() -> None:
     torch.manual_seed(0)
-    net = EvidenceNet(("a", "b"), [(5, 4), (7, 6)], where_width=6, extent_width=8).eval()
+    net = EvidenceNet(("a", "b"), [(5, 4), (7, 6)], location_width=6, mask_width=8).eval()
     features, pixels = [torch.randn(3, 5, 8, 12), torch.randn(3, 7, 4, 6)], torch.randn(3, 3, 32, 48)
     together = net(features, pixels)
     alone = net([f[1:2] for f in features], pixels[1:2])
@@ -51,12 +51,12 @@ def test_evidence_of_one_image_does_not_depend_on_its_batch() -> None:
 
 def test_one_answer_grown_once_is_the_plain_extent() -> None:
     torch.manual_seed(0)
-    net = EvidenceNet(("a",), [(5, 4)], where_width=6, extent_width=8).eval()
+    net = EvidenceNet(("a",), [(5, 4)], location_width=6, mask_width=8).eval()
     levels, pixels = net.project([torch.randn(1, 5, 8, 12)]), torch.randn(1, 3, 32, 48)
     prompt = torch.rand(1, 1, 8, 12)
-    once = net.extent(levels, pixels, prompt)
+    once = net.mask_logits(levels, pixels, prompt)
     own = torch.nn.functional.avg_pool2d(torch.sigmoid(once), 2)
-    twice = net.extent(levels, pixels, torch.maximum(prompt, own))
+    twice = net.mask_logits(levels, pixels, torch.maximum(prompt, own))
     assert torch.equal(net.grow(levels, pixels, prompt, 1), once)
     assert torch.allclose(net.grow(levels, pixels, prompt, 2), twice, atol=1e-6)
 
@@ -175,7 +175,7 @@ def test_an_image_with_nothing_sure_teaches_nothing() -> None:
     assert not known.any()
 
 
-def toy_lessons(folder: Path) -> Lessons:
+def toy_lessons(folder: Path) -> TrainingBank:
     """Noise, with a bright rectangle in defect images and imitations; only the imitations' masks are told."""
     rng, n = np.random.default_rng(0), 12
     bank = Bank(folder, 3 * n, [4, 4], [(8, 12), (4, 6)], (32, 48))
@@ -191,28 +191,28 @@ def toy_lessons(folder: Path) -> Lessons:
         wide = [4 * torch.cat([level, -level, level**2, level], dim=1) for level in levels]
         bank.write(i, [Level(level, level.mean(dim=(2, 3))) for level in wide], pixels)
         masks.append(mask)
-    return Lessons(bank, range(n), range(n, 2 * n), range(2 * n, 3 * n), np.stack(masks[2 * n :]))
+    return TrainingBank(bank, range(n), range(n, 2 * n), range(2 * n, 3 * n), np.stack(masks[2 * n :]))
 
 
 def test_the_heads_learn_outlines_of_defects_whose_masks_they_never_saw(tmp_path: Path) -> None:
     torch.manual_seed(0)
     lessons = toy_lessons(tmp_path)
-    net = EvidenceNet(("a", "b"), [(4, 4), (4, 4)], where_width=8, extent_width=12)
+    net = EvidenceNet(("a", "b"), [(4, 4), (4, 4)], location_width=8, mask_width=12)
     trainer = HeadTrainer(net, lessons, learning_rate=0.01, seed=0)
-    trainer.fit_where(60)
-    trainer.fit_extent(80)
-    trainer.fit_where_again(20)
+    trainer.fit_location(60)
+    trainer.fit_mask(80)
+    trainer.refit_location(20)
     net.eval()
     overlaps = []
     with torch.no_grad():
         for i in lessons.defect:
             levels, pixels = lessons.bank.levels([i], CPU), lessons.bank.pixels([i], CPU)
-            where = net.where(levels)
+            where = net.location_logits(levels)
             found = net.grow(levels, pixels, torch.sigmoid(where), 2)[0, 0].numpy() > 0
             truth = torch.nn.functional.avg_pool2d(pixels.mean(1, keepdim=True), 2)[0, 0].numpy() > 0.5
             overlaps.append((found & truth).sum() / max(1, (found | truth).sum()))
-        good = net.where(lessons.bank.levels(list(lessons.good), CPU)).amax(dim=(1, 2, 3))
-        defect = net.where(lessons.bank.levels(list(lessons.defect), CPU)).amax(dim=(1, 2, 3))
+        good = net.location_logits(lessons.bank.levels(list(lessons.good), CPU)).amax(dim=(1, 2, 3))
+        defect = net.location_logits(lessons.bank.levels(list(lessons.defect), CPU)).amax(dim=(1, 2, 3))
     assert np.mean(overlaps) > 0.8
     assert good.max() < defect.min()
 
@@ -221,22 +221,22 @@ def test_training_again_gives_the_same_network(tmp_path: Path) -> None:
     states = []
     for name in ("a", "b"):
         torch.manual_seed(3)
-        net = EvidenceNet(("a", "b"), [(4, 4), (4, 4)], where_width=4, extent_width=4)
+        net = EvidenceNet(("a", "b"), [(4, 4), (4, 4)], location_width=4, mask_width=4)
         trainer = HeadTrainer(net, toy_lessons(tmp_path / name), learning_rate=0.01, seed=1)
-        trainer.fit_where(2)
-        trainer.fit_extent(2)
-        trainer.fit_where_again(2)
+        trainer.fit_location(2)
+        trainer.fit_mask(2)
+        trainer.refit_location(2)
         states.append(net.state_dict())
     for key, value in states[0].items():
         assert torch.equal(value, states[1][key]), key
 
 
 def test_a_loss_that_is_not_a_number_is_one_clear_error(tmp_path: Path) -> None:
-    net = EvidenceNet(("a", "b"), [(4, 4), (4, 4)], where_width=4, extent_width=4)
+    net = EvidenceNet(("a", "b"), [(4, 4), (4, 4)], location_width=4, mask_width=4)
     trainer = HeadTrainer(net, toy_lessons(tmp_path), learning_rate=0.01, seed=1)
-    torch.nn.init.constant_(net.where_out.bias, float("nan"))  # type: ignore[arg-type]
+    torch.nn.init.constant_(net.location_out.bias, float("nan"))  # type: ignore[arg-type]
     with pytest.raises(WeakspotError, match=r"refine\.learning_rate"):
-        trainer.fit_where(1)
+        trainer.fit_location(1)
 
 
 # --- from files ---------------------------------------------------------------------------------------------------
@@ -249,14 +249,14 @@ def images_of(fabric: Path) -> tuple[list[ImageInfo], list[ImageInfo]]:
 
 
 @pytest.fixture
-def source(tiny: None, tmp_path: Path) -> Source:
+def source(tiny: None, tmp_path: Path) -> FeatureSource:
     torch.manual_seed(0)
-    return Source(CamNet("tiny").eval(), Preprocess((64, 96), "caffe"), FeatureCache(tmp_path / "cache"))
+    return FeatureSource(CamNet("tiny").eval(), Preprocess((64, 96), "caffe"), FeatureCache(tmp_path / "cache"))
 
 
-def test_features_are_the_same_from_the_cache_and_from_the_image(source: Source, fabric: Path) -> None:
-    items = [Seen(image, view) for image in images_of(fabric)[0] for view in ("turn0", "imitation-v1-0")]
-    fresh = list(look_at(source.network, items, source.preprocess, None, source.network.pyramid))
+def test_features_are_the_same_from_the_cache_and_from_the_image(source: FeatureSource, fabric: Path) -> None:
+    items = [ImageView(image, view) for image in images_of(fabric)[0] for view in ("turn0", "imitation-v1-0")]
+    fresh = list(view_features(source.network, items, source.preprocess, None, source.network.pyramid))
     filling = list(source.look(items))
     cached = list(source.look(items))
     for a, b, c in zip(fresh, filling, cached, strict=True):
@@ -272,10 +272,10 @@ def test_features_are_the_same_from_the_cache_and_from_the_image(source: Source,
     assert fresh[1].mask.any()
 
 
-def test_projections_are_whitened_principal_components(source: Source, fabric: Path, tmp_path: Path) -> None:
+def test_projections_are_whitened_principal_components(source: FeatureSource, fabric: Path, tmp_path: Path) -> None:
     good, defect = images_of(fabric)
     net = fit_evidence(source, good, defect, FEW, seed=0, folder=tmp_path / "fit")
-    looks = list(source.look([Seen(image) for image in (*good, *defect)]))
+    looks = list(source.look([ImageView(image) for image in (*good, *defect)]))
     for level, projection in enumerate(net.projections):
         cells = np.concatenate([look.features[level].reshape(8, -1).T for look in looks])
         ours = projection(torch.from_numpy(cells.T[None, :, :, None].copy()))[0, :, :, 0].detach().numpy().T
@@ -286,7 +286,7 @@ def test_projections_are_whitened_principal_components(source: Source, fabric: P
         assert np.allclose(ours[:, :3].std(axis=0), 1, atol=0.2)
 
 
-def test_a_cut_off_fit_goes_on_after_its_last_stage(source: Source, fabric: Path, tmp_path: Path) -> None:
+def test_a_cut_off_fit_goes_on_after_its_last_stage(source: FeatureSource, fabric: Path, tmp_path: Path) -> None:
     good, defect = images_of(fabric)
     whole = fit_evidence(source, good, defect, FEW, seed=0, folder=tmp_path / "whole")
     with pytest.MonkeyPatch.context() as patch:
@@ -301,8 +301,8 @@ def test_a_cut_off_fit_goes_on_after_its_last_stage(source: Source, fabric: Path
         assert torch.equal(value, resumed.state_dict()[key]), key
 
 
-def test_a_size_that_does_not_divide_is_refused_by_name(source: Source, fabric: Path, tmp_path: Path) -> None:
-    odd = Source(source.network, Preprocess((60, 96), "caffe"), None)
+def test_a_size_that_does_not_divide_is_refused_by_name(source: FeatureSource, fabric: Path, tmp_path: Path) -> None:
+    odd = FeatureSource(source.network, Preprocess((60, 96), "caffe"), None)
     with pytest.raises(WeakspotError, match=r"data\.image_size=\[60, 96\].*multiples of"):
         fit_evidence(odd, *images_of(fabric), FEW, seed=0, folder=tmp_path / "odd")
 

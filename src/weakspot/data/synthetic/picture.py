@@ -34,7 +34,7 @@ VISIBLE = 6 / 255
 
 
 class Rendered(NamedTuple):
-    """One picture: `image` and its defect-free copy `clean`, uint8 RGB ``(H, W, 3)``; `mask`, uint8 ``(H, W)``, 0 or 255."""
+    """One picture: `image` and its defect-free copy `clean`, uint8 RGB ``(H, W, 3)``; `mask` ``(H, W)``, 0 or 255."""
 
     image: ImageArray
     clean: ImageArray

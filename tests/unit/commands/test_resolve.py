@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from helpers.runs import train_config
 
-from weakspot.config.schema import check_settings
+from weakspot.commands.resolve import check_settings
 from weakspot.errors import WeakspotError
 
 
