@@ -22,7 +22,7 @@ demo: $(STAMP)
 test: $(STAMP)  # one thread in each of several processes
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest
 
-test-fast: $(STAMP)  # without those that train several models, or start a browser, a cluster or other programs
+test-fast: $(STAMP)  # without those that train several models, start a browser or a cluster, or take seconds
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m 'not slow'
 
 lint: $(STAMP)
