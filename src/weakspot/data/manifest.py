@@ -20,7 +20,10 @@ from weakspot.types import SUBSETS, Subset
 from weakspot.utils.files import shown
 from weakspot.utils.untrusted import parse_json
 
-COLUMNS = ("path", "label", "part", "split", "group", "mask")
+COLUMNS = ("path", "label", "subset", "group", "mask")
+
+OLD_COLUMNS = ("part", "split")
+"""Other names of ``subset``, which tables from elsewhere and from before version 0.2 use."""
 
 _SUBSETS: dict[str, Subset] = {subset: subset for subset in SUBSETS}
 
