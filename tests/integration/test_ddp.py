@@ -42,7 +42,7 @@ def test_two_processes_train_the_model_that_one_trains(
     fabric: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, tiny: None
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    # 33 images: the last batch of 8 holds one, so that one process has an empty share; the validation subset is odd too.
+    # 33 images: the last batch of 8 holds one, so that one process has an empty share; validation is odd too.
     common = (f"data.root={fabric}", "data.subset=fabric", "split.val_size=0.25", "trainer.batch_size=8", "reuse=false")
     lines = ("cache.precision=float32", "model.optimizer.lr=0.01", "trainer.schedule=cosine")
     one, two = (

@@ -1,7 +1,7 @@
 """A table of images and labels, as CSV or JSON lines.
 
-Columns: ``path`` and ``label``; and, where wanted, ``part`` or ``split`` (train, val, test), ``group`` (images of one
-group stay on one side of a split) and ``mask``. Relative paths start from the folder of the table.
+Columns: ``path`` and ``label``; and, where wanted, ``subset`` (train, val, test; ``split`` and ``part`` mean the same),
+``group`` (images of one group stay in one subset) and ``mask``. Relative paths start from the folder of the table.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ class Row:
     Attributes:
         path, mask: existing files, with ``..`` taken out; the mask is None where there is none.
         label: as written.
-        part, group: None where there is none.
+        subset, group: None where there is none.
         where: file and line, for messages.
     """
 
@@ -57,7 +57,7 @@ def read_rows(table: Path, root: Path, *, outside: bool = False) -> list[Row]:
 
     Raises:
         WeakspotError: naming file and line: an unknown column, an image named twice, a file that is missing or outside
-            `root`, a part that is none, a part for some images only.
+            `root`, a subset that is none, a subset for some images only.
     """
     rows: list[Row] = []
     lines: dict[Path, int] = {}
@@ -114,12 +114,13 @@ def _check_columns(values: dict[Any, Any], where: str) -> None:
     for name in values:
         if name is None:
             raise WeakspotError(f"{where}: more cells than columns; quote cells that hold the separator")
-        if name not in COLUMNS:
+        if name not in (*COLUMNS, *OLD_COLUMNS):
             raise WeakspotError(
                 f"{where}: column {name!r} is unknown{did_you_mean(name, COLUMNS)}; there are {', '.join(COLUMNS)}"
             )
-    if {"part", "split"} <= values.keys():
-        raise WeakspotError(f"{where}: part and split are the same thing; leave one of the columns out")
+    same = [name for name in ("subset", *OLD_COLUMNS) if name in values]
+    if len(same) > 1:
+        raise WeakspotError(f"{where}: {' and '.join(same)} are the same thing; leave one of the columns out")
     for name in ("path", "label"):
         if name not in values:
             raise WeakspotError(f"{where}: there is no {name}; every image needs path and label")

@@ -314,7 +314,8 @@ def test_the_grid_is_no_longer_than_allowed_and_never_empty(shape, expected):
 def test_the_grid_has_256_pixels_if_not_told_otherwise():
     rng = np.random.default_rng(0)
     pairs = [(rng.random((3, 1030)).astype(np.float32), rng.random((3, 1030)) < 0.1)]
-    found, of_256, of_257 = (pixel_metrics(pairs, **side) for side in ({}, {"longest_side": 256}, {"longest_side": 257}))
+    sides = ({}, {"longest_side": 256}, {"longest_side": 257})
+    found, of_256, of_257 = (pixel_metrics(pairs, **side) for side in sides)
     assert found == of_256
     assert found["aupro"] != of_257["aupro"]
 
