@@ -10,8 +10,8 @@ from helpers.runs import ALL_ANOMALY, TINY, train_config
 from typer.testing import CliRunner
 
 from weakspot.cli.main import app
-from weakspot.commands import train as pipeline
 from weakspot.commands.audit import audit
+from weakspot.commands.train import train
 from weakspot.errors import WeakspotError
 from weakspot.runs.folder import RunFolder
 
@@ -24,7 +24,7 @@ def test_a_run_is_audited(fabric: Path, tmp_path: Path, monkeypatch: pytest.Monk
         f"data.root={fabric}", "data.subset=fabric", *TINY, *ALL_ANOMALY, "boxes.method=components",
         "boxes.threshold=0.9",
     ]  # fmt: skip
-    run = pipeline.train(train_config(*command))
+    run = train(train_config(*command))
     result = CliRunner().invoke(app, ["audit", str(run.path)])
     assert result.exit_code == 0, result.output
     written = json.loads((run.path / "audit.json").read_text())

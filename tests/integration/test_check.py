@@ -9,7 +9,7 @@ import pytest
 from typer.testing import CliRunner
 
 from weakspot.cli.main import app
-from weakspot.commands import train as pipeline
+from weakspot.commands.train import train
 from weakspot.config.hydra_app import compose
 from weakspot.config.schema import TrainConfig, typed
 from weakspot.data import synthetic
@@ -33,7 +33,7 @@ def test_check_and_a_run_say_what_is_wrong(
         ["data.root=data", "data.subset=gear", "model.backbone=tiny", "model.weights=none", "trainer.max_epochs=1"],
     )
     capsys.readouterr()
-    run = pipeline.train(typed(settings_, TrainConfig))
+    run = train(typed(settings_, TrainConfig))
     alarms = run.read_metrics()["alarms"]
     assert alarms[0]["goes_with"] == "label"
     assert "alarm: " in " ".join(capsys.readouterr().err.split())

@@ -16,8 +16,10 @@ from rich.console import Console
 from scipy.special import softmax
 from sklearn.metrics import balanced_accuracy_score, confusion_matrix, log_loss, top_k_accuracy_score
 
-from weakspot.commands import train as pipeline
 from weakspot.commands.cross_validate import cross_validate
+from weakspot.commands.evaluate import evaluate
+from weakspot.commands.predict import predict
+from weakspot.commands.train import train
 from weakspot.config.rules import BoxRule
 from weakspot.config.schema import TrainConfig
 from weakspot.data.preprocess import Preprocess
@@ -53,12 +55,12 @@ def types(fabric: Path) -> list[str]:
 
 def part_of(run: RunFolder) -> dict[str, str]:
     with run.split.open(newline="") as file:
-        return {row["path"]: row["part"] for row in csv.DictReader(file)}
+        return {row["path"]: row["subset"] for row in csv.DictReader(file)}
 
 
 def test_labels_from_file_names_and_from_a_table_are_the_same(fabric: Path, here: Path) -> None:
     first = index_and_split(settings(f"data.root={fabric}", "data.subset=fabric", "split.val_size=0.2"))
-    names, rows = Path("names"), ["path,label,part,mask"]
+    names, rows = Path("names"), ["path,label,subset,mask"]
     for number, (sample, part) in enumerate(zip(first.samples, first.parts, strict=True)):
         name, mask = Path("pictures", f"{sample.defect}_{number:03d}.png"), f"masks/{number}.png" if sample.mask else ""
         for source, target in ((sample.path, name), (sample.mask, Path(mask))):
@@ -228,8 +230,8 @@ def test_other_labelled_images_from_a_table(folds: Path, fabric: Path, here: Pat
     Path("more.jsonl").write_text("\n".join(rows))
     overrides = [f"run={run.path}", "output=other", "data=manifest", "data.root=.", "data.options.file=more.jsonl"]
     with pytest.raises(WeakspotError, match=r"more\.jsonl line 1: .* lies outside"):
-        pipeline.evaluate(evaluate_config(*overrides))
-    other = pipeline.evaluate(evaluate_config(*overrides, "data.options.outside=true"))
+        evaluate(evaluate_config(*overrides))
+    other = evaluate(evaluate_config(*overrides, "data.options.outside=true"))
     measured, usual = (metrics_of(each)["test"]["classification"] for each in (other, run))
     assert measured["confusion_matrix"] == usual["confusion_matrix"]
     assert not (other.figures / "training.png").exists()  # it was not trained on these
@@ -241,7 +243,7 @@ def test_a_run_with_types_and_one_without_are_compared_by_good_or_not(
     typed_run = find_runs(folds)[0].path
     monkeypatch.chdir(folds.parents[3])
     overrides = (f"data.root={fabric}", "data.subset=fabric", "split.folds=2", "split.fold=0", "split.val_size=0.3")
-    plain = pipeline.train(settings(*overrides, "data.task=binary"))
+    plain = train(settings(*overrides, "data.task=binary"))
     found = compare(typed_run, plain.path)
     assert found.classes == ["good", "anomaly"]
     assert set(found.differences) == {"balanced_accuracy", "v2"}
@@ -261,7 +263,7 @@ def test_bare_images_get_types_and_boxes(folds: Path, fabric: Path, here: Path) 
         shutil.copy(prediction.path, f"{number:03d}.png")
     localizer = Localizer.load(run.bundle)
     assert localizer.meta.preprocess.image_size == (64, 96)
-    results = list(pipeline.predict(localizer, sorted(Path().glob("*.png")), Path("out")))
+    results = list(predict(localizer, sorted(Path().glob("*.png")), Path("out")))
     assert [(p.label, [box.label for box in p.boxes]) for p in results] == [
         (p.label, [box.label for box in p.boxes]) for p in own
     ]
@@ -272,7 +274,7 @@ def test_bare_images_get_types_and_boxes(folds: Path, fabric: Path, here: Path) 
 def test_refinement_finds_places_and_the_classifier_names_the_type(fabric: Path, here: Path) -> None:
     few = ("refine.imitations=8", "refine.location_steps=4", "refine.mask_steps=4", "refine.location_refit_steps=2")
     overrides = ("experiment=recommended", *few, "boxes.threshold=-2", "boxes.false_boxes=100", "decision.miss=9")
-    run = pipeline.train(
+    run = train(
         settings(f"data.root={fabric}", "data.subset=fabric", "split.val_size=0.3", *overrides, *TINY, *SEES_DEFECTS)
     )
     predictions = read_predictions(run.predictions)

@@ -13,7 +13,7 @@ from helpers.runs import tiny_run, train_config
 from safetensors.numpy import load_file
 from torch.multiprocessing.spawn import ProcessExitedException, ProcessRaisedException
 
-from weakspot.commands import train as pipeline
+from weakspot.commands.train import train
 from weakspot.config.schema import TrainConfig
 from weakspot.errors import WeakspotError
 from weakspot.postprocess.prediction_files import read_predictions
@@ -46,7 +46,7 @@ def test_two_processes_train_the_model_that_one_trains(
     common = (f"data.root={fabric}", "data.subset=fabric", "split.val_size=0.25", "trainer.batch_size=8", "reuse=false")
     lines = ("cache.precision=float32", "model.optimizer.lr=0.01", "trainer.schedule=cosine")
     one, two = (
-        pipeline.train(settings(*common, *lines, f"output={name}", *more))
+        train(settings(*common, *lines, f"output={name}", *more))
         for name, more in (("one", ()), ("two", ("trainer=ddp",)))
     )
     first, second = content(one), content(two)
@@ -101,7 +101,7 @@ def test_half_precision_trains(fabric: Path, tmp_path: Path, monkeypatch: pytest
     monkeypatch.chdir(tmp_path)
     arguments = (f"data.root={fabric}", "data.subset=fabric", "model.optimizer.lr=0.01")
     exact, half = (
-        content(pipeline.train(settings(*arguments, f"trainer.precision={precision}")))["train"]["history"]
+        content(train(settings(*arguments, f"trainer.precision={precision}")))["train"]["history"]
         for precision in ("32-true", "bf16-mixed")
     )
     assert half != exact
@@ -121,11 +121,11 @@ def test_half_precision_trains(fabric: Path, tmp_path: Path, monkeypatch: pytest
 )
 def test_impossible_devices_are_refused(fabric: Path, override: str, message: str) -> None:
     with pytest.raises(WeakspotError, match=message):
-        pipeline.train(settings(f"data.root={fabric}", "data.subset=fabric", *override.split()))
+        train(settings(f"data.root={fabric}", "data.subset=fabric", *override.split()))
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
 def test_without_a_gpu_the_gpu_settings_say_so(fabric: Path) -> None:
     overrides = [*TINY[:-2], "trainer=gpu", f"data.root={fabric}", "data.subset=fabric"]
     with pytest.raises(WeakspotError, match=r"trainer\.accelerator=gpu: torch sees no GPU here"):
-        pipeline.train(train_config(*overrides))
+        train(train_config(*overrides))

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 from helpers.runs import evaluate_config, tiny_run, train_config
 
-from weakspot.commands import train as pipeline
+from weakspot.commands.evaluate import evaluate
+from weakspot.commands.train import train
 from weakspot.config.hydra_app import compose
 from weakspot.config.schema import TrainConfig, typed
 from weakspot.data.splits import read_split
@@ -34,7 +35,7 @@ def test_a_run_calibrates_on_its_validation_part_and_evaluate_can_wish_again(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     settings_ = compose("train", [f"data.root={fabric}", *TINY, "split.val_size=0.4", "split.test_size=0.3"])
-    run = pipeline.train(typed(settings_, TrainConfig))
+    run = train(typed(settings_, TrainConfig))
     metrics = run.read_metrics()
     decision = metrics["thresholds"]["decision"]
     kept = json.loads(run.validation.read_text())
@@ -52,7 +53,7 @@ def test_a_run_calibrates_on_its_validation_part_and_evaluate_can_wish_again(
     assert (run.figures / "reliability.png").is_file()
 
     careful = evaluate_config(f"run={run.path}", "decision.miss=1000")
-    folder = pipeline.evaluate(careful)
+    folder = evaluate(careful)
     found = folder.read_metrics()
     mix = decision["n_defect"] / decision["n_good"]
     threshold = found["thresholds"]["decision"]["value"]
@@ -78,7 +79,7 @@ def test_a_run_knows_the_parts_of_its_validation_images(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     grouped = [r"data.group='(\d)\.png'", "split.val_size=0.4", "split.test_size=0.3", f"split.near_duplicates={near}"]
-    run = pipeline.train(train_config(f"data.root={fabric}", *TINY, *grouped))
+    run = train(train_config(f"data.root={fabric}", *TINY, *grouped))
     samples, parts = read_split(run.split, fabric)
     val = [sample for sample, part in zip(samples, parts, strict=True) if part == "val"]
     groups = [sample.group for sample in sorted(val, key=lambda sample: not sample.is_good)]

@@ -63,9 +63,9 @@ def test_the_page_s_commands_run_in_order(monkeypatch: pytest.MonkeyPatch, capsy
     exec(python, {})  # noqa: S102 - the page's own example
     assert capsys.readouterr().out.count("new_photos") == len(list_images(Path("new_photos")))
     with Path("split.csv").open(newline="") as file:
-        fixed = {row["path"]: row["part"] for row in csv.DictReader(file)}
+        fixed = {row["path"]: row["subset"] for row in csv.DictReader(file)}
     with Path("outputs/types/split.csv").open(newline="") as file:
-        assert {row["path"]: row["part"] for row in csv.DictReader(file)} == fixed
+        assert {row["path"]: row["subset"] for row in csv.DictReader(file)} == fixed
     assert set(fixed.values()) == {"train", "val", "test"}
     assert json.loads(Path("outputs/types/bundle/model.json").read_text())["preprocess"]["image_size"] == [64, 96]
     assert Path("outputs/types/figures/training.png").is_file()
@@ -91,7 +91,7 @@ def test_split_keeps_what_is_there_and_takes_one_data_set() -> None:
     with Path("a.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
     assert {row["path"].split("/")[0] for row in rows} == {"train", "test"}  # relative to the data set
-    assert {row["part"] for row in rows} == {"train", "test"}
+    assert {row["subset"] for row in rows} == {"train", "test"}
     for line, message in (
         ("split two/a --output a.csv", "a.csv exists"),
         ("split two --output b.csv", "two holds 2 data sets"),

@@ -24,7 +24,8 @@ from torchvision import models
 from typer.testing import CliRunner
 
 from weakspot.cli.main import app
-from weakspot.commands import train as pipeline
+from weakspot.commands.evaluate import evaluate
+from weakspot.commands.train import train
 from weakspot.data.images import list_images
 from weakspot.data.preprocess import Preprocess
 from weakspot.errors import WeakspotError
@@ -70,7 +71,7 @@ def trained(fabric: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(network.BACKBONES, "tiny", tiny_backbone)
         patch.setenv("XDG_CACHE_HOME", str(folder / "cache"))
-        return pipeline.train(settings(fabric, f"output={folder / 'photos'}", *ALL_ANOMALY)).path
+        return train(settings(fabric, f"output={folder / 'photos'}", *ALL_ANOMALY)).path
 
 
 @pytest.fixture
@@ -190,7 +191,7 @@ def _rule():
 
 
 def evaluated(*overrides: str) -> RunFolder:
-    return pipeline.evaluate(evaluate_config(*overrides))
+    return evaluate(evaluate_config(*overrides))
 
 
 @pytest.mark.slow
@@ -208,7 +209,7 @@ def test_runs_take_their_maps_and_boxes_from_another_method(fabric: Path, photos
     assert [p.probability for p in read_predictions(other.predictions)] == pytest.approx(
         [p.probability for p in by_cam], rel=1e-3
     )
-    trained = pipeline.train(settings(fabric, "output=layered", "heatmap=layer_cam", *ALL_ANOMALY))
+    trained = train(settings(fabric, "output=layered", "heatmap=layer_cam", *ALL_ANOMALY))
     assert OutputStore.load(trained.maps).maps.min() >= 0
     predictions = read_predictions(trained.predictions)
     again = list(Localizer.load(trained.path).predict([p.path for p in predictions]))
@@ -236,7 +237,7 @@ def test_occlusion_of_a_run_is_at_the_grid_of_its_patches(fabric: Path, photos: 
 )
 def test_combinations_that_cannot_be_served(fabric: Path, tiny: None, overrides: tuple[str, ...], message: str) -> None:
     with pytest.raises(WeakspotError, match=message):
-        pipeline.train(settings(fabric, *overrides))
+        train(settings(fabric, *overrides))
 
 
 @pytest.mark.slow

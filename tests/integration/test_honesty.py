@@ -14,7 +14,7 @@ import pytest
 from helpers.runs import FEW_STEPS, TINY, train_config
 from PIL import Image
 
-from weakspot.commands import train as pipeline
+from weakspot.commands.train import train
 from weakspot.data.images import inspect_image
 from weakspot.runs.folder import RunFolder
 from weakspot.training import prepare as plan
@@ -46,7 +46,7 @@ def trained(fabric: Path, name: str, overrides: tuple[str, ...], change: Callabl
     ]  # fmt: skip
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(plan, "index_and_split", lambda config: change(index_and_split(config)))
-        return pipeline.train(train_config(*command))
+        return train(train_config(*command))
 
 
 def fitted(run: RunFolder) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from helpers.runs import FEW_STEPS, TINY, assert_same, metrics_of, train, train_
 from PIL import Image
 from torch import nn
 
-from weakspot.commands import train as pipeline
+from weakspot.commands.train import train as run_train
 from weakspot.data.images import inspect_images
 from weakspot.data.preprocess import Preprocess
 from weakspot.errors import WeakspotError
@@ -100,7 +100,7 @@ def flat_pictures(root: Path, good: int, bad: int) -> None:
 
 def train_flat(*overrides: str) -> RunFolder:
     command = ["data=folder", "data.root=flat", overrides[0], *TINY, "split.near_duplicates=ignore", *overrides[1:]]
-    return pipeline.train(train_config(*command))
+    return run_train(train_config(*command))
 
 
 @pytest.mark.parametrize("experiment", [("name=plain",), ("experiment=recommended", *FEW_STEPS)])

@@ -12,7 +12,8 @@ from helpers.runs import ALL_ANOMALY, FEW_STEPS, TINY, evaluate_config, metrics_
 from PIL import Image
 from scipy.special import softmax
 
-from weakspot.commands import train as pipeline
+from weakspot.commands.evaluate import evaluate
+from weakspot.commands.train import train as run_train
 from weakspot.config.rules import BoxRule
 from weakspot.config.schema import read_config
 from weakspot.data.preprocess import Preprocess
@@ -42,7 +43,7 @@ def train(fabric: Path, *overrides: str, steps: tuple[str, ...] = FEW_STEPS) -> 
         f"data.root={fabric}", "data.subset=fabric", "experiment=recommended",
         *TINY, *ALL_ANOMALY, *BOXES, *steps, *overrides,
     ]  # fmt: skip
-    return pipeline.train(train_config(*command))
+    return run_train(train_config(*command))
 
 
 @pytest.fixture(scope="module")
@@ -96,7 +97,7 @@ def test_predict_gives_the_run_s_own_boxes(run: RunFolder) -> None:
 def test_a_second_look_is_the_same_in_evaluate_predict_and_exports(
     run: RunFolder, format_: str, tmp_path: Path
 ) -> None:
-    looked = pipeline.evaluate(evaluate_config(f"run={run.path}", f"output={tmp_path / 'looked'}", "flip_tta=true"))
+    looked = evaluate(evaluate_config(f"run={run.path}", f"output={tmp_path / 'looked'}", "flip_tta=true"))
     known, once = read_predictions(looked.predictions), read_predictions(run.predictions)
     boxes = [(a, b) for p, q in zip(known, once, strict=True) for a, b in zip(p.boxes, q.boxes, strict=True)]
     assert [a.xyxy for a, _ in boxes] == [b.xyxy for _, b in boxes]
@@ -133,7 +134,7 @@ def test_a_run_keeps_the_second_look_that_it_was_trained_with(
     command = [f"run={finished.path}", f"output={finished.path}", "flip_tta=false"]
     in_place = evaluate_config(*command)
     with pytest.raises(WeakspotError, match="whose maps stay"):
-        pipeline.evaluate(in_place)
+        evaluate(in_place)
 
 
 def test_every_box_scores_enough_and_comes_in_order(run: RunFolder) -> None:
@@ -149,14 +150,14 @@ def test_every_box_scores_enough_and_comes_in_order(run: RunFolder) -> None:
 def test_another_promise_moves_the_score_without_training(
     run: RunFolder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(pipeline, "fit_and_map", lambda *args: pytest.fail("fitted again"))
+    monkeypatch.setattr("weakspot.commands.train.fit_and_infer", lambda *args: pytest.fail("fitted again"))
     lowest = []
     for wanted in (1, 1000):
         command = [
             f"run={run.path}", "boxes.threshold_kind=calibrated", f"boxes.false_boxes={wanted}", "boxes.threshold=-9",
             f"output={tmp_path / str(wanted)}",
         ]  # fmt: skip
-        target = pipeline.evaluate(evaluate_config(*command))
+        target = evaluate(evaluate_config(*command))
         value = metrics_of(target)["boxes"]["min_score"]
         lowest.append(-np.inf if value is None else value)
     assert lowest[0] > lowest[1]
@@ -166,7 +167,7 @@ def test_a_run_that_takes_a_model_over_can_calibrate_it(
     run: RunFolder, fabric: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(run.path.parents[3])
-    monkeypatch.setattr(pipeline, "fit_and_map", lambda *args: pytest.fail("fitted again"))
+    monkeypatch.setattr("weakspot.commands.train.fit_and_infer", lambda *args: pytest.fail("fitted again"))
     other = train(fabric, "boxes.false_boxes=1")
     assert metrics_of(other)["thresholds"]["min_score"]["wanted_per_100"] == 1
 
@@ -313,7 +314,7 @@ def test_shrinking_and_small_defects_are_warned_of(
 
 def test_outlines_reach_the_file_and_come_back(run: RunFolder, tmp_path: Path) -> None:
     folder = tmp_path / "again"
-    pipeline.evaluate(evaluate_config(f"run={run.path}", f"output={folder}", "boxes.outlines=true"))
+    evaluate(evaluate_config(f"run={run.path}", f"output={folder}", "boxes.outlines=true"))
     found, plain = read_predictions(folder / "predictions.jsonl"), read_predictions(run.predictions)
     assert any(p.boxes for p in found)
     for with_outlines, without in zip(found, plain, strict=True):

@@ -11,7 +11,8 @@ import torch
 from helpers.runs import ALL_ANOMALY, evaluate_config, metrics_of, train
 from sklearn.metrics import balanced_accuracy_score, confusion_matrix
 
-from weakspot.commands import train as pipeline
+from weakspot.commands.evaluate import evaluate
+from weakspot.commands.predict import predict
 from weakspot.data.images import list_images
 from weakspot.inference.localizer import Localizer
 from weakspot.models.output_store import OutputStore
@@ -34,7 +35,7 @@ def test_a_run_folder_holds_what_the_design_says(fabric: Path, here: Path) -> No
     predictions = read_predictions(run.predictions)
     with run.split.open(newline="") as file:
         rows = list(csv.DictReader(file))
-    assert [p.path for p in predictions] == [fabric / row["path"] for row in rows if row["part"] == "test"]
+    assert [p.path for p in predictions] == [fabric / row["path"] for row in rows if row["subset"] == "test"]
     content = metrics_of(run)
     labels = ["good", "anomaly"]
     truth, decided = [p.target for p in predictions], [p.label for p in predictions]
@@ -67,7 +68,7 @@ def test_evaluate_moves_the_threshold_without_the_network(
     before = run.metrics.read_text()
     monkeypatch.setattr(torch.nn.Module, "__call__", lambda *args: pytest.fail("the network ran"))
     config = evaluate_config(f"run={run.path}", "boxes.threshold=0.9")
-    again = pipeline.evaluate(config)
+    again = evaluate(config)
     assert again.path.parent == run.path / "evaluations"
     assert metrics_of(again)["thresholds"]["boxes"]["value"] == 0.9
     assert metrics_of(again)["test"]["classification"] == metrics_of(run)["test"]["classification"]
@@ -90,7 +91,7 @@ def test_predict_goes_on_after_bad_files_and_bad_arrays(fabric: Path, here: Path
     good = list_images(fabric / "fabric" / "train")[0]
     Path("empty.png").touch()
     sources = [good, Path("empty.png"), np.zeros((2, 2)), Path("missing.png"), np.zeros((1, 1, 3), np.uint8)]
-    results = list(pipeline.predict(localizer, sources, Path("results")))
+    results = list(predict(localizer, sources, Path("results")))
     assert [p.status for p in results] == ["ok", "error", "error", "error", "ok"]
     assert [p.path.name for p in read_predictions(Path("results/predictions.jsonl"))] == [
         good.name, "empty.png", "array-2", "missing.png", "array-4",

@@ -12,7 +12,9 @@ import pytest
 from helpers.runs import ALL_ANOMALY, assert_same, evaluate_config, metrics_of, settings, train
 from PIL import Image
 
-from weakspot.commands import train as pipeline
+from weakspot.commands.evaluate import evaluate
+from weakspot.commands.predict import predict
+from weakspot.commands.train import train as run_train
 from weakspot.data.images import list_images
 from weakspot.errors import WeakspotError
 from weakspot.inference.localizer import Localizer
@@ -44,7 +46,7 @@ def test_the_same_command_twice_gives_the_same_numbers(fabric: Path, here: Path)
 
 def test_another_threshold_does_not_fit_again(fabric: Path, here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     first = train(fabric)
-    monkeypatch.setattr(pipeline, "fit_and_map", lambda *args: pytest.fail("fitted again"))
+    monkeypatch.setattr("weakspot.commands.train.fit_and_infer", lambda *args: pytest.fail("fitted again"))
     second = train(fabric, "boxes.threshold=0.4", "boxes.method=components")
     assert second.path != first.path
     assert metrics_of(second)["thresholds"]["boxes"]["value"] == 0.4
@@ -99,23 +101,23 @@ def test_evaluate_on_other_images_but_never_on_training_images(fabric: Path, her
         folder.mkdir(parents=True, exist_ok=True)
         shutil.copy(path, folder / f"{number}.png")
     overrides = ["run=run", "data=folder", "data.root=other", "data.good_class=OK"]
-    content = metrics_of(pipeline.evaluate(evaluate_config(*overrides)))
+    content = metrics_of(evaluate(evaluate_config(*overrides)))
     assert content["data"]["n_test_per_defect"] == {"good": 3, "scratched": 3}
     assert "localisation" not in content["test"]
     assert "n_train" not in content["split"]
     with run.split.open(newline="") as file:
-        trained = next(row["path"] for row in csv.DictReader(file) if row["part"] == "train")
+        trained = next(row["path"] for row in csv.DictReader(file) if row["subset"] == "train")
     Path("other/OK/bad.png").touch()
     for _ in range(2):  # an evaluation that failed leaves a folder that may be used again
         with pytest.raises(WeakspotError, match=r"bad\.png"):
-            pipeline.evaluate(evaluate_config(*overrides, "boxes.threshold=0.6"))
+            evaluate(evaluate_config(*overrides, "boxes.threshold=0.6"))
     Path("other/OK/bad.png").unlink()
-    pipeline.evaluate(evaluate_config(*overrides, "boxes.threshold=0.6"))
+    evaluate(evaluate_config(*overrides, "boxes.threshold=0.6"))
     shutil.copy(fabric / trained, "other/OK/again.png")
     with pytest.raises(WeakspotError, match=r"1 of these images were trained on, other/OK/again\.png"):
-        pipeline.evaluate(evaluate_config(*overrides))
+        evaluate(evaluate_config(*overrides))
     with pytest.raises(WeakspotError, match="output=run is the run itself"):
-        pipeline.evaluate(evaluate_config(*overrides, "output=run"))
+        evaluate(evaluate_config(*overrides, "output=run"))
 
 
 def test_defect_types_as_classes(fabric: Path, here: Path) -> None:
@@ -179,18 +181,18 @@ def test_a_device_that_is_not_there_is_one_line(fabric: Path, here: Path) -> Non
 def test_predict_does_not_write_into_a_run(fabric: Path, here: Path) -> None:
     run = train(fabric)
     with pytest.raises(WeakspotError, match="is a run folder"):
-        list(pipeline.predict(Localizer.load(run.path), list_images(fabric)[:1], run.path))
+        list(predict(Localizer.load(run.path), list_images(fabric)[:1], run.path))
     Path("mine").mkdir()
     Path("mine/letter.txt").touch()
     config = evaluate_config(f"run={run.path}", "output=mine")
     with pytest.raises(WeakspotError, match="output=mine already holds something else"):
-        pipeline.evaluate(config)
+        evaluate(config)
     with pytest.raises(WeakspotError, match="batch_size=0"):
         list(Localizer.load(run.path).predict([], batch_size=0))
     other = train(fabric, "boxes.threshold=0.5")
     config = evaluate_config(f"run={run.path}", f"output={other.path}")
     with pytest.raises(WeakspotError, match="is another run"):
-        pipeline.evaluate(config)
+        evaluate(config)
 
 
 def test_a_run_cut_off_after_its_last_epoch_is_not_trained_further(
@@ -263,7 +265,7 @@ def test_a_damaged_bundle_is_refused(fabric: Path, here: Path, file: str, damage
 def test_the_test_part_does_not_depend_on_the_experiment(fabric: Path, here: Path) -> None:
     def test_part(*overrides: str) -> list[str]:
         with train(fabric, *overrides).split.open(newline="") as file:
-            return [row["path"] for row in csv.DictReader(file) if row["part"] == "test"]
+            return [row["path"] for row in csv.DictReader(file) if row["subset"] == "test"]
 
     usual = test_part()
     assert test_part("split.val_size=0.3", "seed=7", "trainer.max_epochs=1") == usual
@@ -274,7 +276,7 @@ def test_the_test_part_does_not_depend_on_the_experiment(fabric: Path, here: Pat
 
 
 def test_bad_data_is_refused_before_training(fabric: Path, here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pipeline, "fit_and_map", lambda *args: pytest.fail("trained on bad data"))
+    monkeypatch.setattr("weakspot.commands.train.fit_and_infer", lambda *args: pytest.fail("trained on bad data"))
     for name, spoil in {
         "truncated": lambda root: _truncate(list_images(root / "fabric" / "train")[3]),
         "text": lambda root: list_images(root / "fabric" / "train")[3].write_text("not a picture"),
@@ -286,7 +288,7 @@ def test_bad_data_is_refused_before_training(fabric: Path, here: Path, monkeypat
         shutil.copytree(fabric, name)
         spoil(Path(name))
         with pytest.raises(WeakspotError, match=f"{name}/fabric") as caught:
-            pipeline.train(settings(Path(name)))
+            run_train(settings(Path(name)))
         assert "\n" not in str(caught.value)
 
 
@@ -306,7 +308,7 @@ def test_fits_are_found_by_what_they_compute_not_by_name(fabric: Path, here: Pat
 
 def test_a_run_evaluated_in_place_is_no_longer_taken_for_the_run_it_was(fabric: Path, here: Path) -> None:
     first = train(fabric)
-    pipeline.evaluate(evaluate_config(f"output={first.path}", "boxes.threshold=0.3"))
+    evaluate(evaluate_config(f"output={first.path}", "boxes.threshold=0.3"))
     assert Localizer.load(first.path).rule.threshold == 0.3
     assert metrics_of(first)["run"] == first.read_identity()["run"]
     again = train(fabric)

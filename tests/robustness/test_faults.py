@@ -18,8 +18,9 @@ from robustness.faults import Bench, Tally
 
 from weakspot.cli.main import main
 from weakspot.commands import results
-from weakspot.commands import train as pipeline
 from weakspot.commands.audit import audit
+from weakspot.commands.evaluate import evaluate as run_evaluate
+from weakspot.commands.train import train
 from weakspot.config.schema import read_config
 from weakspot.errors import WeakspotError
 from weakspot.models import network
@@ -56,11 +57,11 @@ def train_again(run: RunFolder, *overrides: str) -> RunFolder:
     for override in overrides:
         key, _, value = override.partition("=")
         setattr(config, key, json.loads(value))
-    return pipeline.train(config)
+    return train(config)
 
 
 def evaluate(*overrides: str) -> RunFolder:
-    return pipeline.evaluate(evaluate_config(*overrides))
+    return run_evaluate(evaluate_config(*overrides))
 
 
 @pytest.mark.parametrize("name", KILLS)
@@ -113,9 +114,9 @@ def test_two_at_once_in_one_folder(bench: Bench) -> None:
 def test_a_finished_run_without_its_report_gets_one(run: RunFolder) -> None:
     config = read_config(run.config)
     config.output = None
-    first = pipeline.train(config)
+    first = train(config)
     first.report.unlink()
-    assert pipeline.train(config).path == first.path
+    assert train(config).path == first.path
     assert first.report.is_file()
 
 
@@ -173,9 +174,9 @@ def test_the_clock_going_back_overwrites_nothing(
     ]  # fmt: skip
     config = read_config(run.config)
     config.output = None
-    first = pipeline.train(config)
+    first = train(config)
     config.output, config.reuse = None, False
-    second = pipeline.train(config)
+    second = train(config)
     assert first.path != second.path
     assert first.metrics.is_file()
     for _ in range(2):
@@ -199,7 +200,7 @@ def test_a_cache_file_from_the_future_is_as_good_as_any(run: RunFolder) -> None:
         os.utime(path, (4e9, 4e9))
     shutil.rmtree(run.path)
     command = ["data.subset=fabric", *mishaps.TINY, f"data.root={Path('../data').resolve()}", "output=run"]
-    assert pipeline.train(train_config(*command)).read_metrics()["test"] == whole
+    assert train(train_config(*command)).read_metrics()["test"] == whole
 
 
 def test_figures_are_the_same_bytes_and_old_ones_go(run: RunFolder) -> None:

@@ -16,8 +16,8 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from weakspot.cli import main as cli
-from weakspot.commands import train as pipeline
 from weakspot.commands.predict import predict
+from weakspot.commands.train import train
 from weakspot.data.images import inspect_images, list_images
 from weakspot.errors import WeakspotError
 from weakspot.inference.localizer import Localizer
@@ -133,7 +133,7 @@ def test_predict_answers_every_sound_file_and_names_every_other_once(here: Path)
         for i in range(6):
             Image.new("L", (96, 64), start + i).save(here / "data" / name / f"{i}.png")
     command = ["data=folder", "data.root=data", *TINY, "model.class_weights=[1,1000]", "split.near_duplicates=ignore"]
-    run = pipeline.train(train_config(*command))
+    run = train(train_config(*command))
     paths = list_images(corpus(here / "files"))
     found = list(predict(Localizer.load(run.path), paths, here / "results"))
     assert [prediction.path for prediction in found] == paths

@@ -11,7 +11,7 @@ import typer
 
 from weakspot.errors import WeakspotError
 from weakspot.utils import console
-from weakspot.utils.files import new_folder
+from weakspot.utils.files import OUTPUTS, new_folder
 
 if TYPE_CHECKING:
     from weakspot.heatmaps.methods import Settings
@@ -70,7 +70,7 @@ def explain(
 
     images = find_sources(image)
     settings = Settings(target_layer, activation, scaling, patch, stride, fill)  # type: ignore[arg-type]
-    folder = output or new_folder(Path("outputs") / "explain")
+    folder = output or new_folder(OUTPUTS / "explain")
     _explain(run, images, heatmap, target_class, settings, model, weights, folder, device)
 
 

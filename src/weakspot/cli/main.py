@@ -29,7 +29,7 @@ from weakspot.cli import (
 )
 from weakspot.errors import WeakspotError, as_weakspot_error
 from weakspot.utils import console
-from weakspot.utils.files import new_folder
+from weakspot.utils.files import OUTPUTS, new_folder
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -161,7 +161,7 @@ def demo(
 
 @app.command()
 def summarize(
-    folder: Annotated[Path, typer.Argument(help="Folder with run folders anywhere below it.")] = Path("outputs"),
+    folder: Annotated[Path, typer.Argument(help="Folder with run folders anywhere below it.")] = OUTPUTS,
     output: Annotated[Path | None, typer.Option(help="Folder for summary.html, .csv, .json; default FOLDER.")] = None,
 ) -> None:
     """Put all runs below a folder into one table: mean and deviation over folds and seeds.
@@ -197,7 +197,7 @@ def compare(
 
     found = compared(first, second)
     console.out.print(comparison_table(found))
-    path = page or new_folder(Path("outputs") / "compare") / "compare.html"
+    path = page or new_folder(OUTPUTS / "compare") / "compare.html"
     console.out.print(f"side by side: {write_comparison(path, first, second, found)}", soft_wrap=True, highlight=False)
     if output:
         write_json(output, asdict(found))

@@ -10,7 +10,7 @@ import typer
 
 from weakspot.errors import WeakspotError, did_you_mean
 from weakspot.utils import console
-from weakspot.utils.files import new_folder
+from weakspot.utils.files import OUTPUTS, new_folder
 
 if TYPE_CHECKING:
     from weakspot.inference.localizer import Localizer
@@ -62,7 +62,7 @@ def predict(
     for place in (source, output or ""):
         if "://" in place:
             raise WeakspotError(f"{place}: --engine local knows files of this machine only; add --engine ray")
-    folder = Path(output) if output else new_folder(Path("outputs") / "predict")
+    folder = Path(output) if output else new_folder(OUTPUTS / "predict")
     from weakspot.data.loading import find_sources
     from weakspot.inference.localizer import Localizer
 

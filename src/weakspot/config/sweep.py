@@ -20,7 +20,7 @@ from omegaconf import DictConfig
 
 from weakspot.errors import WeakspotError, as_weakspot_error
 from weakspot.utils import console, files
-from weakspot.utils.files import write_json
+from weakspot.utils.files import OUTPUTS, write_json
 from weakspot.utils.untrusted import read_json
 
 OPTUNA = "hydra/sweeper=optuna"
@@ -33,7 +33,7 @@ PLUGINS = {
 }
 EXTRAS = {"submitit_slurm": "slurm", "submitit_local": "slurm", "ray": "ray"}
 """Where a plugin is not in the extra ``sweep``."""
-SWEEPS = Path("outputs") / "sweeps"
+SWEEPS = OUTPUTS / "sweeps"
 CELLS = "cells"
 
 

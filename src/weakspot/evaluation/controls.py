@@ -17,8 +17,8 @@ from weakspot.evaluation.subsets import EvaluatedImages
 from weakspot.evaluation.truth import levels_reached
 from weakspot.metrics import centre_box, proportion, random_box, whole_image_box
 from weakspot.metrics.intervals import Estimate, bootstrap
-from weakspot.metrics.localisation import LocalisationResult
 from weakspot.metrics.paired import class_weights, paired_difference
+from weakspot.metrics.results import LocalisationResult
 from weakspot.ops.maps import Maps, combined_map, margin_map
 from weakspot.postprocess.boxes import boxes_array
 from weakspot.types import GOOD, ModelOutput, Prediction, Size

@@ -24,8 +24,8 @@ from weakspot.metrics import (
     proportion,
 )
 from weakspot.metrics.intervals import N_RESAMPLES, Estimate, percentile_estimate
-from weakspot.metrics.localisation import LocalisationResult
 from weakspot.metrics.paired import draw_groups, group_estimate
+from weakspot.metrics.results import LocalisationResult
 from weakspot.ops.maps import Maps, comparable_map, shown_map
 from weakspot.postprocess.boxes import boxes_array
 from weakspot.postprocess.trust import level

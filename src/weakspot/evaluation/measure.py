@@ -17,7 +17,8 @@ from weakspot.evaluation.schema import CalibrationResult, Controls, Measurement,
 from weakspot.evaluation.subsets import EvaluatedImages, EvaluatedSubset, class_probabilities
 from weakspot.evaluation.truth import Truth
 from weakspot.metrics import as_good_or_not, classification_metrics, widened_by_groups
-from weakspot.metrics.classification import ClassificationResult, IntArray
+from weakspot.metrics.classification import IntArray
+from weakspot.metrics.results import ClassificationResult
 from weakspot.postprocess.boxes import boxes_array
 from weakspot.postprocess.decision import expected_calibration_error, reliability
 from weakspot.types import ANOMALY, GOOD, FloatArray, Prediction, Sample

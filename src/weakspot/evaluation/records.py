@@ -10,7 +10,8 @@ from typing import Any
 import cattrs
 
 from weakspot.errors import WeakspotError
-from weakspot.evaluation.schema import Measurement, structure, to_json, with_new_names
+from weakspot.evaluation.schema import Measurement
+from weakspot.evaluation.serialise import structure, to_json, with_new_names
 from weakspot.metrics.intervals import Estimate
 from weakspot.utils.files import jsonable, shown, write_json
 from weakspot.utils.untrusted import read_json

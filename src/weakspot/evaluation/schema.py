@@ -7,21 +7,20 @@ was not measured; both are null in the file.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
-from typing import Any, TypeVar
+from dataclasses import dataclass, field
+from typing import Any
 
-import cattrs
-
-from weakspot.metrics.classification import ClassificationResult
-from weakspot.metrics.detection import DetectionResult
+from weakspot.evaluation.serialise import structure, to_json, with_new_names
 from weakspot.metrics.intervals import Estimate
-from weakspot.metrics.localisation import LocalisationResult, OracleBoxAccuracy, PixelResult
 from weakspot.metrics.paired import Difference
-from weakspot.utils.files import jsonable
-
-Typed = TypeVar("Typed")
+from weakspot.metrics.results import (
+    ClassificationResult,
+    DetectionResult,
+    LocalisationResult,
+    OracleBoxAccuracy,
+    PixelResult,
+)
 
 
 @dataclass(frozen=True)
@@ -343,47 +342,3 @@ class Measurement:
             [Alarm.from_dict(alarm) for alarm in record.get("alarms") or []],
             structure(record["curve"], ThresholdCurve) if record.get("curve") else None,
         )
-
-
-OLD_NAMES = {
-    "v2": "max_box_acc_v2",
-    "v2_by_defect": "max_box_acc_v2_by_defect",
-    "v2_by_size": "max_box_acc_v2_by_size",
-    "oracle_v2": "oracle_max_box_acc_v2",
-    "oracle_single_v2": "oracle_single_max_box_acc_v2",
-    "parts": "groups",
-    "other_parts": "other_groups",
-    "held_out_of_trained_parts": "held_out_of_trained_groups",
-    "identical_across_parts": "identical_across_subsets",
-    "second_look": "flip_tta",
-}
-"""Keys of ``metrics.json`` before version 0.2, and what they are called today."""
-
-
-def with_new_names(record: Any) -> Any:  # noqa: ANN401 - JSON
-    """JSON with the keys of :data:`OLD_NAMES` renamed, at any depth."""
-    if isinstance(record, Mapping):
-        return {OLD_NAMES.get(key, key): with_new_names(value) for key, value in record.items()}
-    return [with_new_names(value) for value in record] if isinstance(record, list) else record
-
-
-def to_json(value: Any) -> Any:  # noqa: ANN401 - any typed result
-    """A typed result, or None, as dictionaries and lists; NaN becomes null."""
-    return None if value is None else jsonable(asdict(value))
-
-
-def structure(record: Any, kind: type[Typed]) -> Typed:  # noqa: ANN401 - JSON
-    """A typed result from what :func:`to_json` made of it; further keys do not count.
-
-    Raises:
-        cattrs.BaseValidationError: when a key is missing or a value is of another type.
-    """
-    return _CONVERTER.structure(record, kind)
-
-
-def _number(value: Any, _: Any) -> float:  # noqa: ANN401 - JSON
-    return math.nan if value is None else float(value)
-
-
-_CONVERTER = cattrs.Converter()
-_CONVERTER.register_structure_hook(float, _number)

@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from weakspot.data.images import read_mask
 from weakspot.metrics import BEST_BOXES, IOU_LEVELS, best_iou, localisation_metrics, mask_boxes, size_class
-from weakspot.metrics.localisation import LocalisationResult
+from weakspot.metrics.results import LocalisationResult
 from weakspot.types import BoolArray, Sample
 
 NO_BOXES: npt.NDArray[np.int64] = np.zeros((0, 4), dtype=np.int64)

@@ -19,7 +19,7 @@ from weakspot.data.images import Progress
 from weakspot.data.loading import batched
 from weakspot.errors import WeakspotError
 from weakspot.evaluation.measure import measure_some
-from weakspot.evaluation.schema import to_json
+from weakspot.evaluation.serialise import to_json
 from weakspot.inference.localizer import Localizer
 from weakspot.models.bundle_meta import META_FILE, find_bundle
 from weakspot.types import Prediction, Sample

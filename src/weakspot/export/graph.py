@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from weakspot.data.preprocess import Preprocess
 from weakspot.errors import WeakspotError
-from weakspot.inference.exported import METADATA_KEY, OUTPUTS
+from weakspot.inference.exported import GRAPH_OUTPUTS, METADATA_KEY
 from weakspot.models.bundle_meta import BundleMeta
 from weakspot.models.model import Model
 from weakspot.postprocess.decision import Decision
@@ -26,7 +26,7 @@ OPSET = 18
 
 
 class Graph(nn.Module):
-    """Pictures at network size in, :data:`~weakspot.inference.exported.OUTPUTS` out.
+    """Pictures at network size in, :data:`~weakspot.inference.exported.GRAPH_OUTPUTS` out.
 
     Args:
         model: what is exported.
@@ -79,7 +79,7 @@ def write_onnx(path: Path, model: Model, meta: BundleMeta) -> None:
     except ImportError as error:
         raise WeakspotError(f"{error.name} is not installed; pip install 'weakspot[onnx]'") from error
     graph = Graph(model, meta.preprocess, meta.decision).eval()
-    names = OUTPUTS if meta.evidence is not None else OUTPUTS[:3]
+    names = GRAPH_OUTPUTS if meta.evidence is not None else GRAPH_OUTPUTS[:3]
     blank = torch.zeros((2, *meta.preprocess.image_size, 3), dtype=torch.uint8)
     with _quiet(), torch.no_grad():
         program = torch.onnx.export(

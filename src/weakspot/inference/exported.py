@@ -25,11 +25,11 @@ from weakspot.utils.untrusted import parse_json
 METADATA_KEY = "weakspot"
 """Where a file's metadata keep :meth:`BundleMeta.to_dict` as JSON."""
 
-OUTPUTS: Final = ("logits", "probabilities", "maps", "mask_logits", "location_logits")
+GRAPH_OUTPUTS: Final = ("logits", "probabilities", "maps", "mask_logits", "location_logits")
 """What the graph gives; the last two with evidence heads only."""
 
 Run = Callable[[npt.NDArray[np.uint8]], Mapping[str, npt.NDArray[np.float32]]]
-"""Pictures ``(n, H, W, 3)`` to :data:`OUTPUTS`; several threads may call it at once."""
+"""Pictures ``(n, H, W, 3)`` to :data:`GRAPH_OUTPUTS`; several threads may call it at once."""
 
 Open = Callable[[int, int], Run]
 """Makes ready for so many calls at once, on so many threads each; 0 threads: as many as suit the machine."""
@@ -79,7 +79,7 @@ class ExportedModel:
         """Outputs for pictures at network size, uint8 ``(H, W, 3)`` each."""
         output = self._run(np.stack(inputs))
         # Half the precision, as the PyTorch model gives it: the boxes must be the same.
-        found = (output.get(name, output.get(OLD_NAMES[name])) for name in OUTPUTS[3:])
+        found = (output.get(name, output.get(OLD_NAMES[name])) for name in GRAPH_OUTPUTS[3:])
         planes = [plane.astype(np.float16) for plane in found if plane is not None]
         return [ModelOutput(*one) for one in zip(output["logits"], output["maps"], *planes, strict=True)]
 

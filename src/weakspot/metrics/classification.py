@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -17,6 +17,7 @@ from sklearn.metrics import (
 )
 
 from weakspot.metrics.intervals import N_RESAMPLES, Estimate, draw_indices, percentile_estimate, proportion, undefined
+from weakspot.metrics.results import ClassificationResult, ClassScores, ConfusionMatrix
 from weakspot.types import GOOD, FloatArray
 
 IntArray = npt.NDArray[np.integer[Any]]
@@ -25,90 +26,6 @@ TOP_K = (1, 2, 5)
 """How many guesses ``top_k_error`` allows."""
 
 _SEED = 0
-
-
-@dataclass(frozen=True)
-class ConfusionMatrix:
-    """How often images of each true class were given each class.
-
-    Attributes:
-        labels: class names, Good first.
-        counts: ``K`` rows (true class) of ``K`` numbers (predicted class).
-    """
-
-    labels: list[str]
-    counts: list[list[int]]
-
-    @property
-    def good(self) -> int:
-        """Number of Good images."""
-        return sum(self.counts[0])
-
-    @property
-    def false_alarms(self) -> int:
-        """Number of Good images that were called defective."""
-        return self.good - self.counts[0][0]
-
-    @property
-    def defects(self) -> int:
-        """Number of images with a defect."""
-        return sum(map(sum, self.counts[1:]))
-
-    @property
-    def missed(self) -> int:
-        """Number of images with a defect that were called Good."""
-        return sum(row[0] for row in self.counts[1:])
-
-
-@dataclass(frozen=True)
-class ClassScores:
-    """One class against the rest.
-
-    Attributes:
-        precision: 0…1; NaN for a class that was never predicted.
-        recall: 0…1, with its Clopper–Pearson interval `recall_low` to `recall_high`; NaN where `n` is 0.
-        recall_low, recall_high: see `recall`.
-        f1: 0…1; NaN where `n` is 0.
-        n: number of images of the class.
-    """
-
-    precision: float
-    recall: float
-    recall_low: float
-    recall_high: float
-    f1: float
-    n: int
-
-
-@dataclass(frozen=True)
-class ClassificationResult:
-    """What :func:`classification_metrics` finds; estimates are in 0…1.
-
-    Attributes:
-        accuracy: share of images given their true class.
-        balanced_accuracy: mean recall of the classes that occur; NaN unless Good and another one do.
-        precision, recall, f1: for two classes those of the other one than Good, n counting images called not-Good,
-            images that are, and all; for more, the mean over the classes that occur (a class never predicted has
-            precision 0 there), NaN as balanced accuracy is.
-        auroc, average_precision: of not-Good, ranked by ``1 - P(good)``; NaN unless both sides occur.
-        top_k_error: ``{"1": estimate, …}`` for the k of :data:`TOP_K` below K: the share of images whose true class is
-            not among the k most probable ones, whatever was decided.
-        confusion_matrix: counts of true and predicted classes.
-        per_class: by name.
-        recall_per_defect: by defect type, the share of its images that is called anything but Good.
-    """
-
-    accuracy: Estimate
-    balanced_accuracy: Estimate
-    precision: Estimate
-    recall: Estimate
-    f1: Estimate
-    auroc: Estimate
-    average_precision: Estimate
-    top_k_error: dict[str, Estimate]
-    confusion_matrix: ConfusionMatrix
-    per_class: dict[str, ClassScores]
-    recall_per_defect: dict[str, Estimate]
 
 
 def classification_metrics(

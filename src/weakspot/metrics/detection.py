@@ -6,7 +6,6 @@ import contextlib
 import io
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -15,35 +14,11 @@ from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
 from weakspot.metrics.intervals import Estimate, proportion
+from weakspot.metrics.results import DetectionResult
 from weakspot.types import Size
 
 LEVELS = (0.3, 0.5)
 MOST_BOXES = 100
-
-
-@dataclass(frozen=True)
-class DetectionResult:
-    """Boxes matched one to one at IoU 0.3 and 0.5.
-
-    Attributes:
-        n_boxes: number of predicted boxes.
-        n_true: number of true boxes.
-        boxes_per_image: predicted boxes per image; NaN without an image.
-        ap_30, ap_50: average precision, 0…1; NaN without a true box.
-        precision_30, precision_50: share of predicted boxes that match a true one, with Clopper–Pearson intervals (a
-            little narrow, as boxes of one image are not independent).
-        recall_30, recall_50: share of true boxes that are found, likewise.
-    """
-
-    n_boxes: int
-    n_true: int
-    boxes_per_image: float
-    ap_30: float
-    precision_30: Estimate
-    recall_30: Estimate
-    ap_50: float
-    precision_50: Estimate
-    recall_50: Estimate
 
 
 def detection_metrics(

@@ -14,16 +14,10 @@ import numpy as np
 import numpy.typing as npt
 from scipy.stats import beta
 
-from weakspot.metrics.classification import (
-    ClassificationResult,
-    ClassScores,
-    IntArray,
-    class_scores,
-    macro_scores,
-    ranker,
-)
+from weakspot.metrics.classification import IntArray, class_scores, macro_scores, ranker
 from weakspot.metrics.intervals import N_RESAMPLES, Estimate, percentile_estimate, undefined
 from weakspot.metrics.paired import draw_groups
+from weakspot.metrics.results import ClassificationResult, ClassScores
 from weakspot.types import FloatArray
 
 Resampled = npt.NDArray[np.float64]

@@ -11,14 +11,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
 from weakspot.errors import WeakspotError
 from weakspot.metrics.aupro import aupro
-from weakspot.metrics.intervals import Estimate, bootstrap, proportion
+from weakspot.metrics.intervals import bootstrap, proportion
+from weakspot.metrics.results import BoxAccuracy, LocalisationResult, OracleBoxAccuracy, PixelResult
 from weakspot.ops.iou import BoxArray, box_iou
 from weakspot.ops.regions import label_regions
 from weakspot.ops.resize import scale_min_max, upsample
@@ -32,86 +32,6 @@ BEST_BOXES = 3
 
 PIXEL_SIDE = 256
 """Pixels are measured on a grid whose longer side is this many, the image's shape kept; smaller images on their own."""
-
-
-@dataclass(frozen=True)
-class BoxAccuracy:
-    """Share of images whose best IoU reaches a level (BoxAcc, Choe et al. 2020); all NaN for no image.
-
-    Attributes:
-        n: number of images with a true box.
-        box_accuracy_30, box_accuracy_50, box_accuracy_70: at IoU 0.3, 0.5 and 0.7, with Clopper–Pearson intervals.
-        max_box_acc_v2: their mean (MaxBoxAccV2), with a bootstrap interval.
-        mean_iou: mean of the best IoU, with a bootstrap interval.
-    """
-
-    n: int
-    box_accuracy_30: Estimate
-    box_accuracy_50: Estimate
-    box_accuracy_70: Estimate
-    max_box_acc_v2: Estimate
-    mean_iou: Estimate
-
-
-@dataclass(frozen=True)
-class LocalisationResult(BoxAccuracy):
-    """Box accuracy over all images with a true box, and by kind of defect.
-
-    Attributes:
-        mean_boxes: predicted boxes per image with a true box; NaN for none.
-        n_without_truth: number of defect images without a true box, which are left out.
-        per_defect: by defect type, sorted by name.
-        per_size: by size of the defect: ``small``, ``medium``, ``large``.
-    """
-
-    mean_boxes: float
-    n_without_truth: int
-    per_defect: dict[str, BoxAccuracy]
-    per_size: dict[str, BoxAccuracy]
-
-
-@dataclass(frozen=True)
-class OracleBoxAccuracy:
-    """What the best threshold would have reached, had one known the masks (MaxBoxAcc and V2, Choe et al. 2020).
-
-    Attributes:
-        oracle_n: number of images with a true box.
-        oracle_box_accuracy_30, oracle_box_accuracy_50, oracle_box_accuracy_70: each at its own best threshold.
-        oracle_threshold_30, oracle_threshold_50, oracle_threshold_70: those thresholds.
-        oracle_max_box_acc_v2: the mean of the three.
-        oracle_single_max_box_acc_v2: MaxBoxAccV2 at the one threshold that is best for it.
-        oracle_single_threshold: that threshold.
-    """
-
-    oracle_n: int
-    oracle_box_accuracy_30: float
-    oracle_box_accuracy_50: float
-    oracle_box_accuracy_70: float
-    oracle_threshold_30: float
-    oracle_threshold_50: float
-    oracle_threshold_70: float
-    oracle_max_box_acc_v2: float
-    oracle_single_max_box_acc_v2: float
-    oracle_single_threshold: float
-
-
-@dataclass(frozen=True)
-class PixelResult:
-    """Single pixels, pooled over all images; no interval, as pixels of an image are not independent.
-
-    Attributes:
-        pixel_auroc, pixel_average_precision, aupro: 0…1; NaN unless both kinds of pixels occur.
-        n: number of images.
-        n_defect_images: number of images with a defect pixel on the grid.
-        longest_side: of the grid that each image was measured on, in pixels.
-    """
-
-    pixel_auroc: float
-    pixel_average_precision: float
-    aupro: float
-    n: int
-    n_defect_images: int
-    longest_side: int
 
 
 def mask_boxes(mask: BoolArray) -> npt.NDArray[np.int64]:

@@ -17,7 +17,7 @@ from weakspot.data.preprocess import fit_within
 from weakspot.evaluation.schema import CalibrationResult, Measurement, TrustResult
 from weakspot.evaluation.subsets import EvaluatedSubset
 from weakspot.metrics import IOU_LEVELS, best_iou, mask_boxes
-from weakspot.metrics.classification import ConfusionMatrix
+from weakspot.metrics.results import ConfusionMatrix
 from weakspot.ops.maps import class_map, margin_map, shown_map
 from weakspot.postprocess.boxes import boxes_array
 from weakspot.postprocess.trust import AMBER, GREEN

@@ -19,7 +19,7 @@ from weakspot.data.images import read_image
 from weakspot.data.preprocess import fit_within
 from weakspot.errors import WeakspotError
 from weakspot.evaluation.records import MetricsRecord
-from weakspot.evaluation.schema import to_json
+from weakspot.evaluation.serialise import to_json
 from weakspot.evaluation.subsets import EvaluatedSubset
 from weakspot.evaluation.truth import Truth
 from weakspot.models.bundle import BundleMeta, find_bundle, read_meta

@@ -12,10 +12,10 @@ from rich.text import Text
 from weakspot.data.summary import Findings
 from weakspot.evaluation.comparison import Comparison
 from weakspot.evaluation.records import MetricsRecord
-from weakspot.evaluation.schema import Controls, Localisation, SubsetResult, structure
-from weakspot.metrics.classification import ClassificationResult
+from weakspot.evaluation.schema import Controls, Localisation, SubsetResult
+from weakspot.evaluation.serialise import structure
 from weakspot.metrics.intervals import Estimate
-from weakspot.metrics.localisation import PixelResult
+from weakspot.metrics.results import ClassificationResult, PixelResult
 from weakspot.types import GOOD, SUBSETS, Subset
 
 CLASSIFICATION = ("balanced_accuracy", "accuracy", "precision", "recall", "f1", "auroc", "average_precision")

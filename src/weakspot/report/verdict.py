@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 from weakspot.evaluation.records import MetricsRecord
 from weakspot.evaluation.schema import Controls, Localisation, Measurement
-from weakspot.metrics.classification import ClassificationResult
+from weakspot.metrics.results import ClassificationResult
 from weakspot.types import GOOD
 
 CLASS_GRADES = ((0.95, "very good"), (0.85, "good"), (0.7, "fair"))

@@ -18,10 +18,9 @@ from weakspot.errors import WeakspotError
 from weakspot.models.bundle_meta import META_FILE
 from weakspot.models.output_store import OutputStore
 from weakspot.types import Sample
-from weakspot.utils.files import atomic_path, is_temporary, new_folder, shown, write_json
+from weakspot.utils.files import OUTPUTS, atomic_path, is_temporary, new_folder, shown, write_json
 from weakspot.utils.untrusted import read_json
 
-OUTPUTS = Path("outputs")
 CHECKPOINT = "last.ckpt"
 
 

@@ -29,7 +29,7 @@ from weakspot.training.datamodule import DataModule
 from weakspot.training.lightning_module import ClassifierModule
 from weakspot.types import Size
 from weakspot.utils import console
-from weakspot.utils.files import atomic_path
+from weakspot.utils.files import OUTPUTS, atomic_path
 
 log = logging.getLogger(__name__)
 
@@ -220,7 +220,7 @@ def _loggers(choice: str, folder: Path) -> list[Logger]:
         loggers.append(TensorBoardLogger(folder, "logs", "tensorboard"))
     if choice == "mlflow":
         # One data base for all runs below the working folder, since MLflow is for comparing them.
-        store = Path("outputs") / "mlflow.db"
+        store = OUTPUTS / "mlflow.db"
         store.parent.mkdir(parents=True, exist_ok=True)
         logging.getLogger("mlflow").setLevel(logging.WARNING)
         try:

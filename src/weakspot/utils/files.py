@@ -20,6 +20,9 @@ from typing import Any
 
 import numpy as np
 
+OUTPUTS = Path("outputs")
+"""Folder, below the working folder, for whatever is not told where to go."""
+
 _TEMPORARY = re.compile(r"\.([0-9a-f]{8})-(\d+)-[0-9a-f]{8}(\.\w+)?")
 _tidied: set[tuple[int, Path]] = set()
 
