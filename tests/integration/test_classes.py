@@ -19,6 +19,7 @@ from sklearn.metrics import balanced_accuracy_score, confusion_matrix, log_loss,
 from weakspot.commands.cross_validate import cross_validate
 from weakspot.commands.evaluate import evaluate
 from weakspot.commands.predict import predict
+from weakspot.commands.resolve import resolve
 from weakspot.commands.train import train
 from weakspot.config.rules import BoxRule
 from weakspot.config.schema import TrainConfig
@@ -27,6 +28,7 @@ from weakspot.data.splits import write_split
 from weakspot.errors import WeakspotError
 from weakspot.evaluation.comparison import compare
 from weakspot.evaluation.pooled import find_runs
+from weakspot.evaluation.records import MetricsRecord
 from weakspot.inference.localizer import Localizer
 from weakspot.models.output_store import OutputStore
 from weakspot.postprocess.decision import Decision, fit_scaling
@@ -36,8 +38,8 @@ from weakspot.postprocess.review import doubts
 from weakspot.report.figures import training_figure
 from weakspot.report.tables import class_tables, comparison_table, pooled_table
 from weakspot.runs.folder import RunFolder
-from weakspot.training.dataset import index_and_split
-from weakspot.training.prepare import is_crossfitted
+from weakspot.training.dataset import Data, index_and_split
+from weakspot.training.prepare import prepare
 from weakspot.types import ModelOutput, Prediction
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("tiny")]
@@ -49,19 +51,23 @@ def settings(*overrides: str) -> TrainConfig:
     return train_config(*TINY, *overrides)
 
 
+def indexed(config: TrainConfig) -> Data:
+    return index_and_split(config.data, config.split)
+
+
 def types(fabric: Path) -> list[str]:
     return ["good", *sorted(p.name for p in (fabric / "fabric" / "ground_truth").iterdir())]
 
 
-def part_of(run: RunFolder) -> dict[str, str]:
+def subset_of(run: RunFolder) -> dict[str, str]:
     with run.split.open(newline="") as file:
         return {row["path"]: row["subset"] for row in csv.DictReader(file)}
 
 
 def test_labels_from_file_names_and_from_a_table_are_the_same(fabric: Path, here: Path) -> None:
-    first = index_and_split(settings(f"data.root={fabric}", "data.subset=fabric", "split.val_size=0.2"))
+    first = indexed(settings(f"data.root={fabric}", "data.subset=fabric", "split.val_size=0.2"))
     names, rows = Path("names"), ["path,label,subset,mask"]
-    for number, (sample, part) in enumerate(zip(first.samples, first.parts, strict=True)):
+    for number, (sample, part) in enumerate(zip(first.samples, first.subsets, strict=True)):
         name, mask = Path("pictures", f"{sample.defect}_{number:03d}.png"), f"masks/{number}.png" if sample.mask else ""
         for source, target in ((sample.path, name), (sample.mask, Path(mask))):
             if source:
@@ -69,33 +75,35 @@ def test_labels_from_file_names_and_from_a_table_are_the_same(fabric: Path, here
                 shutil.copy(source, names / target)
         rows.append(f"{name},{sample.defect},{part},{mask}")
     (names / "manifest.csv").write_text("\n".join(rows))
-    second = index_and_split(settings("data=manifest", "data.root=names"))
+    second = indexed(settings("data=manifest", "data.root=names"))
     assert first.classes == second.classes == types(fabric)
-    assert (second.parts, second.targets) == (first.parts, first.targets)
+    assert (second.subsets, second.targets) == (first.subsets, first.targets)
     assert (second.data_hash, second.truth_hash) == (first.data_hash, first.truth_hash)
     calibrated = settings("data=manifest", "data.root=names", "boxes=calibrated")
-    assert not is_crossfitted(calibrated, second)  # its own validation subset serves, whatever split.val_size says
-    assert is_crossfitted(calibrated, replace(second, parts=["train"] * len(second.parts)))
-    write_split(Path("split.csv"), second.samples, second.parts, second.root)
+    prepared = prepare(resolve(calibrated))
+    assert not prepared.crossfits  # its own validation subset serves, whatever split.val_size says
+    without = replace(prepared.data, subsets=["train"] * len(second.subsets))
+    assert replace(prepared, data=without).crossfits
+    write_split(Path("split.csv"), second.samples, second.subsets, second.root)
     by_name = ("data=filename", "data.root=names", "data.subset=pictures")
-    third = index_and_split(settings(*by_name, "split.file=split.csv", "split.val_size=0.4"))
+    third = indexed(settings(*by_name, "split.file=split.csv", "split.val_size=0.4"))
     assert (third.split_hash, third.data_hash, third.targets) == (second.split_hash, first.data_hash, first.targets)
     with pytest.raises(WeakspotError, match="cannot cut data whose parts are given"):
-        index_and_split(settings("data=manifest", "data.root=names", "split.folds=2", "split.fold=0"))
-    write_split(Path("other.csv"), first.samples, first.parts, first.root)
+        indexed(settings("data=manifest", "data.root=names", "split.folds=2", "split.fold=0"))
+    write_split(Path("other.csv"), first.samples, first.subsets, first.root)
     with pytest.raises(WeakspotError, match=r"other\.csv line 2: .* is no image of this data set"):
-        index_and_split(settings(*by_name, "split.file=other.csv"))
+        indexed(settings(*by_name, "split.file=other.csv"))
 
 
 def test_a_type_without_a_training_image_gets_a_warning(
     fabric: Path, here: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    data = index_and_split(settings(f"data.root={fabric}", "data.subset=fabric"))
+    data = indexed(settings(f"data.root={fabric}", "data.subset=fabric"))
     hole = [i for i, sample in enumerate(data.samples) if sample.defect == "hole"]
-    parts = ["test" if i in hole else part for i, part in enumerate(data.parts)]
+    parts = ["test" if i in hole else part for i, part in enumerate(data.subsets)]
     write_split(Path("split.csv"), data.samples, parts, data.root)
     assert "warning" not in capsys.readouterr().err
-    index_and_split(settings(f"data.root={fabric}", "data.subset=fabric", "split.file=split.csv"))
+    indexed(settings(f"data.root={fabric}", "data.subset=fabric", "split.file=split.csv"))
     assert "no training image is of class 'hole'" in " ".join(capsys.readouterr().err.split())
 
 
@@ -217,7 +225,9 @@ def test_folds_are_pooled_class_by_class_and_compared(folds: Path, fabric: Path)
     collapsed = balanced_accuracy_score([t == "good" for t in truth], [s == "good" for s in decided])
     assert itself.differences["good_or_not"].first == pytest.approx(collapsed)
     text = Console(width=200, record=True)
-    text.print(comparison_table(itself), *class_tables(classification), pooled_table(content, "all"))
+    record = MetricsRecord.read(folds / "metrics.json")
+    tables = class_tables(record.measurement.test.classification)
+    text.print(comparison_table(itself), *tables, pooled_table(record, "all"))
     shown = text.export_text()
     assert "balanced accuracy, Good or not" in shown
     assert f"classes: {', '.join(names)}" in " ".join(shown.split())
@@ -225,7 +235,7 @@ def test_folds_are_pooled_class_by_class_and_compared(folds: Path, fabric: Path)
 
 def test_other_labelled_images_from_a_table(folds: Path, fabric: Path, here: Path) -> None:
     run = find_runs(folds)[0]
-    held_out = [name for name, part in part_of(run).items() if part == "test"]
+    held_out = [name for name, part in subset_of(run).items() if part == "test"]
     rows = [json.dumps({"path": str(fabric / name), "label": Path(name).parent.name}) for name in held_out]
     Path("more.jsonl").write_text("\n".join(rows))
     overrides = [f"run={run.path}", "output=other", "data=manifest", "data.root=.", "data.options.file=more.jsonl"]
@@ -246,7 +256,7 @@ def test_a_run_with_types_and_one_without_are_compared_by_good_or_not(
     plain = train(settings(*overrides, "data.task=binary"))
     found = compare(typed_run, plain.path)
     assert found.classes == ["good", "anomaly"]
-    assert set(found.differences) == {"balanced_accuracy", "v2"}
+    assert set(found.differences) == {"balanced_accuracy", "max_box_acc_v2"}
     for path, value in ((typed_run, found.differences["balanced_accuracy"].first), (plain.path, None)):
         predictions = read_predictions(path / "predictions.jsonl")
         score = balanced_accuracy_score(

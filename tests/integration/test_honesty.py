@@ -29,7 +29,7 @@ def poisoned(data: Data, folder: Path) -> Data:
     """The same split; of every test image the pixels are noise, the label is the other one, and the mask is gone."""
     samples, infos, targets = list(data.samples), list(data.infos), list(data.targets)
     folder.mkdir()
-    for i in data.where("test"):
+    for i in data.indices("test"):
         path = folder / f"{i}.png"
         noise = np.random.default_rng(i).integers(0, 255, (infos[i].height, infos[i].width, 3), dtype=np.uint8)
         Image.fromarray(noise).save(path)
@@ -45,7 +45,7 @@ def trained(fabric: Path, name: str, overrides: tuple[str, ...], change: Callabl
         "cache.enabled=false", "reuse=false",
     ]  # fmt: skip
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(plan, "index_and_split", lambda config: change(index_and_split(config)))
+        patch.setattr(plan, "index_and_split", lambda *args: change(index_and_split(*args)))
         return train(train_config(*command))
 
 
@@ -68,7 +68,7 @@ def fitted(run: RunFolder) -> dict[str, Any]:
         ("experiment=recommended", *FEW_STEPS, *CALIBRATED),
         ("experiment=recommended", "refine=none", "split.val_size=0", "boxes.threshold=0"),
     ],
-    ids=["the seed's protocol", "recommended", "cross-fitted"],
+    ids=["plain class activation maps", "recommended", "cross-fitted"],
 )
 def test_a_poisoned_test_part_changes_nothing_that_is_fitted(
     fabric: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, overrides: tuple[str, ...]

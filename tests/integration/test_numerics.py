@@ -19,10 +19,10 @@ from weakspot.errors import WeakspotError
 from weakspot.inference.localizer import Localizer
 from weakspot.models import network
 from weakspot.models.backbones import Backbone
-from weakspot.models.feature_cache import Seen
+from weakspot.models.feature_cache import ImageView
 from weakspot.models.network import CamNet
 from weakspot.runs.folder import RunFolder
-from weakspot.training.evidence.fit import Source, _projecting_net
+from weakspot.training.evidence.fit import FeatureSource, _projecting_net
 from weakspot.training.lightning_module import ClassifierModule
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("tiny")]
@@ -122,7 +122,7 @@ def test_projections_of_features_that_never_change_are_finite(here: Path) -> Non
     classifier = CamNet("tiny").eval()
     for parameter in classifier.stem.parameters():  # dead: not even the border differs
         nn.init.zeros_(parameter)
-    net = _projecting_net(Source(classifier, preprocess, None), [Seen(black)] * 4, np.random.default_rng(0))
+    net = _projecting_net(FeatureSource(classifier, preprocess, None), [ImageView(black)] * 4, np.random.default_rng(0))
     assert all(torch.isfinite(values).all() for values in net.state_dict().values())
 
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from helpers.reports import make_meta
 from helpers.runs import ALL_ANOMALY, FEW_STEPS, TINY, evaluate_config, metrics_of, train_config
 from PIL import Image
 from scipy.special import softmax
@@ -19,8 +20,8 @@ from weakspot.config.schema import read_config
 from weakspot.data.preprocess import Preprocess
 from weakspot.data.splits import read_split
 from weakspot.errors import WeakspotError
-from weakspot.evaluation.measure import resolution
-from weakspot.evaluation.truth import Truth
+from weakspot.evaluation.localisation import resolution
+from weakspot.evaluation.subsets import EvaluatedImages, EvaluatedSubset
 from weakspot.export.model import SUFFIX, Order, export_model
 from weakspot.inference.localizer import Localizer
 from weakspot.models.output_store import OutputStore
@@ -102,7 +103,7 @@ def test_a_second_look_is_the_same_in_evaluate_predict_and_exports(
     boxes = [(a, b) for p, q in zip(known, once, strict=True) for a, b in zip(p.boxes, q.boxes, strict=True)]
     assert [a.xyxy for a, _ in boxes] == [b.xyxy for _, b in boxes]
     assert all(a.trust <= b.trust for a, b in boxes)
-    assert any(a.trust < b.trust and a.doubt == REASONS["second look"] for a, b in boxes)
+    assert any(a.trust < b.trust and a.doubt == REASONS["flip"] for a, b in boxes)
     export_model(Order(run.path, format_, output=tmp_path / f"model{SUFFIX[format_]}"), lambda done, total: None)
     for path in (run.path, tmp_path / f"model{SUFFIX[format_]}"):
         localizer = Localizer.load(path, device="cpu").adjusted(flip_tta=True)
@@ -183,18 +184,18 @@ def test_without_a_validation_part_scores_are_calibrated_on_images_left_out_in_t
     fabric: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    is_crossfitted = train(fabric, "split.val_size=0")
+    crossfitted_run = train(fabric, "split.val_size=0")
     assert "3 more models are trained" in " ".join(capsys.readouterr().err.split())
-    samples, parts = read_split(is_crossfitted.split, fabric)
+    samples, parts = read_split(crossfitted_run.split, fabric)
     good = {s.path.resolve() for s, part in zip(samples, parts, strict=True) if part == "train" and s.is_good}
-    held_out = OutputStore.load(is_crossfitted.calibration)
+    held_out = OutputStore.load(crossfitted_run.calibration)
     assert len(held_out) == len(good)
     assert {path.resolve() for path in held_out.paths} == good
-    assert metrics_of(is_crossfitted)["thresholds"]["min_score"]["n_good"] == len(good)
+    assert metrics_of(crossfitted_run)["thresholds"]["min_score"]["n_good"] == len(good)
     plain = train(fabric, "split.val_size=0", "boxes.threshold_kind=absolute")  # has no such models to take over
-    assert plain.read_identity()["fit"] != is_crossfitted.read_identity()["fit"]
+    assert plain.read_identity()["fit"] != crossfitted_run.read_identity()["fit"]
     # The model that is kept learnt from every training image, as without calibration.
-    assert np.allclose(OutputStore.load(plain.maps).logits, OutputStore.load(is_crossfitted.maps).logits, atol=1e-5)
+    assert np.allclose(OutputStore.load(plain.maps).logits, OutputStore.load(crossfitted_run.maps).logits, atol=1e-5)
 
 
 def test_calibration_needs_enough_images(fabric: Path, tmp_path: Path) -> None:
@@ -207,8 +208,8 @@ def test_calibration_needs_enough_images(fabric: Path, tmp_path: Path) -> None:
 def test_a_view_shows_refined_evidence_under_another_threshold(run: RunFolder) -> None:
     view = RunView.load(run.path)
     higher = view.with_rule(threshold=1e6)
-    assert any(p.boxes for p in view.evaluation.predictions)
-    assert not any(p.boxes for p in higher.evaluation.predictions)
+    assert any(p.boxes for p in view.predictions)
+    assert not any(p.boxes for p in higher.predictions)
     view.show([0, 1])
 
 
@@ -286,11 +287,12 @@ def test_the_smallest_defect_is_the_one_whose_box_survives_half_a_cell_on_each_s
         [sample.path], np.array([[80, 120]]), np.zeros((1, 2), np.float32), np.zeros((1, 2, 8, 12), np.float32),
         np.zeros(2, np.float32),
     )  # fmt: skip
-    found = resolution(store, Preprocess((64, 96), "caffe"), Truth.read([sample], store.sizes))
-    assert found["cell"] == 10
-    side = found["smallest"]
+    meta = replace(make_meta(["good", "scratch"], BoxRule()), preprocess=Preprocess((64, 96), "caffe"))
+    found = resolution(EvaluatedImages([EvaluatedSubset.predict([sample], store, meta)]))
+    assert found.cell == 10
+    side = found.smallest
     assert (side / (side + 10)) ** 2 == pytest.approx(0.5)
-    assert (found["smaller"]["value"], found["smaller"]["n"]) == (1.0, 2)  # the larger one is 20 high: under 24.1
+    assert (found.smaller.value, found.smaller.n) == (1.0, 2)  # the larger one is 20 high: under 24.1
 
 
 def test_a_run_of_another_version_says_so(run: RunFolder, tmp_path: Path) -> None:

@@ -203,7 +203,7 @@ def test_a_run_cut_off_after_its_last_epoch_is_not_trained_further(
     assert len(whole["train"]["history"]) == 1
     with monkeypatch.context() as patch:
         patch.setattr(
-            "weakspot.training.stages.save_bundle", lambda *args: (_ for _ in ()).throw(RuntimeError("power cut"))
+            "weakspot.commands.train.save_bundle", lambda *args: (_ for _ in ()).throw(RuntimeError("power cut"))
         )
         with pytest.raises(RuntimeError, match="power cut"):
             train(fabric, "output=broken", *stop)

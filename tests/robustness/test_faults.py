@@ -21,10 +21,12 @@ from weakspot.commands import results
 from weakspot.commands.audit import audit
 from weakspot.commands.evaluate import evaluate as run_evaluate
 from weakspot.commands.train import train
-from weakspot.config.schema import read_config
+from weakspot.config.schema import read_config, with_values
 from weakspot.errors import WeakspotError
 from weakspot.models import network
 from weakspot.runs.folder import RunFolder
+from weakspot.training.prepare import PreparedRun
+from weakspot.training.stages import FittedRun, fit_and_infer
 from weakspot.utils import files
 from weakspot.utils.files import new_folder
 
@@ -52,12 +54,8 @@ def run(bench: Bench, monkeypatch: pytest.MonkeyPatch, tiny: None) -> RunFolder:
 
 
 def train_again(run: RunFolder, *overrides: str) -> RunFolder:
-    config = read_config(run.config)
-    config.output = str(run.path)
-    for override in overrides:
-        key, _, value = override.partition("=")
-        setattr(config, key, json.loads(value))
-    return train(config)
+    changes = {key: json.loads(value) for key, _, value in (override.partition("=") for override in overrides)}
+    return train(with_values(read_config(run.config), {"output": str(run.path), **changes}))
 
 
 def evaluate(*overrides: str) -> RunFolder:
@@ -112,8 +110,7 @@ def test_two_at_once_in_one_folder(bench: Bench) -> None:
 
 
 def test_a_finished_run_without_its_report_gets_one(run: RunFolder) -> None:
-    config = read_config(run.config)
-    config.output = None
+    config = with_values(read_config(run.config), {"output": None})
     first = train(config)
     first.report.unlink()
     assert train(config).path == first.path
@@ -138,7 +135,9 @@ def test_evaluated_in_place_it_keeps_the_control_and_drops_the_old_audit(run: Ru
 
 def test_what_cannot_be_measured_leaves_everything_as_it_was(run: RunFolder, monkeypatch: pytest.MonkeyPatch) -> None:
     before = {path: path.read_bytes() for path in run.path.rglob("*") if path.is_file() and path.suffix != ".log"}
-    monkeypatch.setattr(results, "erase_and_ask", lambda *_: (_ for _ in ()).throw(WeakspotError("a picture is gone")))
+    monkeypatch.setattr(
+        results, "measure_erasure", lambda *_: (_ for _ in ()).throw(WeakspotError("a picture is gone"))
+    )
     with pytest.raises(WeakspotError, match="a picture is gone"):
         evaluate("output=run", "boxes.threshold=0.3")
     assert before == {path: path.read_bytes() for path in before}
@@ -148,10 +147,12 @@ def test_trained_again_in_its_folder_a_run_is_not_taken_for_finished_meanwhile(
     run: RunFolder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     seen = []
-    fit = pipeline.fit_and_map
-    monkeypatch.setattr(
-        pipeline, "fit_and_map", lambda *args: (seen.append((run.metrics.exists(), run.fitted)), fit(*args))
-    )
+
+    def fit(prepared: PreparedRun, folder: Path) -> FittedRun:
+        seen.append((run.metrics.exists(), run.fitted))
+        return fit_and_infer(prepared, folder)
+
+    monkeypatch.setattr("weakspot.commands.train.fit_and_infer", fit)
     # Checkpoints are made beside the last one: a temporary folder may be on another disk, and a copy can be cut off.
     monkeypatch.setattr("tempfile.mkstemp", lambda *_, **__: pytest.fail("written elsewhere, and then copied"))
     train_again(run, "reuse=false")
@@ -172,11 +173,9 @@ def test_the_clock_going_back_overwrites_nothing(
     assert [new_folder(Path("x"), "-e").name for _ in range(3)] == [
         "20261025-023000-e", "20261025-023000-2-e", "20261025-023000-3-e",
     ]  # fmt: skip
-    config = read_config(run.config)
-    config.output = None
+    config = with_values(read_config(run.config), {"output": None})
     first = train(config)
-    config.output, config.reuse = None, False
-    second = train(config)
+    second = train(with_values(config, {"reuse": False}))
     assert first.path != second.path
     assert first.metrics.is_file()
     for _ in range(2):

@@ -90,19 +90,36 @@ def help_text(config_name: str) -> str:
     text = (conf_dir() / f"{config_name}.yaml").read_text(encoding="utf-8")
     head, _, rest = text.partition("\n\n")
     defaults, _, keys = rest.partition("\n\n")
-    parts = [re.sub("(?m)^# ?", "", head), "Keys and their values (change with key=value):", _indent(keys)]
+    sections = [re.sub("(?m)^# ?", "", head), "Keys and their values (change with key=value):", _indent(keys)]
     for group, choice in re.findall(r"(?m)^  - (\w+): (\w+)", defaults):
-        names = sorted(path.stem for path in (conf_dir() / group).glob("*.yaml"))
+        names = _choices(group)
         title = f"{group}={'|'.join(names)}"
         if choice in names:
-            shown = (conf_dir() / group / f"{choice}.yaml").read_text(encoding="utf-8")
-            parts.append(f"{title}   keys {group}.*, here for {group}={choice}:\n\n{_indent(shown)}")
+            sections.append(
+                f"{title}   keys {group}.*, here for {group}={choice}:\n\n{_indent(_content(group, choice))}"
+            )
         else:
-            parts.append(title)
-    parts.append(
+            sections.append(title)
+    sections.append(
         "-m sweeps over comma-separated values. --cfg job shows the composed configuration and starts nothing."
     )
-    return "\n\n".join(part.rstrip() for part in parts)
+    return "\n\n".join(section.rstrip() for section in sections)
+
+
+def _choices(group: str) -> list[str]:
+    """Names that a group of the configuration offers; files that begin with ``_`` are what others rest on."""
+    names = (path.stem for path in (conf_dir() / group).glob("*.yaml"))
+    return sorted(name for name in names if not name.startswith("_"))
+
+
+def _content(group: str, choice: str) -> str:
+    """A choice's yaml file, that of what it rests on before it, without the lines that say so."""
+    texts = []
+    for name in ("_base", choice):
+        path = conf_dir() / group / f"{name}.yaml"
+        if path.is_file():
+            texts.append(re.sub(r"(?m)^defaults:\n(  - .*\n)+", "", path.read_text(encoding="utf-8")))
+    return "".join(texts)
 
 
 def _indent(text: str) -> str:
@@ -225,7 +242,7 @@ def _explain(error: Exception, config_name: str, overrides: Sequence[str]) -> st
     missing = re.search(r"Could not override '([^']+)'", text) or re.search(r"Could not find '([^']+)'", text)
     if missing and "/" in missing.group(1):
         group, _, choice = missing.group(1).rpartition("/")
-        choices = sorted(path.stem for path in (conf_dir() / group).glob("*.yaml"))
+        choices = _choices(group)
         if choices:
             return f"{group}={choice} is unknown{did_you_mean(choice, choices)}; choose: {', '.join(choices)}"
     if missing:
@@ -246,7 +263,7 @@ def _unknown_key(key: str, config_name: str, overrides: Sequence[str]) -> str:
     valid, section = _keys(OmegaConf.to_container(config, resolve=False)), key.partition(".")[0]
     offered = re.findall(r"(?m)^  - (\w+):", (conf_dir() / f"{config_name}.yaml").read_text(encoding="utf-8"))
     if section in groups and section not in valid and section in offered:
-        choices = "|".join(sorted(path.stem for path in (conf_dir() / section).glob("*.yaml")))
+        choices = "|".join(_choices(section))
         return f"config key {key}: choose {section}={choices} first"
     if key in valid:
         return f"{config_name} has no choices for {key}; set its keys one by one, as in {key}.{_first(config[key])}=..."

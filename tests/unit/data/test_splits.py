@@ -1,4 +1,4 @@
-"""Splits: who is in which part, and the file that says so."""
+"""Splits: who is in which subset, and the file that says so."""
 
 import hashlib
 import os
@@ -37,8 +37,8 @@ def make(groups: list[str | None] | None = None, **counts: int) -> list[Sample]:
     ]
 
 
-def numbers(parts: list[Subset], name: str) -> list[int]:
-    return [number for number, part in enumerate(parts) if part == name]
+def numbers(subsets: list[Subset], name: str) -> list[int]:
+    return [number for number, subset in enumerate(subsets) if subset == name]
 
 
 # ------------------------------------------------------------------------------------------------------------ hold-out
@@ -46,7 +46,7 @@ def numbers(parts: list[Subset], name: str) -> list[int]:
 
 @pytest.mark.parametrize("seed", [0, 42, 7])
 @pytest.mark.parametrize("test_size", [0.2, 0.35, 0.6])
-def test_the_test_part_is_that_of_scikit_learn(seed: int, test_size: float) -> None:
+def test_the_test_subset_is_that_of_scikit_learn(seed: int, test_size: float) -> None:
     samples = make(good=50, cut=9, hole=2, dent=17)
     defects = [sample.defect for sample in samples]
     plain = train_test_split(np.arange(78), test_size=test_size, stratify=defects, random_state=seed)[1]
@@ -54,14 +54,14 @@ def test_the_test_part_is_that_of_scikit_learn(seed: int, test_size: float) -> N
 
 
 @needs_data
-def test_the_test_part_of_magnetic_tile() -> None:
+def test_the_test_subset_of_magnetic_tile() -> None:
     samples = read_samples("mvtec", REAL_DATA)
     defects = [sample.defect for sample in samples]
     plain = train_test_split(np.arange(1344), test_size=0.2, stratify=defects, random_state=42)[1]
-    parts = split_samples(samples)
-    assert numbers(parts, "test") == sorted(plain.tolist())
-    assert Counter(parts) == {"train": 1075, "test": 269}
-    tested = Counter(sample.defect for sample, part in zip(samples, parts, strict=True) if part == "test")
+    subsets = split_samples(samples)
+    assert numbers(subsets, "test") == sorted(plain.tolist())
+    assert Counter(subsets) == {"train": 1075, "test": 269}
+    tested = Counter(sample.defect for sample, subset in zip(samples, subsets, strict=True) if subset == "test")
     assert tested == {GOOD: 191, "blowhole": 23, "break": 17, "crack": 11, "fray": 6, "uneven": 21}
 
 
@@ -77,15 +77,15 @@ def test_stratified_and_independent_of_validation(
 ) -> None:
     samples = make(**counts)
     without = split_samples(samples, test_size=test_size, seed=seed)
-    parts = split_samples(samples, test_size=test_size, val_size=val_size, seed=seed)
-    assert len(parts) == len(samples)
-    assert set(parts) == {"train", "val", "test"}
-    assert numbers(parts, "test") == numbers(without, "test")
+    subsets = split_samples(samples, test_size=test_size, val_size=val_size, seed=seed)
+    assert len(subsets) == len(samples)
+    assert set(subsets) == {"train", "val", "test"}
+    assert numbers(subsets, "test") == numbers(without, "test")
     held_out = int(np.ceil(test_size * len(samples)))
-    assert len(numbers(parts, "test")) == held_out
-    assert parts == split_samples(samples, test_size=test_size, val_size=val_size, seed=seed)
+    assert len(numbers(subsets, "test")) == held_out
+    assert subsets == split_samples(samples, test_size=test_size, val_size=val_size, seed=seed)
     for defect, count in counts.items():
-        tested = sum(p == "test" and s.defect == defect for s, p in zip(samples, parts, strict=True))
+        tested = sum(p == "test" and s.defect == defect for s, p in zip(samples, subsets, strict=True))
         if count > 1 and 1 not in counts.values():
             assert abs(tested - held_out * count / len(samples)) < 1
 
@@ -120,8 +120,8 @@ def test_what_is_stratified_by(counts: dict[str, int], share: float, expected: d
 
 def test_validation_is_stratified_too() -> None:
     samples = make(good=100, cut=20, hole=40)
-    parts = split_samples(samples, test_size=0.25, val_size=0.25, seed=1)
-    found = Counter((part, sample.defect) for sample, part in zip(samples, parts, strict=True))
+    subsets = split_samples(samples, test_size=0.25, val_size=0.25, seed=1)
+    found = Counter((subset, sample.defect) for sample, subset in zip(samples, subsets, strict=True))
     assert (found["test", GOOD], found["val", GOOD]) == (25, 19)
     assert (found["test", "cut"], found["val", "cut"]) == (5, 4)
     assert (found["test", "hole"], found["val", "hole"]) == (10, 7)
@@ -139,9 +139,9 @@ def test_validation_is_stratified_too() -> None:
 def test_rare_types_never_crash(counts: dict[str, int]) -> None:
     samples = make(**counts)
     for seed in range(5):
-        parts = split_samples(samples, test_size=0.2, val_size=0.2, seed=seed)
-        assert set(parts) == {"train", "val", "test"}
-        assert len(numbers(parts, "test")) == int(np.ceil(0.2 * len(samples)))
+        subsets = split_samples(samples, test_size=0.2, val_size=0.2, seed=seed)
+        assert set(subsets) == {"train", "val", "test"}
+        assert len(numbers(subsets, "test")) == int(np.ceil(0.2 * len(samples)))
 
 
 # --------------------------------------------------------------------------------------------------------------- folds
@@ -165,12 +165,12 @@ def test_folds_are_those_of_scikit_learn_and_tile_the_data() -> None:
 def test_groups_stay_together(seed: int, options: dict[str, float]) -> None:
     chosen = np.random.default_rng(seed).integers(0, 30, 90)
     samples = make([f"g{number}" if number < 24 else None for number in chosen], good=60, cut=30)
-    parts = split_samples(samples, val_size=0.3, seed=seed, **options)  # type: ignore[arg-type]
-    assert set(parts) == {"train", "val", "test"}
+    subsets = split_samples(samples, val_size=0.3, seed=seed, **options)  # type: ignore[arg-type]
+    assert set(subsets) == {"train", "val", "test"}
     for group in {sample.group for sample in samples} - {None}:
-        assert len({part for sample, part in zip(samples, parts, strict=True) if sample.group == group}) == 1
+        assert len({subset for sample, subset in zip(samples, subsets, strict=True) if sample.group == group}) == 1
     without = split_samples(samples, seed=seed, **options)  # type: ignore[arg-type]
-    assert numbers(parts, "test") == numbers(without, "test")
+    assert numbers(subsets, "test") == numbers(without, "test")
 
 
 @pytest.mark.parametrize("groups", [["a"] * 40, ["a"] * 30 + ["b"] * 10])
@@ -183,19 +183,19 @@ def test_too_few_groups_are_refused(groups: list[str | None], options: dict[str,
 @pytest.mark.parametrize(("share", "expected"), [(0.2, 20), (0.25, 25), (0.5, 50), (0.75, 75), (0.8, 80)])
 def test_grouped_hold_out_has_about_the_size_asked_for(share: float, expected: int) -> None:
     samples = make([f"g{number // 2}" for number in range(100)], good=70, cut=30)
-    parts = split_samples(samples, test_size=share)
-    assert abs(len(numbers(parts, "test")) - expected) <= 2
+    subsets = split_samples(samples, test_size=share)
+    assert abs(len(numbers(subsets, "test")) - expected) <= 2
 
 
 @pytest.mark.parametrize(("share", "folds"), [(0.2, 5), (0.5, 2), (0.75, 4), (0.01, 50)])
-def test_the_grouped_test_part_is_the_first_fold_of_scikit_learn(share: float, folds: int) -> None:
+def test_the_grouped_test_subset_is_the_first_fold_of_scikit_learn(share: float, folds: int) -> None:
     groups = np.arange(100) // 2
     samples = make([f"g{number}" for number in groups], good=60, cut=40)
     defects = [sample.defect for sample in samples]
     splitter = StratifiedGroupKFold(folds, shuffle=True, random_state=7)
     fold = next(splitter.split(groups, defects, groups))[1].tolist()
     expected = fold if share <= 0.5 else sorted(set(range(100)) - set(fold))
-    if share == 0.01:  # one group: a part without Good or without a defect
+    if share == 0.01:  # one group: a subset without Good or without a defect
         with pytest.raises(WeakspotError, match=r"the test subset would hold .* \(images of a group stay together"):
             split_samples(samples, test_size=share, seed=7)
     else:
@@ -244,7 +244,7 @@ def test_settings_out_of_range_name_their_key(options: dict[str, object], expect
         ({"good": 2, "cut": 2}, {"test_size": 0.5, "val_size": 0.5}, "2 images cannot be split"),
     ],
 )
-def test_a_part_without_good_or_defect_is_refused(
+def test_a_subset_without_good_or_defect_is_refused(
     counts: dict[str, int], options: dict[str, float], expected: str
 ) -> None:
     with pytest.raises(WeakspotError, match=expected):
@@ -267,10 +267,10 @@ def test_any_name_survives_the_csv(tmp_path_factory: pytest.TempPathFactory, row
         for number, (name, defect, group) in enumerate(rows)
     ]
     cycle: list[Subset] = ["train", "val", "test"]
-    parts = [cycle[number % 3] for number in range(len(samples))]
+    subsets = [cycle[number % 3] for number in range(len(samples))]
     path = tmp_path_factory.mktemp("csv") / "split.csv"
-    write_split(path, samples, parts, root)
-    assert read_split(path, root) == (samples, parts)
+    write_split(path, samples, subsets, root)
+    assert read_split(path, root) == (samples, subsets)
 
 
 def test_the_csv_is_relative_and_moves_with_its_root(tmp_path: Path) -> None:
@@ -281,11 +281,11 @@ def test_the_csv_is_relative_and_moves_with_its_root(tmp_path: Path) -> None:
         Sample(root / "cut" / odd, "cut", mask=root / "m" / odd),
         Sample(Path("/elsewhere/x.png"), "cut"),
     ]
-    parts: list[Subset] = ["train", "test", "test"]
+    subsets: list[Subset] = ["train", "test", "test"]
     path = tmp_path / "run" / "split.csv"
-    write_split(path, samples, parts, root)
+    write_split(path, samples, subsets, root)
     text = path.read_bytes().decode("utf-8", "surrogateescape")
-    assert text.startswith('path,part,defect,mask,group\r\n"good/a, ""b""\nc é 名.png",train,good,,tile 1\r\n')
+    assert text.startswith('path,subset,defect,mask,group\r\n"good/a, ""b""\nc é 名.png",train,good,,tile 1\r\n')
     assert text.endswith("/elsewhere/x.png,test,cut,,\r\n")
     moved = Path("/moved")
     there, _ = read_split(path, moved)
@@ -295,7 +295,7 @@ def test_the_csv_is_relative_and_moves_with_its_root(tmp_path: Path) -> None:
         Path("/elsewhere/x.png"),
     ]
     assert there[1].mask == moved / "m" / odd
-    assert split_hash(samples, parts, root) == split_hash(there, parts, moved)
+    assert split_hash(samples, subsets, root) == split_hash(there, subsets, moved)
 
 
 def test_relative_roots_give_the_same_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -314,11 +314,11 @@ def test_relative_roots_give_the_same_file(tmp_path: Path, monkeypatch: pytest.M
     [
         (None, r"cannot be read as a split \(No such file or directory\); make the split anew"),
         ("", "holds no images"),
-        ("path,part,defect,mask,group\n", "holds no images"),
-        ("path,part,defect\na.png,training,good\n", r"image 1 lacks a path, a part \(train, val, test\) or a defect"),
-        ("file,part,defect\na.png,train,good\n", "image 1 lacks"),
+        ("path,subset,defect,mask,group\n", "holds no images"),
+        ("path,subset,defect\na.png,training,good\n", r"image 1 lacks a path, a subset \(train, val, test\) or a defect"),
+        ("file,subset,defect\na.png,train,good\n", "image 1 lacks"),
         (
-            'path,part,defect\na.png,train,good\n"b.png,train,good',
+            'path,subset,defect\na.png,train,good\n"b.png,train,good',
             r"cannot be read as a split \(unexpected end of data\)",
         ),
     ],
@@ -335,10 +335,10 @@ def test_a_spoilt_csv_is_refused(tmp_path: Path, content: str | None, expected: 
 def test_only_images_of_one_group_stay_together() -> None:
     """An image without a group is a group of its own, beside images that have one."""
     samples = make([*["a"] * 5, *[None] * 35, *["b"] * 5, *[None] * 15], good=40, cut=20)
-    parts = split_samples(samples, test_size=0.3)
-    assert {part for sample, part in zip(samples, parts, strict=True) if sample.group is None} == {"train", "test"}
+    subsets = split_samples(samples, test_size=0.3)
+    assert {subset for sample, subset in zip(samples, subsets, strict=True) if sample.group is None} == {"train", "test"}
     for group in "ab":
-        assert len({part for sample, part in zip(samples, parts, strict=True) if sample.group == group}) == 1
+        assert len({subset for sample, subset in zip(samples, subsets, strict=True) if sample.group == group}) == 1
 
 
 @pytest.mark.parametrize("seed", [2**32, 2**32 + 1, -1, 1.0])
@@ -348,24 +348,24 @@ def test_seeds_are_what_numpy_takes(seed: int) -> None:
     assert split_samples(make(good=20, cut=10), seed=2**32 - 1)
 
 
-def test_a_validation_part_needs_both_too() -> None:
+def test_a_validation_subset_needs_both_too() -> None:
     expected = (
-        "the val part would hold 2 good and 0 defect images of 20 good and 2 defect images and needs both; "
+        "the val subset would hold 2 good and 0 defect images of 20 good and 2 defect images and needs both; "
         "add images, or change split.test_size, split.val_size or split.folds"
     )
     with pytest.raises(WeakspotError, match=f"^{re.escape(expected)}$"):
         split_samples(make(good=20, cut=2), val_size=0.1)
 
 
-def test_the_hash_knows_parts_and_defects_but_no_order() -> None:
+def test_the_hash_knows_subsets_and_defects_but_no_order() -> None:
     samples, root = make(good=3, cut=2), Path("/data")
-    parts: list[Subset] = ["train", "test", "train", "train", "test"]
-    reference = split_hash(samples, parts, root)
+    subsets: list[Subset] = ["train", "test", "train", "train", "test"]
+    reference = split_hash(samples, subsets, root)
     assert len(reference) == 64
-    assert split_hash(samples[::-1], parts[::-1], root) == reference
-    assert split_hash(samples, ["test", "train", *parts[2:]], root) != reference
+    assert split_hash(samples[::-1], subsets[::-1], root) == reference
+    assert split_hash(samples, ["test", "train", *subsets[2:]], root) != reference
     relabelled = [Sample(samples[0].path, "cut"), *samples[1:]]
-    assert split_hash(relabelled, parts, root) != reference
+    assert split_hash(relabelled, subsets, root) != reference
 
 
 def test_the_hash_of_a_split_stays_what_it_was() -> None:
@@ -381,15 +381,15 @@ def test_images_of_a_group_share_a_number_and_others_have_their_own() -> None:
     assert group_numbers(make(["a", None, "b", "a", None], good=5)) == [0, 1, 2, 0, 3]
 
 
-# --------------------------------------------------------------------------------------------------------- given parts
+# ------------------------------------------------------------------------------------------------------- given subsets
 
 
-def put(samples: list[Sample], parts: str) -> list[Sample]:
+def put(samples: list[Sample], subsets: str) -> list[Sample]:
     names: dict[str, Subset] = {"r": "train", "v": "val", "t": "test"}
-    return [replace(sample, subset=names[letter]) for sample, letter in zip(samples, parts, strict=True)]
+    return [replace(sample, subset=names[letter]) for sample, letter in zip(samples, subsets, strict=True)]
 
 
-def test_given_parts_stay() -> None:
+def test_given_subsets_stay() -> None:
     samples = put(make(good=4, cut=4), "rrvtrrvt")
     for options in ({}, {"val_size": 0.5}, {"seed": 3, "test_size": 0.5}):
         assert split_samples(samples, **options) == [sample.subset for sample in samples]
@@ -398,37 +398,37 @@ def test_given_parts_stay() -> None:
         assert split_samples(only_good, val_size=val_size) == [sample.subset for sample in only_good]
 
 
-def test_validation_is_carved_out_of_a_given_training_part_alone() -> None:
+def test_validation_is_carved_out_of_a_given_training_subset_alone() -> None:
     samples = put(make(good=20, cut=20), "r" * 15 + "t" * 5 + "r" * 15 + "t" * 5)
-    parts = split_samples(samples, val_size=0.2)
-    assert [part == "test" for part in parts] == [sample.subset == "test" for sample in samples]
-    assert [parts[:20].count("val"), parts[20:].count("val")] == [3, 3]
-    assert split_samples(samples, val_size=0.2) == parts
+    subsets = split_samples(samples, val_size=0.2)
+    assert [subset == "test" for subset in subsets] == [sample.subset == "test" for sample in samples]
+    assert [subsets[:20].count("val"), subsets[20:].count("val")] == [3, 3]
+    assert split_samples(samples, val_size=0.2) == subsets
 
 
-def test_groups_stay_together_in_a_validation_part_carved_out() -> None:
+def test_groups_stay_together_in_a_validation_subset_carved_out() -> None:
     groups = [f"g{number // 4}" for number in range(40)]
     samples = put(make(groups, good=20, cut=20), ("r" * 16 + "t" * 4) * 2)
-    parts = split_samples(samples, val_size=0.25)
-    assert parts.count("val") == 8
-    assert [part == "test" for part in parts] == [sample.subset == "test" for sample in samples]
+    subsets = split_samples(samples, val_size=0.25)
+    assert subsets.count("val") == 8
+    assert [subset == "test" for subset in subsets] == [sample.subset == "test" for sample in samples]
     for group in set(groups):
-        assert len({part for part, mine in zip(parts, groups, strict=True) if mine == group}) == 1
+        assert len({subset for subset, mine in zip(subsets, groups, strict=True) if mine == group}) == 1
 
 
-def test_given_parts_that_cannot_be_used() -> None:
+def test_given_subsets_that_cannot_be_used() -> None:
     samples = put(make(good=4, cut=4), "rrrtrrrt")
-    expected = "split.folds (and cv) cannot cut data whose parts are given; leave it out, or the parts"
+    expected = "split.folds and cv cannot cut data whose subsets are given; leave it out, or the subsets"
     with pytest.raises(WeakspotError, match=f"^{re.escape(expected)}$"):
         split_samples(samples, folds=2, fold=0)
-    with pytest.raises(WeakspotError, match=r"^1 of 8 images are in no part; give all a part$"):
+    with pytest.raises(WeakspotError, match=r"^1 of 8 images are in no subset; give all a subset$"):
         split_samples([replace(samples[0], subset=None), *samples[1:]])
     with pytest.raises(
-        WeakspotError, match="the val part would hold 2 good and 0 defect images of 11 good and 3 defect"
+        WeakspotError, match="the val subset would hold 2 good and 0 defect images of 11 good and 3 defect"
     ):
         split_samples(put(make(good=11, cut=3), "r" * 10 + "trrt"), val_size=0.1)
     with pytest.raises(
-        WeakspotError, match=r"the test subset would hold 0 good and 1 defect.* \(its parts were given\)"
+        WeakspotError, match=r"the test subset would hold 0 good and 1 defect.* \(its subsets were given\)"
     ):
         split_samples(put(make(good=4, cut=4), "rrrrrrrt"))
 
@@ -436,11 +436,11 @@ def test_given_parts_that_cannot_be_used() -> None:
 def test_a_run_s_split_file_is_taken_over(tmp_path: Path) -> None:
     root, samples = Path("/data"), make(good=12, cut=8)
     samples = [replace(sample, path=root / f"{i}.png") for i, sample in enumerate(samples)]
-    parts = split_samples(samples, val_size=0.2)
-    write_split(tmp_path / "split.csv", samples, parts, root)
+    subsets = split_samples(samples, val_size=0.2)
+    write_split(tmp_path / "split.csv", samples, subsets, root)
     again = with_subsets(samples[::-1], tmp_path / "split.csv", root)
-    assert [sample.subset for sample in again] == parts[::-1]
-    assert split_samples(again, seed=9) == parts[::-1]
+    assert [sample.subset for sample in again] == subsets[::-1]
+    assert split_samples(again, seed=9) == subsets[::-1]
 
 
 @pytest.mark.parametrize(
@@ -449,14 +449,14 @@ def test_a_run_s_split_file_is_taken_over(tmp_path: Path) -> None:
         ("a.png,train\nb.png,test\nc.png,test\n", r"line 4: c\.png is no image of this data set"),
         ("a.png,train\nb.png,test\n/data/a.png,test\n", r"line 4: /data/a\.png was named before"),
         ("a.png,train\n", r"1 of 2 images are not in it, /data/b\.png for one; add a line for each$"),
-        ("a.png,training\n", r"line 2 lacks a path or a part \(train, val, test\); mend it$"),
-        ("a.png,XXXX\n", "line 2 lacks a path or a part"),
-        (",train\n", "line 2 lacks a path or a part"),
-        ("a.png,\n", "line 2 lacks a path or a part"),
+        ("a.png,training\n", r"line 2 lacks a path or a subset \(train, val, test\); mend it$"),
+        ("a.png,XXXX\n", "line 2 lacks a path or a subset"),
+        (",train\n", "line 2 lacks a path or a subset"),
+        ("a.png,\n", "line 2 lacks a path or a subset"),
     ],
 )
 def test_a_split_file_that_does_not_fit_is_refused(tmp_path: Path, rows: str, expected: str) -> None:
-    (tmp_path / "s.csv").write_text("path,part\n" + rows)
+    (tmp_path / "s.csv").write_text("path,subset\n" + rows)
     samples = [Sample(Path("/data/a.png"), GOOD), Sample(Path("/data/b.png"), "cut")]
     with pytest.raises(WeakspotError, match=expected) as caught:
         with_subsets(samples, tmp_path / "s.csv", Path("/data"))
