@@ -28,7 +28,15 @@ def as_weakspot_error(error: BaseException) -> WeakspotError:
 
 
 def did_you_mean(wrong: str, valid: Iterable[str]) -> str:
-    """Return `` (did you mean 'x'?)`` for the nearest valid name, or an empty string where none is near."""
+    """Return `` (did you mean 'x'?)`` for the nearest valid name, or an empty string where none is near.
+
+    Args:
+        wrong: what the user wrote.
+        valid: the names that would have been right; letter case does not matter.
+
+    Returns:
+        Text to put behind `wrong` in a message, with a space in front, or an empty string.
+    """
     by_folded = {name.casefold(): name for name in valid}
     near = difflib.get_close_matches(wrong.casefold(), by_folded, n=1, cutoff=0.5)
     return f" (did you mean {by_folded[near[0]]!r}?)" if near else ""

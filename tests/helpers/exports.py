@@ -56,7 +56,5 @@ def make_run(folder: Path, fabric: Path, *, refined: bool) -> Path:
     save_bundle(folder / "bundle", Model(net, evidence), meta)
     samples = read_samples("mvtec", fabric, subset="fabric")
     write_split(folder / "split.csv", samples, split_samples(samples, test_size=0.2, seed=0), fabric)
-    config = settings(fabric)
-    config.data.root = str(fabric)
-    write_config(folder / "config.yaml", config)
+    write_config(folder / "config.yaml", settings(fabric))
     return folder

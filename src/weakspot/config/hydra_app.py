@@ -138,6 +138,15 @@ def run(config_name: str, task: Callable[[DictConfig], Outcome], arguments: Sequ
     A cell that fails does not stop the others. What each cell came to is kept in ``cells/`` in the sweep's folder, as
     a launcher may run it in another process.
 
+    Args:
+        config_name: ``train`` or ``evaluate``.
+        task: the work of one cell, from the composed configuration to its :class:`Outcome`.
+        arguments: the command line's ``key=value`` overrides and Hydra's own flags, such as ``-m`` for a sweep.
+
+    Returns:
+        The folders of the cells that finished, and the cells that failed; no folder where Hydra was only to show the
+        configuration.
+
     Raises:
         WeakspotError: for an unknown key, group or choice, a missing plugin, a worker that died, and, without a sweep,
             whatever `task` raises.

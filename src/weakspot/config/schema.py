@@ -211,6 +211,14 @@ def changed_rule(rule: Section, changes: Mapping[str, Any], group: str) -> Secti
 def one_of(key: str, value: str, choices: dict[str, Callable[..., Any]] | tuple[str, ...]) -> str:
     """Return `value` if it is one of `choices`.
 
+    Args:
+        key: the configuration key, for the message.
+        value: the value that was given for it.
+        choices: the values that are allowed; of a dictionary its keys.
+
+    Returns:
+        `value`.
+
     Raises:
         WeakspotError: naming the key, the choices and the nearest one.
     """
@@ -220,7 +228,12 @@ def one_of(key: str, value: str, choices: dict[str, Callable[..., Any]] | tuple[
 
 
 def write_config(path: Path, config: TrainConfig | EvaluateConfig) -> None:
-    """Write the resolved configuration as yaml, whole or not at all."""
+    """Write the resolved configuration as yaml, whole or not at all.
+
+    Args:
+        path: the ``config.yaml`` to write; an older one is replaced.
+        config: the resolved configuration.
+    """
     write_text(path, OmegaConf.to_yaml(OmegaConf.create(asdict(config))))
 
 

@@ -42,7 +42,14 @@ class Annotation:
     shapes: list[BoolArray | None] = field(default_factory=list)
 
     def add_box(self, x0: float, y0: float, x1: float, y1: float) -> None:
-        """Add a box, to the nearest pixel and at least one pixel large, cut to the picture."""
+        """Add a box, rounded to whole pixels, at least one pixel large and cut to the picture.
+
+        Args:
+            x0: left edge in pixels of the picture, fractions allowed.
+            y0: upper edge.
+            x1: right edge, where the first column outside the box begins.
+            y1: lower edge, where the first row outside the box begins.
+        """
         height, width = self.size
         left, top = min(max(0, round(x0)), width - 1), min(max(0, round(y0)), height - 1)
         right, bottom = min(max(left + 1, round(x1)), width), min(max(top + 1, round(y1)), height)
@@ -262,10 +269,14 @@ def correct(samples: Sequence[Sample], sizes: npt.NDArray[np.int64], file: Path,
 
 
 def match_names(paths: Sequence[Path], annotations: Sequence[Annotation]) -> tuple[dict[int, Annotation], list[str]]:
-    """Which annotation belongs to which path: the one whose last folders and name are the annotation's.
+    """Find the image file that each annotation belongs to: the one whose last folders and name are the annotation's.
+
+    Args:
+        paths: the image files.
+        annotations: what was read from the annotation file.
 
     Returns:
-        Annotations by position of the path, and the names that fit none.
+        The annotations by position of their path in `paths`, and the names of annotations that fit no path.
 
     Raises:
         WeakspotError: when a name fits several paths, or two annotations one path.

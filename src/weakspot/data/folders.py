@@ -12,7 +12,15 @@ from weakspot.utils.files import shown
 
 
 def no_loose_images(folder: Path, kind: str) -> None:
-    """Raise for images right in a folder that should hold only folders of some `kind`."""
+    """Refuse images that lie right in a folder that should hold only folders.
+
+    Args:
+        folder: the folder to check; images in its subfolders are fine.
+        kind: of the folders it should hold, for the message: ``class`` or ``defect``.
+
+    Raises:
+        WeakspotError: when there is such an image; the message names the first.
+    """
     loose = [entry for entry in sorted(folder.iterdir()) if is_image(entry) and not entry.is_dir()]
     if loose:
         raise WeakspotError(f"{shown(loose[0])} lies in no {kind} folder; move it into one ({len(loose)} such images)")
@@ -41,7 +49,19 @@ def check_nesting(folder: Path) -> None:
 
 
 def pair_masks(folder: Path, labelled: Sequence[tuple[str, Path, Path]]) -> dict[Path, Path]:
-    """Pair every mask with its image by name; each mask must have one image, each image at most one mask."""
+    """Pair every mask with its image by name: ``<image name>_mask`` or the name itself, in the folder of its label.
+
+    Args:
+        folder: ``ground_truth``, with a folder for each defect type; it need not exist.
+        labelled: label, folder of the class, and image file of every image.
+
+    Returns:
+        The mask file by image file; images without a mask are left out.
+
+    Raises:
+        WeakspotError: for a mask that lies in no defect folder, that has no image or fits two, and for an image with
+            two masks.
+    """
     if not folder.is_dir():
         return {}
     no_loose_images(folder, "defect")

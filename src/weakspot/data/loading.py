@@ -69,11 +69,17 @@ def load_images(
     workers: int | None = None,
     normalise: bool = True,
 ) -> Iterator[Loaded]:
-    """Every image of `sources`, in order; a bad one comes with its error, which is never raised.
+    """Load images in threads and yield them in order; one that cannot be read comes with its error and raises nothing.
 
-    With `keep_longest` each comes with its picture, no side of it longer than that many pixels.
-    Without `normalise` they are only resized. At most ``4 × workers`` are in memory ahead of the consumer, however many
-    there are.
+    Args:
+        sources: files, arrays or PIL images.
+        preprocess: brings each image to the network's input.
+        keep_longest: also keep each picture, shrunk so that no side is longer than this many pixels; None keeps none.
+        workers: number of threads; by default one per core, at most 8.
+        normalise: False only resizes: uint8 ``(h, w, 3)`` in place of float32 ``(3, h, w)``.
+
+    Yields:
+        One :class:`Loaded` for each source.
     """
     workers = workers or min(MOST, os.cpu_count() or 1)
 
@@ -167,7 +173,15 @@ def stack_pixels(images: Sequence[npt.NDArray[np.float32]]) -> npt.NDArray[np.fl
 
 
 def batched(items: Iterable[T], size: int) -> Iterator[list[T]]:
-    """Yield `items` in lists of `size`; the last may be shorter."""
+    """Yield `items` in lists of `size`; the last may be shorter.
+
+    Args:
+        items: any number of them; they are taken one by one as lists are needed.
+        size: length of a list, at least 1.
+
+    Yields:
+        Lists of `size` items, in order.
+    """
     iterator = iter(items)
     while batch := list(islice(iterator, size)):
         yield batch

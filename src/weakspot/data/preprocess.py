@@ -200,7 +200,15 @@ def _table(mode: PreprocessMode) -> npt.NDArray[np.float32]:
 
 
 def fit_within(image: ImageArray, longest: int) -> ImageArray:
-    """Shrink an image so that its longest side is at most `longest` pixels; smaller ones stay as they are."""
+    """Shrink an image so that its longest side is at most `longest` pixels; smaller ones stay as they are.
+
+    Args:
+        image: uint8 RGB ``(H, W, 3)``.
+        longest: the longest side that is allowed, in pixels.
+
+    Returns:
+        uint8 ``(h, w, 3)`` with the same aspect ratio, or `image` itself where it is small enough.
+    """
     scale = longest / max(image.shape[:2])
     if scale >= 1:
         return image

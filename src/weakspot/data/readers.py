@@ -87,7 +87,15 @@ def read_samples(
 
 
 def class_names(samples: Iterable[Sample], task: Task) -> list[str]:
-    """Return the names of the classes in order: Good and Anomaly, or Good and every defect type."""
+    """Return the names of the classes in order: Good and Anomaly, or Good and every defect type.
+
+    Args:
+        samples: of the data set; with ``binary`` they do not matter.
+        task: ``binary`` or ``multiclass``.
+
+    Returns:
+        ``["good", "anomaly"]``, or ``good`` and then the defect types in alphabetical order.
+    """
     if task == "binary":
         return [GOOD, ANOMALY]
     return [GOOD, *sorted({sample.defect for sample in samples} - {GOOD})]
@@ -95,6 +103,13 @@ def class_names(samples: Iterable[Sample], task: Task) -> list[str]:
 
 def target_of(sample: Sample, names: Sequence[str]) -> int:
     """Return the class number of a sample under the `names` that :func:`class_names` gave.
+
+    Args:
+        sample: its defect type counts.
+        names: class names, ``good`` first.
+
+    Returns:
+        The position of the sample's class in `names`; with Good and Anomaly every defect type is 1.
 
     Raises:
         WeakspotError: for a defect type that is not among them.
@@ -110,8 +125,19 @@ def target_of(sample: Sample, names: Sequence[str]) -> int:
 def read_mvtec(root: Path | None, *, subset: str | None = None, good_class: str = GOOD) -> list[Sample]:
     """Read the layout of MVTec AD.
 
-    ``train/good``, ``test/good``, ``test/<defect>`` and, where there are masks,
+    The folder holds ``train/good``, ``test/good``, ``test/<defect>`` and, where there are masks,
     ``ground_truth/<defect>/<stem>_mask.<extension>`` (or ``<stem>.<extension>``).
+
+    Args:
+        root: the data folder.
+        subset: a folder in it, such as ``bottle``; None where `root` itself holds ``train`` and ``test``.
+        good_class: name of the folders of images without a defect, in any letter case.
+
+    Returns:
+        A sample for each image, Good first; defect images have their mask where there is one.
+
+    Raises:
+        WeakspotError: when a folder is missing or the labels or masks are doubtful; the message says what to do.
     """
     if root is None:
         raise WeakspotError(f"data.root is not set: give the folder of the data set, data.root=…; {_WHERE_FROM}")
@@ -133,7 +159,20 @@ def read_mvtec(root: Path | None, *, subset: str | None = None, good_class: str 
 
 @reader("folder")
 def read_folder(root: Path | None, *, subset: str | None = None, good_class: str = GOOD) -> list[Sample]:
-    """Read a folder per class: the label of an image is the name of the folder it lies in, at any depth."""
+    """Read a folder per class: the label of an image is the name of the folder it lies in, at any depth.
+
+    Args:
+        root: the data folder.
+        subset: a folder in it; None where `root` itself holds the class folders.
+        good_class: name of the folder of images without a defect, in any letter case.
+
+    Returns:
+        A sample for each image, Good first, without masks.
+
+    Raises:
+        WeakspotError: when a folder is missing or empty, an image lies beside the class folders, or the layout is that
+            of MVTec AD.
+    """
     if root is None:
         raise WeakspotError("data.root is not set: give the folder with a folder per class, data.root=…")
     base = _base(root, subset, [])
@@ -226,7 +265,20 @@ def read_synthetic(
 ) -> list[Sample]:
     """Generate a data set on first use, by default in the user's cache folder, and read it.
 
-    The options are those of :func:`weakspot.data.synthetic.ensure`.
+    Args:
+        root: folder of the data set; None takes one in the user's cache folder for these very options.
+        subset: ``fabric`` and the other names of :data:`weakspot.data.synthetic.PRODUCTS`; None takes the first.
+        good_class: name of the folders of images without a defect.
+        seed: another seed makes other pictures.
+        good: number of Good images.
+        defect: number of images of each defect type.
+        bias: a shortcut to plant in every defect image, see :mod:`weakspot.data.synthetic.biases`; None plants none.
+
+    Returns:
+        As :func:`read_mvtec`.
+
+    Raises:
+        WeakspotError: as :func:`weakspot.data.synthetic.ensure`.
     """
     from weakspot.data import synthetic  # drawing code that no other layout needs
 

@@ -317,7 +317,13 @@ def _subset_in(row: dict[str, str]) -> Subset | None:
 
 
 def split_hash(samples: Sequence[Sample], subsets: Sequence[Subset], root: Path) -> str:
-    """Return a SHA-256 (hexadecimal) of who is in which subset, the same wherever `root` is and in any order."""
+    """Return a SHA-256 (hexadecimal) of who is in which subset, the same wherever `root` is and in any order.
+
+    Args:
+        samples: their paths and defect types count.
+        subsets: the subset of each sample, in the same order.
+        root: folder of the data set; paths below it count relative to it.
+    """
     rows = sorted((portable(s.path, root), subset, s.defect) for s, subset in zip(samples, subsets, strict=True))
     return hashlib.sha256(json.dumps(rows).encode("ascii")).hexdigest()
 
@@ -326,6 +332,13 @@ def portable(path: Path, root: Path) -> str:
     """Return the path with forward slashes, relative to `root` when it lies below, absolute otherwise.
 
     Links are not resolved: an image is known by the place where the user put it.
+
+    Args:
+        path: a file; it need not exist.
+        root: folder that the result is relative to.
+
+    Returns:
+        The path as text; ``..`` is taken out of it.
     """
     whole, base = (Path(os.path.normpath(each.absolute())) for each in (path, root))
     return (whole.relative_to(base) if whole.is_relative_to(base) else whole).as_posix()

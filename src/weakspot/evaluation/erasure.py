@@ -89,7 +89,15 @@ def _drops(
 
 
 def other_places(prediction: Prediction, rng: np.random.Generator) -> list[Box]:
-    """As many boxes of the same sizes that touch none of the prediction's; none where there is no room."""
+    """Draw as many boxes of the same sizes that touch none of the predicted boxes.
+
+    Args:
+        prediction: its boxes, and the size of its image.
+        rng: draws the places.
+
+    Returns:
+        One box for each predicted box, in pixels of the original image; no box at all where one of them finds no room.
+    """
     found = []
     for box in prediction.boxes:
         height, width = box.y1 - box.y0, box.x1 - box.x0

@@ -84,7 +84,7 @@ def before_decision(images: EvaluatedImages) -> BeforeDecision:
     """
     counts = []
     for i in images.good:
-        subset, row = images.places[i]
+        subset, row = images.images[i]
         counts.append(len(undecided_boxes(subset.store, row, subset.meta.preprocess, subset.meta.boxes)))
     return BeforeDecision(_per_100(counts), proportion(sum(count > 0 for count in counts), len(counts)))
 
@@ -103,7 +103,7 @@ def resolution(images: EvaluatedImages) -> Resolution:
         images: at least one.
     """
     cells = []
-    for subset, row in images.places:
+    for subset, row in images.images:
         store, preprocess, size = subset.store, subset.meta.preprocess, size_of(subset.store, row)
         shape = store.maps.shape[2:] if store.mask_logits is None else store.mask_logits.shape[1:]
         whole, shrinking = preprocess.input_size(size), preprocess.shrinking(size)

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -67,6 +68,23 @@ class EvaluatedSubset:
         return visible(self.store[row], size_of(self.store, row), self.meta.preprocess)
 
 
+class EvaluatedImage(NamedTuple):
+    """One image of a subset, and its position there."""
+
+    subset: EvaluatedSubset
+    row: int
+
+    @property
+    def sample(self) -> Sample:
+        """Its label and mask."""
+        return self.subset.samples[self.row]
+
+    @property
+    def prediction(self) -> Prediction:
+        """What the model predicts."""
+        return self.subset.predictions[self.row]
+
+
 @dataclass(frozen=True)
 class EvaluatedImages:
     """The images of one subset, or of several folds' together, as flat lists.
@@ -80,9 +98,9 @@ class EvaluatedImages:
     drawn: Mapping[Path, npt.NDArray[np.int64]] | None = None
 
     @cached_property
-    def places(self) -> list[tuple[EvaluatedSubset, int]]:
-        """Subset, and position in it, of every image."""
-        return [(subset, row) for subset in self.subsets for row in range(len(subset.samples))]
+    def images(self) -> list[EvaluatedImage]:
+        """Every image, by its subset and its position there."""
+        return [EvaluatedImage(subset, row) for subset in self.subsets for row in range(len(subset.samples))]
 
     @cached_property
     def samples(self) -> list[Sample]:
@@ -140,7 +158,7 @@ class EvaluatedImages:
 
     def output(self, i: int) -> ModelOutput:
         """The output for an image, without a border that its aspect ratio may have needed."""
-        subset, row = self.places[i]
+        subset, row = self.images[i]
         return subset.output(row)
 
     def at_input_size(self, i: int, map_: Maps) -> Maps:
@@ -150,7 +168,7 @@ class EvaluatedImages:
             i: position of the image.
             map_: ``(h, w)``, of that image.
         """
-        subset, row = self.places[i]
+        subset, row = self.images[i]
         if subset.store.mask_logits is not None:
             return map_
         return upsample(map_, subset.meta.preprocess.input_size(size_of(subset.store, row)))
@@ -168,6 +186,11 @@ def class_probabilities(predictions: Sequence[Prediction], classes: Sequence[str
 
 
 def size_of(store: OutputStore, row: int) -> Size:
-    """``(height, width)`` of an image of a store, in pixels."""
+    """``(height, width)`` of an image of a store, in pixels.
+
+    Args:
+        store: outputs for a set of images.
+        row: position of the image in it.
+    """
     height, width = store.sizes[row]
     return int(height), int(width)

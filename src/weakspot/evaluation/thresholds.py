@@ -48,16 +48,16 @@ def sweep(images: EvaluatedImages) -> tuple[npt.NDArray[np.float64], npt.NDArray
     """
     known = images.truth.known
     decided = [
-        images.places[i][0].meta.classes.index(images.predictions[i].label) for i in known
+        images.images[i][0].meta.classes.index(images.predictions[i].label) for i in known
     ]  # of each image's own model
-    raw = [images.places[i][0].store[images.places[i][1]] for i, index in zip(known, decided, strict=True) if index]
+    raw = [images.images[i][0].store[images.images[i][1]] for i, index in zip(known, decided, strict=True) if index]
     in_use = sorted({subset.meta.boxes.threshold for subset in images.subsets})
     steps = threshold_steps(raw, images.subsets[0].meta.boxes)
     thresholds = np.unique(np.append(steps, in_use))
     outputs = [images.output(i) for i in known]
     ious = np.zeros((len(thresholds), len(known)))
     for n, i in enumerate(known):
-        subset, row = images.places[i]
+        subset, row = images.images[i]
         size, true = size_of(subset.store, row), images.truth.boxes[i].astype(np.float64)
         for t, threshold in enumerate(thresholds):
             rule = replace(subset.meta.boxes, threshold=float(threshold))

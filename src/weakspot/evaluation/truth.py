@@ -41,9 +41,16 @@ class Truth:
         sizes: npt.NDArray[np.int64],
         drawn: Mapping[Path, npt.NDArray[np.int64]] | None = None,
     ) -> Truth:
-        """Read every mask, checking it against its image's size.
+        """Read every mask and check it against its image's size.
 
-        True boxes are those of the masks' connected regions, or, where given, the ones in `drawn` by path.
+        Args:
+            samples: the images' labels and mask files.
+            sizes: ``(n, 2)``, ``(height, width)`` of each image in pixels.
+            drawn: true boxes ``(m, 4)`` that a person drew, by path; an image that is not named has none. None takes
+                the boxes of the masks' connected regions.
+
+        Returns:
+            The true boxes and the share of each image that its defect covers.
 
         Raises:
             WeakspotError: when a mask cannot be read or is of another size; the message names it.
@@ -79,6 +86,14 @@ class Truth:
 
 
 def levels_reached(boxes: npt.NDArray[np.float64], truth: npt.NDArray[np.int64]) -> float:
-    """Share of the IoU levels that an image's three best boxes reach; NaN without a true box."""
+    """Share of the IoU levels that an image's three best boxes reach; NaN without a true box.
+
+    Args:
+        boxes: predicted ``(n, 4)``, best first; the first three count.
+        truth: true boxes ``(m, 4)``.
+
+    Returns:
+        0…1: of the IoU levels 0.3, 0.5 and 0.7 the share that the best pair of boxes reaches; NaN without a true box.
+    """
     iou = best_iou(boxes[:BEST_BOXES], truth.astype(np.float64))
     return float(np.mean(iou >= np.array(IOU_LEVELS))) if not math.isnan(iou) else math.nan

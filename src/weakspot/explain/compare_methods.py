@@ -57,7 +57,12 @@ class Comparison:
     methods: tuple[Compared, ...]
 
     def save(self, folder: Path, name: str) -> None:
-        """Write ``NAME.json``, and the raw maps under method and class in ``NAME.npz``."""
+        """Write ``NAME.json``, and the raw maps under method and class in ``NAME.npz``.
+
+        Args:
+            folder: where to write.
+            name: file name without suffix, for ``NAME`` above.
+        """
         table = [{key: getattr(each, key) for key in ("method", "seconds", "road", "why_not")} for each in self.methods]
         write_json(folder / f"{name}.json", {"path": str(self.path), "target": self.target, "methods": table})
         maps = {f"{each.method}/{self.target}": each.map for each in self.methods if each.map is not None}

@@ -129,7 +129,12 @@ class Explanation:
         }
 
     def save(self, folder: Path, name: str) -> None:
-        """Write ``NAME.json``, and the raw map under method and class in ``NAME.npz``."""
+        """Write ``NAME.json``, and the raw map under method and class in ``NAME.npz``.
+
+        Args:
+            folder: where to write.
+            name: file name without suffix, for ``NAME`` above.
+        """
         write_json(folder / f"{name}.json", self.to_dict())
         write_maps(folder / f"{name}.npz", {f"{self.method}/{self.target}": self.map})
 
@@ -138,13 +143,25 @@ class Explanation:
 
 
 def write_maps(path: Path, maps: dict[str, Any]) -> None:
-    """Maps by name as an ``.npz`` file, whole or not at all."""
+    """Write maps as an ``.npz`` file, whole or not at all.
+
+    Args:
+        path: the file; an older one is replaced.
+        maps: arrays by the name that they get in the file.
+    """
     with atomic_path(path) as temporary:
         np.savez(temporary, **maps)
 
 
 def subject_of_run(run: Path, device: str = "auto") -> Subject:
-    """A run's model, or a bundle's; maps are of the classifier, answers of the whole (evidence, calibration, costs).
+    """Load the model of a run or a bundle, to be explained.
+
+    The maps are those of the classifier. The decision is that of the whole model, with evidence heads, calibration and
+    costs.
+
+    Args:
+        run: a run folder or a bundle.
+        device: ``auto``, ``cpu``, ``cuda`` or any other name torch knows.
 
     Raises:
         WeakspotError: when there is no model.
@@ -167,7 +184,16 @@ def subject_of_run(run: Path, device: str = "auto") -> Subject:
 
 
 def subject_of_imagenet(model: str = "vgg16", weights: Path | None = None, device: str = "auto") -> Subject:
-    """A classifier of photographs with ImageNet's classes; see :func:`~weakspot.models.imagenet.load_photographs`."""
+    """Load a classifier of photographs with ImageNet's classes, to be explained.
+
+    Args:
+        model: its name in torchvision's registry.
+        weights: a ``.pth`` or ``.safetensors`` file of the whole network; None for torchvision's own.
+        device: ``auto``, ``cpu``, ``cuda`` or any other name torch knows.
+
+    Raises:
+        WeakspotError: as :func:`~weakspot.models.imagenet.load_photographs`.
+    """
     photographs = load_photographs(model, weights)
     place = torch.device(("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device)
     module = photographs.module.to(place)
@@ -282,7 +308,18 @@ def hot_boxes(over: Maps, level: float) -> list[tuple[Box, float]]:
 def evidence_by_region(
     subject: Subject, image: ImageArray, over: Maps, target: int, donor: ImageArray
 ) -> tuple[Region, ...]:
-    """What each of the hottest regions does for the confidence in a class; arguments as for :func:`smallest_change`."""
+    """Measure what each of the hottest regions contributes to the confidence in a class, by erasing one at a time.
+
+    Args:
+        subject: the model.
+        image: the picture, uint8 RGB ``(H, W, 3)``.
+        over: the map over it, ``(H, W)``.
+        target: id of the class whose confidence is measured.
+        donor: uint8 RGB; what an erased region is filled with, see :func:`~weakspot.evaluation.erasure.erase`.
+
+    Returns:
+        At most :data:`REGIONS` regions, highest share of the map first; none where nothing in the map is above 0.
+    """
     found = hot_boxes(over, 0.5)[:REGIONS]
     answers = subject.ask([erase(image, [box], donor) for box, _ in found]) if found else []
     return tuple(

@@ -70,6 +70,17 @@ def write_coco(exported: Exported, folder: Path, pictures: Pictures) -> str:
     Boxes are ``[x, y, width, height]`` in pixels (https://cocodataset.org/#format-data). ``score`` is 0…1;
     ``attributes`` hold the log-odds it comes from and the trust. ``segmentation`` holds ``boxes.outlines`` where the
     run has them. Identifiers start at 1, since pycocotools takes a match with annotation 0 for none.
+
+    Args:
+        exported: the predictions, with a portable name for every picture.
+        folder: gets ``annotations.json`` and ``images/``.
+        pictures: ``copy``, ``link`` or ``none``.
+
+    Returns:
+        What was written, in words.
+
+    Raises:
+        WeakspotError: as :func:`~weakspot.export.source.place_picture`.
     """
     categories = {name: number for number, name in enumerate(exported.classes, start=1)}
     images, annotations = list[dict[str, Any]](), list[dict[str, Any]]()
@@ -110,6 +121,18 @@ def write_voc(exported: Exported, folder: Path, pictures: Pictures) -> str:
 
     VOC's coordinates count from 1 and name the last pixel inside (Everingham et al., "The PASCAL VOC Challenge 2012
     Development Kit"): a half-open box ``[x0, x1)`` is ``xmin = x0 + 1``, ``xmax = x1``.
+
+    Args:
+        exported: the predictions, with a portable name for every picture.
+        folder: gets ``Annotations/``, ``ImageSets/`` and ``JPEGImages/``.
+        pictures: ``copy``, ``link`` or ``none``.
+
+    Returns:
+        What was written, in words.
+
+    Raises:
+        WeakspotError: when two pictures differ in their extension only, and as
+            :func:`~weakspot.export.source.place_picture`.
     """
     stems = []
     for name, prediction in exported:
@@ -150,6 +173,17 @@ def write_labelstudio(exported: Exported, folder: Path, pictures: Pictures) -> s
 
     Coordinates are percent of the picture (https://labelstud.io/guide/predictions). Pictures are looked for in Label
     Studio's local storage, under their names below the folder that all of them lie in.
+
+    Args:
+        exported: the predictions, with a portable name for every picture.
+        folder: gets ``tasks.json``, ``label_config.xml`` and ``images/``.
+        pictures: ``copy``, ``link`` or ``none``.
+
+    Returns:
+        What was written, in words.
+
+    Raises:
+        WeakspotError: as :func:`~weakspot.export.source.place_picture`.
     """
     tasks = []
     for name, prediction in exported:
@@ -210,7 +244,19 @@ def _choice(prediction: Prediction) -> dict[str, Any]:
 
 @box_format("csv")
 def write_csv(exported: Exported, folder: Path, pictures: Pictures) -> str:
-    """A line a box in ``boxes.csv``: name, size, half-open pixel corners, class, score 0…1, log-odds, trust."""
+    """Write ``boxes.csv``, a line for each box: name, size, half-open pixel corners, class, score 0…1, log-odds, trust.
+
+    Args:
+        exported: the predictions, with a portable name for every picture.
+        folder: gets ``boxes.csv`` and ``images/``.
+        pictures: ``copy``, ``link`` or ``none``.
+
+    Returns:
+        What was written, in words.
+
+    Raises:
+        WeakspotError: as :func:`~weakspot.export.source.place_picture`.
+    """
     with atomic_path(folder / "boxes.csv") as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
         rows = csv.writer(file)
         rows.writerow(("file", "width", "height", "x0", "y0", "x1", "y1", "label", "score", "log_odds", "trust"))

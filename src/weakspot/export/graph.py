@@ -63,7 +63,12 @@ class Graph(nn.Module):
 
 
 def write_onnx(path: Path, model: Model, meta: BundleMeta) -> None:
-    """Write a model as ONNX, any batch size, with its description in the metadata.
+    """Write a model as ONNX, for any batch size, with its description in the file's metadata.
+
+    Args:
+        path: the ``.onnx`` file to write.
+        model: classifier and evidence heads, on the CPU.
+        meta: its description, which goes into the metadata.
 
     Raises:
         WeakspotError: for ``data.resize=tile``, or when ``onnx`` and ``onnxscript`` are not installed.
@@ -149,7 +154,13 @@ def quantise_onnx(path: Path, batches: Callable[[], Iterator[npt.NDArray[np.uint
 
 
 def write_openvino(source: Path, target: Path, meta: BundleMeta, *, half: bool) -> None:
-    """Turn an ONNX file into OpenVINO's ``.xml`` and ``.bin``; `half` stores the weights as float16.
+    """Turn an ONNX file into OpenVINO's ``.xml`` and ``.bin``.
+
+    Args:
+        source: the ``.onnx`` file.
+        target: the ``.xml`` file to write; the ``.bin`` goes beside it.
+        meta: the model's description, which goes into the file's metadata.
+        half: store the weights as float16.
 
     Raises:
         WeakspotError: when ``openvino`` is not installed.
@@ -164,7 +175,15 @@ def write_openvino(source: Path, target: Path, meta: BundleMeta, *, half: bool) 
 
 
 def spread_evenly(items: Sequence[Any], count: int) -> list[Any]:
-    """At most `count` of the items, evenly over them all."""
+    """At most `count` of the items, evenly over them all.
+
+    Args:
+        items: to choose from.
+        count: how many to choose at most.
+
+    Returns:
+        The chosen items, in their order.
+    """
     if len(items) <= count:
         return list(items)
     return [items[i * len(items) // count] for i in range(count)]

@@ -1,4 +1,4 @@
-"""A trained model as one file for ONNX Runtime or OpenVINO, and proof that it says the same."""
+"""A trained model as one file for ONNX Runtime or OpenVINO, and proof that its predictions are the same."""
 
 from __future__ import annotations
 
@@ -74,8 +74,16 @@ class Order:
 def export_model(order: Order, progress: Progress) -> Certificate:
     """Export a model and compare it with the original; the file gets its name only if the two agree.
 
+    Args:
+        order: what to export, how, and where to.
+        progress: called with (done, total) while the two models are compared.
+
+    Returns:
+        The comparison, which is also written beside the file.
+
     Raises:
-        WeakspotError: when they do not, there are no pictures to compare on, or a library is missing.
+        WeakspotError: when the two do not agree, there are no pictures to compare them on, the model's boxes are drawn
+            on another heat map than ``cam``, or a library is missing.
     """
     model, meta = load_bundle(order.run)
     if meta.heatmap != "cam":

@@ -76,7 +76,15 @@ def read_source(folder: Path) -> Exported:
 
 
 def count_boxes(predictions: Iterable[Prediction], classes: Sequence[str]) -> str:
-    """How many boxes of each class in how many pictures, in words."""
+    """How many boxes of each class in how many pictures, in words.
+
+    Args:
+        predictions: those without a box are not counted.
+        classes: names of the classes to count.
+
+    Returns:
+        Such as ``3 boxes of anomaly in 2 of them``.
+    """
     having = [prediction for prediction in predictions if prediction.boxes]
     counts = Counter(box.label for prediction in having for box in prediction.boxes)
     return ", ".join(f"{counts[name]} boxes of {name}" for name in classes) + f" in {len(having)} of them"
@@ -113,8 +121,13 @@ def _groups(folder: Path) -> dict[Path, str]:
 def place_picture(source: Path, target: Path, how: Pictures) -> None:
     """Copy a picture to `target`, or link it there, or do nothing.
 
+    Args:
+        source: the picture.
+        target: where it goes; an older file there is replaced.
+        how: ``copy``, ``link`` (a symbolic link) or ``none``.
+
     Raises:
-        WeakspotError: when the picture has gone since it was predicted, or is none.
+        WeakspotError: when the picture has gone since it was predicted, or the file is no image.
     """
     if how == "none":
         return

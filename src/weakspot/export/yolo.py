@@ -16,14 +16,24 @@ VAL_SHARE = 0.2
 
 
 def write_yolo(exported: Exported, folder: Path, pictures: Pictures) -> str:
-    """``data.yaml``, ``images/{train,val}``, ``labels/{train,val}`` with a line ``class cx cy w h`` (0…1) a box.
+    """Write ``data.yaml``, ``images/{train,val}`` and ``labels/{train,val}``, with a line for each box.
 
-    A detector learns that there is nothing where no box is drawn, so pictures that would teach it something wrong are
-    left out (:func:`unfit`); ``left_out.json`` names them. A fifth is for validation, drawn with a fixed seed among
-    pictures with boxes and without; pictures of one part stay together.
+    A line is ``class cx cy w h``: number of the class, centre and size of the box as shares of the picture, 0…1. A
+    detector learns that there is nothing where no box is drawn, so pictures that would teach it something wrong are
+    left out (:func:`unfit`); ``left_out.json`` names them. A fifth of the pictures is for validation, drawn with a
+    fixed seed among pictures with boxes and without; pictures of one group stay together.
+
+    Args:
+        exported: the predictions, with a portable name for every picture.
+        folder: gets the files.
+        pictures: ``copy``, ``link`` or ``none``.
+
+    Returns:
+        What was written, in words.
 
     Raises:
-        WeakspotError: when fewer than two pictures with boxes are left.
+        WeakspotError: when fewer than two pictures with boxes are left, two pictures would get one name, and as
+            :func:`~weakspot.export.source.place_picture`.
     """
     left_out = {name: reason for name, prediction in exported if (reason := unfit(prediction))}
     kept = [(name, prediction) for name, prediction in exported if name not in left_out]

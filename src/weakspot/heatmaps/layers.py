@@ -208,7 +208,12 @@ class _Watch:
 
 @contextmanager
 def watching(module: nn.Module, note: Callable[[str, nn.Module, tuple[Any, ...], Any], None]) -> Iterator[None]:
-    """Call `note` with name, module, inputs and output of every layer that runs; nothing is left behind."""
+    """Call `note` for every layer that runs while the block does; afterwards nothing is left attached to the network.
+
+    Args:
+        module: the network.
+        note: called with name, layer, inputs (a tuple) and output.
+    """
 
     def hook(name: str, layer: nn.Module, given: tuple[Any, ...], output: Any) -> None:  # noqa: ANN401
         note(name, layer, given, output)

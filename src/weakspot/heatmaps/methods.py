@@ -266,10 +266,18 @@ METHODS: dict[str, Method] = {
 
 
 def check_method(name: str, settings: Settings) -> Method:
-    """The method of that name.
+    """Find a heat-map method by its name, and check that it takes the settings.
+
+    Args:
+        name: a key of :data:`METHODS`.
+        settings: those that differ from the defaults must be among the method's ``takes``.
+
+    Returns:
+        The method.
 
     Raises:
-        WeakspotError: for an unknown one, and for a setting that it does not take; the message lists what there is.
+        WeakspotError: for an unknown method or fill, and for a setting that the method does not take; the message lists
+            the choices.
     """
     if name not in METHODS:
         raise WeakspotError(

@@ -57,6 +57,13 @@ SCALINGS: dict[str, Callable[[Maps], Maps]] = {
 def scale(maps: Maps, scaling: str) -> Maps:
     """Scale maps ``(n, height, width)``, each by itself.
 
+    Args:
+        maps: float ``(n, height, width)``, any range.
+        scaling: a key of :data:`SCALINGS`.
+
+    Returns:
+        The scaled maps, of the same shape.
+
     Raises:
         WeakspotError: for an unknown scaling; the message lists the known ones.
     """

@@ -91,7 +91,17 @@ class Subject:
         return self._layers[key]
 
     def maps(self, pixels: Tensor, targets: Sequence[int], method: str, settings: Settings | None = None) -> Maps:
-        """:func:`~weakspot.heatmaps.methods.heat_maps` of this model: ``(n, h, w)`` over the network's input."""
+        """Make heat maps of this model with :func:`~weakspot.heatmaps.methods.heat_maps`.
+
+        Args:
+            pixels: the network's input ``(n, 3, H, W)``, from :meth:`pixels`.
+            targets: id of the class to explain, one for each image.
+            method: a key of :data:`~weakspot.heatmaps.methods.METHODS`.
+            settings: of the method; None for its defaults.
+
+        Returns:
+            Raw maps ``(n, h, w)`` over the network's input.
+        """
         colours = {
             name: torch.from_numpy(self.preprocess.normalise(np.full((1, 1, 3), value, np.uint8)).reshape(3).copy())
             for name, value in GREYS.items()
@@ -100,7 +110,15 @@ class Subject:
         return heat_maps(self.module, pixels, wanted, method, settings, colours, self.layers(pixels))
 
     def over_picture(self, map_: Maps, image: ImageArray) -> Maps:
-        """A map ``(h, w)`` of the network's input as one of the picture, ``(H, W)``, without the input's border."""
+        """Bring a map of the network's input to the size of the picture, without the border that the input may have.
+
+        Args:
+            map_: ``(h, w)``, over the network's input.
+            image: the picture ``(H, W, 3)``.
+
+        Returns:
+            float32 ``(H, W)``.
+        """
         size = image.shape[:2]
         rows, columns = self.preprocess.content(size)
         whole = upsample(map_, self.preprocess.input_size(size))

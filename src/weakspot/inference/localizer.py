@@ -94,7 +94,15 @@ class Localizer:
         return self._model.batch_size(self.meta.preprocess)
 
     def prepare(self, name: Path, image: ImageArray) -> Loaded:
-        """An image, uint8 RGB ``(H, W, 3)``, as :meth:`predict_batch` takes it."""
+        """Bring an image to the form that :meth:`predict_batch` takes.
+
+        Args:
+            name: the file, or what to call an image without one.
+            image: uint8 RGB ``(H, W, 3)``.
+
+        Returns:
+            The preprocessed image with its name and original size; the picture itself is not kept.
+        """
         exported = isinstance(self._model, ExportedModel)
         pixels = self.meta.preprocess.resize(image) if exported else self.meta.preprocess(image)
         return Loaded(name, image.shape[:2], pixels)
@@ -122,7 +130,21 @@ class Localizer:
         batch_size: int | None = None,
         keep_longest: int | None = None,
     ) -> Iterator[tuple[Prediction, Loaded]]:
-        """As :meth:`predict`, with the loaded image beside each prediction (its picture only with `keep_longest`)."""
+        """Predict as :meth:`predict` does, and give the loaded image beside each prediction.
+
+        Args:
+            images: as :meth:`predict` takes them.
+            batch_size: images in one forward pass; None for what suits the device. Always what suits it with
+                ``data.resize=tile``.
+            keep_longest: keep each picture, shrunk so that no side is longer than this many pixels; None keeps no
+                picture.
+
+        Yields:
+            Each prediction with what was loaded for it, in order.
+
+        Raises:
+            WeakspotError: for a `batch_size` below 1.
+        """
         if batch_size is None or self.meta.preprocess.tile:
             batch_size = self.batch_size
         if batch_size < 1:

@@ -31,7 +31,15 @@ def whole_image_box(size: Size) -> npt.NDArray[np.float64]:
 
 
 def random_box(size: Size, rng: np.random.Generator) -> npt.NDArray[np.float64]:
-    """Return a box between two random points of an image of `size` ``(height, width)``, ``(1, 4)``: a baseline."""
+    """Return a box between two random points of an image: a baseline to beat.
+
+    Args:
+        size: ``(height, width)`` of the image in pixels.
+        rng: draws the points.
+
+    Returns:
+        ``[x0, y0, x1, y1]`` in pixels, fractions among them, shape ``(1, 4)``.
+    """
     height, width = size
     (x0, x1), (y0, y1) = (np.sort(rng.uniform(0, side, 2)) for side in (width, height))
     return np.array([[x0, y0, max(x1, x0 + 1e-6), max(y1, y0 + 1e-6)]])

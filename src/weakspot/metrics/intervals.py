@@ -119,7 +119,16 @@ def draw_indices(strata: npt.NDArray[Any], n_resamples: int, seed: int) -> Itera
 
 
 def percentile_estimate(value: float, n: int, resamples: npt.NDArray[np.floating[Any]]) -> Estimate:
-    """Combine a value with the 2.5 % and 97.5 % percentiles of its resamples ``(r,)``; undefined ones are left out."""
+    """Combine a value with the 2.5 % and 97.5 % percentiles of its resamples.
+
+    Args:
+        value: of all images; NaN where it is undefined.
+        n: number of images.
+        resamples: the value of each resample, shape ``(r,)``; NaN and infinity are left out.
+
+    Returns:
+        The value with its 95 % interval; an interval of NaN where the value or every resample is undefined.
+    """
     defined = resamples[np.isfinite(resamples)]
     if math.isnan(value) or defined.size == 0:
         return dataclasses.replace(undefined(n), value=float(value))

@@ -95,7 +95,14 @@ def paired_difference(
 
 
 def group_estimate(scores: FloatArray, groups: Sequence[int], strata: npt.NDArray[Any], *, seed: int = 0) -> Estimate:
-    """Mean over strata of the mean score, with an interval from drawing groups; arguments as for two models."""
+    """Average scores within each stratum and then over the strata, with an interval from drawing groups.
+
+    Args:
+        scores: one for each image, shape ``(n,)``; n may be 0.
+        groups: number of the group each image belongs to.
+        strata: stratum of each image, shape ``(n,)``: its true class for a balanced mean.
+        seed: of the resamples.
+    """
     scores = np.asarray(scores, dtype=np.float64)
     if len(scores) == 0:
         return Estimate(math.nan, 0, math.nan, math.nan)
@@ -104,7 +111,16 @@ def group_estimate(scores: FloatArray, groups: Sequence[int], strata: npt.NDArra
 
 
 def draw_groups(groups: Sequence[int], resamples: int, seed: int) -> npt.NDArray[np.intp]:
-    """How often each image is in each resample when groups are drawn with replacement: ``(resamples, n)``."""
+    """Draw groups with replacement, and count how often that draws each image.
+
+    Args:
+        groups: number of the group each image belongs to, at least one image.
+        resamples: how many times to draw.
+        seed: same seed, same draws.
+
+    Returns:
+        Counts ``(resamples, n)``.
+    """
     _, of = np.unique(groups, return_inverse=True)
     n_groups = int(of.max()) + 1
     drawn = np.random.default_rng(seed).multinomial(n_groups, np.full(n_groups, 1 / n_groups), size=resamples)
@@ -112,7 +128,16 @@ def draw_groups(groups: Sequence[int], resamples: int, seed: int) -> npt.NDArray
 
 
 def stratum_means(times: npt.NDArray[np.intp], scores: FloatArray, strata: npt.NDArray[Any]) -> FloatArray:
-    """Mean over strata of the mean score in each resample ``(r, n)``; NaN where a stratum was not drawn."""
+    """Average scores within each stratum and then over the strata, for every resample.
+
+    Args:
+        times: how often each image is in each resample, ``(r, n)``.
+        scores: one for each image, ``(n,)``.
+        strata: stratum of each image, ``(n,)``.
+
+    Returns:
+        ``(r,)``; NaN where no image of a stratum was drawn.
+    """
     means = []
     for stratum in np.unique(strata):
         inside = strata == stratum

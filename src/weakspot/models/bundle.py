@@ -31,7 +31,13 @@ EVIDENCE_PREFIX = "evidence."
 
 
 def save_bundle(folder: Path, model: Model, meta: BundleMeta) -> None:
-    """Write the bundle; ``model.json`` last, so that a bundle with one is whole."""
+    """Write a bundle; ``model.json`` comes last, so that a folder that has one is complete.
+
+    Args:
+        folder: where to write; made when it is missing.
+        model: its tensors go into ``model.safetensors``.
+        meta: everything else about the model.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     state = dict(model.network.state_dict())
     if model.evidence is not None:

@@ -160,7 +160,15 @@ def _version(name: str = "weakspot") -> str:
 
 
 def rewrite_meta(folder: Path, meta: BundleMeta) -> None:
-    """Replace a bundle's ``model.json``, for instance after its box rule changed; the tensors stay."""
+    """Replace a bundle's ``model.json``, for instance after its box rule changed; the tensors stay.
+
+    Args:
+        folder: the bundle.
+        meta: the new description.
+
+    Raises:
+        WeakspotError: when the old ``model.json`` is missing or damaged.
+    """
     sha256 = read_meta_file(folder / META_FILE)[1]
     write_json(folder / META_FILE, meta.to_dict() | {"sha256": sha256})
 

@@ -86,7 +86,15 @@ class Pyramid(nn.Module):
         return level_inputs
 
     def forward(self, level_inputs: Sequence[Tensor], prompt: Tensor | None = None) -> Tensor:
-        """From what :meth:`look` saw to ``(batch, width, h, w)`` at the finest level."""
+        """Bring all levels together at the finest one.
+
+        Args:
+            level_inputs: from :meth:`laterals_of`, ``(batch, width, h, w)`` of each level, fine to coarse.
+            prompt: ``(batch, 1, h, w)`` 0…1 at the finest level's resolution; None for a pyramid without prompts.
+
+        Returns:
+            ``(batch, width, h, w)`` at the finest level's resolution.
+        """
         result: Tensor | None = None
         for i in reversed(range(len(level_inputs))):
             level = level_inputs[i]
@@ -173,7 +181,17 @@ class EvidenceNet(nn.Module):
         return self.grow(levels, pixels, prompt, 1)
 
     def grow(self, levels: Sequence[Level], pixels: Tensor, prompt: Tensor, times: int) -> Tensor:
-        """As :meth:`mask_logits`, asked `times` times, each answer becoming part of the next prompt."""
+        """Run the mask head several times; each result becomes part of the next prompt, so that the mask can grow.
+
+        Args:
+            levels: of images, or of windows of them.
+            pixels: the same windows, from :meth:`centre`.
+            prompt: ``(batch, 1, h, w)``, 0…1, for the first run.
+            times: number of runs, at least 1.
+
+        Returns:
+            Logits ``(batch, 1, 2h, 2w)`` of the last run.
+        """
         level_inputs = self.mask_pyramid.laterals_of(levels)
         size = [2 * side for side in prompt.shape[-2:]]
         fine = functional.interpolate(self.pixels(pixels), size=size, mode="bilinear", align_corners=False)
@@ -236,5 +254,10 @@ def halving(sizes: Sequence[tuple[int, int]]) -> bool:
 
 
 def resize(tensor: Tensor, like: Tensor) -> Tensor:
-    """`tensor` bilinearly at the height and width of `like`."""
+    """Resize a tensor bilinearly to the height and width of another one.
+
+    Args:
+        tensor: ``(batch, channels, h, w)``.
+        like: its last two dimensions count.
+    """
     return functional.interpolate(tensor, size=like.shape[-2:], mode="bilinear", align_corners=False)

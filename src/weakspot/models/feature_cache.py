@@ -66,7 +66,18 @@ class FeatureCache:
     def key(
         self, image_sha256: str, preprocess: Preprocess, stem: str, tap: str = FREEZE_POINT, view: str = AS_IS
     ) -> str:
-        """Name (hexadecimal) of everything that the features of an image depend on."""
+        """Name the features of an image by everything they depend on.
+
+        Args:
+            image_sha256: hash of the image file's bytes (hexadecimal).
+            preprocess: what brings the image to the network's input.
+            stem: hash and description of the frozen layers.
+            tap: which of the backbone's features.
+            view: how the image is turned or mirrored, or an imitated defect on it.
+
+        Returns:
+            A SHA-256 (hexadecimal).
+        """
         parts = [FEATURES_VERSION, image_sha256, preprocess.to_dict(), stem, tap, view, self.precision]
         return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
@@ -105,6 +116,10 @@ class FeatureCache:
 
     def store(self, key: str, array: npt.NDArray[np.float32]) -> None:
         """Write the array under `key`, whole or not at all.
+
+        Args:
+            key: from :meth:`key`.
+            array: the features; stored in :attr:`precision`.
 
         Raises:
             WeakspotError: when the folder cannot be written; the message says how to go on without it.
@@ -175,7 +190,18 @@ class ImageView(NamedTuple):
 def feature_keys(
     network: CamNet, items: Sequence[ImageView], preprocess: Preprocess, cache: FeatureCache, tap: str = FREEZE_POINT
 ) -> list[str]:
-    """The cache key of every item's features at a tap, in order, whether they are in the cache or not."""
+    """The cache key of every item's features at a tap, in order, whether they are in the cache or not.
+
+    Args:
+        network: its stem makes the features.
+        items: images and their views.
+        preprocess: what brings an image to the network's input.
+        cache: its precision is part of the key.
+        tap: which of the backbone's features.
+
+    Returns:
+        One key for each item.
+    """
     # The layers' own description counts too: a pool has no weights and still changes everything.
     stem = hash_state(network.stem.state_dict()) + repr(network.stem)
     return [cache.key(item.image.sha256, preprocess, stem, tap, item.view) for item in items]
@@ -263,9 +289,19 @@ def view_features(
     cache: FeatureCache | None,
     taps: Sequence[str],
 ) -> Iterator[ViewFeatures]:
-    """Pixels and features of every item, in order, from the cache where it has them and into it where it has not.
+    """Get pixels and features of every item, in order: from the cache where they are in it, else computed and put into it.
 
     A view may be an imitated defect here (:func:`~weakspot.data.imitations.imitation_name`).
+
+    Args:
+        network: its stem is run, on whatever device it is.
+        items: images and their views.
+        preprocess: what brings an image to the network's input.
+        cache: of features; None computes all of them.
+        taps: which of the backbone's features.
+
+    Yields:
+        One :class:`ViewFeatures` for each item.
 
     Raises:
         WeakspotError: as :func:`compute_features`.

@@ -52,7 +52,15 @@ class Model:
             return self.answer(self.network.forward_taps(pixels, self.taps), pixels)
 
     def answer(self, features: Mapping[str, Tensor], pixels: Tensor) -> list[ModelOutput]:
-        """As calling it, from frozen features at :attr:`taps` that are known already."""
+        """Run the model from frozen features that are known already, without the frozen layers.
+
+        Args:
+            features: ``(batch, channels, h, w)`` by the name of each tap in :attr:`taps`.
+            pixels: the same preprocessed images, ``(batch, 3, H, W)``.
+
+        Returns:
+            An output for each image, as NumPy arrays.
+        """
         with torch.inference_mode():
             output = self.tensors(features, pixels)
             logits, maps = output.logits.cpu().numpy(), output.maps.cpu().contiguous().numpy()
@@ -64,7 +72,12 @@ class Model:
             return [ModelOutput(*one) for one in zip(logits, maps, mask_logits, location_logits, strict=True)]
 
     def tensors(self, features: Mapping[str, Tensor], pixels: Tensor) -> BatchOutput:
-        """What it says, as tensors; exported models are made of this."""
+        """Run the model from frozen features and return tensors; the graph of an exported model is made of this.
+
+        Args:
+            features: ``(batch, channels, h, w)`` by the name of each tap in :attr:`taps`.
+            pixels: the same preprocessed images, ``(batch, 3, H, W)``.
+        """
         output = self.network.forward_tail(features[FREEZE_POINT])
         if self.evidence is None:
             return BatchOutput(output.logits, output.maps)

@@ -235,9 +235,13 @@ def field_of_view(layers: nn.Sequential) -> tuple[int, int]:
 
 
 def inference_batch_size(device: torch.device, preprocess: Preprocess) -> int:
-    """How many images to run at once: one on a CPU, whose caches hold it; as many as fit easily on a GPU.
+    """Choose how many images to run at once: one on a CPU, whose caches hold it; as many as fit easily on a GPU.
 
     One also where images keep their own sizes, which may differ.
+
+    Args:
+        device: that the network runs on.
+        preprocess: gives the size of the network's input.
     """
     height, width = preprocess.image_size
     return 1 if device.type == "cpu" or preprocess.tile else max(1, 64 * 224 * 224 // (height * width))

@@ -240,6 +240,10 @@ def _of_torchvision(backbone: str) -> Weights:
 def torchvision_state(entry: WeightsEnum, model: str) -> StateDict:
     """Weights of a whole network from torchvision's cache or its download.
 
+    Args:
+        entry: the weights as torchvision lists them.
+        model: its name in torchvision's registry, for the message.
+
     Raises:
         WeakspotError: when neither has them.
     """

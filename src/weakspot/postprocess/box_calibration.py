@@ -85,5 +85,13 @@ def calibrate(scores: Sequence[float], n_good: int, wanted: float) -> Calibratio
 
 
 def rate_bound(count: int, images: int) -> float:
-    """Upper bound of a rate per 100 images after `count` events (Garwood 1936, one-sided, :data:`CONFIDENCE`)."""
+    """Bound a rate from above (Garwood 1936, one-sided, with confidence :data:`CONFIDENCE`).
+
+    Args:
+        count: number of events seen, 0 or more.
+        images: number of images that they were seen on, at least 1.
+
+    Returns:
+        Events per 100 images.
+    """
     return 100 * float(chi2.ppf(CONFIDENCE, 2 * (count + 1))) / 2 / images

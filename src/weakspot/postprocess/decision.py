@@ -290,7 +290,16 @@ def expected_calibration_error(confidences: FloatArray, right: npt.NDArray[Any],
 
 
 def reliability(confidences: FloatArray, right: npt.NDArray[Any], bins: int = BINS) -> list[tuple[float, float, int]]:
-    """Mean confidence, accuracy and number of images of each bin, in increasing confidence; arguments as above."""
+    """Sort images into bins of equally many by confidence, and measure each bin.
+
+    Args:
+        confidences: of the most probable class, 0…1, shape ``(n,)``.
+        right: whether it was right, shape ``(n,)``.
+        bins: how many; with fewer images there are as many bins as images.
+
+    Returns:
+        Mean confidence, accuracy and number of images of each bin, in increasing confidence; empty for no image.
+    """
     confidences, right = np.asarray(confidences, dtype=np.float64), np.asarray(right, dtype=np.float64)
     order = np.argsort(confidences, kind="stable")
     groups = np.array_split(order, min(bins, max(1, len(order))))

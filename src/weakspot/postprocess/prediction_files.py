@@ -127,7 +127,12 @@ def prediction_writer(folder: Path) -> Iterator[PredictionSink]:
 
 
 def write_predictions(folder: Path, predictions: Iterable[Prediction]) -> None:
-    """Write ``predictions.jsonl`` and ``predictions.csv`` into `folder`."""
+    """Write ``predictions.jsonl`` and ``predictions.csv`` into `folder`.
+
+    Args:
+        folder: where to write; made when it is missing.
+        predictions: in the order of the files.
+    """
     with prediction_writer(folder) as write:
         for prediction in predictions:
             write(prediction)

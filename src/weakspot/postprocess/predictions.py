@@ -79,7 +79,16 @@ def make_prediction(
 def trusted(
     boxes: Sequence[Box], output: ModelOutput, index: int, size: Size, input_size: Size, rule: BoxRule
 ) -> list[Box]:
-    """Boxes of class `index` with their trust; arguments as of :func:`draw_boxes`."""
+    """Add its trust to each box of one image.
+
+    Args:
+        boxes: what :func:`draw_boxes` drew from the other arguments.
+        output: the model's output for the image, after :func:`~weakspot.ops.maps.visible`.
+        index: number of the class of the boxes, not 0.
+        size: ``(height, width)`` of the original image.
+        input_size: ``(height, width)`` of the network's input for it.
+        rule: that the boxes were drawn by.
+    """
     evidence, scores = _evidence(output, index, size, input_size, rule)
     flipped = output.as_flipped
     return with_trust(
@@ -95,13 +104,25 @@ def trusted(
 
 
 def draw_boxes(output: ModelOutput, index: int, size: Size, input_size: Size, rule: BoxRule, label: str) -> list[Box]:
-    """Boxes of class `index` on one image; none for Good (class 0).
-
-    Arguments as in :func:`make_prediction`, with `output` after :func:`~weakspot.ops.maps.visible`.
+    """Draw the boxes of one class on one image; none for Good (class 0).
 
     With evidence heads, the mask logits are thresholded and boxes are scored by :func:`place_scores`. Without, a
     relative threshold uses the class's own map, an absolute one its margin over Good; scores are of the margin then, so
     that they can be compared between images.
+
+    Args:
+        output: the model's output for the image, after :func:`~weakspot.ops.maps.visible`.
+        index: number of the class.
+        size: ``(height, width)`` of the original image.
+        input_size: ``(height, width)`` of the network's input for it.
+        rule: from evidence to boxes.
+        label: class name written on every box.
+
+    Returns:
+        Boxes in pixels of the original image, highest score first, still without trust.
+
+    Raises:
+        WeakspotError: when a map holds NaN or infinity.
     """
     if index == 0:
         return []

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -12,13 +11,12 @@ from weakspot._version import __version__
 from weakspot.data.images import Progress
 from weakspot.evaluation.comparison import Comparison, SetUp
 from weakspot.evaluation.pooled import Pooled
-from weakspot.evaluation.subsets import EvaluatedSubset
+from weakspot.evaluation.subsets import EvaluatedImage
 from weakspot.metrics import BEST_BOXES, best_iou
 from weakspot.postprocess.boxes import boxes_array
 from weakspot.report.page import render
 from weakspot.report.pictures import Album, colour_maps, small_map, thumbnail_side
 from weakspot.report.records import MISTAKES, add_thumbnails, box_record, image_record, link, outcome, shown_evidence
-from weakspot.types import Prediction, Sample
 from weakspot.utils import console
 from weakspot.utils.files import write_text
 
@@ -43,7 +41,7 @@ def write_comparison(page: Path, first: Path, second: Path, found: Comparison) -
         records = _records(pairs, page, progress)
     order = sorted(range(len(records)), key=lambda i: -records[i]["apart"])
     records = [records[i] for i in order]
-    paths = [pairs[i][0].sample.path for i in order]
+    paths = [pairs[i][0].image.sample.path for i in order]
     with Album(page) as album:
         add_thumbnails(records, paths, range(len(records)), album)
         data = {
@@ -66,28 +64,18 @@ def write_comparison(page: Path, first: Path, second: Path, found: Comparison) -
     return page
 
 
-@dataclass(frozen=True)
-class _Side:
-    """An image of one set-up: the images that it was tested with, its position among them, and in its subset."""
+class _Side(NamedTuple):
+    """An image of one set-up, the images that it was tested with, and its position among them."""
 
-    images: Pooled
+    image: EvaluatedImage
+    tested: Pooled
     position: int
-    subset: EvaluatedSubset
-    row: int
-
-    @property
-    def sample(self) -> Sample:
-        return self.subset.samples[self.row]
-
-    @property
-    def prediction(self) -> Prediction:
-        return self.subset.predictions[self.row]
 
 
 def _sides(set_up: SetUp) -> dict[Path, _Side]:
     """By path, as the first training that was tested on an image has it."""
     return {
-        training.samples[i].path.resolve(): _Side(training, i, *training.places[i])
+        training.samples[i].path.resolve(): _Side(training.images[i], training, i)
         for training, i in set_up.first_tested()
     }
 
@@ -103,12 +91,12 @@ def _records(pairs: list[tuple[_Side, _Side]], page: Path, progress: Progress) -
     records = []
     for done, (first, second) in enumerate(pairs, start=1):
         both = [_record(first, first), _record(second, first)]
-        path = first.sample.path
+        path = first.image.sample.path
         records.append(
             {
                 "name": path.name,
                 "href": link(page, path),
-                **image_record(first.prediction, first.sample, first.images.truth, first.position, side),
+                **image_record(first.image.prediction, first.image.sample, first.tested.truth, first.position, side),
                 "sides": both,
                 "apart": _apart(*both),
             }
@@ -119,12 +107,12 @@ def _records(pairs: list[tuple[_Side, _Side]], page: Path, progress: Progress) -
 
 def _record(one: _Side, true: _Side) -> dict[str, Any]:
     """An image as one set-up has it; its true boxes are those of the first."""
-    small, prediction = small_map(shown_evidence(one.subset, one.row)), one.prediction
-    of_truth = true.images.truth.boxes[true.position].astype(np.float64)
+    small, prediction = small_map(shown_evidence(one.image)), one.image.prediction
+    of_truth = true.tested.truth.boxes[true.position].astype(np.float64)
     iou = best_iou(boxes_array(prediction.boxes)[:BEST_BOXES], of_truth)
     return {
         "label": prediction.label,
-        "outcome": outcome(prediction, one.sample),
+        "outcome": outcome(prediction, one.image.sample),
         "probability": prediction.probability,
         "iou": None if np.isnan(iou) else iou,
         "boxes": [box_record(box) for box in prediction.boxes],

@@ -13,10 +13,9 @@ from sklearn.metrics import precision_recall_curve, roc_curve
 from weakspot.data.splits import portable
 from weakspot.evaluation.records import MetricsRecord
 from weakspot.evaluation.schema import Measurement
-from weakspot.evaluation.subsets import EvaluatedSubset
+from weakspot.evaluation.subsets import EvaluatedImage
 from weakspot.evaluation.truth import Truth
 from weakspot.metrics import size_class
-from weakspot.models.bundle_meta import BundleMeta
 from weakspot.postprocess.review import doubts
 from weakspot.report.checks import baseline, checks
 from weakspot.report.lab import LabImage
@@ -24,7 +23,7 @@ from weakspot.report.page import render
 from weakspot.report.pictures import Album, colour_maps, small_map, thumbnail_side
 from weakspot.report.records import MISTAKES, add_thumbnails, box_record, image_record, link, shown_evidence
 from weakspot.report.verdict import FITS, Case, failures, headline
-from weakspot.types import GOOD, FloatArray, Prediction, Sample
+from weakspot.types import GOOD, FloatArray, Prediction
 from weakspot.utils.files import write_text
 
 CURVE_POINTS = 200
@@ -35,28 +34,12 @@ class Tested:
     """One test image.
 
     Attributes:
-        subset, row: where it stands.
+        image: its label, prediction and outputs.
         drawn: its boxes at the steps of the page's threshold.
     """
 
-    subset: EvaluatedSubset
-    row: int
+    image: EvaluatedImage
     drawn: LabImage
-
-    @property
-    def sample(self) -> Sample:
-        """Its label and mask."""
-        return self.subset.samples[self.row]
-
-    @property
-    def prediction(self) -> Prediction:
-        """What the model predicts."""
-        return self.subset.predictions[self.row]
-
-    @property
-    def meta(self) -> BundleMeta:
-        """Of the model."""
-        return self.subset.meta
 
 
 def records(tested: Sequence[Tested], truth: Truth, page: Path, root: Path) -> list[dict[str, Any]]:
@@ -70,13 +53,13 @@ def records(tested: Sequence[Tested], truth: Truth, page: Path, root: Path) -> l
     """
     side, found = thumbnail_side(len(tested)), []
     for i, one in enumerate(tested):
-        doubt = doubts(one.prediction, one.meta.decision)
-        small = small_map(shown_evidence(one.subset, one.row))
+        doubt = doubts(one.image.prediction, one.image.subset.meta.decision)
+        small = small_map(shown_evidence(one.image))
         found.append(
             {
-                "name": portable(one.sample.path, root),
-                "href": link(page, one.sample.path),
-                **image_record(one.prediction, one.sample, truth, i, side),
+                "name": portable(one.image.sample.path, root),
+                "href": link(page, one.image.sample.path),
+                **image_record(one.image.prediction, one.image.sample, truth, i, side),
                 "map": [small.url, small.low, small.high],
                 "doubt": list(doubt) if doubt else None,
                 "boxes": [box_record(box) for box in one.drawn.boxes],
@@ -105,7 +88,7 @@ def common(
     """
     ious = [0.0 if record["outcome"] in ("good", "missed") else one.drawn.at_step(step)[1]
             for record, one in zip(records, tested, strict=True)]  # fmt: skip
-    predictions = [one.prediction for one in tested]
+    predictions = [one.image.prediction for one in tested]
     found = failures([_case(*each) for each in zip(records, ious, predictions, strict=True)])
     measurement = metrics.measurement
     return {
@@ -124,8 +107,8 @@ def common(
         "data": {
             "images": records,
             "colours": colour_maps(),
-            "scale": _scale(records, from_zero=any(one.subset.store.mask_logits is not None for one in tested)),
-            "relative": any(one.meta.boxes.threshold_kind == "relative" for one in tested),
+            "scale": _scale(records, from_zero=any(one.image.subset.store.mask_logits is not None for one in tested)),
+            "relative": any(one.image.subset.meta.boxes.threshold_kind == "relative" for one in tested),
             "curves": _curves(measurement, tested),
             "failures": [asdict(failure) for failure in found],
         },
@@ -195,13 +178,13 @@ def _extremes(records: Sequence[dict[str, Any]], ious: Sequence[float | None]) -
 
 def _curves(measurement: Measurement, tested: Sequence[Tested]) -> dict[str, Any]:
     """How well the pictures are told apart, and how well trust goes with a better box."""
-    is_defect = np.array([not one.sample.is_good for one in tested])
-    probabilities = np.array([one.prediction.probability for one in tested])
+    is_defect = np.array([not one.image.sample.is_good for one in tested])
+    probabilities = np.array([one.image.prediction.probability for one in tested])
     rankings: dict[str, Any] = {}
     if is_defect.any() and not is_defect.all():
         false, true, _ = roc_curve(is_defect, probabilities)
         precision, recall, _ = precision_recall_curve(is_defect, probabilities)
-        called = np.array([one.prediction.label != GOOD for one in tested])
+        called = np.array([one.image.prediction.label != GOOD for one in tested])
         hits = int((called & is_defect).sum())
         rankings = {
             "roc": _thin(false, true),

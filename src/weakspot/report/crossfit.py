@@ -31,7 +31,15 @@ def known(value: float | None) -> bool:
 
 
 def group_by(rows: Iterable[Row], keys: Sequence[str]) -> dict[tuple[Any, ...], list[Row]]:
-    """Rows by their values of `keys`, in the order in which those first come."""
+    """Group rows by their values of some keys.
+
+    Args:
+        rows: dictionaries that all have the keys.
+        keys: names of the keys.
+
+    Returns:
+        Rows by their values of `keys`; groups and rows in the order in which they first come.
+    """
     groups: dict[tuple[Any, ...], list[Row]] = defaultdict(list)
     for row in rows:
         groups[tuple(row[key] for key in keys)].append(row)

@@ -52,7 +52,12 @@ def jet_overlay(image: ImageArray, map_: Maps, opacity: float = JET_OPACITY) -> 
 
 
 def write_explanation(path: Path, explanation: Explanation) -> None:
-    """Write one picture (PNG): the regions, both overlays, what would change the decision, and the numbers in words."""
+    """Write one picture (PNG): the regions, both overlays, what would change the decision, and the numbers in words.
+
+    Args:
+        path: the PNG file to write.
+        explanation: of one picture.
+    """
     image, over = _shrunk(explanation.image, explanation.over)
     scale = image.shape[0] / explanation.image.shape[0]
     change = explanation.change
@@ -110,7 +115,14 @@ def _no_change(explanation: Explanation) -> str:
 
 
 def write_sheet(path: Path, image: ImageArray, found: Sequence[Compared], title: str) -> None:
-    """Write all methods side by side as one figure (PNG), each with its time and its faithfulness."""
+    """Write all methods side by side as one figure (PNG), each with its time and its faithfulness.
+
+    Args:
+        path: the PNG file to write.
+        image: the picture, uint8 RGB ``(H, W, 3)``.
+        found: one for each method.
+        title: stands above the figure.
+    """
     _write(path, sheet_figure(image, found, title))
 
 
@@ -160,7 +172,12 @@ def comparison_table_of(found: Sequence[Compared]) -> Table:
 
 
 def layers_table(layers: Layers, title: str) -> Table:
-    """Every layer with its output and whether a heat map can be taken there, for the terminal."""
+    """List every layer with its output and whether a heat map can be taken there, for the terminal.
+
+    Args:
+        layers: of one network at one input size.
+        title: of the table.
+    """
     table = Table(title=title, title_justify="left")
     for name in ("layer", "alias", "type", "output", "parameters", "", "target"):
         table.add_column(name, justify="right" if name == "parameters" else "left", no_wrap=name != "type")

@@ -247,7 +247,16 @@ def _maps(output: ModelOutput | None) -> dict[str, FloatArray]:
 
 
 def choose(predictions: Sequence[Prediction], samples: Sequence[Sample], count: int) -> list[int]:
-    """Positions of images worth showing: types and outcomes in turn, mistakes first, then the surest."""
+    """Choose images worth showing: defect types and outcomes take turns, mistakes come before hits.
+
+    Args:
+        predictions: one for each image.
+        samples: the same images' labels, in the same order.
+        count: how many to choose at most.
+
+    Returns:
+        Positions of the chosen images; within a type and an outcome the most probable defects come first.
+    """
     groups: dict[tuple[str, bool], list[int]] = {}
     for i, (prediction, sample) in enumerate(zip(predictions, samples, strict=True)):
         groups.setdefault((sample.defect, prediction.label == prediction.target), []).append(i)

@@ -66,7 +66,18 @@ def _colours() -> npt.NDArray[np.float32]:
 def draw(
     image: ImageArray, boxes: tuple[Box, ...], size: Size, mask: BoolArray | None = None, *, scores: bool = True
 ) -> ImageArray:
-    """Draw boxes (in pixels of the original `size`) and a mask's outline on a copy of an image of any scale."""
+    """Draw boxes and a mask's outline on a copy of an image of any scale.
+
+    Args:
+        image: uint8 RGB ``(h, w, 3)``; the original or a smaller one.
+        boxes: in pixels of the original image.
+        size: ``(height, width)`` of the original image.
+        mask: bool, of any resolution; None draws no outline.
+        scores: write class, score and trust on each box.
+
+    Returns:
+        uint8 RGB ``(h, w, 3)``.
+    """
     canvas = image.copy()
     height, width = canvas.shape[:2]
     thickness = max(1, round(min(height, width) / 110))
@@ -84,9 +95,18 @@ def draw(
 
 
 def overlay(image: ImageArray, prediction: Prediction, mask: BoolArray | None = None) -> ImageArray:
-    """The picture with map, boxes and, where given, the outline of the true mask; one called Good is left as it is.
+    """Lay map, boxes and, where given, the outline of the true mask over a picture.
 
-    A map is scaled to its own range, so that of a Good part would glow like a defect's.
+    A map is scaled to its own range, in which that of a Good picture would glow like a defect's; so a picture that is
+    called Good gets no map.
+
+    Args:
+        image: uint8 RGB ``(H, W, 3)``.
+        prediction: of that image.
+        mask: the true mask, bool ``(H, W)``; None draws no outline.
+
+    Returns:
+        uint8 RGB, no side longer than :data:`LONGEST_SIDE`.
     """
     small = fit_within(image, LONGEST_SIDE)
     output = None if prediction.label == GOOD else prediction.output
@@ -95,7 +115,13 @@ def overlay(image: ImageArray, prediction: Prediction, mask: BoolArray | None = 
 
 
 def write_overlay(path: Path, image: ImageArray, prediction: Prediction) -> None:
-    """Write :func:`overlay` as a JPEG, whole or not at all."""
+    """Write :func:`overlay` as a JPEG, whole or not at all.
+
+    Args:
+        path: the file to write.
+        image: uint8 RGB ``(H, W, 3)``.
+        prediction: of that image.
+    """
     with atomic_path(path) as temporary:
         Image.fromarray(overlay(image, prediction)).save(temporary, format="JPEG", quality=90)
 

@@ -53,7 +53,17 @@ def thumbnail_side(images: int) -> int:
 
 
 def thumbnails(paths: Iterable[Path], side: int, progress: Progress | None = None, total: int = 0) -> Iterator[bytes]:
-    """Each image as a JPEG of at most `side` pixels, in order; empty for one that cannot be read (any more)."""
+    """Make thumbnails of image files, in threads and in order.
+
+    Args:
+        paths: the image files.
+        side: longest side in pixels.
+        progress: called with (done, `total`) after each image.
+        total: number of images, for `progress` alone.
+
+    Yields:
+        A JPEG file's content for each image; empty for one that cannot be read (any more).
+    """
 
     def small(path: Path) -> bytes:
         try:
@@ -90,7 +100,15 @@ def small_map(map_: FloatArray) -> SmallMap:
 
 
 def outlines(mask: BoolArray, side: int) -> list[list[tuple[int, int]]]:
-    """Polygons round the regions of a mask in its own pixels, no finer than a thumbnail of `side` pixels can show."""
+    """Trace the regions of a mask as polygons, no finer than a thumbnail can show.
+
+    Args:
+        mask: bool ``(H, W)``.
+        side: longest side of the thumbnail in pixels.
+
+    Returns:
+        Corners ``(x, y)`` of each polygon, in pixels of the mask.
+    """
     height, width = mask.shape
     scale = min(1.0, side / max(height, width))
     if not mask.any():
@@ -115,7 +133,12 @@ def colour_maps() -> dict[str, list[list[int]]]:
 
 
 def data_url(content: bytes, kind: str) -> str:
-    """Content as a ``data:`` URL, which needs no file."""
+    """Write content as a ``data:`` URL, which needs no file.
+
+    Args:
+        content: of the file that it stands for.
+        kind: its media type, such as ``image/jpeg``.
+    """
     return f"data:{kind};base64,{base64.b64encode(content).decode()}"
 
 
@@ -140,7 +163,15 @@ class Album:
         shutil.rmtree(self._temporary, ignore_errors=True)
 
     def add(self, number: int, thumbnail: bytes) -> str | None:
-        """URL of a thumbnail as the page sees it; None for an empty one."""
+        """Put a thumbnail into the page or, when there is no room left there, into the folder beside it.
+
+        Args:
+            number: names the file; each thumbnail has its own.
+            thumbnail: a JPEG file's content; empty for an image that cannot be read.
+
+        Returns:
+            The thumbnail's URL as the page sees it; None for an empty one.
+        """
         if not thumbnail:
             return None
         if len(thumbnail) <= self._left:

@@ -40,10 +40,7 @@ def write_pooled_report(folder: Path) -> Path:
     pooled = Pooled.read(runs)
     with console.status("reading all folds"):
         truth = pooled.truth
-        tested = [
-            Tested(*place, as_drawn(prediction, truth.boxes[i]))
-            for i, (prediction, place) in enumerate(zip(pooled.predictions, pooled.places, strict=True))
-        ]
+        tested = [Tested(image, as_drawn(image.prediction, truth.boxes[i])) for i, image in enumerate(pooled.images)]
         config = read_config(runs[0].config)
         found = records(tested, truth, page, Path(config.data.root or "."))
         content = _content(record, common(record, tested, found, 0), runs, page)

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from weakspot.evaluation.subsets import EvaluatedSubset
+from weakspot.evaluation.subsets import EvaluatedImage
 from weakspot.evaluation.truth import Truth
 from weakspot.ops.maps import Maps, comparable_map, shown_map
 from weakspot.postprocess.trust import level
@@ -44,7 +44,15 @@ def image_record(prediction: Prediction, sample: Sample, truth: Truth, index: in
 
 
 def outcome(prediction: Prediction, sample: Sample) -> str:
-    """``good``, ``false alarm``, ``missed``, ``found``, or ``wrong type`` for another defect than the true one."""
+    """Compare a prediction with the truth.
+
+    Args:
+        prediction: of the image, with its ``target``.
+        sample: the image's label.
+
+    Returns:
+        ``good``, ``false alarm``, ``missed``, ``found``, or ``wrong type`` for another defect than the true one.
+    """
     if sample.is_good:
         return "good" if prediction.label == GOOD else "false alarm"
     if prediction.label == GOOD:
@@ -58,15 +66,14 @@ def box_record(box: Box) -> list[Any]:
     return [*box.xyxy, round(box.score, 4), round(box.trust, 4) if colour else None, colour, box.doubt]
 
 
-def shown_evidence(subset: EvaluatedSubset, row: int) -> Maps:
+def shown_evidence(image: EvaluatedImage) -> Maps:
     """The map that pages show: the evidence heads' combined map, or without heads what boxes are drawn round.
 
     Args:
-        subset: that the image belongs to.
-        row: its position there.
+        image: with its model's outputs.
     """
-    output = subset.output(row)
-    relative = subset.meta.boxes.threshold_kind == "relative"
+    output = image.subset.output(image.row)
+    relative = image.subset.meta.boxes.threshold_kind == "relative"
     return shown_map(output) if output.mask_logits is not None or relative else comparable_map(output)
 
 
@@ -92,6 +99,11 @@ def add_thumbnails(records: Sequence[dict[str, Any]], paths: Sequence[Path], ord
 
 
 def link(page: Path, file: Path) -> str:
-    """Relative URL of a file as seen from a page."""
+    """Write the path of a file as a relative URL, as seen from a page.
+
+    Args:
+        page: the HTML file that the link stands in.
+        file: what it leads to.
+    """
     # Links are left unresolved, as a browser takes ".." by name; bytes, as a file name need not be valid UTF-8.
     return quote(os.fsencode(Path(os.path.relpath(file.absolute(), page.absolute().parent)).as_posix()))

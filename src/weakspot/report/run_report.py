@@ -20,7 +20,7 @@ from weakspot.data.preprocess import fit_within
 from weakspot.errors import WeakspotError
 from weakspot.evaluation.records import MetricsRecord
 from weakspot.evaluation.serialise import to_json
-from weakspot.evaluation.subsets import EvaluatedSubset
+from weakspot.evaluation.subsets import EvaluatedImage, EvaluatedSubset
 from weakspot.evaluation.truth import Truth
 from weakspot.models.bundle import BundleMeta, find_bundle, read_meta
 from weakspot.postprocess.decision import Decision
@@ -93,7 +93,7 @@ def write_report(evaluated: Evaluated) -> Path:
     truth = Truth.read(subset.samples, subset.store.sizes, evaluated.drawn)
     with console.status("boxes at every threshold"):
         lab = make_lab(subset.store, subset.predictions, truth, subset.meta)
-    tested = [Tested(subset, i, lab.images[i]) for i in range(len(subset.samples))]
+    tested = [Tested(EvaluatedImage(subset, i), lab.images[i]) for i in range(len(subset.samples))]
     found = records(tested, truth, page, Path(evaluated.config.data.root or "."))
     shown = common(evaluated.record, tested, found, lab.in_use)
     content = _content(evaluated, shown, lab, sum(record["doubt"] is not None for record in found))

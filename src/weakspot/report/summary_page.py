@@ -53,7 +53,12 @@ def summary_page(
 
 
 def plus_minus(entry: Row, measure: str) -> str:
-    """Mean and, where there is one, standard deviation of a measure."""
+    """Write a measure as its mean and, where there is one, its standard deviation.
+
+    Args:
+        entry: a row of the leaderboard.
+        measure: name of the measure; ``<measure>_sd`` holds its deviation.
+    """
     sd = entry[f"{measure}_sd"]
     return number(entry[measure]) if sd is None else f"{number(entry[measure])} ± {number(sd)}"
 
@@ -64,7 +69,15 @@ def rule_text(entry: Row) -> str:
 
 
 def run_link(folder: Path, run: str) -> str | None:
-    """Relative URL of a run's report as seen from `folder`, or of its gallery; None where there is neither any more."""
+    """Link a run's report, or its gallery where there is no report.
+
+    Args:
+        folder: that the page lies in.
+        run: the run folder.
+
+    Returns:
+        A relative URL as seen from `folder`; None where neither is there any more.
+    """
     found = RunFolder(Path(run))
     page = next((path for path in (found.report, found.figures / "gallery.png") if path.is_file()), None)
     if page is None:
@@ -108,6 +121,10 @@ def _mean_at(rows: Sequence[Row], threshold: float) -> float | None:
 
 def heat_maps(cells: Sequence[Row], best: Sequence[Row]) -> list[dict[str, Any]]:
     """A table of subset × threshold for each measure and each (experiment, method, threshold kind), ready to show.
+
+    Args:
+        cells: one for each set of settings, from :func:`weakspot.report.leaderboard.aggregate`.
+        best: from :func:`weakspot.report.crossfit.best_thresholds`; their honest thresholds are marked.
 
     Returns:
         For each ``title``, ``thresholds`` (columns), ``low`` and ``high`` (ends of the colour scale), ``scale`` (its

@@ -204,7 +204,12 @@ def comparison_table(found: Comparison) -> Table:
 
 
 def summary_table(findings: Findings, title: str) -> Table:
-    """What ``weakspot check`` found in one data set."""
+    """Show what ``weakspot check`` found in one data set.
+
+    Args:
+        findings: counts, problems and near-duplicates.
+        title: of the table.
+    """
     summary, near = findings.summary, findings.near_duplicates
     table = Table(title=title, title_justify="left", show_header=False)
     table.add_column(style="bold")
@@ -256,7 +261,12 @@ def _control_rows(table: Table, controls: Controls) -> None:
 
 
 def split_table(defects: Sequence[str], subsets: Sequence[Subset]) -> Table:
-    """How many images of each type are in which subset; `defects` and `subsets` hold an entry an image."""
+    """Count the images of each defect type in each subset.
+
+    Args:
+        defects: defect type of each image.
+        subsets: subset of each image, in the same order.
+    """
     table = Table(title="images", title_justify="left")
     for name in ("", *SUBSETS, "together"):
         table.add_column(name, justify="right" if name else "left")

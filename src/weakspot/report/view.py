@@ -83,7 +83,12 @@ class RunView:
         return self._where(defective=False, called_defective=True)
 
     def show(self, positions: list[int], columns: int = 4) -> Figure:
-        """Pictures with map, predicted boxes and true outlines."""
+        """Show pictures with map, predicted boxes and true outlines.
+
+        Args:
+            positions: of the images in :attr:`samples`.
+            columns: pictures in a row.
+        """
         predictions = self.predictions
         return gallery_figure([predictions[i] for i in positions], [self.samples[i] for i in positions], columns)
 

@@ -21,10 +21,20 @@ def fit_identity(
     *,
     crossfit: bool = False,
 ) -> str:
-    """Eight hexadecimal digits that identify a trained model: data, split, weights, network, training.
+    """Identify a trained model by its data, split, pre-trained weights, network and training.
 
     Where things are stored and how fast they are computed does not count, nor does what happens after training.
-    `crossfit` says whether more models are trained to set box scores on.
+
+    Args:
+        config: the resolved configuration.
+        preprocess: what brings an image to the network's input.
+        data_hash: over the content and the label of every image.
+        split_hash: over which image is in which subset.
+        weights_hash: over the pre-trained weights.
+        crossfit: whether further models are trained to set box scores on.
+
+    Returns:
+        Eight hexadecimal digits.
     """
     model = {key: value for key, value in asdict(config.model).items() if key not in ("weights", "preprocess")}
     trainer = _trainer_identity(config)
@@ -81,7 +91,16 @@ DECISIONS = 2
 
 
 def run_identity(config: TrainConfig, fit: str, truth_hash: str) -> str:
-    """Eight hexadecimal digits that identify a whole run: the fit, the box rule, weakspot's version."""
+    """Identify a whole run by its fit, its box rule and decision, and weakspot's version.
+
+    Args:
+        config: the resolved configuration.
+        fit: from :func:`fit_identity`.
+        truth_hash: over every mask.
+
+    Returns:
+        Eight hexadecimal digits.
+    """
     made_of = [fit, truth_hash, config.heatmap, asdict(config.boxes), asdict(config.decision), DECISIONS]
     return short_hash([__version__, *made_of])
 

@@ -102,7 +102,15 @@ class Service:
         self.slots = asyncio.Semaphore(limits.at_once)
 
     async def answer(self, request: Request, *, with_map: bool) -> list[dict[str, Any]]:
-        """Read a request when there is room for it, and predict its pictures."""
+        """Read a request when there is room for it, and predict its pictures.
+
+        Args:
+            request: not read yet.
+            with_map: add the heat map of each picture to its record.
+
+        Returns:
+            A record for each picture, in the order of the request.
+        """
         announced = request.headers.get("content-length", "")
         if announced.isascii() and announced.isdigit() and int(announced[:20]) > self.limits.body:
             raise self._too_large()

@@ -239,7 +239,15 @@ def with_groups(samples: Sequence[Sample], pattern: str | None, root: Path) -> l
 
 
 def joined_groups(samples: Sequence[Sample], near: NearDuplicates) -> list[Sample]:
-    """Put near-duplicates into one group, and the groups they belong to already; lone images stay without."""
+    """Put near-duplicates into one group, together with the groups that they belong to already.
+
+    Args:
+        samples: the samples; a ``group`` that they have already counts.
+        near: near-duplicates among them, by position.
+
+    Returns:
+        The samples, in order; one that is alone in its group has none.
+    """
     linked = near.groups()
     numbers: dict[str, int] = {}
     first, second = list(range(len(samples))), [len(samples) + group for group in linked]

@@ -44,7 +44,12 @@ class MeanLoss(Metric):
             self.add_state(state, torch.tensor(0.0), dist_reduce_fx="sum")
 
     def update(self, loss: Tensor, images: int) -> None:
-        """A batch's mean loss, of so many images."""
+        """Add a batch.
+
+        Args:
+            loss: mean over the batch, a scalar.
+            images: number of images in it.
+        """
         self.total += loss * images
         self.images += images
 

@@ -44,7 +44,15 @@ def status(text: str) -> Iterator[None]:
 
 @contextmanager
 def progress_bar(description: str, total: int | None = None) -> Iterator[Callable[[int, int], None]]:
-    """Show a bar while the block runs; yields the function to call with (done, total)."""
+    """Show a bar while the block runs.
+
+    Args:
+        description: stands before the bar.
+        total: number of steps, where it is known beforehand.
+
+    Yields:
+        The function to call with (done, total).
+    """
     columns = (
         TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(),
         TextColumn("left"), TimeRemainingColumn(),

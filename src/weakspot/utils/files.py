@@ -115,7 +115,15 @@ def _machine() -> str:
 
 
 def new_folder(parent: Path, ending: str = "") -> Path:
-    """Make a new folder named by the time, even if the clock went back: ``<date>-<time>[-<number>]ENDING``."""
+    """Make a new folder named by the time, even if the clock went back: ``<date>-<time>[-<number>]ENDING``.
+
+    Args:
+        parent: folder to make it in; made when it is missing.
+        ending: of its name.
+
+    Returns:
+        The new, empty folder.
+    """
     stamp = datetime.now().strftime("%Y%m%d-%H%M%S")
     for name in chain([stamp], (f"{stamp}-{number}" for number in count(2))):
         folder = parent / f"{name}{ending}"
@@ -142,7 +150,12 @@ def write_text(path: Path, text: str, *, errors: str = "strict") -> None:
 
 
 def write_json(path: Path, data: Any) -> None:  # noqa: ANN401 - anything that JSON can hold
-    """Write `data` as JSON to `path`, whole or not at all; NaN and infinities become null, as JSON knows neither."""
+    """Write `data` as JSON, whole or not at all; NaN and infinities become null, as JSON knows neither.
+
+    Args:
+        path: the file; an older one is replaced.
+        data: anything that :func:`jsonable` takes.
+    """
     text = json.dumps(jsonable(data), ensure_ascii=False, indent=2, allow_nan=False)
     # A file name that is not valid UTF-8 holds lone surrogates; JSON writes them as Python does, `\udcXX`.
     write_text(path, text + "\n", errors="backslashreplace")

@@ -31,11 +31,15 @@ MOST_PIXELS = 2**28
 
 
 def read_bounded(path: Path, most: int) -> bytes:
-    """The content of a regular file of at most `most` bytes.
+    """Read a regular file of limited size.
+
+    Args:
+        path: the file.
+        most: largest number of bytes it may have.
 
     Raises:
         OSError: when it cannot be read.
-        ValueError: when it is no file, or larger; a pipe would be waited for, a device has no end.
+        ValueError: when it is no regular file (a pipe would be waited for, a device has no end), or is larger.
     """
     status = path.stat()
     if not stat.S_ISREG(status.st_mode):
@@ -58,7 +62,11 @@ def parse_json(text: str | bytes) -> Any:  # noqa: ANN401 - any JSON
 
 
 def read_json(path: Path, most: int = MOST_JSON) -> Any:  # noqa: ANN401 - any JSON
-    """The value of a JSON file.
+    """Read a JSON file of limited size.
+
+    Args:
+        path: the file, in UTF-8.
+        most: largest number of bytes it may have.
 
     Raises:
         OSError: when it cannot be read.

@@ -87,7 +87,7 @@ def test_every_part_is_found_again_and_none_is_invented(parts: Path) -> None:
     together = {(a, b) for a in range(len(paths)) for b in range(a) if groups[a] == groups[b]}
     assert together == {(a, b) for a in range(len(paths)) for b in range(a) if stems[a] == stems[b]}
     repeated = {stem for stem in stems if stems.count(stem) == 3}
-    assert (found.repeated, found.parts) == (3 * len(repeated), len(repeated))
+    assert (found.repeated, found.n_groups) == (3 * len(repeated), len(repeated))
     assert found.images == len(paths)
     assert found.limit >= LEAST > found.usual
 
@@ -113,7 +113,7 @@ def test_few_images_flat_images_and_copies(tmp_path: Path) -> None:
 
 
 def test_pictures_that_all_look_the_same_are_not_taken_for_one_part(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path,
 ) -> None:
     """One object, always in the same place: its edges agree in every pair, and nothing tells one part from the next."""
     structure = cv2.GaussianBlur(noise(0, 96, 96), (0, 0), 1.5) * 300 + 128
@@ -125,9 +125,12 @@ def test_pictures_that_all_look_the_same_are_not_taken_for_one_part(
     paths = list_images(tmp_path / "metal")
     found = find_near_duplicates(inspect_images(paths))
     assert not found.tells_groups
-    data = index_and_split(parts_config(tmp_path))
+    config = parts_config(tmp_path)
+    data = index_and_split(config.data, config.split)
     assert data.near_duplicates is None
-    assert "look alike down to their detail" in " ".join(capsys.readouterr().err.split())
+    (warning,) = data.warnings
+    assert warning.startswith("warning: ")
+    assert "look alike down to their detail" in warning
 
 
 def test_parts_that_share_their_shape_are_told_apart_by_their_surface(tmp_path: Path) -> None:
@@ -151,7 +154,7 @@ def test_groups_links_and_counts() -> None:
     assert found.groups() == [0, 0, 0, 1, 2, 2]
     assert [pair[:2] for pair in found.links()] == [(4, 5), (1, 2), (0, 1)]
     assert [pair[2] for pair in found.links()] == pytest.approx([0.7, 0.8, 0.9])
-    assert (found.repeated, found.parts) == (5, 2)
+    assert (found.repeated, found.n_groups) == (5, 2)
     assert NearDuplicates.from_dict(json.loads(json.dumps(found.to_dict()))) == found
 
 

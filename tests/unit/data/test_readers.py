@@ -322,7 +322,7 @@ def pictures(tmp_path: Path) -> Path:
     return touch(tmp_path / "line", "a.png", "b.png", "in/c.png", "masks/c.png", "../elsewhere.png")
 
 
-def test_a_manifest_gives_labels_parts_groups_and_masks(pictures: Path) -> None:
+def test_a_manifest_gives_labels_subsets_groups_and_masks(pictures: Path) -> None:
     expected = [
         Sample(pictures / "a.png", GOOD, group="tile 1", subset="train"),
         Sample(pictures / "b.png", GOOD, subset="test"),
@@ -335,8 +335,8 @@ def test_a_manifest_gives_labels_parts_groups_and_masks(pictures: Path) -> None:
     assert read_samples("manifest", table(pictures, rows)) == expected
     assert read_samples("manifest", table(pictures, rows.replace(",", ";"))) == expected
     lines = [
-        {"path": "in/c.png", "label": "cut", "part": "val", "group": 7, "mask": "masks/c.png"},
-        {"path": "b.png", "label": "good", "part": "test", "group": None},
+        {"path": "in/c.png", "label": "cut", "subset": "val", "group": 7, "mask": "masks/c.png"},
+        {"path": "b.png", "label": "good", "subset": "test", "group": None},
         {"path": "a.png", "label": "good", "part": "train", "group": "tile 1"},
     ]
     table(pictures, "\n\n".join(json.dumps(line) for line in lines), "m.jsonl")
@@ -371,8 +371,8 @@ def test_paths_start_from_the_table_and_stay_inside(pictures: Path, monkeypatch:
         ("path,label\n,good\n", "line 2: path is empty"),
         ("path,label\na.png,good,extra\n", "line 2: more cells than columns"),
         ("path,label,part,split\na.png,good,train,train\n", "part and split are the same thing"),
-        ("path,label,part\na.png,good,training\n", "line 2: part 'training' is unknown .did you mean 'train'"),
-        ("path,label,part\na.png,good,train\nb.png,cut,\n", "line 3 has no part while others have one"),
+        ("path,label,subset\na.png,good,training\n", "line 2: subset 'training' is unknown .did you mean 'train'"),
+        ("path,label,subset\na.png,good,train\nb.png,cut,\n", "line 3 has no part while others have one"),
         ("path,label,mask\na.png,good,b.png\nb.png,cut,\n", "line 2: a Good image has no mask"),
         ("path,label,mask\nb.png,cut,masks/b.png\n", r"line 2: .*masks/b\.png does not exist"),
         ("path,label\n", "names no image"),

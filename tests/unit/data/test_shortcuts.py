@@ -16,7 +16,6 @@ from PIL import Image
 from scipy.stats import spearmanr
 from sklearn.metrics import roc_auc_score
 
-from weakspot.config.schema import CacheConfig
 from weakspot.data import synthetic
 from weakspot.data.images import inspect_images, list_images
 from weakspot.data.shortcuts import (
@@ -152,7 +151,7 @@ def test_an_unknown_bias_is_refused(tmp_path: Path) -> None:
 def test_the_tiles_raise_no_alarm(tmp_path: Path) -> None:
     paths = list_images(REAL_DATA / "train")[::4] + list_images(REAL_DATA / "test")[::4]
     infos = inspect_images(paths)
-    groups = near_duplicates(infos, CacheConfig(dir=str(tmp_path))).groups()
+    groups = near_duplicates(infos, tmp_path).groups()
     assert find_shortcuts(measure_all(infos), [int(p.parent.name != "good") for p in paths], groups) == []
 
 

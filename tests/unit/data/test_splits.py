@@ -298,6 +298,16 @@ def test_the_csv_is_relative_and_moves_with_its_root(tmp_path: Path) -> None:
     assert split_hash(samples, subsets, root) == split_hash(there, subsets, moved)
 
 
+def test_files_of_version_0_1_call_the_column_part(tmp_path: Path) -> None:
+    root, samples = Path("/data"), make(good=2, cut=1)
+    subsets: list[Subset] = ["train", "val", "test"]
+    write_split(tmp_path / "new.csv", samples, subsets, root)
+    text = (tmp_path / "new.csv").read_bytes()
+    (tmp_path / "old.csv").write_bytes(text.replace(b"path,subset,", b"path,part,"))
+    assert read_split(tmp_path / "old.csv", root) == read_split(tmp_path / "new.csv", root) == (samples, subsets)
+    assert [sample.subset for sample in with_subsets(samples, tmp_path / "old.csv", root)] == subsets
+
+
 def test_relative_roots_give_the_same_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "data").mkdir()
     monkeypatch.chdir(tmp_path / "data")
@@ -421,7 +431,7 @@ def test_given_subsets_that_cannot_be_used() -> None:
     expected = "split.folds and cv cannot cut data whose subsets are given; leave it out, or the subsets"
     with pytest.raises(WeakspotError, match=f"^{re.escape(expected)}$"):
         split_samples(samples, folds=2, fold=0)
-    with pytest.raises(WeakspotError, match=r"^1 of 8 images are in no subset; give all a subset$"):
+    with pytest.raises(WeakspotError, match=r"^1 of 8 images are in no part; give all a part$"):
         split_samples([replace(samples[0], subset=None), *samples[1:]])
     with pytest.raises(
         WeakspotError, match="the val subset would hold 2 good and 0 defect images of 11 good and 3 defect"

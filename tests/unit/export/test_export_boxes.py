@@ -298,14 +298,14 @@ def test_pictures_that_would_teach_something_wrong_stay_out() -> None:
     assert "labelled good" in unfit(Prediction(Path("a"), label="anomaly", boxes=box, target="good"))
 
 
-def test_parts_stay_together_and_both_sides_have_boxes() -> None:
+def test_groups_stay_together_and_both_sides_have_boxes() -> None:
     with_boxes = [i % 3 == 0 for i in range(60)]
     groups = [str(i // 2) for i in range(60)]
-    parts = train_or_val(with_boxes, groups)
-    assert all(len({p for p, g in zip(parts, groups, strict=True) if g == group}) == 1 for group in groups)
-    assert {p for p, boxes in zip(parts, with_boxes, strict=True) if boxes} == {"train", "val"}
-    assert 8 <= parts.count("val") <= 16
-    with pytest.raises(WeakspotError, match="at least two parts"):
+    subsets = train_or_val(with_boxes, groups)
+    assert all(len({p for p, g in zip(subsets, groups, strict=True) if g == group}) == 1 for group in groups)
+    assert {p for p, boxes in zip(subsets, with_boxes, strict=True) if boxes} == {"train", "val"}
+    assert 8 <= subsets.count("val") <= 16
+    with pytest.raises(WeakspotError, match="at least two subsets"):
         train_or_val([True, True, False], ["a", "a", "b"])
 
 

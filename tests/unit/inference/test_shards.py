@@ -183,7 +183,7 @@ def job(bundle: Path, source: str, output: str, **more: object) -> jobs.Job:
 
 def do(job: jobs.Job) -> list[int]:
     """Every shard that is left; returns their numbers."""
-    plan = jobs.make_plan(job)
+    plan = jobs.plan_shards(job)
     worker = jobs.Worker(job, plan.files)
     receipts = [worker(shard) for shard in plan.shards]
     jobs.finish(plan, parts.Tally.total([plan.done, *(receipt.tally for receipt in receipts)]))
@@ -235,25 +235,25 @@ def test_results_of_two_jobs_are_never_mixed(bundle: Path, tmp_path: Path) -> No
         (jobs.Job(bundle, source, output, shard_size=3), "shard_size: 2 there, 3 now"),
     ):
         with pytest.raises(WeakspotError, match=named):
-            jobs.make_plan(changed)
+            jobs.plan_shards(changed)
     (tmp_path / "in" / "9.png").write_bytes(png(9))
     with pytest.raises(WeakspotError, match=r"out holds results of another job \(images: 3 there, 4 now\)"):
-        jobs.make_plan(job(bundle, source, output))
+        jobs.plan_shards(job(bundle, source, output))
     (tmp_path / "in" / "9.png").unlink()
     meta = json.loads((bundle / "model.json").read_text())
     meta["boxes"]["threshold"] = 0.33
     (bundle / "model.json").write_text(json.dumps(meta))
     with pytest.raises(WeakspotError, match=r"another job \(model: "):
-        jobs.make_plan(job(bundle, source, output))
+        jobs.plan_shards(job(bundle, source, output))
     (tmp_path / "out" / "manifest.json").write_text("{")
     with pytest.raises(WeakspotError, match=r"manifest\.json is damaged"):
-        jobs.make_plan(job(bundle, source, output))
+        jobs.plan_shards(job(bundle, source, output))
 
 
 def test_a_part_that_cannot_be_written_is_told_and_not_raised(bundle: Path, tmp_path: Path) -> None:
     (tmp_path / "in").mkdir()
     (tmp_path / "in" / "a.png").write_bytes(png(1))
-    plan = jobs.make_plan(job(bundle, str(tmp_path / "in"), str(tmp_path / "out")))
+    plan = jobs.plan_shards(job(bundle, str(tmp_path / "in"), str(tmp_path / "out")))
     (tmp_path / "out" / "parts").write_text("in the way")
     receipt = jobs.Worker(plan.job, plan.files)(plan.shards[0])
     assert "parts" in receipt.failed or "exists" in receipt.failed

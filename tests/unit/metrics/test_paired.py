@@ -29,8 +29,8 @@ from weakspot.metrics.paired import (
 def test_weights_of_classes_give_balanced_accuracy(cases: list[tuple[int, bool]]) -> None:
     targets = np.array([target for target, _ in cases])
     right = np.array([float(r) for _, r in cases])
-    said = np.where(right == 1, targets, 3)
-    expected = balanced_accuracy_score(targets, said)
+    decided = np.where(right == 1, targets, 3)
+    expected = balanced_accuracy_score(targets, decided)
     assert (class_weights(targets) * right).sum() == pytest.approx(expected)
 
 
@@ -38,8 +38,8 @@ def test_a_difference_by_hand() -> None:
     first, second = np.array([1.0, 0, 0, 0]), np.array([1.0, 1, 1, 0])
     found = paired_difference(first, second, [0, 1, 2, 3], np.array([0, 0, 1, 1]))
     assert (found.first, found.second, found.difference.value) == (0.25, 0.75, 0.5)
-    assert (found.difference.n, found.parts) == (4, 4)
-    # Only two parts differ: of four ways to swap them two give ±0.5.
+    assert (found.difference.n, found.groups) == (4, 4)
+    # Only two groups differ: of four ways to swap them two give ±0.5.
     assert found.p_value == pytest.approx(0.5, abs=0.02)
 
 
@@ -58,26 +58,26 @@ def test_no_image_has_no_difference() -> None:
 
 @pytest.mark.parametrize("lengths", [(2, 3, 3, 3), (3, 2, 3, 3), (3, 3, 2, 3), (3, 3, 3, 2)])
 def test_lengths_that_differ_are_refused(lengths: tuple[int, int, int, int]) -> None:
-    first, second, clusters, strata = (np.zeros(n) for n in lengths)
+    first, second, groups, strata = (np.zeros(n) for n in lengths)
     with pytest.raises(ValueError, match=re.escape(", ".join(f"({n},)" for n in lengths) + " differ in shape")):
-        paired_difference(first, second, clusters.tolist(), strata)
+        paired_difference(first, second, groups.tolist(), strata)
 
 
 def test_right_and_wrong_may_be_truth_values() -> None:
-    first, second, parts = np.array([True, False, False]), np.array([True, True, False]), [0, 1, 2]
-    numbers = paired_difference(first.astype(float), second.astype(float), parts, np.zeros(3))
-    assert paired_difference(first, second, parts, np.zeros(3)) == numbers
-    assert group_estimate(first, parts, np.zeros(3)) == group_estimate(first.astype(float), parts, np.zeros(3))
+    first, second, groups = np.array([True, False, False]), np.array([True, True, False]), [0, 1, 2]
+    numbers = paired_difference(first.astype(float), second.astype(float), groups, np.zeros(3))
+    assert paired_difference(first, second, groups, np.zeros(3)) == numbers
+    assert group_estimate(first, groups, np.zeros(3)) == group_estimate(first.astype(float), groups, np.zeros(3))
 
 
 def test_the_same_seed_gives_the_same_and_another_seed_another_interval() -> None:
     first, second = np.random.default_rng(0).random((2, 15))
-    parts, strata = list(range(15)), np.arange(15) % 2
-    found = [paired_difference(first, second, parts, strata, **seed) for seed in ({}, {"seed": 0}, {"seed": 1})]
+    groups, strata = list(range(15)), np.arange(15) % 2
+    found = [paired_difference(first, second, groups, strata, **seed) for seed in ({}, {"seed": 0}, {"seed": 1})]
     assert found[0] == found[1]
     assert found[0].difference.low != found[2].difference.low
     assert found[0].p_value != found[2].p_value
-    alone = [group_estimate(first, parts, strata, **seed) for seed in ({}, {"seed": 0}, {"seed": 1})]
+    alone = [group_estimate(first, groups, strata, **seed) for seed in ({}, {"seed": 0}, {"seed": 1})]
     assert alone[0] == alone[1]
     assert alone[0].low != alone[2].low
 
@@ -89,13 +89,13 @@ def test_a_mean_by_hand_and_ready_for_json() -> None:
     assert alone == Estimate(0.25, 1, 0.25, 0.25)
     difference = paired_difference(np.array([0.5]), np.array([0.75]), [7], np.array([0])).as_dict()
     assert difference == {
-        "first": 0.5, "second": 0.75, "difference": {"value": 0.25, "n": 1, "low": 0.25, "high": 0.25}, "parts": 1,
+        "first": 0.5, "second": 0.75, "difference": {"value": 0.25, "n": 1, "low": 0.25, "high": 0.25}, "groups": 1,
         "p_value": 1.0,
     }  # fmt: skip
 
 
 def test_the_p_value_of_single_images_is_mcnemars() -> None:
-    """With one image a part and one stratum, swapping is the exact sign test on the discordant pairs."""
+    """With one image a group and one stratum, swapping is the exact sign test on the discordant pairs."""
     first = np.r_[np.ones(12), np.zeros(3), np.ones(20)]
     second = np.r_[np.zeros(12), np.ones(3), np.ones(20)]
     found = paired_difference(first, second, list(range(35)), np.zeros(35))
@@ -105,8 +105,8 @@ def test_the_p_value_of_single_images_is_mcnemars() -> None:
 def test_photographs_of_one_part_count_as_one() -> None:
     """Six photographs of each of eight parts: the interval is as wide as that of eight images, not of 48."""
     per_part = np.array([1, 1, 1, 0, 0, 1, 0, 1], dtype=float)
-    clusters = np.repeat(np.arange(8), 6)
-    grouped = group_estimate(np.repeat(per_part, 6), clusters.tolist(), np.zeros(48))
+    groups = np.repeat(np.arange(8), 6)
+    grouped = group_estimate(np.repeat(per_part, 6), groups.tolist(), np.zeros(48))
     alone = group_estimate(per_part, list(range(8)), np.zeros(8))
     assert (grouped.value, grouped.low, grouped.high) == (alone.value, alone.low, alone.high)
     as_images = group_estimate(np.repeat(per_part, 6), list(range(48)), np.zeros(48))
@@ -115,9 +115,9 @@ def test_photographs_of_one_part_count_as_one() -> None:
 
 @given(st.integers(0, 1000))
 @settings(max_examples=20)
-def test_draws_keep_parts_whole_and_their_number(seed: int) -> None:
-    clusters = [4, 4, 9, 1, 1, 1]
-    times = draw_groups(clusters, 50, seed)
+def test_draws_keep_groups_whole_and_their_number(seed: int) -> None:
+    groups = [4, 4, 9, 1, 1, 1]
+    times = draw_groups(groups, 50, seed)
     assert times.shape == (50, 6)
     assert (times[:, 0] == times[:, 1]).all()
     assert (times[:, 3] == times[:, 5]).all()

@@ -70,13 +70,13 @@ def test_a_class_map_that_looks_elsewhere_or_nowhere() -> None:
 
 @pytest.mark.parametrize(
     ("shift", "trust", "doubt"),
-    [(0, 1.0, ""), (1, 5 / 7, REASONS["flip"]), (8, 0.0, REASONS["flip"])],
+    [(0, 1.0, ""), (1, 5 / 7, REASONS["flip test-time augmentation"]), (8, 0.0, REASONS["flip test-time augmentation"])],
 )
 def test_the_mirrored_pass_must_find_the_same_box(shift: int, trust: float, doubt: str) -> None:
     strict = replace(LOGITS, min_score=8.5)  # the box's own score decides, not that of the other
     boxes = find_boxes(steep(), SIZE, strict)
-    again = np.roll(steep(high=5), shift, axis=1)
-    (box,) = with_trust(boxes, steep(), steep(), steep(), SIZE, strict, in_logits=True, flipped=again)
+    flipped = np.roll(steep(high=5), shift, axis=1)
+    (box,) = with_trust(boxes, steep(), steep(), steep(), SIZE, strict, in_logits=True, flipped=flipped)
     assert (box.trust, box.doubt) == (pytest.approx(trust), doubt)
     (lost,) = with_trust(boxes, steep(), steep(), steep(), SIZE, strict, in_logits=True, flipped=np.full(SIZE, -9.0))
     assert lost.trust == 0

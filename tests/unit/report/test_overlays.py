@@ -13,7 +13,7 @@ from weakspot.types import Box, ClassConfidence, ModelOutput, Prediction
 
 IMAGE = np.full((60, 90, 3), 128, np.uint8)
 MAPS = np.stack([np.zeros((4, 6)), np.arange(24.0).reshape(4, 6)]).astype(np.float32)
-SAID = ModelOutput(np.array([0.0, 1.0], np.float32), MAPS)
+OUTPUT = ModelOutput(np.array([0.0, 1.0], np.float32), MAPS)
 ORDER = (ClassConfidence("anomaly", 0.9), ClassConfidence("good", 0.1))
 
 
@@ -25,7 +25,7 @@ def predicted(label: str, *boxes: Box) -> Prediction:
         label=label,
         classes=ORDER,
         boxes=boxes,
-        said=ModelOutput(np.array([0.0, 1.0], np.float32), MAPS),
+        output=OUTPUT,
     )
 
 

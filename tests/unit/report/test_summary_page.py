@@ -53,7 +53,7 @@ def test_links_lead_from_the_page_to_the_galleries(tmp_path: Path, monkeypatch: 
 
 
 def test_heat_maps_have_a_row_a_subset_a_column_a_threshold_and_mark_the_honest_one() -> None:
-    rows = [*make_rows(WORKED), make_row(threshold=0.5, subset="gear", recipe="g", v2=0.9, fold=None)]
+    rows = [*make_rows(WORKED), make_row(threshold=0.5, subset="gear", recipe="g", max_box_acc_v2=0.9, fold=None)]
     first, second = heat_maps(aggregate(rows), best_thresholds(rows))
     assert first["title"].startswith("V2")
     assert second["title"].startswith("Box accuracy at IoU ≥ 0.3")
@@ -103,8 +103,8 @@ class Tables(HTMLParser):
 
 def test_the_table_of_folds_has_a_line_a_fold_a_column_a_threshold_and_means_over_seeds(tmp_path: Path) -> None:
     rows = [row for row in make_rows(WORKED) if (row["fold"], row["threshold"]) != (2, 0.7)]
-    rows.append(make_row(threshold=0.5, fold=1, v2=0.5, seed=2))  # the other seed's is 0.3
-    rows.append(make_row(threshold=0.7, fold=0, v2=0.25, split_seed=7))
+    rows.append(make_row(threshold=0.5, fold=1, max_box_acc_v2=0.5, seed=2))  # the other seed's is 0.3
+    rows.append(make_row(threshold=0.7, fold=0, max_box_acc_v2=0.25, split_seed=7))
     rows.append(make_row(threshold=0.5, fold=None, subset="gear"))  # a single split has no folds to show
     (table,) = folds(rows)
     assert table["thresholds"] == [0.3, 0.5, 0.7]

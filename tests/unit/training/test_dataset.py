@@ -8,14 +8,19 @@ from pathlib import Path
 import pytest
 from helpers.parts import part_of, parts_config
 
+from weakspot.config.schema import TrainConfig
 from weakspot.data.near_duplicates import NearDuplicates
 from weakspot.errors import WeakspotError
-from weakspot.training.dataset import index_and_split, joined_groups, with_groups
+from weakspot.training.dataset import Data, index_and_split, joined_groups, with_groups
 from weakspot.types import GOOD, Sample
 
 
 def samples(*names: str) -> list[Sample]:
     return [Sample(Path("/data") / name, GOOD) for name in names]
+
+
+def split_data(config: TrainConfig, cache_folder: Path | None = None) -> Data:
+    return index_and_split(config.data, config.split, cache_folder)
 
 
 def test_groups_from_a_pattern() -> None:
@@ -43,30 +48,30 @@ def test_known_groups_and_near_duplicates_are_joined() -> None:
 @pytest.mark.usefixtures("tiny")
 @pytest.mark.parametrize("split", ["split.test_size=0.3", "split.folds=3 split.fold=1"])
 def test_each_part_is_on_one_side_only(parts: Path, split: str) -> None:
-    data = index_and_split(parts_config(parts, *split.split(), "split.val_size=0.2"))
+    data = split_data(parts_config(parts, *split.split(), "split.val_size=0.2"))
     sides: dict[str, set[str]] = {}
-    for sample, part in zip(data.samples, data.parts, strict=True):
-        sides.setdefault(part_of(str(sample.path)), set()).add(part)
+    for sample, subset in zip(data.samples, data.subsets, strict=True):
+        sides.setdefault(part_of(str(sample.path)), set()).add(subset)
     assert {len(side) for side in sides.values()} == {1}
     assert not any(data.near_training_image)
 
 
 @pytest.mark.usefixtures("tiny")
 def test_the_search_is_kept_and_a_damaged_file_is_made_anew(parts: Path, tmp_path: Path) -> None:
-    settings = parts_config(parts, f"cache.dir={tmp_path}")
-    first = index_and_split(settings)
+    config = parts_config(parts)
+    first = split_data(config, tmp_path)
     (kept,) = (tmp_path / "near-duplicates").iterdir()
     assert first.near_duplicates == NearDuplicates.from_dict(json.loads(kept.read_text()))
     changed = {**json.loads(kept.read_text()), "usual": 0.25}
     kept.write_text(json.dumps(changed))
-    again = index_and_split(settings)
+    again = split_data(config, tmp_path)
     assert again.near_duplicates is not None
     assert again.near_duplicates.usual == 0.25  # read, not searched
     kept.write_text("{")
-    assert index_and_split(settings).near_duplicates == first.near_duplicates
+    assert split_data(config, tmp_path).near_duplicates == first.near_duplicates
 
 
 @pytest.mark.usefixtures("tiny")
 def test_an_unknown_policy_is_refused(parts: Path) -> None:
     with pytest.raises(WeakspotError, match=r"split\.near_duplicates=togehter is unknown .did you mean .together"):
-        index_and_split(parts_config(parts, "split.near_duplicates=togehter"))
+        split_data(parts_config(parts, "split.near_duplicates=togehter"))

@@ -49,7 +49,7 @@ def test_evidence_of_one_image_does_not_depend_on_its_batch() -> None:
         assert torch.allclose(many[1], one[0], atol=1e-5)
 
 
-def test_one_answer_grown_once_is_the_plain_extent() -> None:
+def test_one_answer_grown_once_is_the_plain_mask() -> None:
     torch.manual_seed(0)
     net = EvidenceNet(("a",), [(5, 4)], location_width=6, mask_width=8).eval()
     levels, pixels = net.project([torch.randn(1, 5, 8, 12)]), torch.randn(1, 3, 32, 48)
@@ -154,7 +154,7 @@ def test_pooling_places_is_a_relaxed_maximum() -> None:
     assert pool_places(raised)[1] == pool_places(logits)[1]
 
 
-def test_pseudo_masks_keep_what_where_is_sure_of() -> None:
+def test_pseudo_masks_keep_what_the_location_is_sure_of() -> None:
     outline, place = np.zeros((6, 8), np.float32), np.zeros((6, 8), np.float32)
     outline[0:2, 0:2], place[0, 0] = 0.9, 0.8  # sure
     outline[4:6, 0:3], place[5, 1] = 0.8, 0.45  # half as sure: kept
@@ -257,8 +257,8 @@ def source(tiny: None, tmp_path: Path) -> FeatureSource:
 def test_features_are_the_same_from_the_cache_and_from_the_image(source: FeatureSource, fabric: Path) -> None:
     items = [ImageView(image, view) for image in images_of(fabric)[0] for view in ("turn0", "imitation-v1-0")]
     fresh = list(view_features(source.network, items, source.preprocess, None, source.network.pyramid))
-    filling = list(source.look(items))
-    cached = list(source.look(items))
+    filling = list(source.features_of(items))
+    cached = list(source.features_of(items))
     for a, b, c in zip(fresh, filling, cached, strict=True):
         assert np.array_equal(a.pixels, c.pixels)
         assert (a.mask is None) == (c.mask is None)
@@ -275,9 +275,9 @@ def test_features_are_the_same_from_the_cache_and_from_the_image(source: Feature
 def test_projections_are_whitened_principal_components(source: FeatureSource, fabric: Path, tmp_path: Path) -> None:
     good, defect = images_of(fabric)
     net = fit_evidence(source, good, defect, FEW, seed=0, folder=tmp_path / "fit")
-    looks = list(source.look([ImageView(image) for image in (*good, *defect)]))
+    found = list(source.features_of([ImageView(image) for image in (*good, *defect)]))
     for level, projection in enumerate(net.projections):
-        cells = np.concatenate([look.features[level].reshape(8, -1).T for look in looks])
+        cells = np.concatenate([each.features[level].reshape(8, -1).T for each in found])
         ours = projection(torch.from_numpy(cells.T[None, :, :, None].copy()))[0, :, :, 0].detach().numpy().T
         reference = PCA(whiten=True).fit(cells).transform(cells)
         strong = reference[:, :3]
@@ -290,12 +290,12 @@ def test_a_cut_off_fit_goes_on_after_its_last_stage(source: FeatureSource, fabri
     good, defect = images_of(fabric)
     whole = fit_evidence(source, good, defect, FEW, seed=0, folder=tmp_path / "whole")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(HeadTrainer, "fit_where_again", lambda *args: (_ for _ in ()).throw(RuntimeError("power cut")))
+        patch.setattr(HeadTrainer, "refit_location", lambda *args: (_ for _ in ()).throw(RuntimeError("power cut")))
         with pytest.raises(RuntimeError, match="power cut"):
             fit_evidence(source, good, defect, FEW, seed=0, folder=tmp_path / "cut")
     assert not (tmp_path / "cut" / "scratch").exists()
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(HeadTrainer, "fit_extent", lambda *args: pytest.fail("trained again"))
+        patch.setattr(HeadTrainer, "fit_mask", lambda *args: pytest.fail("trained again"))
         resumed = fit_evidence(source, good, defect, FEW, seed=0, folder=tmp_path / "cut")
     for key, value in whole.state_dict().items():
         assert torch.equal(value, resumed.state_dict()[key]), key
@@ -323,7 +323,7 @@ def test_a_pyramid_sees_further_than_the_cells_of_its_coarsest_level() -> None:
     torch.manual_seed(0)
     pyramid = Pyramid([3], 8, prompted=False)
     features = torch.randn(1, 3, 32, 32, requires_grad=True)
-    pyramid(pyramid.look([Level(features, torch.zeros(1, 3))]))[0, :, 0, 0].sum().backward()
+    pyramid(pyramid.laterals_of([Level(features, torch.zeros(1, 3))]))[0, :, 0, 0].sum().backward()
     assert features.grad is not None
     seen = torch.nonzero(features.grad.abs().sum(dim=(0, 1)))
     assert int(seen.max()) >= 12  # two convolutions, one of them dilated, reach 3 cells; four times as coarse, 12

@@ -1,4 +1,8 @@
-"""What a careless photographer does to one class only: shortcuts to plant, so that alarms can be seen to go off."""
+"""What a careless photographer does to one class only: shortcuts to plant, so that alarms can be seen to go off.
+
+Each function takes ``(image, rng)``, a uint8 RGB image ``(H, W, 3)`` and a generator that decides the strength, and
+returns a changed copy of the same shape.
+"""
 
 from __future__ import annotations
 

@@ -36,8 +36,21 @@ def ensure(
 ) -> Path:
     """Return the data set's folder, generating it when it is not there yet.
 
-    Takes the arguments of :func:`generate`. Returns at once when a complete data set with the same parameters is there.
-    Two processes may do this at once: one of them publishes its folder, the other discards its own.
+    Returns at once when a complete data set with the same parameters is there. Two processes may do this at once: one
+    of them publishes its folder, the other discards its own.
+
+    Args:
+        root: folder of the data set; made when it is missing.
+        subset: a name in :data:`PRODUCTS`.
+        seed: another seed makes other pictures.
+        good: number of Good images; three quarters of them go to ``train/good``, the others to ``test/good``.
+        defect: number of images of each defect type.
+        size: ``(height, width)`` of the images; None takes the subset's own, which is not square.
+        bias: a name in :data:`~weakspot.data.synthetic.biases.BIASES`, planted in every defect image; None for none.
+        progress: called with (images done, images in all) after every image.
+
+    Returns:
+        ``root/subset``.
 
     Raises:
         WeakspotError: as :func:`generate`; in particular when the folder holds something else.

@@ -1,6 +1,7 @@
-"""What can be wrong with a part: one function each, which changes a scene in place.
+"""What can be wrong with a part: one function for each defect.
 
-Lengths are in pixels of a 200-pixel-high image times ``scene.unit``.
+Each takes ``(scene, rng)`` and changes the scene in place; ``rng`` decides place, size and look. Lengths are in pixels
+of a 200-pixel-high image times ``scene.unit``.
 """
 
 from __future__ import annotations

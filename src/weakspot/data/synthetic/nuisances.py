@@ -14,7 +14,16 @@ from weakspot.types import ImageArray
 
 
 def dust(image: Float, rng: Rng, most: float = 0.016) -> Float:
-    """Scattered dark and bright specks of dirt: up to a share `most` of the image of either."""
+    """Scatter dark and bright specks of dirt over an image.
+
+    Args:
+        image: RGB 0…1, ``(h, w, 3)``.
+        rng: decides number, size, place and colour.
+        most: share of the image that the dark specks may cover at most, and the bright ones as well.
+
+    Returns:
+        The image with dust, of the same shape.
+    """
     height, width = image.shape[:2]
     unit = min(height, width) / 200
     for low, high in ((0.04, 0.25), (0.6, 0.92)):
@@ -30,7 +39,16 @@ def dust(image: Float, rng: Rng, most: float = 0.016) -> Float:
 
 
 def lint(image: Float, rng: Rng, most: int = 3) -> Float:
-    """Thin curly fibres lying on the part: up to `most` dark and as many bright ones."""
+    """Lay thin curly fibres over an image.
+
+    Args:
+        image: RGB 0…1, ``(h, w, 3)``.
+        rng: decides number, place, shape and colour.
+        most: largest number of dark fibres, and of bright ones.
+
+    Returns:
+        The image with lint, of the same shape.
+    """
     height, width = image.shape[:2]
     unit = min(height, width) / 200
     for low, high in ((0.05, 0.25), (0.65, 0.95)):
@@ -52,7 +70,15 @@ def _overlay(image: Float, layer: ImageArray, colour: npt.ArrayLike, opacity: fl
 
 
 def light(image: Float, rng: Rng) -> Float:
-    """Uneven lighting: a slope over the image and a vignette or a lighter middle."""
+    """Light an image unevenly: a slope over all of it, and a vignette or a lighter middle.
+
+    Args:
+        image: RGB 0…1, ``(h, w, 3)``.
+        rng: decides direction and strength.
+
+    Returns:
+        The image in that light, of the same shape.
+    """
     y, x = axes((image.shape[0], image.shape[1]))
     y, x = y / image.shape[0], x / image.shape[1]
     angle = rng.uniform(0, 2 * np.pi)
@@ -61,7 +87,16 @@ def light(image: Float, rng: Rng) -> Float:
 
 
 def exposure(image: Float, rng: Rng, span: float = 0.22) -> Float:
-    """Brightness (±`span`), contrast, gamma and white balance differ from picture to picture."""
+    """Vary brightness, contrast, gamma and white balance, as they differ from picture to picture.
+
+    Args:
+        image: RGB 0…1, ``(h, w, 3)``.
+        rng: decides how much of each.
+        span: brightness varies by up to this share; contrast and gamma vary by about as much.
+
+    Returns:
+        The developed image, 0…1, of the same shape.
+    """
     gain = rng.uniform(1 - span, 1 + span) * (
         1 + rng.uniform(-0.06, 0.06) * np.array([1, 0.1, -1]) + rng.normal(0, 0.01, 3)
     )
@@ -71,7 +106,15 @@ def exposure(image: Float, rng: Rng, span: float = 0.22) -> Float:
 
 
 def focus(image: Float, rng: Rng) -> Float:
-    """Sharp to slightly out of focus."""
+    """Blur an image slightly, or hardly at all.
+
+    Args:
+        image: RGB 0…1, ``(h, w, 3)``.
+        rng: decides how much.
+
+    Returns:
+        The image, of the same shape.
+    """
     return np.asarray(cv2.GaussianBlur(image, (0, 0), rng.uniform(0.3, 0.95)), np.float32)
 
 

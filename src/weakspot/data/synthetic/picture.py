@@ -77,7 +77,15 @@ DEMO_PRODUCT = "brushed_metal"
 
 
 def shade(scene: Scene, rng: Rng) -> Float:
-    """RGB image 0…1 of a scene under one lamp from the upper left, with the part's shadow on what lies under it."""
+    """Photograph a scene under one lamp from the upper left, with the part's shadow on what lies under it.
+
+    Args:
+        scene: what stands before the camera; it stays as it is.
+        rng: varies the direction of the light a little.
+
+    Returns:
+        RGB 0…1, ``(h, w, 3)``, at the scene's own resolution.
+    """
     azimuth, slope = rng.normal(-2.2, 0.25), rng.uniform(0.75, 1.05)
     lx, ly, lz = (float(c) for c in (np.cos(azimuth) * np.cos(slope), np.sin(azimuth) * np.cos(slope), np.sin(slope)))
     gx, gy = (

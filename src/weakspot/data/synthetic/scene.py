@@ -69,7 +69,17 @@ def rng_for(*key: object) -> Rng:
 
 
 def noise(rng: Rng, shape: Size, sigma_x: float, sigma_y: float | None = None) -> Float:
-    """Smooth noise of zero mean and unit deviation, shape ``(h, w)``; wide noise is made small and enlarged."""
+    """Draw smooth noise of mean 0 and standard deviation 1; wide noise is drawn small and enlarged.
+
+    Args:
+        rng: draws it.
+        shape: ``(height, width)``.
+        sigma_x: deviation of the Gaussian that smooths along rows, in pixels.
+        sigma_y: the same along columns; None takes `sigma_x`.
+
+    Returns:
+        float32 of `shape`.
+    """
     sigma_y = sigma_x if sigma_y is None else sigma_y
     step_x, step_y = max(1, int(sigma_x / 3)), max(1, int(sigma_y / 3))
     small = (shape[0] // step_y + 2, shape[1] // step_x + 2)
@@ -91,7 +101,16 @@ def smooth_step(x: npt.NDArray[np.floating[Any]]) -> Float:
 
 
 def place(scene: Scene, rng: Rng, margin: float = 12) -> tuple[float, float]:
-    """A random (row, column) on the material, `margin` nominal pixels from its edge where there is room."""
+    """Draw a random place on the material.
+
+    Args:
+        scene: its ``solid`` says where material is.
+        rng: draws the place.
+        margin: distance from the material's edge, in nominal pixels, kept where there is room for it.
+
+    Returns:
+        ``(row, column)`` in scene pixels.
+    """
     size = 2 * int(margin * scene.unit) + 1
     inside = cv2.erode((scene.solid > 0.9).astype(np.uint8), np.ones((size, size), np.uint8), borderValue=0)
     rows, columns = np.nonzero(inside if inside.any() else scene.solid > 0.9)
@@ -100,7 +119,18 @@ def place(scene: Scene, rng: Rng, margin: float = 12) -> tuple[float, float]:
 
 
 def blob(scene: Scene, rng: Rng, radius: float, stretch: float = 1.5, ragged: float = 0.15) -> Float:
-    """Distance field of an irregular ellipse on the material: > 0 inside, 1 at its centre, < 0 outside."""
+    """Draw an irregular ellipse at a random place on the material, as a distance field.
+
+    Args:
+        scene: gives shape, scale and material.
+        rng: decides place, direction and outline.
+        radius: mean radius in nominal pixels.
+        stretch: largest ratio of the longer axis to the shorter, at least 1.
+        ragged: strength of the outline's unevenness; 0 gives a smooth ellipse.
+
+    Returns:
+        float32 ``(h, w)``: above 0 inside, 1 at the centre, below 0 outside.
+    """
     row, column = place(scene, rng, min(12, radius))
     y, x = np.mgrid[: scene.shape[0], : scene.shape[1]].astype(np.float32)
     angle, ratio = rng.uniform(0, np.pi), rng.uniform(1, stretch) ** 0.5
@@ -111,7 +141,16 @@ def blob(scene: Scene, rng: Rng, radius: float, stretch: float = 1.5, ragged: fl
 
 
 def stroke(shape: Size, points: npt.NDArray[np.float64], width: float) -> Float:
-    """An anti-aliased line through (row, column) points, 0…1; ends are tapered."""
+    """Draw an anti-aliased line with tapered ends.
+
+    Args:
+        shape: ``(height, width)`` of the result.
+        points: ``(n, 2)``, (row, column) of each point along the line.
+        width: of the line where it is widest, in pixels.
+
+    Returns:
+        float32 of `shape`, 1 on the line and 0 elsewhere.
+    """
     canvas = np.zeros(shape, np.uint8)
     fixed = np.round(points[:, ::-1] * 16).astype(np.int32)
     taper = np.sin(np.linspace(0.25, np.pi - 0.25, len(points) - 1)) ** 0.5
@@ -123,7 +162,20 @@ def stroke(shape: Size, points: npt.NDArray[np.float64], width: float) -> Float:
 def wander(
     rng: Rng, start: tuple[float, float], length: float, angle: float, bend: float, jitter: float, n: int = 24
 ) -> npt.NDArray[np.float64]:
-    """(row, column) points of a wandering line centred on `start`: `bend` turns it as a whole, `jitter` every step."""
+    """Draw the points of a line that wanders.
+
+    Args:
+        rng: draws the jitter.
+        start: (row, column) of the line's middle.
+        length: of the line, in pixels.
+        angle: direction, in radians.
+        bend: the line as a whole turns by twice this angle, in radians.
+        jitter: standard deviation of the turn at each step, in radians.
+        n: number of points.
+
+    Returns:
+        float64 ``(n, 2)``, (row, column) of each point.
+    """
     turn = angle + np.linspace(-bend, bend, n) + np.cumsum(rng.normal(0, jitter, n)) + rng.normal(0, jitter, n)
     steps = np.stack([np.sin(turn), np.cos(turn)], 1) * length / n
     points = np.cumsum(steps, 0)
@@ -131,5 +183,14 @@ def wander(
 
 
 def mix(image: Float, amount: Float, colour: npt.ArrayLike) -> Float:
-    """`image` (h, w, 3) with `colour` laid over it where `amount` (h, w) is 1."""
+    """Lay a colour over an image.
+
+    Args:
+        image: RGB 0…1, ``(h, w, 3)``; it stays as it is.
+        amount: ``(h, w)``: 0 keeps the image, 1 shows the colour alone.
+        colour: RGB 0…1, one for all pixels or ``(h, w, 3)``.
+
+    Returns:
+        float32 ``(h, w, 3)``.
+    """
     return np.asarray(image + amount[..., None] * (np.asarray(colour, np.float32) - image), np.float32)

@@ -11,7 +11,15 @@ from weakspot.types import Size
 
 
 def fabric(rng: Rng, shape: Size) -> Scene:
-    """Blue twill: warp over two, under two; shaded, twisted, slightly uneven yarns."""
+    """Make a piece of blue twill: warp over two, under two, with shaded, twisted, slightly uneven yarns.
+
+    Args:
+        rng: decides everything that differs from part to part.
+        shape: ``(height, width)`` of the scene in pixels.
+
+    Returns:
+        A scene without a defect.
+    """
     unit = min(shape) / 200
     y, x = axes(shape)
     tilt, pitch = rng.normal(0, 0.035), rng.uniform(9.2, 10.8) * unit
@@ -45,7 +53,15 @@ def _twill(rng: Rng, shape: Size, u: Float, v: Float, pitch: float, colours: npt
 
 
 def brushed_metal(rng: Rng, shape: Size) -> Scene:
-    """Brushed steel sheet: long fine grooves, a broad reflection that drifts over the sheet."""
+    """Make a brushed steel sheet: long fine grooves, and a broad reflection that drifts over the sheet.
+
+    Args:
+        rng: decides everything that differs from part to part.
+        shape: ``(height, width)`` of the scene in pixels.
+
+    Returns:
+        A scene without a defect.
+    """
     unit = min(shape) / 200
     side = int(np.hypot(*shape)) + 8
     big = (side, side)
@@ -73,7 +89,15 @@ GEAR_BORE = 0.2
 
 
 def gear(rng: Rng, shape: Size) -> Scene:
-    """Machined steel gear wheel on a rubber mat: teeth, bore with keyway, turned web."""
+    """Make a machined steel gear wheel on a rubber mat: teeth, a bore with keyway, and a turned web.
+
+    Args:
+        rng: decides everything that differs from part to part.
+        shape: ``(height, width)`` of the scene in pixels.
+
+    Returns:
+        A scene without a defect.
+    """
     unit = min(shape) / 200
     y, x = axes(shape)
     radius = rng.uniform(0.42, 0.46) * min(shape)

@@ -147,7 +147,11 @@ def plan_shards(job: Job) -> ShardPlan:
 
 
 def finish(plan: ShardPlan, total: Tally) -> None:
-    """Write ``summary.json``: its being there says that every part is.
+    """Write ``summary.json``; where it stands, every part is there.
+
+    Args:
+        plan: the job, with the number of its pictures.
+        total: what all parts together hold.
 
     Raises:
         WeakspotError: when rows are missing, which an engine that did its work cannot cause.

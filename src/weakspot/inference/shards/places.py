@@ -113,7 +113,15 @@ class Store:
         return data
 
     def write(self, name: str, data: bytes) -> None:
-        """Write a file, in place of one that may be there."""
+        """Write a file; one of that name that is there already is replaced.
+
+        Args:
+            name: path below the store's folder, as ``parts/part-000000.jsonl``.
+            data: the content.
+
+        Raises:
+            WeakspotError: when a file elsewhere than on this machine's disks cannot be written.
+        """
         if self._remote:
             system, root = self._opened
             path = f"{root}/{name}"

@@ -89,7 +89,13 @@ class Bank:
         return Window(0, 0, *self.sizes[-1])
 
     def write(self, index: int, levels: Sequence[Level], pixels: Tensor) -> None:
-        """Keep one image: its levels and centred pixels, each a batch of one."""
+        """Keep one image.
+
+        Args:
+            index: position of the image.
+            levels: its projected features, fine to coarse, each a batch of one.
+            pixels: its centred pixels, a batch of one.
+        """
         for stored, means, level in zip(self._levels, self._means, levels, strict=True):
             stored[index] = level.features[0].cpu().numpy()
             means[index] = level.mean[0].cpu().numpy()
@@ -98,7 +104,16 @@ class Bank:
     def levels(
         self, indices: Sequence[int], device: torch.device, windows: Sequence[Window] | None = None
     ) -> list[Level]:
-        """A batch of images, or of windows of one size."""
+        """Read the projected features of a batch of images, or of windows of them.
+
+        Args:
+            indices: positions of the images.
+            device: that the batch goes to.
+            windows: one for each image, all of one size; None takes whole images.
+
+        Returns:
+            The levels, fine to coarse; their means are those of the whole images.
+        """
         windows = windows or [self.whole] * len(indices)
         return [
             Level(_cut(stored, indices, windows, factor, device), torch.from_numpy(means[list(indices)]).to(device))
@@ -106,7 +121,16 @@ class Bank:
         ]
 
     def pixels(self, indices: Sequence[int], device: torch.device, windows: Sequence[Window] | None = None) -> Tensor:
-        """Their centred pixels ``(batch, 3, height, width)``."""
+        """Read the centred pixels of a batch of images, or of windows of them.
+
+        Args:
+            indices: positions of the images.
+            device: that the batch goes to.
+            windows: one for each image, all of one size; None takes whole images.
+
+        Returns:
+            ``(batch, 3, height, width)``.
+        """
         windows = windows or [self.whole] * len(indices)
         return _cut(self._pixels, indices, windows, self._pixel_factor, device)
 
