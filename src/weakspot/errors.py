@@ -1,4 +1,4 @@
-"""The one exception type that users are meant to see."""
+"""The one exception type that is meant for users."""
 
 from __future__ import annotations
 
@@ -12,11 +12,19 @@ class WeakspotError(Exception):
 
     The message is one line that names the file or key and the way out. The command line prints it without a
     traceback (``--debug`` or ``HYDRA_FULL_ERROR=1`` shows the traceback) and exits with status 1.
+
+    Examples:
+        >>> from weakspot.config.rules import BoxRule
+        >>> try:
+        ...     BoxRule(method="componets")
+        ... except WeakspotError as error:
+        ...     print(error)
+        boxes.method=componets is not a choice (did you mean 'components'?); choose from single, components
     """
 
 
 def as_weakspot_error(error: BaseException) -> WeakspotError:
-    """The same error as one line for people: an operating system's says what is wrong with which file."""
+    """Turn an error into one line for people; that of an operating system's error names the file and what is wrong."""
     if isinstance(error, WeakspotError):
         return error
     if not isinstance(error, OSError):

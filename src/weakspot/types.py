@@ -44,11 +44,17 @@ class Sample:
 
     Attributes:
         path: the image file.
-        defect: :data:`GOOD`, or the defect type (folder name for MVTec AD and folder-per-class layouts).
-            Splits are stratified by it and recall is reported per defect.
-        mask: the pixel mask (non-zero = defect), measured against and never trained on; None where there is none.
-        group: images of one group stay in one subset; None where nothing is known.
-        subset: the subset of the split that it was put into beforehand; None where ``split.*`` decides.
+        defect: :data:`GOOD`, or the defect type (folder name for MVTec AD and folder-per-class layouts). Splits are
+            stratified by it, and recall is reported for each defect type.
+        mask: the pixel mask (brighter than half = defect), measured against and never trained on; None where there is
+            none.
+        group: images of one group stay in one subset; None where no group is known.
+        subset: the subset that the image was put into beforehand; None where ``split.*`` decides.
+
+    Examples:
+        >>> sample = Sample(Path("test/crack/007.png"), "crack", mask=Path("ground_truth/crack/007_mask.png"))
+        >>> sample.is_good
+        False
     """
 
     path: Path
@@ -65,21 +71,30 @@ class Sample:
 
 @dataclass(frozen=True, slots=True)
 class Box:
-    """A half-open box ``[x0, y0, x1, y1]`` in original-image pixels, with what it claims.
+    """A half-open box ``[x0, y0, x1, y1]`` in pixels of the original image, with its class, score and trust.
 
     Attributes:
         x0, y0: first column and row inside the box.
         x1, y1: first column and row beyond it.
         score: evidence for the box in log-odds, higher is surer: the highest margin (class minus Good) inside it, or,
-            with refinement, the lower of its place's and its picture's log-odds of a defect.
+            with refinement, the lower of the log-odds of a defect at its place and in its picture.
         label: name of the class.
-        outlines: polygons of ``(x, y)`` corners round what the box was drawn round, without their holes; empty unless
-            ``boxes.outlines`` asks for them.
-        trust: 0…1, see :mod:`weakspot.postprocess.trust`; NaN where nothing is known.
-        doubt: why the trust is not higher; empty for one that is trusted.
+        outlines: polygons of ``(x, y)`` corners round the regions that the box was drawn round, without their holes;
+            empty unless ``boxes.outlines`` is set.
+        trust: 0…1, see :mod:`weakspot.postprocess.trust`; NaN where it is unknown.
+        doubt: why the trust is not higher; empty for a box that is trusted.
 
     Raises:
         ValueError: when the box has no area or starts before pixel 0.
+
+    Examples:
+        >>> box = Box(120, 80, 200, 150, score=3.2)
+        >>> box.xyxy, box.area, round(box.confidence, 2)
+        ((120, 80, 200, 150), 5600, 0.96)
+        >>> Box(10, 10, 10, 20)
+        Traceback (most recent call last):
+            ...
+        ValueError: not a box: x 10..10, y 10..20
     """
 
     x0: int
@@ -98,12 +113,12 @@ class Box:
 
     @property
     def xyxy(self) -> tuple[int, int, int, int]:
-        """``(x0, y0, x1, y1)``."""
+        """The corners ``(x0, y0, x1, y1)``."""
         return self.x0, self.y0, self.x1, self.y1
 
     @property
     def confidence(self) -> float:
-        """The score as other tools want it, 0…1: the logistic function of the log-odds."""
+        """The score as a probability, 0…1, which other tools expect: the logistic function of the log-odds."""
         return 1 / (1 + math.exp(-self.score)) if self.score > -700 else 0.0
 
     @property
@@ -162,19 +177,29 @@ class ModelOutput(NamedTuple):
 
 @dataclass(frozen=True)
 class Prediction:
-    """What the model says about one image; a line of ``predictions.jsonl``.
+    """What the model predicts for one image; a line of ``predictions.jsonl``.
 
     Attributes:
         path: the image file, or a name such as ``array-3`` for an image that came without one.
         status: ``ok``, or ``error`` for an image that could not be read; then only `message` is meaningful.
         message: why there is an error, or a remark such as a missing box; empty otherwise.
         height, width: size of the original image in pixels; 0 where it could not be read.
-        target: true class where known.
+        target: the true class where it is known.
         label: predicted class; empty on error.
-        classes: every class in decreasing confidence.
-        probability: probability of not-Good, 0…1.
+        classes: every class with its probability, in decreasing order.
+        probability: probability of not-Good, 0…1; NaN on error.
         boxes: in decreasing score; always empty for an image classified Good.
         output: the model's output for the image (:class:`ModelOutput`); not written to the file.
+
+    Examples:
+        >>> prediction = Prediction(
+        ...     Path("part-17.png"), height=480, width=640, label="anomaly", probability=0.97,
+        ...     boxes=(Box(120, 80, 200, 150, score=3.2),),
+        ... )
+        >>> prediction.size
+        (480, 640)
+        >>> [(box.label, box.xyxy) for box in prediction.boxes]
+        [('anomaly', (120, 80, 200, 150))]
     """
 
     path: Path

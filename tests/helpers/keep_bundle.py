@@ -61,7 +61,9 @@ def main() -> None:
         localizer = Localizer.load(run.path)
         pictures = sorted(Path("data/fabric/test").glob("[!g]*/*.png"))
         # The one with the surest box.
-        best = max(localizer.predict(pictures), key=lambda said: max((box.score for box in said.boxes), default=-99.0))
+        best = max(
+            localizer.predict(pictures), key=lambda found: max((box.score for box in found.boxes), default=-99.0)
+        )
         shutil.copytree(run.bundle, target / "bundle")
         shutil.copy(best.path, target / "picture.png")
     with contextlib.chdir(target):

@@ -123,8 +123,8 @@ def make_finished(folder: Path, made: Made, rule: BoxRule, root: Path, test: sli
     run = make_report(folder, measured, rule, root)
     measured.store.save(run.maps)
     paths = {sample.path for sample in measured.samples}
-    parts: list[Subset] = ["test" if sample.path in paths else "train" for sample in made.samples]
-    write_split(run.split, made.samples, parts, root)
+    subsets: list[Subset] = ["test" if sample.path in paths else "train" for sample in made.samples]
+    write_split(run.split, made.samples, subsets, root)
     write_json(run.bundle / META_FILE, make_meta(made.classes, rule).to_dict() | {"sha256": "0"})
     return run
 
@@ -132,8 +132,8 @@ def make_finished(folder: Path, made: Made, rule: BoxRule, root: Path, test: sli
 def make_folds(folder: Path, made: Made, rule: BoxRule, root: Path, folds: int = 2) -> Path:
     """What a cross-validation leaves."""
     ends = [round(fold * len(made.samples) / folds) for fold in range(folds + 1)]
-    parts = [slice(start, end) for start, end in pairwise(ends)]
-    runs = [make_finished(folder / f"fold {k}", made, rule, root, part) for k, part in enumerate(parts)]
+    tests = [slice(start, end) for start, end in pairwise(ends)]
+    runs = [make_finished(folder / f"fold {k}", made, rule, root, test) for k, test in enumerate(tests)]
     write_pooled(folder / "cv", "test", runs)
     return folder / "cv"
 
@@ -171,7 +171,4 @@ def many(made: Made, run: RunFolder, rule: BoxRule, folder: Path, n: int) -> Eva
         [replace(once.subset.predictions[i], path=path) for path, i in zip(paths, order, strict=True)],
         once.subset.meta,
     )
-    return replace(
-        once,
-        subset=subset,
-    )
+    return replace(once, subset=subset)

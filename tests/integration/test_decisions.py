@@ -15,6 +15,7 @@ from weakspot.config.hydra_app import compose
 from weakspot.config.schema import TrainConfig, typed
 from weakspot.data.splits import read_split
 from weakspot.errors import WeakspotError
+from weakspot.evaluation.records import MetricsRecord
 from weakspot.inference.localizer import Localizer
 from weakspot.postprocess.decision import (
     fit_scaling,
@@ -41,7 +42,7 @@ def test_a_run_calibrates_on_its_validation_part_and_evaluate_can_wish_again(
     kept = json.loads(run.validation.read_text())
     assert decision["n_good"] + decision["n_defect"] == len(kept["targets"]) == metrics["split"]["n_val"]
     assert decision["held_out"]["recall"]["n"] == decision["n_defect"]
-    rows = list(metrics_table(metrics, "run").columns[0].cells)
+    rows = list(metrics_table(MetricsRecord.read(run.metrics), "run").columns[0].cells)
     assert "validation subset: defects found" in rows
     assert "validation subset: Good images called defective" in rows
     expected = fit_scaling(np.array(kept["logits"]), np.array(kept["targets"]))
@@ -86,4 +87,4 @@ def test_a_run_knows_the_parts_of_its_validation_images(
     clusters = run.read_identity()["validation_groups"]
     assert len(set(zip(groups, clusters, strict=True))) == len(set(groups)) == len(set(clusters)) < len(clusters)
     held_out_ = run.read_metrics()["thresholds"]["decision"]["held_out"]["recall"]
-    assert held_out_["parts"] == len({sample.group for sample in val if not sample.is_good}) < held_out_["n"]
+    assert held_out_["groups"] == len({sample.group for sample in val if not sample.is_good}) < held_out_["n"]

@@ -15,6 +15,7 @@ from weakspot.commands.evaluate import evaluate
 from weakspot.commands.train import train
 from weakspot.data import synthetic
 from weakspot.data.images import list_images
+from weakspot.evaluation.records import MetricsRecord
 from weakspot.training.dataset import index_and_split
 
 pytestmark = pytest.mark.slow
@@ -44,7 +45,8 @@ def test_a_run_that_only_reports_says_what_leaks_and_measures_without_it(
     assert json.loads(together.metrics.read_text())["split"]["leakage"]["held_out_of_trained_groups"] == 0
     assert "other_groups" not in json.loads(together.metrics.read_text())["test"]
 
-    ignored = index_and_split(parts_config(parts, "split.near_duplicates=ignore", "split.test_size=0.4"))
+    config = parts_config(parts, "split.near_duplicates=ignore", "split.test_size=0.4")
+    ignored = index_and_split(config.data, config.split)
     assert ignored.near_duplicates is None
     assert ignored.leakage() is None
 
@@ -74,5 +76,5 @@ def test_other_images_of_parts_that_were_trained_on_are_noticed(
     assert "again0.jpg for one; the numbers will flatter" in said
     Path("data", trained[0]).unlink()
     evaluated = evaluate(evaluate_config(*command, "boxes.threshold=0.6"))
-    assert evaluated.read_metrics()["split"]["leakage"] is None
+    assert MetricsRecord.read(evaluated.metrics).split.leakage is None
     assert "whether these show the same parts was not looked at" in " ".join(capsys.readouterr().err.split())

@@ -63,7 +63,7 @@ def test_every_picture_of_every_fold_is_behind_the_numbers(browser: Browser, fol
         assert [(folds / unquote(link)).resolve() for link in links] == [run.report for run in find_runs(folds)]
         for k, fold in enumerate(metrics["folds"]):
             assert f"{fold['balanced_accuracy']['value']:.3f}" in rows.nth(k).inner_text()
-            assert f"{fold['v2']['value']:.3f}" in rows.nth(k).inner_text()
+            assert f"{fold['max_box_acc_v2']['value']:.3f}" in rows.nth(k).inner_text()
 
 
 def test_the_verdict_is_that_of_all_folds_together(folds: Path) -> None:
@@ -78,9 +78,13 @@ def test_the_verdict_is_that_of_all_folds_together(folds: Path) -> None:
     assert "review.csv" not in text
 
 
-def test_each_folds_own_smallest_score_is_named() -> None:
-    folds = [{"thresholds": {"min_score": {"value": value}}} for value in (1.234, None)]
-    assert "without looking at its test pictures: 1.23, none." in pooled_threshold({"folds": folds})
+def test_each_folds_own_smallest_score_is_named(folds: Path) -> None:
+    record, scores = MetricsRecord.read(folds / "metrics.json"), (1.234, None)
+    of_folds = [
+        replace(fold, thresholds={"min_score": {"value": score}})
+        for fold, score in zip(record.folds, scores, strict=True)
+    ]
+    assert "without looking at its test pictures: 1.23, none." in pooled_threshold(replace(record, folds=of_folds))
 
 
 def test_a_fold_without_a_page_is_named_by_its_command_and_older_metrics_have_no_alarms(folds: Path) -> None:

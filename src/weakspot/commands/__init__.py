@@ -1,1 +1,1 @@
-"""What each verb of the command line does, as plain functions."""
+"""The work of each command-line verb, as plain functions."""

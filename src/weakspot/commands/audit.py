@@ -1,4 +1,4 @@
-"""Does a model go by what is inside its boxes? Erase them and run it again."""
+"""Does a model's decision depend on what is inside its boxes? Erase them and run it again."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from weakspot.utils.files import write_json
 
 
 def audit(run: RunFolder, device: str = "auto") -> Erasure:
-    """Erase boxes of a run's test subset and ask again; writes ``audit.json`` into the run folder.
+    """Erase the boxes of a run's test subset and run the model again; writes ``audit.json`` into the run folder.
 
     Args:
         run: a finished run.

@@ -53,7 +53,7 @@ def write_pooled(folder: Path, name: str, runs: Sequence[RunFolder]) -> MetricsR
     Args:
         folder: to write to.
         name: of the experiment.
-        runs: one a fold, tested on different images.
+        runs: one for each fold; no image was tested in two of them.
 
     Returns:
         Content of ``metrics.json``.

@@ -36,16 +36,16 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Request:
-    """What an evaluation is to do, resolved.
+    """An evaluation, resolved from its configuration.
 
     Attributes:
-        run: whose model it is.
+        run: the run whose model is measured.
         target: folder to write to.
-        settings: the run's, with what was changed.
-        meta: of the model, with what was changed, still without what is set on held-out images.
+        settings: the run's settings, with the changes.
+        meta: description of the model, with the changes, still without the thresholds that are set on held-out images.
         other_maps: whether maps are computed anew.
         other_images: whether other images than the run's own test subset are measured.
-        truth: file with what a person marked.
+        truth: file with the boxes that a person drew; None takes the data set's masks.
     """
 
     run: RunFolder
@@ -102,13 +102,13 @@ def evaluate(config: EvaluateConfig) -> RunFolder:
 
 
 def resolve(config: EvaluateConfig) -> Request:
-    """Read the run's own settings, change what is asked for, and find the folder to write to.
+    """Read the run's own settings, make the changes, and choose the folder to write to.
 
     Args:
         config: what ``conf/evaluate.yaml`` composes to.
 
     Raises:
-        WeakspotError: for a run that is none, a setting that cannot be, or a folder that holds something else.
+        WeakspotError: when the run is no run, a setting is impossible, or the folder holds something else.
     """
     source = config.run or config.output
     if source is None:
@@ -158,7 +158,7 @@ def _check_target(request: Request) -> None:
 
 @dataclass(frozen=True)
 class _Collected:
-    """Labels and outputs to measure; `identity` is what ``run.json`` would say otherwise of these images."""
+    """Labels and outputs to measure; `identity` is what differs for these images from the run's own ``run.json``."""
 
     samples: list[Sample]
     store: OutputStore

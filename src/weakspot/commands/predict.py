@@ -1,4 +1,4 @@
-"""Predict from files to files. No torch, so that exported models do without."""
+"""Predict images from files and write the results to files. No torch, as exported models use it too."""
 
 from __future__ import annotations
 
@@ -26,8 +26,9 @@ def predict(
 ) -> Iterator[Prediction]:
     """Predict images and write ``predictions.jsonl``, ``predictions.csv`` and ``overlays/`` as they come.
 
-    At the end ``review.csv`` names those most worth a human look. What an earlier prediction, if finished, left in the
-    same folder is replaced: its overlays that were not written anew go, all of them without `overlays`.
+    At the end ``review.csv`` names the images that a person should check first. Results of an earlier prediction that
+    finished in the same folder are replaced: overlays that were not written anew are removed, and all of them are
+    removed without `overlays`.
 
     Args:
         localizer: a loaded model.

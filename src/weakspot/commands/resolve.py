@@ -1,4 +1,4 @@
-"""Resolve the configuration, once, into the frozen rules that everything below ``commands`` works by."""
+"""Resolve the configuration, once, into the frozen rules that the packages below ``commands`` take."""
 
 from __future__ import annotations
 
@@ -50,10 +50,10 @@ def resolve(config: TrainConfig) -> TrainingRules:
 
 
 def make_optimizer(setting: dict[str, Any]) -> OptimizerFactory:
-    """The ``model.optimizer`` node as a function from parameters to an optimiser.
+    """Turn the ``model.optimizer`` node into a function from parameters to an optimiser.
 
     Raises:
-        WeakspotError: when there is no such optimiser or it refuses its settings.
+        WeakspotError: when there is no such optimiser, or it refuses its settings.
     """
     factory = cast(OptimizerFactory, instantiate("model.optimizer", setting))
     try:
@@ -65,7 +65,7 @@ def make_optimizer(setting: dict[str, Any]) -> OptimizerFactory:
 
 
 def feature_cache(config: CacheConfig) -> FeatureCache | None:
-    """The feature cache, or None where it is switched off.
+    """Make the feature cache; None where it is switched off.
 
     Raises:
         WeakspotError: for an unknown precision.
@@ -78,7 +78,7 @@ def feature_cache(config: CacheConfig) -> FeatureCache | None:
 
 
 def image_size(setting: Any) -> Size:  # noqa: ANN401 - whatever the user wrote
-    """``data.image_size`` as ``(height, width)``: a number is a square, a list is ``[height, width]``.
+    """Read ``data.image_size`` as ``(height, width)``: a number is a square, a list is ``[height, width]``.
 
     Raises:
         WeakspotError: for anything else.

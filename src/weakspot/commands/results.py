@@ -1,4 +1,4 @@
-"""A run measured, and written down: predictions, figures, report and, last, ``metrics.json``."""
+"""Measure a run and write the results: predictions, figures, report and, last, ``metrics.json``."""
 
 from __future__ import annotations
 
@@ -28,16 +28,16 @@ from weakspot.utils import console
 
 @dataclass(frozen=True)
 class MeasuredRun:
-    """A subset that a model was tested on, what is known of both, and what was measured.
+    """A subset that a model was tested on, what is known about both, and the measurement.
 
     Attributes:
         config: settings of the run, for the record.
         subset: labels, outputs, predictions, and the model's description.
         identity: content of the run's ``run.json``.
         subsets: subset of every image of the run's data set; None where other images are measured.
-        truth: what a person marked; None takes the masks that the data has.
-        alarms: raised before anything was measured.
-        measurement: what was measured; None before :func:`measure_run`.
+        truth: boxes that a person drew; None takes the masks that the data set has.
+        alarms: those that were raised before anything was measured.
+        measurement: None before :func:`measure_run`.
     """
 
     config: TrainConfig
@@ -50,11 +50,14 @@ class MeasuredRun:
 
 
 def measure_run(run: MeasuredRun, *, erasing: RunFolder | None = None) -> MeasuredRun:
-    """Every number, and all alarms, which are shown. Nothing is written.
+    """Measure everything, and print all alarms. Nothing is written.
 
     Args:
         run: what to measure.
-        erasing: folder whose model is run again on pictures whose boxes are erased; None leaves that out.
+        erasing: folder whose model is run again on pictures with erased boxes; None leaves that out.
+
+    Returns:
+        The same run with its measurement.
     """
     drawn = None if run.truth is None else run.truth.boxes
     with console.status("measuring"):
@@ -93,11 +96,12 @@ def _other_groups(run: MeasuredRun) -> Any:  # noqa: ANN401 - of the schema
 def write_results(target: RunFolder, run: MeasuredRun, settle: Callable[[], None] = lambda: None) -> None:
     """Write predictions, figures, the report and last the metrics into a folder.
 
-    While files are replaced there are no metrics, so that what is cut off then is not taken for whole.
+    While files are replaced there is no ``metrics.json``, so that an interrupted result is not taken for a finished
+    one.
 
     Args:
         target: folder to write to.
-        run: measured.
+        run: with its measurement.
         settle: called before the first file is written.
     """
     record, subset = metrics_record(run), run.subset
@@ -117,10 +121,10 @@ def write_results(target: RunFolder, run: MeasuredRun, settle: Callable[[], None
 
 
 def metrics_record(run: MeasuredRun) -> MetricsRecord:
-    """Content of ``metrics.json``.
+    """Make the content of ``metrics.json``.
 
     Args:
-        run: measured.
+        run: with its measurement.
     """
     config, meta, identity = run.config, run.subset.meta, run.identity
     assert run.measurement is not None  # noqa: S101 - for the type checker

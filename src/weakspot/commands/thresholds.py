@@ -1,4 +1,4 @@
-"""Everything that decides, fitted on a run's held-out images: decision, box rule, and where each number comes from."""
+"""Fit all thresholds on a run's held-out images: those of the decision and of the box rule, each with its origin."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ from weakspot.runs.folder import RunFolder
 
 
 def calibrate(meta: BundleMeta, rule: BoxRule, costs: DecisionCosts, run: RunFolder) -> BundleMeta:
-    """The bundle's description with everything that decides, fitted on the run's held-out images.
+    """Complete the model's description with thresholds that are fitted on the run's held-out images.
 
     Args:
-        meta: of the model.
+        meta: description of the model.
         rule: from maps to boxes; a ``calibrated`` one gets its smallest score.
         costs: of a miss and of a false alarm.
-        run: holds ``calibration.npz`` and ``validation.json``.
+        run: has ``calibration.npz`` and ``validation.json``.
 
     Raises:
-        WeakspotError: when a file is damaged, or the wanted recall cannot be had.
+        WeakspotError: when a file is damaged, or the wanted recall cannot be reached.
     """
     calibration = None
     if rule.threshold_kind == "calibrated":

@@ -1,4 +1,4 @@
-"""Train on image labels, draw boxes on the test subset, measure."""
+"""Train on image labels, draw boxes on the test subset, and measure them."""
 
 from __future__ import annotations
 
@@ -46,11 +46,11 @@ log = logging.getLogger(__name__)
 
 
 def train(config: TrainConfig) -> RunFolder:
-    """Train on image labels, then draw boxes on the test subset and measure.
+    """Train on image labels, then draw boxes on the test subset and measure them.
 
-    Finished work is not done again: a finished run of the same settings is returned as it is (unless ``output`` names
+    Finished work is not repeated: a finished run with the same settings is returned as it is (unless ``output`` names
     another folder), frozen features come from the cache, a model that was already fitted from the same data, split,
-    network and settings is taken over, an interrupted run goes on from its last epoch.
+    network and settings is taken over, and an interrupted run goes on from its last epoch.
 
     Args:
         config: what ``conf/train.yaml`` and its groups compose to; it stays as it is.

@@ -22,23 +22,34 @@ class BoxRule:
 
     Attributes:
         method: ``single`` draws one box round everything hot (as the protocol of plain class activation maps has it),
-            ``components`` one per 8-connected region.
+            ``components`` one for each 8-connected region.
         threshold_kind: ``relative`` compares the map scaled to 0…1 by its own minimum and maximum, ``absolute`` the
-            evidence as it is, ``calibrated`` does so too and has `min_score` set from held-out Good images
+            evidence as it is; ``calibrated`` is absolute too, and `min_score` is set on held-out Good images
             (:mod:`weakspot.postprocess.box_calibration`) before any box is drawn.
-        threshold: a pixel counts as hot when it is equal or above; in (0, 1] if relative, in the evidence's units if
-            absolute or calibrated, where infinity stands for "nothing is hot".
+        threshold: a pixel counts as hot when its value is equal or above; in (0, 1] if relative, in the evidence's
+            units if absolute or calibrated, where infinity stands for "nothing is hot".
         min_area: smallest region that gets a box, in pixels of the original image; 1 keeps every region. `components`
             only.
         max_boxes: at most this many boxes, the best by score. `components` only.
         min_score: boxes that score less are dropped, in the evidence's units; None keeps every box.
-        merge: boxes that are closer to each other than this many times the longer side of the smaller one become one;
-            0 for those that touch or overlap, None leaves all as they are. `components` only.
+        merge: boxes become one where the gap between them is at most this many times the longer side of the smaller
+            one; 0 merges those that touch or overlap, None merges none. `components` only.
         outlines: give each box the polygons of the regions in it.
-        false_boxes: what a calibrated `min_score` is to keep to: at most this many boxes per 100 Good images.
+        false_boxes: with ``calibrated``, the largest number of false boxes per 100 Good images that `min_score` may
+            leave.
 
     Raises:
         WeakspotError: for a value outside these, naming its configuration key.
+
+    Examples:
+        >>> from dataclasses import replace
+        >>> rule = BoxRule(method="components", threshold=0.5, max_boxes=3)
+        >>> replace(rule, threshold=0.9).threshold
+        0.9
+        >>> BoxRule(max_boxes=0)
+        Traceback (most recent call last):
+            ...
+        weakspot.errors.WeakspotError: boxes.max_boxes=0 is not a whole number of at least 1
     """
 
     method: str = "single"
@@ -103,16 +114,17 @@ def _check_count(key: str, value: object) -> None:
 class DecisionCosts:
     """What a decision should achieve; the ``decision`` group of the configuration.
 
-    Costs are weighed as if half of the pictures were defective, for their share in a folder is seldom that on a line:
-    with two classes equal costs go for balanced accuracy. For a line multiply `miss` by its defects per Good part.
+    Costs are weighed as if half of the pictures were defective, because the share in a data set is seldom that on a
+    line: with two classes, equal costs aim at balanced accuracy. For a line, multiply `miss` by its number of defects
+    per Good part.
 
     Attributes:
-        miss: what a defect that is called Good costs.
-        false_alarm: what a Good part that is called defective costs, in the same money.
-        recall: instead of costs, the share of defect images to find; None goes by the costs.
+        miss: cost of a defect that is called Good.
+        false_alarm: cost of a Good part that is called defective, in the same unit.
+        recall: share of defect images to find, in place of costs; None uses the costs.
 
     Raises:
-        WeakspotError: naming the key.
+        WeakspotError: naming the key that is out of range.
     """
 
     miss: float = 1.0

@@ -38,7 +38,7 @@ class DataConfig:
 
 @dataclass(frozen=True)
 class SplitConfig:
-    """Which images are trained on, and which are only ever looked at to measure."""
+    """Which images are trained on, and which are held out to measure."""
 
     seed: int = 42
     test_size: float = 0.2
@@ -79,7 +79,7 @@ class TrainerConfig:
 
 @dataclass(frozen=True)
 class RefineConfig:
-    """From maps to evidence; see :mod:`weakspot.refine`."""
+    """How the evidence heads are trained; see :mod:`weakspot.training.evidence`."""
 
     method: str = MISSING
     imitations: int = 1600
@@ -189,7 +189,7 @@ def with_values(config: Section, values: Mapping[str, Any]) -> Section:
 
 
 def changed_rule(rule: Section, changes: Mapping[str, Any], group: str) -> Section:
-    """A rule with some of its values changed, as ``evaluate`` is asked to.
+    """A rule with some of its values changed, for ``evaluate``.
 
     Args:
         rule: a :class:`BoxRule` or :class:`DecisionCosts`.

@@ -1,1 +1,1 @@
-"""Reading data: images, folder layouts, splits and a summary of what is there. Imports no torch."""
+"""Data sets: images, folder layouts, splits, and a summary of what they contain. Imports no torch."""

@@ -1,4 +1,4 @@
-"""Boxes and masks that a person drew, read from COCO or Label Studio, as ground truth to measure against."""
+"""Boxes and masks that a person drew, read from COCO or Label Studio files, to measure against."""
 
 from __future__ import annotations
 
@@ -27,13 +27,13 @@ Boxes = npt.NDArray[np.int64]
 
 @dataclass
 class Annotation:
-    """What is marked in one picture.
+    """What a person drew in one picture.
 
     Attributes:
-        name: of the picture, as the file has it.
-        size: ``(height, width)`` of the picture in pixels, as the file has it.
-        boxes: half-open xyxy in pixels, one a marked object.
-        shapes: the same objects: a mask ``(height, width)``, or None where the box is all there is.
+        name: of the picture, as the file writes it.
+        size: ``(height, width)`` of the picture in pixels, as the file gives it.
+        boxes: half-open ``(x0, y0, x1, y1)`` in pixels, one for each drawn object.
+        shapes: the same objects: a mask ``(height, width)``, or None where the object is only a box.
     """
 
     name: str
@@ -57,7 +57,7 @@ class Annotation:
         self.shapes.append(None)
 
     def add_mask(self, mask: BoolArray) -> None:
-        """Add a mask of the picture's size, and the box round all of it; an empty one adds nothing."""
+        """Add a mask of the picture's size, and the box round all of it; an empty mask adds nothing."""
         if mask.shape != tuple(self.size):
             raise ValueError(f"the mask of {self.name} is {mask.shape} and the picture {tuple(self.size)}")
         rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
@@ -66,7 +66,7 @@ class Annotation:
             self.shapes.append(mask)
 
     def mask(self) -> BoolArray:
-        """Everything that is marked, ``(height, width)``."""
+        """The pixels of all drawn objects, bool ``(height, width)``."""
         whole = np.zeros(self.size, dtype=bool)
         for (x0, y0, x1, y1), shape in zip(self.boxes, self.shapes, strict=True):
             if shape is None:
@@ -79,11 +79,11 @@ class Annotation:
 def read_annotations(path: Path) -> list[Annotation]:
     """Read COCO's detection JSON, or Label Studio's JSON export.
 
-    Of Label Studio, annotations count, not predictions; of several annotations of a task, the last that was not
-    cancelled.
+    From Label Studio, annotations are read and predictions are not; of several annotations of a task, the last one that
+    was not cancelled counts.
 
     Raises:
-        WeakspotError: when it is neither, or damaged; the message names the file.
+        WeakspotError: when the file is neither, or damaged; the message names it.
     """
     try:
         content = read_json(path, MOST_ANNOTATIONS)
@@ -199,13 +199,14 @@ def _filled(polygons: Sequence[npt.NDArray[np.float64]], size: Size) -> BoolArra
 
 @dataclass(frozen=True)
 class Corrected:
-    """Samples with the truth that a person drew.
+    """Samples with the true boxes that a person drew.
 
     Attributes:
-        samples: with masks of what is marked, in a folder of their own; those the file does not name have none.
-        boxes: one an object, half-open xyxy ``(n, 4)``, by path; objects that touch stay apart.
+        samples: their masks show what was drawn and lie in a folder of their own; a sample that the file does not name
+            has none.
+        boxes: ``(n, 4)`` half-open ``[x0, y0, x1, y1]`` by path, one for each object; objects that touch stay apart.
         elsewhere: names of annotated pictures that are not among the samples.
-        file: where it comes from.
+        file: the annotation file.
     """
 
     samples: list[Sample]
@@ -220,7 +221,7 @@ class Corrected:
 
     @property
     def remarks(self) -> list[str]:
-        """What a user should know, a line each."""
+        """What a user should know about the annotations, one line each."""
         bare = sum(not sample.is_good and sample.mask is None for sample in self.samples)
         lines = [f"{bare} images of defects are not marked in {self.file.name} and count for the class only"]
         if self.elsewhere:
@@ -230,16 +231,16 @@ class Corrected:
 
 
 def correct(samples: Sequence[Sample], sizes: npt.NDArray[np.int64], file: Path, folder: Path) -> Corrected:
-    """Replace the masks of samples by what a person marked.
+    """Replace the masks of samples by what a person drew.
 
     Args:
         samples: of the images that are measured.
         sizes: their ``(height, width)``, shape ``(n, 2)``.
         file: for :func:`read_annotations`.
-        folder: for the masks.
+        folder: where the new masks are written.
 
     Raises:
-        WeakspotError: when no name fits, one fits several samples, sizes differ, or something is marked in a picture
+        WeakspotError: when no name fits a sample, a name fits several, sizes differ, or something is drawn in a picture
             that is labelled Good.
     """
     annotations = read_annotations(file)

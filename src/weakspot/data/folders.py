@@ -1,4 +1,4 @@
-"""What readers may expect of folders: no loose images, no empty classes, one label for each image, one mask at most."""
+"""Checks of folders for the readers: no loose images, no empty classes, one label for each image, one mask at most."""
 
 from __future__ import annotations
 
@@ -27,7 +27,11 @@ def no_loose_images(folder: Path, kind: str) -> None:
 
 
 def images_of_class(folder: Path) -> list[Path]:
-    """The images at or below a folder; raises where there is none."""
+    """List the images at or below a folder.
+
+    Raises:
+        WeakspotError: when there is none.
+    """
     images = list_images(folder)
     if not images:
         raise WeakspotError(f"{shown(folder)} holds no images ({', '.join(EXTENSIONS)}); add some or remove the folder")
@@ -35,7 +39,7 @@ def images_of_class(folder: Path) -> list[Path]:
 
 
 def check_nesting(folder: Path) -> None:
-    """Raise for an empty folder, and for images beside a folder of images: whose label do the inner ones carry?"""
+    """Refuse an empty folder, and images beside a folder of images, whose label would be unclear."""
     inner = subfolders(folder)
     direct = [path for path in folder.iterdir() if is_image(path) and not path.is_dir()]
     if inner and direct:

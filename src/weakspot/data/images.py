@@ -74,7 +74,7 @@ def list_images(folder: Path) -> list[Path]:
     """Return every image file below `folder`, sorted folder by folder.
 
     Hidden files and folders are skipped. Links are followed, but never back into a folder that is being listed. A link
-    to nothing is listed: reading it says what is wrong, leaving it out would say nothing.
+    whose target is missing is listed too, so that reading it reports the problem.
 
     Raises:
         WeakspotError: when `folder` is no folder or may not be read.
@@ -115,7 +115,7 @@ def read_image(path: Path) -> ImageArray:
         uint8 RGB of shape ``(height, width, 3)``, writable.
 
     Raises:
-        WeakspotError: one line naming the file, what is wrong with it and what to do, whatever is wrong with it.
+        WeakspotError: when it cannot be read; the message is one line with the file, the problem and what to do.
     """
     return decode_image(_read_bytes(path), path)
 
@@ -124,9 +124,9 @@ def decode_image(data: bytes, name: Path | str, *, most_pixels: int | None = Non
     """Decode an image file's content as :func:`read_image` does.
 
     Args:
-        data: the content.
+        data: the file's content.
         name: what to call it in an error.
-        most_pixels: refuse larger pictures before they are decoded.
+        most_pixels: larger pictures are refused before they are decoded.
 
     Raises:
         WeakspotError: as :func:`read_image`.
@@ -140,7 +140,7 @@ def decode_image(data: bytes, name: Path | str, *, most_pixels: int | None = Non
 
 
 def holds_image(path: Path) -> bool:
-    """Return whether a file starts as an image does, whatever its name; it may still be damaged."""
+    """Return whether a file begins as an image does, whatever its name; it may still be damaged."""
     try:
         with _explained(path), Image.open(path, formats=_FORMATS):
             return True
@@ -293,7 +293,7 @@ def _flat(image: Image.Image, background: str) -> Image.Image:
 
 @dataclass(frozen=True)
 class ImageInfo:
-    """What one look at a file tells.
+    """What :func:`inspect_image` found in a file.
 
     Attributes:
         path: the file.

@@ -1,9 +1,9 @@
-"""Imitated defects: Good images changed inside a known region, so that a dense head can learn how far a defect goes.
+"""Imitated defects: Good images changed inside a known region, to train a dense head on how far a defect extends.
 
-No real mask is needed: what was changed is known. The idea is that of CutPaste (Li et al., CVPR 2021) and DRAEM
-(Zavrtanik et al., ICCV 2021): imitations need not look like real defects, they teach what "not part of this surface"
-looks like, and how it ends. Shapes run from dots and hairlines to a third of the image, changes from another colour to
-another texture, because nobody knows beforehand what a defect will be.
+No real mask is needed, because the changed region is known. The idea is that of CutPaste (Li et al., CVPR 2021) and
+DRAEM (Zavrtanik et al., ICCV 2021): imitations need not resemble real defects; they show what "not part of this
+surface" looks like, and where it ends. Shapes run from dots and hairlines to a third of the image, changes from another
+colour to another texture, because nobody knows beforehand what a defect will be.
 """
 
 from __future__ import annotations
@@ -29,20 +29,20 @@ VERSION = 1
 
 
 def imitation_name(number: int) -> str:
-    """How the `number`-th imitation on an image is called among its views (:mod:`weakspot.models.feature_cache`)."""
+    """Name the `number`-th imitation on an image among the image's views (:mod:`weakspot.models.feature_cache`)."""
     return f"{IMITATION}-v{VERSION}-{number}"
 
 
 def named_imitation(image: ImageArray, image_sha256: str, name: str) -> tuple[ImageArray, BoolArray]:
-    """The imitation of that name on an image: always the same one.
+    """Make the imitation of that name on an image; it is always the same one.
 
     Args:
         image: uint8 RGB ``(H, W, 3)``.
-        image_sha256: of the file it was read from.
+        image_sha256: hash of the file it was read from.
         name: from :func:`imitation_name`.
 
     Returns:
-        As :func:`imitate_defect`, the first of twenty tries that can be seen.
+        As :func:`imitate_defect`, the first of at most twenty tries that can be seen.
     """
     rng = np.random.default_rng([int(image_sha256[:16], 16), int(name.rsplit("-", 1)[1])])
     smallest = max(2, image.shape[0] * image.shape[1] // 17_000)
@@ -61,8 +61,8 @@ def imitate_defect(image: ImageArray, rng: Rng) -> tuple[ImageArray, BoolArray]:
         rng: decides everything.
 
     Returns:
-        The changed image, and the mask ``(H, W)`` of the pixels that visibly changed; it may be empty, when the change
-        happened to be one that nobody would see.
+        The changed image, and the mask ``(H, W)`` of the pixels that visibly changed; it is empty where the change
+        cannot be seen.
     """
     before = image.astype(np.float32)
     deviation = max(8.0, float(before.std()))

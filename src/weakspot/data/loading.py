@@ -1,4 +1,4 @@
-"""Images decoded and preprocessed by threads, in order, a bounded number ahead of whoever consumes them."""
+"""Load and preprocess images in threads, in order, a bounded number ahead of the consumer."""
 
 from __future__ import annotations
 
@@ -26,11 +26,11 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Stored:
-    """An image file that is somewhere else than on this machine's disks.
+    """An image file that is not on this machine's disks.
 
     Attributes:
         name: its URL.
-        fetch: gets its content; may raise anything.
+        fetch: reads its content; may raise anything.
     """
 
     name: str
@@ -50,7 +50,7 @@ class Loaded:
         size: ``(height, width)`` of the original image.
         pixels: float32 ``(3, h, w)``, preprocessed, channels last in memory, or uint8 ``(h, w, 3)``, only resized;
             None on error.
-        image: the picture, shrunk to the longest side that was asked for; None where none was.
+        image: the picture, shrunk to the longest side that was requested; None where no picture was requested.
         error: empty, or one line.
     """
 
@@ -70,6 +70,8 @@ def load_images(
     normalise: bool = True,
 ) -> Iterator[Loaded]:
     """Load images in threads and yield them in order; one that cannot be read comes with its error and raises nothing.
+
+    At most ``4 × workers`` images are in memory ahead of the consumer, however many there are.
 
     Args:
         sources: files, arrays or PIL images.
@@ -106,7 +108,7 @@ def _name(source: ImageSource, index: int) -> Path:
 
 
 def pictures_in(folder: Path) -> list[Path]:
-    """Every image in a folder, sorted; masks are left out where it is a data set in MVTec AD layout."""
+    """List every image in a folder, sorted; of a data set in MVTec AD layout, masks are left out."""
     images = list_images(folder)
     if (folder / "train").is_dir() or (folder / "test").is_dir():
         images = [path for path in images if path.relative_to(folder).parts[0] != "ground_truth"]
@@ -114,7 +116,9 @@ def pictures_in(folder: Path) -> list[Path]:
 
 
 def find_sources(source: str) -> list[Path]:
-    """Image files that a path or glob pattern stands for, sorted. An existing path is never taken for a pattern.
+    """List the image files that a path or a glob pattern stands for, sorted.
+
+    An existing path is never taken for a pattern.
 
     Raises:
         WeakspotError: when there is none.
@@ -135,7 +139,7 @@ def find_sources(source: str) -> list[Path]:
 
 
 def as_rgb(source: ImageSource) -> ImageArray:
-    """A source's picture as uint8 RGB ``(H, W, 3)``, as a person sees it.
+    """Read a source's picture as a person sees it, as uint8 RGB ``(H, W, 3)``.
 
     Raises:
         WeakspotError: when a file cannot be read, or an array is not a uint8 image.
@@ -168,7 +172,7 @@ def _decode_stored(source: Stored) -> ImageArray:
 
 
 def stack_pixels(images: Sequence[npt.NDArray[np.float32]]) -> npt.NDArray[np.float32]:
-    """Stack preprocessed images ``(3, H, W)`` to ``(n, 3, H, W)``, in memory channels last whatever they were."""
+    """Stack preprocessed images ``(3, H, W)`` to ``(n, 3, H, W)``; in memory channels come last."""
     return np.stack([image.transpose(1, 2, 0) for image in images]).transpose(0, 3, 1, 2)
 
 

@@ -33,9 +33,9 @@ class Row:
     """One image of a table.
 
     Attributes:
-        path, mask: existing files, with ``..`` taken out; the mask is None where there is none.
-        label: as written.
-        subset, group: None where there is none.
+        path, mask: existing files, with ``..`` taken out; the mask is None where the table names none.
+        label: as the table writes it.
+        subset, group: None where the table gives none.
         where: file and line, for messages.
     """
 
@@ -51,13 +51,13 @@ def read_rows(table: Path, root: Path, *, outside: bool = False) -> list[Row]:
     """Read a table of images.
 
     Args:
-        table: the file; ``.jsonl`` holds an object a line, anything else is CSV with commas, semicolons or tabs.
+        table: the file; ``.jsonl`` holds an object on each line, anything else is CSV with commas, semicolons or tabs.
         root: files must lie in this folder. Links in it are not resolved: they are the user's own.
         outside: allow other files as well.
 
     Raises:
-        WeakspotError: naming file and line: an unknown column, an image named twice, a file that is missing or outside
-            `root`, a subset that is none, a subset for some images only.
+        WeakspotError: naming file and line, for an unknown column, an image named twice, a file that is missing or
+            outside `root`, an unknown subset, or a subset that only some images have.
     """
     rows: list[Row] = []
     lines: dict[Path, int] = {}

@@ -53,13 +53,13 @@ _THUMBNAIL = 32
 
 @dataclass(frozen=True)
 class NearDuplicates:
-    """What a search found.
+    """Near-duplicates among a set of images.
 
     Attributes:
         pairs: ``(first, second, agreement)``, positions with first < second; agreement up to 1, in decreasing order.
-        limit: from this agreement on, a pair is a near-duplicate.
+        limit: agreement from which on a pair is a near-duplicate.
         usual: median agreement of pairs drawn by lot.
-        images: how many were compared.
+        images: number of images that were compared.
     """
 
     pairs: list[tuple[int, int, float]]
@@ -69,17 +69,17 @@ class NearDuplicates:
 
     @property
     def repeated(self) -> int:
-        """How many images have a near-duplicate."""
+        """Number of images with a near-duplicate."""
         return len({int(position) for pair in self.pairs for position in pair[:2]})
 
     @property
     def n_groups(self) -> int:
-        """How many groups those form."""
+        """Number of groups that these images form."""
         return len(set(self.groups())) - (self.images - self.repeated)
 
     @property
     def tells_groups(self) -> bool:
-        """False where most images were taken for the same part: they are too much alike to be told apart like this."""
+        """Whether groups can be told apart; False where the search takes most images for the same part."""
         return self.images < 4 or max(Counter(self.groups()).values()) <= TOO_LARGE * self.images
 
     def to_dict(self) -> dict[str, Any]:
@@ -93,7 +93,7 @@ class NearDuplicates:
         return cls(pairs, float(record["limit"]), float(record["usual"]), int(record["images"]))
 
     def links(self) -> list[tuple[int, int, float]]:
-        """As few pairs as hold all groups together, the closest that do, the most doubtful first."""
+        """The fewest and closest pairs that hold all groups together, the most doubtful first."""
         costs = [2 - pair[2] for pair in self.pairs]  # above zero, which would mean "no link"
         tree = minimum_spanning_tree(self._matrix(costs)).tocoo()
         return [
@@ -106,7 +106,7 @@ class NearDuplicates:
         return coo_array((np.array(values, np.float64), (first, second)), shape=(self.images, self.images))
 
     def groups(self) -> list[int]:
-        """A group number for each image: linked images, and what those are linked with, share one."""
+        """A group number for each image; an image shares it with its near-duplicates, and with theirs in turn."""
         matrix = self._matrix([1.0] * len(self.pairs))
         return [int(group) for group in connected_components(matrix, directed=False)[1]]
 
@@ -114,16 +114,16 @@ class NearDuplicates:
 def find_near_duplicates(
     images: Sequence[ImageInfo], *, workers: int | None = None, progress: Progress | None = None
 ) -> NearDuplicates:
-    """Look for photographs of the same part.
+    """Find photographs of the same part.
 
     Args:
-        images: readable ones.
+        images: those that can be read.
         workers: number of threads; by default one per core, at most 8.
         progress: called with (done, total) in the calling thread.
 
     Returns:
-        Pairs of positions in `images`. Turned and mirrored copies are not found; a picture without any detail is
-        nobody's near-duplicate.
+        Pairs of positions in `images`. Turned and mirrored copies are not found; a picture without any detail has no
+        near-duplicate.
 
     Raises:
         WeakspotError: when an image cannot be read; the message names it.
@@ -158,14 +158,14 @@ def find_near_duplicates(
 
 
 def agreement(a: Float, b: Float) -> float:
-    """Normalised cross-correlation of two sketches at their best shift.
+    """Normalised cross-correlation of two sketches at the shift where it is highest.
 
-    Shifts count at which at least half of the smaller sketch lies over the other.
+    Only shifts at which at least half of the smaller sketch lies over the other one count.
 
     Args:
         a: shape ``(h, w)``, fine detail about 0.
-        b: the same of another picture, of any size. The same picture at another resolution is brought to the size of
-            the smaller.
+        b: the same of another picture, of any size. If it may be the same picture at another resolution, the larger
+            sketch is brought to the size of the smaller.
 
     Returns:
         0…1; 0 where either has no detail, or nothing agrees at any shift.

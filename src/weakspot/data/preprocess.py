@@ -37,14 +37,24 @@ class Preprocess:
 
     Attributes:
         image_size: ``(height, width)`` of the network input, each 32…4096; with ``tile`` that of a tile.
-        mode: ``torchvision`` (0…1, minus mean, by standard deviation) or ``caffe`` (0…255 minus mean); it belongs to
-            the pre-trained weights.
+        mode: ``torchvision`` (0…1, minus mean, divided by standard deviation) or ``caffe`` (0…255 minus mean); it
+            belongs to the pre-trained weights.
         resizing: ``squash`` changes the aspect ratio to the input's; ``keep_ratio`` keeps it, puts the image in the
-            middle and repeats its outermost pixels on both sides; ``tile`` leaves the image's pixels as they are, but
-            for such a border, and has the network look at it a tile at a time.
+            middle and repeats its outermost pixels on both sides; ``tile`` leaves the image's pixels as they are, adds
+            only such a border, and has the network run on one tile at a time.
 
     Raises:
         WeakspotError: for another mode, resizing or size.
+
+    Examples:
+        >>> preprocess = Preprocess((224, 224), "torchvision", "keep_ratio")
+        >>> preprocess(np.zeros((300, 400, 3), np.uint8)).shape
+        (3, 224, 224)
+
+        The rows and columns of the input that the image fills; the rest is border:
+
+        >>> preprocess.content((300, 400))
+        (slice(28, 196, None), slice(0, 224, None))
     """
 
     image_size: Size
@@ -73,20 +83,27 @@ class Preprocess:
 
     @property
     def tile(self) -> Size | None:
-        """The part of an image that the network is given at a time, ``(height, width)``; None: the whole."""
+        """Size ``(height, width)`` of the tiles that the network is run on; None where it is run on the whole image."""
         return self.image_size if self.resizing == "tile" else None
 
     def input_size(self, size: Size) -> Size:
-        """``(height, width)`` that an image of ``(height, width)`` `size` is brought to."""
+        """Size ``(height, width)`` of the network's input for an image.
+
+        Args:
+            size: ``(height, width)`` of the image.
+        """
         if self.resizing != "tile":
             return self.image_size
         return -(-size[0] // MULTIPLE) * MULTIPLE, -(-size[1] // MULTIPLE) * MULTIPLE
 
     def common_input_size(self, sizes: Iterable[Size]) -> Size:
-        """:meth:`input_size` of all of several images.
+        """The :meth:`input_size` that several images have in common.
+
+        Args:
+            sizes: ``(height, width)`` of each image.
 
         Raises:
-            WeakspotError: when they differ; only ``tile`` lets them.
+            WeakspotError: when the input sizes differ, which only happens with ``tile``.
         """
         found: dict[Size, Size] = {}
         for size in sizes:
@@ -102,7 +119,7 @@ class Preprocess:
     def resize(self, image: ImageArray) -> ImageArray:
         """Bring an image to its :meth:`input_size`, without cropping, so that map and image stay aligned.
 
-        A side that shrinks is averaged over (INTER_AREA), since linear interpolation would look at two pixels and
+        A side that shrinks is averaged over (INTER_AREA), since linear interpolation would use only two pixels and
         step over the rest, small defects among them; a side that grows is interpolated (INTER_LINEAR), since
         INTER_AREA would repeat pixels.
 
@@ -111,6 +128,9 @@ class Preprocess:
 
         Returns:
             uint8 RGB of shape ``(*input_size, 3)``.
+
+        Raises:
+            WeakspotError: when `image` is no such array.
         """
         if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or image.size == 0:
             raise WeakspotError(
@@ -131,7 +151,11 @@ class Preprocess:
         return np.asarray(resized, dtype=np.uint8)
 
     def content(self, size: Size) -> tuple[slice, slice]:
-        """Rows and columns of the network's input that an image of ``(height, width)`` `size` fills."""
+        """The rows and columns of the network's input that an image fills; the rest is border.
+
+        Args:
+            size: ``(height, width)`` of the image.
+        """
         if self.resizing == "squash":
             return slice(0, self.image_size[0]), slice(0, self.image_size[1])
         whole = self.input_size(size)
@@ -141,36 +165,54 @@ class Preprocess:
         return slice(starts[0], starts[0] + filled[0]), slice(starts[1], starts[1] + filled[1])
 
     def shrinking(self, size: Size) -> tuple[float, float]:
-        """How many pixels of an image of ``(height, width)`` `size` become one, down and across."""
+        """Number of the image's pixels that become one of the input, down and across; below 1 where the image grows.
+
+        Args:
+            size: ``(height, width)`` of the image.
+        """
         vertical, horizontal = self.content(size)
         return size[0] / (vertical.stop - vertical.start), size[1] / (horizontal.stop - horizontal.start)
 
     def __call__(self, image: ImageArray) -> npt.NDArray[np.float32]:
-        """Return the network input, float32 of shape ``(3, *input_size)``, for a uint8 RGB image.
+        """Resize and normalise an image for the network.
 
-        In memory the three values of a pixel lie side by side (channels last), as convolutions like it best.
+        In memory the three values of a pixel lie side by side (channels last), which is the fastest layout for
+        convolutions.
+
+        Args:
+            image: uint8 RGB of shape ``(height, width, 3)``.
+
+        Returns:
+            float32 of shape ``(3, *input_size)``.
         """
         return self.normalise(self.resize(image))
 
     def normalise(self, image: ImageArray) -> npt.NDArray[np.float32]:
-        """As calling it, for an image of its :meth:`input_size` already."""
+        """Normalise an image that has its :meth:`input_size` already.
+
+        Args:
+            image: uint8 RGB of shape ``(*input_size, 3)``.
+
+        Returns:
+            float32 of shape ``(3, *input_size)``.
+        """
         # A table of the 256 possible values: the same numbers as by arithmetic, in a third of the time.
         normalised = cv2.LUT(image, _table(self.mode))
         return np.asarray(normalised, dtype=np.float32).transpose(2, 0, 1)
 
     @property
     def mean_and_spread(self) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
-        """What :meth:`normalise` takes off the red, green and blue of 0…255, and what it divides by."""
+        """What :meth:`normalise` subtracts from red, green and blue in 0…255 and divides them by; ``(3,)`` each."""
         mean, std = _MEAN_STD[self.mode]
         return np.array(mean, dtype=np.float32), np.array(std, dtype=np.float32)
 
     def denormalise(self, pixels: npt.NDArray[np.float32]) -> ImageArray:
-        """The uint8 image ``(height, width, 3)`` that :meth:`normalise` made `pixels` ``(3, height, width)`` of."""
+        """Undo :meth:`normalise`: float32 ``(3, height, width)`` to uint8 ``(height, width, 3)``."""
         mean, std = (np.array(values, dtype=np.float32) for values in _MEAN_STD[self.mode])
         return np.asarray(np.clip(np.rint(pixels.transpose(1, 2, 0) * std + mean), 0, 255), dtype=np.uint8)
 
     def to_dict(self) -> dict[str, Any]:
-        """Return what :meth:`from_dict` reads, fit for JSON."""
+        """Return a dictionary for JSON, which :meth:`from_dict` reads."""
         plain = {"image_size": list(self.image_size), "mode": self.mode}
         return plain if self.resizing == "squash" else {**plain, "resizing": self.resizing}
 

@@ -1,7 +1,7 @@
-"""Folder layouts → ``list[Sample]``: one small function per layout, chosen by name.
+"""Folder layouts → ``list[Sample]``: one small function for each layout, chosen by name.
 
 To add a layout, write a function ``(root, *, subset, good_class, …own options) -> list[Sample]``, decorate it with
-``@reader("its name")`` and add a yaml under ``conf/data``. Nothing is read but folder and file names.
+``@reader("its name")`` and add a yaml under ``conf/data``. Readers read folder and file names only, never images.
 """
 
 from __future__ import annotations
@@ -65,11 +65,26 @@ def read_samples(
         root: the data folder; None takes the layout's default where it has one.
         subset: a folder in `root`; None where `root` itself holds the data.
         good_class: name of the folder of images without defects, in any letter case.
-        options: what this layout takes beyond that (``filename``: pattern; ``manifest``: file, outside; ``synthetic``:
+        **options: further options of the layout (``filename``: pattern; ``manifest``: file, outside; ``synthetic``:
             seed, good, defect, bias).
 
+    Returns:
+        A sample for each image.
+
     Raises:
-        WeakspotError: for an unknown layout or option, and for whatever in the folder would make labels doubtful.
+        WeakspotError: for an unknown layout or option, and for anything in the folder that makes labels doubtful.
+
+    Examples:
+        Only names are read here; what is in the files counts later.
+
+        >>> import tempfile
+        >>> with tempfile.TemporaryDirectory() as root:
+        ...     for name in ("ok/1.png", "ok/2.png", "crack/1.png"):
+        ...         Path(root, name).parent.mkdir(exist_ok=True)
+        ...         Path(root, name).touch()
+        ...     samples = read_samples("folder", root, good_class="ok")
+        >>> [(sample.path.name, sample.defect) for sample in samples]
+        [('1.png', 'good'), ('2.png', 'good'), ('1.png', 'crack')]
     """
     if layout not in READERS:
         raise WeakspotError(f"data={layout} is not known{did_you_mean(layout, READERS)}; use {', '.join(READERS)}")
@@ -195,10 +210,14 @@ def read_filename(
 
     Args:
         root: the data folder.
-        subset: a folder in it.
-        good_class: label of the images without a defect.
+        subset: a folder in it; None where `root` itself holds the images.
+        good_class: label of the images without a defect, in any letter case.
         pattern: regular expression that is searched for in the file name; what its first pair of brackets matches is
-            the label, or all of the match where there are none. By default the name without the numbers at its end.
+            the label, or the whole match where there are no brackets. By default the name without the numbers at its
+            end.
+
+    Raises:
+        WeakspotError: for a pattern that is no regular expression, or an image in whose name it finds no label.
     """
     if root is None:
         raise WeakspotError("data.root is not set: give the folder with the images, data.root=…")
@@ -233,10 +252,13 @@ def read_manifest(
 
     Args:
         root: the data folder.
-        subset: a folder in it.
-        good_class: label of the images without a defect.
+        subset: a folder in it; None where `root` itself holds the table.
+        good_class: label of the images without a defect, in any letter case.
         file: the table, relative to that folder.
-        outside: whether it may name files that are not in that folder.
+        outside: whether the table may name files that are not in that folder.
+
+    Raises:
+        WeakspotError: as :func:`~weakspot.data.manifest.read_rows`, and for a Good image with a mask.
     """
     if root is None:
         raise WeakspotError("data.root is not set: give the folder that holds the table, data.root=…")

@@ -1,4 +1,4 @@
-"""Masks as run lengths, as COCO and Label Studio write them; checked here, since files come from anywhere."""
+"""Masks as run lengths, as COCO and Label Studio write them; everything is checked, since files come from anywhere."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from weakspot.types import BoolArray, Size
 
 
 def decode_mask(counts: Sequence[int] | str, size: Size) -> BoolArray:
-    """Decode COCO's run lengths, of pixels that are not marked and that are in turn, column by column.
+    """Decode COCO's run lengths: pixels without and with the mark in turn, column by column.
 
     Args:
         counts: the lengths, or their compressed text.
         size: ``(height, width)``.
 
     Raises:
-        ValueError: when the lengths do not fill the picture; pycocotools' C code would write wherever they lead.
+        ValueError: when the lengths do not fill the picture; pycocotools' C code would write beyond its end.
     """
     lengths = np.array(run_lengths(counts) if isinstance(counts, str) else counts, dtype=np.int64)
     area = math.prod(size)
@@ -30,9 +30,10 @@ def decode_mask(counts: Sequence[int] | str, size: Size) -> BoolArray:
 
 
 def run_lengths(text: str) -> list[int]:
-    """Run lengths from COCO's compressed text, 5 bits a character, each after the second less the one before the last.
+    """Read run lengths from COCO's compressed text.
 
-    The format is that of ``rleToString`` in https://github.com/cocodataset/cocoapi/blob/master/common/maskApi.c.
+    Each character holds 5 bits; from the third length on, the text holds the difference from the length before the
+    last. The format is that of ``rleToString`` in https://github.com/cocodataset/cocoapi/blob/master/common/maskApi.c.
 
     Raises:
         ValueError: when a number is cut off or too long.

@@ -1,9 +1,9 @@
-"""Can the label be told without looking for the defect? What Good and defect images differ in that should not matter.
+"""Can the label be told without the defect? What Good and defect images differ in that should not matter.
 
 A classifier learns whatever tells the classes apart: another session's light, a mark in a corner, another file format
-(Geirhos et al., "Shortcut Learning in Deep Neural Networks", Nature Machine Intelligence 2020). Defects come and go in
-place; a shortcut is in the same place, or all over, in most defect images. So simple measurements of every cell of a
-coarse grid, of the picture as a whole and of the file are compared between the classes. How large the largest
+(Geirhos et al., "Shortcut Learning in Deep Neural Networks", Nature Machine Intelligence 2020). Defects are in
+different places; a shortcut is in the same place, or all over, in most defect images. So simple measurements of every
+cell of a coarse grid, of the picture as a whole and of the file are compared between the classes. How large the largest
 difference gets by chance is found by shuffling the labels (maximum statistic: Westfall and Young, 1993).
 """
 
@@ -55,17 +55,17 @@ Values = npt.NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Shortcut:
-    """Something but the defect that goes with the label, or with the network's confidence.
+    """A property other than the defect that goes with the label, or with the network's confidence.
 
     Attributes:
         measure: what was measured.
         place: ``(x0, y0, x1, y1)`` as shares of width and height; None where it is the whole picture, or the file.
         kind: ``place``, ``picture`` or ``file``.
         goes_with: ``label`` or ``confidence``.
-        correlation: −1…1. With the label the rank-biserial one, 2 AUROC − 1, which is the share of defect images that
-            stands out, at least; with the confidence Spearman's.
+        correlation: −1…1. With the label it is the rank-biserial correlation, 2 AUROC − 1: at least this share of the
+            defect images stands out. With the confidence it is Spearman's.
         p_value: how often shuffling gives as large a correlation in any measurement.
-        groups: independent groups compared.
+        groups: number of independent groups compared.
     """
 
     measure: str
@@ -109,12 +109,12 @@ DO = {
 
 
 def find_shortcuts(values: Values, targets: Sequence[int], groups: Sequence[int] | None = None) -> list[Shortcut]:
-    """Look for measurements that tell Good from defect images.
+    """Find measurements that tell Good from defect images.
 
     Args:
-        values: :func:`measure_all` of the images.
-        targets: 0 for Good, anything else for a defect.
-        groups: number of the part each image shows, so that photographs of one part count once; None: all differ.
+        values: :func:`measure_all` of the images, ``(n, measurements)``.
+        targets: 0 for Good, anything else for a defect, ``(n,)``.
+        groups: number of the group each image belongs to, so that images of a group count once; None: each is alone.
 
     Returns:
         Those that stand out, the strongest first, one of each measure and kind; empty with fewer than five groups of
@@ -130,11 +130,11 @@ def find_shortcuts(values: Values, targets: Sequence[int], groups: Sequence[int]
 def follow_confidence(
     values: Values, confidences: Sequence[float], groups: Sequence[int] | None = None
 ) -> list[Shortcut]:
-    """Look for measurements of Good images that the network's confidence in a defect goes with.
+    """Find measurements of Good images that the network's confidence in a defect goes with.
 
     Args:
-        values: :func:`measure_all` of Good images.
-        confidences: that each shows a defect, 0…1.
+        values: :func:`measure_all` of Good images, ``(n, measurements)``.
+        confidences: probability that each shows a defect, 0…1, ``(n,)``.
         groups: as for :func:`find_shortcuts`.
 
     Returns:
@@ -167,8 +167,8 @@ def largest_correlations(values: Values, against: npt.NDArray[Any], *, seed: int
         seed: of the shuffles.
 
     Returns:
-        ``(measurements,)`` each: the rank-biserial correlation 2 AUROC − 1 for booleans, else Spearman's; 0 where a
-        measurement is the same in all. And the p-values.
+        Correlations and p-values, ``(measurements,)`` each. The correlation is the rank-biserial 2 AUROC − 1 for
+        booleans, else Spearman's; it is 0 for a measurement that is the same in all images.
     """
     ranks = rankdata(values, axis=0)
     rng = np.random.default_rng(seed)
@@ -189,7 +189,7 @@ def largest_correlations(values: Values, against: npt.NDArray[Any], *, seed: int
 def _one_per_group(
     values: Values, labels: npt.NDArray[np.bool_], groups: Sequence[int] | None
 ) -> tuple[Values, npt.NDArray[np.bool_]]:
-    """Mean of the images of each part; one with both labels gives two."""
+    """Average the images of each group; a group with both labels gives two averages."""
     numbers = np.arange(len(labels)) if groups is None else np.asarray(groups)
     _, of = np.unique(2 * numbers + labels, return_inverse=True)
     counts = np.bincount(of)
@@ -207,7 +207,7 @@ def measure_all(images: Sequence[ImageInfo], *, workers: int | None = None, prog
     """Measure images.
 
     Args:
-        images: readable ones.
+        images: those that can be read.
         workers: number of threads; by default one per core, at most 8.
         progress: called with (done, total) in the calling thread after each image.
 
@@ -227,7 +227,7 @@ def measure_all(images: Sequence[ImageInfo], *, workers: int | None = None, prog
 
 
 def measure(image: ImageInfo) -> Values:
-    """Everything that is measured of one image, in the order of :data:`COLUMNS`."""
+    """Make all measurements of one image, in the order of :data:`COLUMNS`."""
     picture = read_image(image.path)
     cells = np.stack([_cells(plane) for plane in _planes(picture)])
     overall = np.median(cells, axis=(1, 2), keepdims=True)

@@ -1,4 +1,4 @@
-"""Which image is in which subset: hold-out or folds, stratified by defect type, groups kept together.
+"""Which image is in which subset: hold-out or folds, stratified by defect type, with groups kept together.
 
 The test subset depends on the samples and on ``split.*`` alone; validation is carved out of what is left.
 """
@@ -61,7 +61,15 @@ def split_samples(
         fold: which fold is the test subset, from 0.
 
     Raises:
-        WeakspotError: for settings out of range, and when a part would lack good or defect images.
+        WeakspotError: for settings out of range, and when a subset would lack good or defect images.
+
+    Examples:
+        >>> samples = [Sample(Path(f"{i}.png"), "good" if i < 8 else "crack") for i in range(12)]
+        >>> subsets = split_samples(samples, test_size=0.25, seed=42)
+        >>> sorted(sample.defect for sample, subset in zip(samples, subsets) if subset == "test")
+        ['crack', 'good', 'good']
+        >>> split_samples(samples, test_size=0.25, seed=42) == subsets
+        True
     """
     _check_settings(test_size, val_size, seed, folds, fold)
     given = [sample.subset for sample in samples if sample.subset is not None]
@@ -163,7 +171,7 @@ def _group_numbers(samples: Sequence[Sample]) -> Indices | None:
 
 
 def group_numbers(samples: Sequence[Sample]) -> list[int]:
-    """A number for the part each image shows: images of a group share one, others have their own."""
+    """The number of the group that each image belongs to; an image without a group has a number of its own."""
     numbers: dict[str, int] = {}
     keys = (sample.group or f"image {i}" for i, sample in enumerate(samples))
     return [numbers.setdefault(key, len(numbers)) for key in keys]
@@ -218,8 +226,8 @@ def write_split(path: Path, samples: Sequence[Sample], subsets: Sequence[Subset]
     Args:
         path: the file to write.
         samples: the samples.
-        subsets: the subset of each.
-        root: paths below it are written relative to it, with forward slashes, others absolute.
+        subsets: the subset of each sample, in the same order.
+        root: paths below it are written relative to it, with forward slashes, other paths absolute.
     """
     table = io.StringIO()
     writer = csv.writer(table)  # RFC 4180: line breaks in names survive
@@ -264,11 +272,11 @@ def with_subsets(samples: Sequence[Sample], path: Path, root: Path) -> list[Samp
 
     Args:
         samples: of the data set.
-        path: a CSV with the columns ``path`` (relative to `root`) and ``subset``; further columns do not count.
+        path: a CSV with the columns ``path`` (relative to `root`) and ``subset``; further columns are ignored.
         root: folder of the data set.
 
     Raises:
-        WeakspotError: when the file names an image twice, one that is not there, or leaves one out.
+        WeakspotError: when the file names an image twice, names one that does not exist, or leaves one out.
     """
     positions = {portable(sample.path, root): i for i, sample in enumerate(samples)}
     subsets: dict[int, Subset] = {}
@@ -317,7 +325,7 @@ def _subset_in(row: dict[str, str]) -> Subset | None:
 
 
 def split_hash(samples: Sequence[Sample], subsets: Sequence[Subset], root: Path) -> str:
-    """Return a SHA-256 (hexadecimal) of who is in which subset, the same wherever `root` is and in any order.
+    """Return a SHA-256 (hexadecimal) of which image is in which subset, the same wherever `root` is and in any order.
 
     Args:
         samples: their paths and defect types count.

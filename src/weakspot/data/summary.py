@@ -1,4 +1,4 @@
-"""What is in a data set and what is wrong with it, as data; ``weakspot check`` prints it."""
+"""The contents and the problems of a data set, as data; ``weakspot check`` prints them."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class Duplicates:
 
 @dataclass(frozen=True)
 class DataSummary:
-    """What :func:`summarize` found.
+    """Contents and problems of a data set, from :func:`summarize`.
 
     Attributes:
         total: number of images.
@@ -88,7 +88,7 @@ class DataSummary:
 
     @property
     def contradictions(self) -> list[Duplicates]:
-        """Same picture, different labels."""
+        """Copies of one picture under different labels."""
         return [group for group in self.duplicates if group.contradictory]
 
 
@@ -99,11 +99,11 @@ def summarize(
     workers: int | None = None,
     progress: Progress | None = None,
 ) -> DataSummary:
-    """Count what is there and collect what is wrong; reads the masks, not the images.
+    """Count the images and collect the problems; reads the masks, not the images.
 
     Args:
         samples: the samples.
-        infos: what :func:`~weakspot.data.images.inspect_images` told about each.
+        infos: from :func:`~weakspot.data.images.inspect_images`, in the same order.
         workers: number of threads for the masks; by default one per core, at most 8.
         progress: called with (done, total) after each mask.
     """
@@ -131,13 +131,13 @@ def summarize(
 
 @dataclass(frozen=True)
 class Findings:
-    """A data set on disk, looked through.
+    """Everything that ``weakspot check`` finds in a data set.
 
     Attributes:
-        summary: what is in it and what is wrong with it.
+        summary: its contents and its problems.
         readable: the samples whose image can be read.
         near_duplicates: photographs of the same part, by position in `readable`.
-        shortcuts: what but the defect tells the classes apart.
+        shortcuts: properties other than the defect that tell the classes apart.
     """
 
     summary: DataSummary

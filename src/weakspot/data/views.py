@@ -1,4 +1,4 @@
-"""Finite augmentation: an image seen in a few fixed ways, so that the frozen layers need each of them only once."""
+"""Finite augmentation: an image in a few fixed views, so that the frozen layers are run only once on each of them."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""Measuring a model from its saved outputs: numbers, controls, comparisons. The model is not run, but for erasure."""
+"""Measure a model from its saved outputs: numbers, controls, comparisons. Only the erasure control runs the model."""

@@ -1,7 +1,7 @@
-"""Two set-ups compared on the same images, each trained once or several times.
+"""Compare two set-ups on the same images, each trained once or several times.
 
 What a network gets right depends on the seed it was trained with. A sweep over seeds (``train -m … cv=3 seed=1,2,3``)
-is therefore one set-up here: its answers for an image are averaged over the trainings before anything is compared, so
+is therefore one set-up here: its scores for an image are averaged over the trainings before anything is compared, so
 that the difference is one of the set-ups and not of two trainings (Bouthillier et al., "Accounting for Variance in
 Machine Learning Benchmarks", MLSys 2021).
 """
@@ -30,12 +30,12 @@ from weakspot.utils.files import shown
 
 @dataclass(frozen=True)
 class SetUp:
-    """A set-up on every image that it was tested on.
+    """One set-up, with all its trainings, on every image that it was tested on.
 
     Attributes:
-        trainings: what was tested together; each image at most once in each.
-        samples: every image once, sorted by path.
-        times: how often each was tested, ``(n,)``.
+        trainings: one for each seed; in each of them an image is tested at most once.
+        samples: every tested image once, sorted by path.
+        times: how often each image was tested, ``(n,)``.
     """
 
     trainings: list[Pooled]
@@ -45,10 +45,14 @@ class SetUp:
 
     @classmethod
     def read(cls, path: Path) -> SetUp:
-        """From the folder of a run, of a cross-validation, or of a sweep over seeds or folds of either.
+        """Read a set-up from the folder of a run, of a cross-validation, or of a sweep over seeds or folds of either.
+
+        Args:
+            path: the folder.
 
         Raises:
-            WeakspotError: when it is none of these or not finished, or the sweep is over other settings too.
+            WeakspotError: when the folder is none of these, a run in it is not finished, or the sweep varies further
+                settings.
         """
         trainings = [Pooled.read(find_runs(folder)) for folder in _cells(path)]
         if len({_settings(run) for training in trainings for run in training.runs}) > 1:
@@ -63,19 +67,26 @@ class SetUp:
         return cls(trainings, [every[i] for i in first], times, positions)
 
     def first_tested(self) -> list[tuple[Pooled, int]]:
-        """For each image the first training that was tested on it, and its position there."""
+        """For each image, the first training that was tested on it and the image's position in that training."""
         places = [(training, i) for training in self.trainings for i in range(len(training.samples))]
         _, first = np.unique(self._positions, return_index=True)
         return [places[i] for i in first]
 
     def mean(self, score: Callable[[Pooled], FloatArray]) -> FloatArray:
-        """A score an image, averaged over the times it was tested: ``(n,)``, NaN where it is NaN."""
+        """Average a score over the trainings that were tested on an image.
+
+        Args:
+            score: gives a score ``(n,)`` for the images of one training.
+
+        Returns:
+            One mean for each image in :attr:`samples`, ``(n,)``; NaN where a training's score is NaN.
+        """
         scores = np.concatenate([score(training) for training in self.trainings])
         return np.asarray(np.bincount(self._positions, scores) / self.times)
 
     @property
     def classes(self) -> list[str]:
-        """That all trainings know; Good and Anomaly where they do not know the same."""
+        """The names of the classes, if all trainings have the same ones; else Good and Anomaly."""
         known = {tuple(training.classes) for training in self.trainings}
         return list(known.pop()) if len(known) == 1 else list(TWO_CLASSES)
 
@@ -105,16 +116,16 @@ def _cells(path: Path) -> list[Path]:
 
 @dataclass(frozen=True)
 class Comparison:
-    """Two set-ups on the same images.
+    """How two set-ups differ on the images that both were tested on.
 
     Attributes:
-        images: how many both were tested on.
-        only_first, only_second: how many only one of them was tested on; they are left out.
-        first_right, second_right: how many only the first, or only the second, classified rightly; or did so more
-            often, where they were trained several times.
-        first_times, second_times: how often an image was tested at most.
+        images: number of images that both were tested on.
+        only_first, only_second: number of images that only one of them was tested on; they are left out.
+        first_right, second_right: number of images that only the first, or only the second, classified rightly; of
+            set-ups that were trained several times, number of images that it classified rightly more often.
+        first_times, second_times: how often the image that was tested most often was tested.
         differences: by name of the measure.
-        classes: that were told apart; Good and Anomaly where the two do not know the same ones.
+        classes: class names that both set-ups share; Good and Anomaly where they differ.
     """
 
     images: int
@@ -136,7 +147,7 @@ def compare(first: Path, second: Path) -> Comparison:
         second: of another one.
 
     Raises:
-        WeakspotError: when they were tested on different images, or are not finished.
+        WeakspotError: when no image was tested by both, or one of them is not finished.
     """
     a, b = SetUp.read(first), SetUp.read(second)
     places = [{sample.path.resolve(): i for i, sample in enumerate(tested.samples)} for tested in (a, b)]
@@ -176,10 +187,10 @@ def compare(first: Path, second: Path) -> Comparison:
 
 
 def _groups(tested: SetUp, images: npt.NDArray[np.intp]) -> npt.NDArray[np.int64]:
-    """A number for the part each image shows."""
+    """The number of the group that each image belongs to."""
     return np.array(group_numbers(tested.samples))[images]
 
 
 def _coarser(a: npt.NDArray[np.int64], b: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
-    """Of two groupings of the same images the coarser: one of them may not know of groups."""
+    """The coarser of two groupings of the same images, as one of the set-ups may have no groups."""
     return a if len(set(a.tolist())) <= len(set(b.tolist())) else b

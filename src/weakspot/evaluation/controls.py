@@ -1,6 +1,6 @@
-"""What a measurement is held against: guesses that know nothing of the image, boxes of other images, shuffled labels.
+"""Controls of a measurement: guesses that know nothing of the image, boxes of other images, shuffled labels.
 
-A result that these reach too says nothing about the images. Whatever they reach becomes an alarm.
+A result that a control reaches as well proves nothing about the images; it raises an alarm.
 """
 
 from __future__ import annotations
@@ -30,11 +30,11 @@ P_VALUE = 0.01
 SHUFFLES = 1000
 
 FEWEST = 10
-"""Images below which nothing is said about boxes or the border."""
+"""With fewer images, boxes and the border raise no alarm."""
 
 
 def box_controls(images: EvaluatedImages) -> tuple[dict[str, LocalisationResult], list[Alarm]]:
-    """What boxes that know nothing of their image would score, drawn on every image with a mask.
+    """Measure boxes that know nothing of their image, drawn on every image with a mask.
 
     Args:
         images: some of them with a mask.
@@ -60,12 +60,15 @@ def box_controls(images: EvaluatedImages) -> tuple[dict[str, LocalisationResult]
 def shuffled_boxes(
     predictions: Sequence[Prediction], among: Sequence[int], rng: np.random.Generator
 ) -> list[npt.NDArray[np.float64]]:
-    """Boxes ``(n, 4)`` for each prediction: those of another one, at the same place relative to the image's size.
+    """Give each prediction the boxes of another one, at the same place relative to the image's size.
 
     Args:
         predictions: of all images.
-        among: positions of those that exchange theirs, at least two; the others get none.
-        rng: draws who gets whose; nobody keeps its own.
+        among: positions of the predictions that exchange their boxes, at least two; the others get none.
+        rng: draws which prediction gets whose boxes; none keeps its own.
+
+    Returns:
+        Boxes ``(n, 4)`` for each prediction, in pixels of its image.
     """
     order = rng.permutation(len(among))
     result: list[npt.NDArray[np.float64]] = [np.zeros((0, 4)) for _ in predictions]
@@ -101,14 +104,14 @@ def _box_alarm(images: EvaluatedImages, guesses: dict[str, list[npt.NDArray[np.f
 
 
 def shuffled_labels(images: EvaluatedImages) -> tuple[Estimate | None, list[Alarm]]:
-    """Balanced accuracy of the same decisions against shuffled labels; photographs of a group keep together.
+    """Measure the balanced accuracy of the same decisions against shuffled labels; images of a group keep together.
 
     Args:
-        images: with their decisions.
+        images: with their labels and decisions.
 
     Returns:
-        Mean and middle 95 % over the shuffles (None for a single class); and an alarm where the true labels do not do
-        better than 99 % of the shuffled.
+        Mean and middle 95 % over the shuffles (None where all images have one label); and an alarm where the true
+        labels give no higher balanced accuracy than 99 % of the shuffles.
     """
     targets, decided = images.targets(), images.decided()
     if len(set(targets.tolist())) < 2:
@@ -145,13 +148,14 @@ def _balanced_accuracy(targets: npt.NDArray[np.int64], decided: npt.NDArray[np.i
 
 
 def border_evidence(images: EvaluatedImages) -> tuple[BorderEvidence | None, list[Alarm]]:
-    """How much of the evidence lies in the frame along the border, a :data:`BORDER` of each side wide.
+    """Measure how much of the evidence lies in the frame along the border, a :data:`BORDER` of each side wide.
 
     Args:
         images: those called Good are left out.
 
     Returns:
-        None with too few images. And an alarm where two peaks in three, and more than chance allows, are there.
+        The measurement, None with too few images; and an alarm where two thirds of the images have their strongest
+        evidence in the frame and chance alone does not explain that.
     """
     called = [i for i, prediction in enumerate(images.predictions) if prediction.label != GOOD]
     found = [_in_frame(mass) for i in called if (mass := _evidence_mass(images.output(i))) is not None]

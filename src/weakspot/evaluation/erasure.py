@@ -1,4 +1,4 @@
-"""Does the confidence in a defect go when its boxes are painted over? A box that costs nothing to erase is no evidence.
+"""Does the confidence in a defect fall when its boxes are painted over? If not, the boxes are no evidence for it.
 
 What is erased is replaced by the same place of a Good training picture, fitted to its surroundings. Erasing boxes of
 the same sizes elsewhere in the picture is the control, so that damage done by the painting itself does not count:
@@ -35,16 +35,16 @@ _TRIES = 200
 def measure_erasure(
     run: RunFolder, samples: Sequence[Sample], predictions: Sequence[Prediction], device: str = "auto"
 ) -> Erasure | None:
-    """Erase the boxes of images that were called defective, and elsewhere as much, and run the model again.
+    """Erase the boxes of images that were called defective, or boxes as large elsewhere, and run the model again.
 
     Args:
-        run: has a bundle, a configuration and a split.
-        samples: of its test subset.
-        predictions: of the same images.
+        run: needs a bundle, a configuration and a split.
+        samples: of the run's test subset.
+        predictions: of the same images, in the same order.
         device: as for :meth:`Localizer.load`.
 
     Returns:
-        None where nothing was called defective.
+        How far the log-odds of a defect fall in both cases; None where no image was called defective.
     """
     called = [pair for pair in zip(samples, predictions, strict=True) if pair[1].label != GOOD]
     if not called:
@@ -70,7 +70,7 @@ def measure_erasure(
 
 
 def good_training_images(run: RunFolder) -> list[Sample]:
-    """Good images that a run was trained on.
+    """Read which Good images a run was trained on.
 
     Raises:
         WeakspotError: when the run's configuration or split is missing.

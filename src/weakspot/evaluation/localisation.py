@@ -1,4 +1,4 @@
-"""How well boxes and maps fit the masks: everything about localisation that a measurement holds."""
+"""How well boxes and maps fit the masks: everything that a measurement holds about localisation."""
 
 from __future__ import annotations
 
@@ -36,7 +36,10 @@ def measure_localisation(images: EvaluatedImages) -> tuple[Localisation, Thresho
     """Measure boxes and maps against the masks.
 
     Args:
-        images: at least one with a mask that shows something.
+        images: at least one of them has a mask that marks something.
+
+    Returns:
+        The measures, and box accuracy at every threshold.
     """
     truth, boxes = images.truth, images.boxes
 
@@ -77,10 +80,10 @@ def _widened(images: EvaluatedImages, found: LocalisationResult) -> Localisation
 
 
 def before_decision(images: EvaluatedImages) -> BeforeDecision:
-    """Count the boxes that Good images would get if no class decision took them away, each by its own model's rule.
+    """Count the boxes that Good images would get if no class decision took them away, each by its own model's box rule.
 
     Args:
-        images: some of them Good.
+        images: only the Good ones count.
     """
     counts = []
     for i in images.good:
@@ -94,7 +97,7 @@ def _per_100(counts: Sequence[int]) -> float:
 
 
 def resolution(images: EvaluatedImages) -> Resolution:
-    """How small a defect the maps can localise at all.
+    """Measure how small a defect the maps can localise at all.
 
     A box whose edges are off by half a cell on each side still reaches an IoU of 0.5 with a true box of side s where
     (s / (s + cell))² ≥ 0.5, which is s ≥ cell / (√2 - 1).
@@ -119,13 +122,13 @@ def resolution(images: EvaluatedImages) -> Resolution:
 
 
 def measure_trust(predictions: Sequence[Prediction], truth: Truth) -> TrustResult:
-    """Whether boxes that are trusted more fit better, on the images with a mask.
+    """Measure whether boxes with a higher trust fit better, on the images with a mask.
 
     The interval of the rank correlation comes from drawing groups.
 
     Args:
-        predictions: one an image.
-        truth: masks of the same images.
+        predictions: one for each image.
+        truth: true boxes of the same images, in the same order.
     """
     groups = group_numbers(truth.samples)
     rows = [

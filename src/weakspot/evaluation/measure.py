@@ -1,4 +1,4 @@
-"""Measure saved outputs: the one way that a run, a cross-validation and a sweep's cell get their numbers."""
+"""Measure saved outputs. A run, a cross-validation and a cell of a sweep all get their numbers from here."""
 
 from __future__ import annotations
 
@@ -27,17 +27,43 @@ from weakspot.types import ANOMALY, GOOD, FloatArray, Prediction, Sample
 def measure(
     subsets: Sequence[EvaluatedSubset], drawn: Mapping[Path, npt.NDArray[np.int64]] | None = None
 ) -> Measurement:
-    """Measure one subset, or several folds' together; no model is run.
+    """Measure one subset, or the subsets of several folds together; no model is run.
 
     Pixels are compared on a grid of at most :data:`~weakspot.metrics.localisation.PIXEL_SIDE` a side, whatever the
-    number of images. Intervals are wide enough for drawing groups where images share one.
+    number of images. Where several images share a group, intervals come from drawing groups, which makes them wider.
 
     Args:
-        subsets: what the models were tested on; no image is in two.
-        drawn: true boxes ``(m, 4)`` that a person drew, by path; None takes the masks' regions.
+        subsets: labels, outputs and predictions of the images; no image is in two of them.
+        drawn: true boxes ``(m, 4)`` that a person drew, by path; None takes the boxes of the masks' regions.
+
+    Returns:
+        Numbers with intervals, controls, alarms and the threshold curve; without masks no localisation and no curve.
 
     Raises:
         WeakspotError: when a mask is unusable; the message names it.
+
+    Examples:
+        Three images without masks, and a model's outputs for them that are right twice:
+
+        >>> from weakspot.config.rules import BoxRule
+        >>> from weakspot.data.preprocess import Preprocess
+        >>> from weakspot.models.bundle_meta import BundleMeta
+        >>> from weakspot.models.output_store import OutputStore
+        >>> samples = [Sample(Path("1.png"), "good"), Sample(Path("2.png"), "good"), Sample(Path("3.png"), "crack")]
+        >>> store = OutputStore(
+        ...     paths=[sample.path for sample in samples],
+        ...     sizes=np.array([[48, 64]] * 3),
+        ...     logits=np.array([[2, -2], [-1, 1], [-3, 3]], np.float32),
+        ...     maps=np.zeros((3, 2, 2, 2), np.float32),
+        ...     bias=np.zeros(2, np.float32),
+        ... )
+        >>> meta = BundleMeta(
+        ...     classes=["good", "anomaly"], preprocess=Preprocess((64, 64), "torchvision"), backbone="vgg16",
+        ...     outputs=2, boxes=BoxRule(), thresholds={}, weights={}, split_hash="", data_hash="",
+        ... )
+        >>> result = measure([EvaluatedSubset.predict(samples, store, meta)])
+        >>> result.test.classification.balanced_accuracy.value, result.test.localisation
+        (0.75, None)
     """
     images = EvaluatedImages(subsets, drawn)
     shuffled, alarms = shuffled_labels(images)
@@ -75,11 +101,11 @@ def _measure_classes(images: EvaluatedImages) -> SubsetResult:
 
 
 def measure_calibration(probabilities: npt.NDArray[np.float64], targets: npt.NDArray[np.int64]) -> CalibrationResult:
-    """Whether probabilities mean what they say.
+    """Measure whether probabilities agree with how often the model is right.
 
     Args:
-        probabilities: ``(n, classes)``, Good first, 0…1.
-        targets: true classes ``(n,)``.
+        probabilities: ``(n, classes)``, Good first, 0…1; n may be 0.
+        targets: true classes, ``(n,)``.
     """
     n = len(targets)
     confidence = probabilities.max(axis=1, initial=0)
@@ -96,14 +122,14 @@ def measure_some(
     kept: Sequence[int],
     drawn: Mapping[Path, npt.NDArray[np.int64]] | None = None,
 ) -> PartialResult:
-    """Measure some of the images from their predictions alone.
+    """Measure a selection of the images from their predictions alone.
 
     Args:
         predictions: of all images.
         samples: the same images' labels and masks.
         sizes: their ``(height, width)``, shape ``(n, 2)``.
         classes: class names, ``good`` first.
-        kept: positions of those to measure; may be none.
+        kept: positions of the images to measure; may be empty.
         drawn: as in :meth:`Truth.read`.
     """
     some, of_some = [samples[i] for i in kept], [predictions[i] for i in kept]

@@ -1,4 +1,4 @@
-"""The test subsets of finished runs, read back from their folders: one run's, or the folds' of a cross-validation."""
+"""The test subsets of finished runs, read back from their folders: that of one run, or those of a cross-validation."""
 
 from __future__ import annotations
 
@@ -25,23 +25,24 @@ MEMBERS = "folds.json"
 
 @dataclass(frozen=True)
 class Pooled(EvaluatedImages):
-    """The test subsets of one run or of several, together.
+    """The test subsets of one run or of several, taken together.
 
     Attributes:
-        runs: where they come from, one a subset.
+        runs: the run that each subset comes from.
     """
 
     runs: Sequence[RunFolder] = ()
 
     @classmethod
     def read(cls, runs: Sequence[RunFolder]) -> Pooled:
-        """From finished runs.
+        """Read the test subsets of finished runs.
 
         Args:
-            runs: no image may have been tested in two.
+            runs: no image may have been tested in two of them.
 
         Raises:
-            WeakspotError: when one is not finished, or an image was tested in two.
+            WeakspotError: when a run is not finished, its predictions do not fit its outputs, or an image was tested in
+                two.
         """
         subsets = []
         for run in runs:
@@ -60,10 +61,14 @@ class Pooled(EvaluatedImages):
         return pooled
 
     def right(self, classes: Sequence[str] | None = None) -> npt.NDArray[np.float64]:
-        """1 where an image was given its true class, else 0, ``(n,)``.
+        """Mark the images that were given their true class.
 
         Args:
-            classes: that count; with Good and Anomaly it is right to call a defect by another defect's name.
+            classes: names of the classes to tell apart; None takes :attr:`classes`. With Good and Anomaly, an image of
+                one defect type that was given another counts as right.
+
+        Returns:
+            float64 ``(n,)``, 1 for a right image, else 0.
         """
         return np.asarray(self.decided(classes) == self.targets(classes), dtype=np.float64)
 
@@ -74,10 +79,10 @@ class Pooled(EvaluatedImages):
 
 
 def find_runs(path: Path) -> list[RunFolder]:
-    """The run in a folder, or the runs that a cross-validation's folder names.
+    """Find the run in a folder, or the runs that a cross-validation's folder names.
 
     Raises:
-        WeakspotError: when it is neither, or not finished.
+        WeakspotError: when the folder is neither, or is not finished.
     """
     if (path / MEMBERS).is_file():
         try:

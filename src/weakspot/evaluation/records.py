@@ -1,4 +1,4 @@
-"""``metrics.json`` of a run, an evaluation or a cross-validation: the measurement, and what it is of."""
+"""``metrics.json`` of a run, an evaluation or a cross-validation: the measurement, and what data and model it is of."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ class DataRecord:
     Attributes:
         layout, root, subset, task: keys of the ``data`` group of the configuration.
         classes: class names, ``good`` first.
-        hash: over the content and the label of every image; None for other images than the run's own.
-        truth: which file the true boxes come from; None where they come from the data's masks.
+        hash: over the content and the label of every image; None where other images than the run's own were measured.
+        truth: the file that the true boxes come from; None where they come from the data set's masks.
         n_test_per_defect: number of images by defect type.
     """
 
@@ -49,7 +49,7 @@ class DataRecord:
 
 @dataclass(frozen=True)
 class Leakage:
-    """What was found of near-duplicates.
+    """Near-duplicates between the subsets.
 
     Attributes:
         images: number of images compared.
@@ -70,11 +70,11 @@ class Leakage:
 
 @dataclass(frozen=True)
 class SplitRecord:
-    """Which images were held out.
+    """How the images were divided into subsets.
 
     Attributes:
-        note: in place of a split, for other images than the run's own.
-        leakage: near-duplicates; None where nobody looked.
+        note: a sentence in place of a split, where other images than the run's own were measured.
+        leakage: near-duplicates; None where none were searched for.
         hash: over which image is in which subset.
         n_train, n_val, n_test: number of images in each subset.
         identical_across_subsets: number of held-out images that are exact copies of training images.
@@ -102,10 +102,10 @@ class FoldRecord:
     """One fold of a cross-validation.
 
     Attributes:
-        run: its folder.
-        balanced_accuracy: on its own test subset.
-        max_box_acc_v2: likewise; None without masks.
-        thresholds: of its model.
+        run: its run folder.
+        balanced_accuracy: on the fold's own test subset.
+        max_box_acc_v2: on the fold's own test subset; None without masks.
+        thresholds: those of the fold's model.
     """
 
     run: str

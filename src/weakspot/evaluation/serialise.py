@@ -1,4 +1,4 @@
-"""Typed results as JSON and back, whatever version of weakspot wrote it."""
+"""Typed results as JSON and back, from whichever version of weakspot wrote them."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ BY_CLASS = {
 
 
 def with_new_names(record: Any, *, keep: bool = False) -> Any:  # noqa: ANN401 - JSON
-    """JSON with the keys of :data:`OLD_NAMES` renamed, at any depth.
+    """Rename the keys of :data:`OLD_NAMES` in a JSON value, at any depth.
 
     Args:
         record: content of a ``metrics.json``, or some of it.
@@ -50,12 +50,16 @@ def with_new_names(record: Any, *, keep: bool = False) -> Any:  # noqa: ANN401 -
 
 
 def to_json(value: Any) -> Any:  # noqa: ANN401 - any typed result
-    """A typed result, or None, as dictionaries and lists; NaN becomes null."""
+    """Turn a typed result, or None, into dictionaries and lists; NaN becomes null."""
     return None if value is None else jsonable(asdict(value))
 
 
 def structure(record: Any, kind: type[Typed]) -> Typed:  # noqa: ANN401 - JSON
-    """A typed result from what :func:`to_json` made of it; further keys do not count.
+    """Read a typed result from what :func:`to_json` made; keys that the type does not have are ignored.
+
+    Args:
+        record: the JSON value.
+        kind: the type to make of it.
 
     Raises:
         cattrs.BaseValidationError: when a key is missing or a value is of another type.

@@ -27,13 +27,13 @@ TWO_CLASSES = (GOOD, ANOMALY)
 
 @dataclass(frozen=True)
 class EvaluatedSubset:
-    """Images that one model was tested on; samples, store and predictions are in one order.
+    """Images that one model was tested on; samples, store and predictions are in the same order.
 
     Attributes:
         samples: labels and masks.
         store: the model's outputs.
-        predictions: made of those outputs by the rule and the decision of `meta`.
-        meta: of the model: classes, preprocessing, box rule, decision.
+        predictions: made from those outputs by the box rule and the decision of `meta`.
+        meta: description of the model: classes, preprocessing, box rule, decision.
     """
 
     samples: Sequence[Sample]
@@ -43,12 +43,12 @@ class EvaluatedSubset:
 
     @classmethod
     def predict(cls, samples: Sequence[Sample], store: OutputStore, meta: BundleMeta) -> EvaluatedSubset:
-        """Decide and draw boxes by the rule and the decision of `meta`.
+        """Decide the classes and draw the boxes from saved outputs, by the box rule and the decision of `meta`.
 
         Args:
             samples: labels and masks of the images.
             store: outputs for the same images, in the same order.
-            meta: of the model.
+            meta: description of the model.
 
         Raises:
             WeakspotError: when a defect type is not one of the model's classes.
@@ -64,7 +64,11 @@ class EvaluatedSubset:
         return cls(samples, store, predictions, meta)
 
     def output(self, row: int) -> ModelOutput:
-        """The output for an image, without a border that its aspect ratio may have needed."""
+        """The output for one image, without the border that its aspect ratio may have needed.
+
+        Args:
+            row: position of the image.
+        """
         return visible(self.store[row], size_of(self.store, row), self.meta.preprocess)
 
 
@@ -87,11 +91,11 @@ class EvaluatedImage(NamedTuple):
 
 @dataclass(frozen=True)
 class EvaluatedImages:
-    """The images of one subset, or of several folds' together, as flat lists.
+    """The images of one subset, or those of several folds together, as flat lists.
 
     Attributes:
-        subsets: what they are made of; no image is in two.
-        drawn: true boxes ``(m, 4)`` that a person drew, by path; None takes the masks' regions.
+        subsets: what the images come from; no image is in two of them.
+        drawn: true boxes ``(m, 4)`` that a person drew, by path; None takes the boxes of the masks' regions.
     """
 
     subsets: Sequence[EvaluatedSubset]
@@ -104,29 +108,29 @@ class EvaluatedImages:
 
     @cached_property
     def samples(self) -> list[Sample]:
-        """Labels and masks."""
+        """The label and mask of every image."""
         return [sample for subset in self.subsets for sample in subset.samples]
 
     @cached_property
     def predictions(self) -> list[Prediction]:
-        """One an image."""
+        """One prediction for every image."""
         return [prediction for subset in self.subsets for prediction in subset.predictions]
 
     @cached_property
     def truth(self) -> Truth:
-        """The masks, or what was drawn."""
+        """The true boxes, from the masks or from what a person drew."""
         sizes = np.concatenate([subset.store.sizes for subset in self.subsets])
         return Truth.read(self.samples, sizes, self.drawn)
 
     @cached_property
     def classes(self) -> list[str]:
-        """Classes that all models know; Good and Anomaly where they do not know the same."""
+        """The names of the classes, if all models have the same ones; else Good and Anomaly."""
         known = {tuple(subset.meta.classes) for subset in self.subsets}
         return list(known.pop()) if len(known) == 1 else list(TWO_CLASSES)
 
     @cached_property
     def groups(self) -> list[int]:
-        """A number for the group each image belongs to."""
+        """The number of the group that each image belongs to."""
         return group_numbers(self.samples)
 
     @cached_property
@@ -140,33 +144,45 @@ class EvaluatedImages:
         return [i for i, sample in enumerate(self.samples) if sample.is_good]
 
     def targets(self, classes: Sequence[str] | None = None) -> npt.NDArray[np.int64]:
-        """Number of each image's true class, ``(n,)``, 0 for Good; of :attr:`classes` where None are given."""
+        """The number of each image's true class, ``(n,)``, 0 for Good.
+
+        Args:
+            classes: class names that the numbers refer to; None takes :attr:`classes`.
+        """
         return np.array([target_of(sample, classes or self.classes) for sample in self.samples], dtype=np.int64)
 
     def decided(self, classes: Sequence[str] | None = None) -> npt.NDArray[np.int64]:
-        """Number of the class that each image was given, ``(n,)``; of :attr:`classes` where None are given."""
+        """The number of the class that each image was given, ``(n,)``, 0 for Good.
+
+        Args:
+            classes: class names that the numbers refer to; None takes :attr:`classes`.
+        """
         names, labels = list(classes or self.classes), [prediction.label for prediction in self.predictions]
         if names == list(TWO_CLASSES):
             return np.array([int(label != GOOD) for label in labels], dtype=np.int64)
         return np.array([names.index(label) for label in labels], dtype=np.int64)
 
     def probabilities(self) -> npt.NDArray[np.float64]:
-        """``(n, classes)``, in the order of :attr:`classes`."""
+        """Probabilities ``(n, classes)``, 0…1, in the order of :attr:`classes`."""
         if all(list(subset.meta.classes) == self.classes for subset in self.subsets):
             return class_probabilities(self.predictions, self.classes)
         return np.array([[1 - p.probability, p.probability] for p in self.predictions]).reshape(-1, 2)
 
     def output(self, i: int) -> ModelOutput:
-        """The output for an image, without a border that its aspect ratio may have needed."""
+        """The output for one image, without the border that its aspect ratio may have needed.
+
+        Args:
+            i: position of the image.
+        """
         subset, row = self.images[i]
         return subset.output(row)
 
     def at_input_size(self, i: int, map_: Maps) -> Maps:
-        """A class activation map of an image at the network's input size; evidence heads' maps as they are.
+        """Bring a class activation map to the network's input size; maps of evidence heads are returned as they are.
 
         Args:
-            i: position of the image.
-            map_: ``(h, w)``, of that image.
+            i: position of the image that the map belongs to.
+            map_: ``(h, w)``.
         """
         subset, row = self.images[i]
         if subset.store.mask_logits is not None:
@@ -175,11 +191,11 @@ class EvaluatedImages:
 
 
 def class_probabilities(predictions: Sequence[Prediction], classes: Sequence[str]) -> npt.NDArray[np.float64]:
-    """Probabilities ``(n, classes)``, in the order of `classes`.
+    """Collect the probabilities of predictions as ``(n, classes)``, in the order of `classes`.
 
     Args:
         predictions: n of them.
-        classes: names that every prediction knows.
+        classes: class names that every prediction has.
     """
     rows = [{c.name: c.confidence for c in p.classes} for p in predictions]
     return np.array([[row[name] for name in classes] for row in rows], dtype=np.float64).reshape(-1, len(classes))

@@ -1,4 +1,4 @@
-"""Boxes at other thresholds: what to try, what each would have drawn, and the smallest score that Good images allow."""
+"""Boxes at other thresholds: which to try, what each would draw, and the smallest score that Good images allow."""
 
 from __future__ import annotations
 
@@ -24,11 +24,14 @@ SWEEP_STEPS = 39
 
 
 def threshold_steps(outputs: Sequence[ModelOutput], rule: BoxRule) -> npt.NDArray[np.float64]:
-    """Thresholds worth trying, ``(39,)``: shares of a map's range if relative, else from the median of the maps up.
+    """Choose 39 thresholds that are worth trying.
 
     Args:
-        outputs: for images called defective; there may be none.
-        rule: its kind of threshold counts.
+        outputs: for images called defective; may be empty.
+        rule: only its kind of threshold counts.
+
+    Returns:
+        ``(39,)``, rising: for a relative threshold shares of a map's range, else from the median of the maps upwards.
     """
     if rule.threshold_kind == "relative":
         return np.arange(1, SWEEP_STEPS + 1) / (SWEEP_STEPS + 1)
@@ -38,13 +41,13 @@ def threshold_steps(outputs: Sequence[ModelOutput], rule: BoxRule) -> npt.NDArra
 
 
 def sweep(images: EvaluatedImages) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
-    """Best IoU of every image with a mask at every threshold; all else is each image's own rule.
+    """Measure the best IoU of every image with a mask at every threshold; all else follows the image's own box rule.
 
     Args:
-        images: at least one with a mask.
+        images: at least one of them has a mask that marks something.
 
     Returns:
-        Thresholds ``(t,)``, rising, the ones in use among them, and IoUs ``(t, n)``.
+        Thresholds ``(t,)``, rising, among them those in use, and IoUs ``(t, n)`` of the n images with a mask.
     """
     known = images.truth.known
     decided = [
@@ -69,10 +72,10 @@ def sweep(images: EvaluatedImages) -> tuple[npt.NDArray[np.float64], npt.NDArray
 def threshold_curve(
     images: EvaluatedImages, thresholds: npt.NDArray[np.float64], ious: npt.NDArray[np.float64]
 ) -> ThresholdCurve:
-    """Box accuracy at every threshold, and MaxBoxAccV2 by defect type and size.
+    """Box accuracy at every threshold, and MaxBoxAccV2 by defect type and by size.
 
     Args:
-        images: those that were swept.
+        images: those that :func:`sweep` measured.
         thresholds: ``(t,)``, from :func:`sweep`.
         ious: ``(t, n)``, from :func:`sweep`.
     """
@@ -90,13 +93,13 @@ def threshold_curve(
 
 
 def undecided_boxes(store: OutputStore, index: int, preprocess: Preprocess, rule: BoxRule) -> list[Box]:
-    """The boxes of an image's likeliest defect, whatever class the image is given.
+    """Draw the boxes of an image's likeliest defect class, whichever class the image is given.
 
     Args:
-        store: of outputs.
+        store: outputs for a set of images.
         index: position of the image in it.
         preprocess: what brought the image to the network's input.
-        rule: from maps to boxes.
+        rule: from evidence to boxes.
     """
     size = size_of(store, index)
     output = visible(store[index], size, preprocess)
@@ -108,12 +111,15 @@ def _draw(output: ModelOutput, index: int, size: Size, preprocess: Preprocess, r
 
 
 def calibrated_rule(rule: BoxRule, held_out: OutputStore, preprocess: Preprocess) -> tuple[BoxRule, Calibration]:
-    """Turn a ``calibrated`` rule into an absolute one whose smallest score keeps false boxes rare.
+    """Turn a ``calibrated`` box rule into an absolute one whose smallest score keeps false boxes rare.
 
     Args:
-        rule: its ``threshold`` says how far a box goes, ``false_boxes`` how many are wanted.
-        held_out: outputs for Good images that nothing was learnt from.
+        rule: its ``threshold`` decides how far a box extends, its ``false_boxes`` how many false boxes are allowed.
+        held_out: outputs for Good images that the model was not trained on.
         preprocess: what brought the images to the network's input.
+
+    Returns:
+        The absolute rule, and what its smallest score rests on.
     """
     every = rule.absolute(min_score=None)
     scores = [box.score for i in range(len(held_out)) for box in undecided_boxes(held_out, i, preprocess, every)]

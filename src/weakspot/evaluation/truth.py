@@ -1,4 +1,4 @@
-"""What the masks of a set of images say, and how well boxes fit it."""
+"""The true boxes of a set of images, read from their masks, and how well predicted boxes fit them."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ NO_BOXES: npt.NDArray[np.int64] = np.zeros((0, 4), dtype=np.int64)
 
 @dataclass(frozen=True)
 class Truth:
-    """What the masks say, by position of the image; masks are read again when needed rather than all held in memory.
+    """The true boxes of a set of images, by position; a mask is read again whenever it is needed, to save memory.
 
     Attributes:
-        samples, sizes: the images and their ``(height, width)``.
-        boxes: int ``(n, 4)`` true boxes of each image, one a connected region; empty for Good and where there is no
-            mask or an empty one.
-        shares: of each image that its defect covers, 0…1.
+        samples, sizes: the images and their ``(height, width)``, shape ``(n, 2)``.
+        boxes: int64 ``(m, 4)`` true boxes of each image, one for each connected region of its mask; empty for Good
+            images and where the mask is missing or marks nothing.
+        shares: share of each image that its defect covers, 0…1.
     """
 
     samples: Sequence[Sample]
@@ -63,22 +63,30 @@ class Truth:
         return truth
 
     def localise(self, boxes: Sequence[npt.NDArray[np.float64]]) -> LocalisationResult:
-        """:func:`~weakspot.metrics.localisation_metrics` of an array of boxes an image."""
+        """Measure predicted boxes with :func:`~weakspot.metrics.localisation_metrics`.
+
+        Args:
+            boxes: predicted ``(k, 4)`` of each image, best first.
+        """
         defects, classes = [sample.defect for sample in self.samples], [size_class(share) for share in self.shares]
         return localisation_metrics(boxes, self.boxes, defects, classes)
 
     @property
     def known(self) -> list[int]:
-        """Positions of the defect images with a mask that shows something."""
+        """Positions of the defect images with at least one true box."""
         return [i for i, boxes in enumerate(self.boxes) if len(boxes)]
 
     @property
     def measurable(self) -> list[int]:
-        """Positions of the images whose every pixel is known: the above and the Good ones."""
+        """Positions of the images in which every pixel's truth is known: :attr:`known` and the Good ones."""
         return [i for i, sample in enumerate(self.samples) if sample.is_good or len(self.boxes[i])]
 
     def mask(self, index: int) -> BoolArray:
-        """The mask at the original image's size; all False for Good images and where there is none."""
+        """The mask at the original image's size; all False for Good images and where there is no mask.
+
+        Args:
+            index: position of the image.
+        """
         sample, (height, width) = self.samples[index], (int(side) for side in self.sizes[index])
         if sample.is_good or sample.mask is None:
             return np.zeros((height, width), dtype=bool)
@@ -86,7 +94,7 @@ class Truth:
 
 
 def levels_reached(boxes: npt.NDArray[np.float64], truth: npt.NDArray[np.int64]) -> float:
-    """Share of the IoU levels that an image's three best boxes reach; NaN without a true box.
+    """Measure which share of the IoU levels the three best boxes of one image reach.
 
     Args:
         boxes: predicted ``(n, 4)``, best first; the first three count.

@@ -26,11 +26,11 @@ class Compared:
     Attributes:
         method: its name.
         map: raw ``(h, w)``; None where the method cannot serve this network.
-        over: the map over the picture.
-        seconds: that it took.
-        road: how faithful it is, see :func:`~weakspot.heatmaps.faithfulness.road`; NaN where there is no map
-            or it was not asked for.
-        why_not: why there is no map.
+        over: the map over the picture; None without a map.
+        seconds: time that the map took.
+        road: how faithful the map is, see :func:`~weakspot.heatmaps.faithfulness.road`; NaN without a map, or where it
+            was not measured.
+        why_not: why there is no map; empty where there is one.
     """
 
     method: str
@@ -48,7 +48,7 @@ class Comparison:
     Attributes:
         path, image: the picture.
         target: name of the explained class.
-        methods: one a method.
+        methods: one result for each method.
     """
 
     path: Path

@@ -1,7 +1,7 @@
 """Why does a model decide as it does? Class, map, evidence by region, and what would change the decision.
 
 A region's evidence is measured, not read off the map: the region is replaced as
-:func:`weakspot.evaluation.erasure.erase` does it, and the model is asked again.
+:func:`weakspot.evaluation.erasure.erase` does it, and the model is run again.
 """
 
 from __future__ import annotations
@@ -31,10 +31,10 @@ from weakspot.types import Box, ImageArray, Prediction
 from weakspot.utils.files import atomic_path, write_json
 
 REGIONS = 5
-"""Regions of a picture that are asked about."""
+"""Number of regions of a picture whose evidence is measured."""
 
 TOGETHER = 8
-"""Regions that are erased at once at most, those with most of the map."""
+"""Largest number of regions that are erased at once; those with most of the map are taken."""
 
 LARGEST = 0.6
 """Share of the picture beyond which hiding it would explain nothing."""

@@ -1,6 +1,6 @@
-"""Predicted boxes in the formats of annotation tools and detectors: one function a format.
+"""Predicted boxes in the formats of annotation tools and detectors: one function for each format.
 
-To add one, write a function ``(exported, folder, pictures)`` that returns what is worth saying, and decorate it with
+To add one, write a function ``(exported, folder, pictures)`` that returns in words what it wrote, and decorate it with
 ``@box_format("its name")``.
 """
 

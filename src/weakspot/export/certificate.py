@@ -1,4 +1,4 @@
-"""Does an exported model say the same as the run it was made of? Measured on real pictures, kept beside the model."""
+"""Does an exported model predict the same as the run it was made from? Measured on real pictures, kept beside it."""
 
 from __future__ import annotations
 
@@ -37,18 +37,18 @@ FASTER = 1.05
 
 @dataclass(frozen=True)
 class Certificate:
-    """What came of showing the same pictures to both.
+    """The comparison of an exported model with the original on the same pictures.
 
     Attributes:
-        images: how many.
+        images: number of pictures.
         precision: ``fp32``, ``fp16`` or ``int8``.
         largest_difference: of any class's probability.
-        same_class, same_boxes: pictures with the same class, and with the same boxes to the pixel.
-        tolerance: for the differences of probabilities; None where they were only measured.
-        speed: seconds a picture from file to boxes, ``pytorch`` and ``exported``, turn by turn in one process; their
-            ``ratio``; ``threads`` and ``machine``.
+        same_class, same_boxes: number of pictures with the same class, and with the same boxes to the pixel.
+        tolerance: largest difference of probabilities that is allowed; None where they were only measured.
+        speed: seconds for each picture from file to boxes, ``pytorch`` and ``exported``, turn by turn in one process;
+            their ``ratio``; ``threads`` and ``machine``.
         accuracy: balanced accuracy and V2 of both on these pictures, where they are labelled.
-        bundle: SHA-256 of the ``model.json`` it was made of, which names the tensors' hash.
+        bundle: SHA-256 of the original's ``model.json``, which names the tensors' hash.
     """
 
     images: int
@@ -63,7 +63,7 @@ class Certificate:
 
     @property
     def failure(self) -> str:
-        """Why the two are not the same; empty where they are, and where that was not asked for."""
+        """Why the two are not the same; empty where they are, and where no sameness was required."""
         if self.tolerance is None:
             return ""
         if not self.largest_difference <= self.tolerance:
@@ -84,14 +84,14 @@ class Certificate:
 def certify(
     run: Localizer, exported: Localizer, samples: Sequence[Sample], precision: str, bundle: str, progress: Progress
 ) -> Certificate:
-    """Show pictures to both, in turn, from files to boxes.
+    """Run both models on the same pictures, in turn, from files to boxes.
 
     Args:
         run: the original, on the CPU.
-        exported: made of it.
+        exported: the model that was made from it.
         samples: pictures; those without a label have ``defect=""``.
         precision: of the exported model.
-        bundle: for the record.
+        bundle: SHA-256 of the original's ``model.json``, for the record.
         progress: called with (done, total).
 
     Raises:

@@ -100,7 +100,7 @@ def write_onnx(path: Path, model: Model, meta: BundleMeta) -> None:
 
 
 def description(meta: BundleMeta) -> str:
-    """What travels in the file: classes, preprocessing, box rule, thresholds, decision; see :class:`BundleMeta`."""
+    """The description that goes into the file: classes, preprocessing, box rule, thresholds and decision, as JSON."""
     return json.dumps(meta.to_dict(), ensure_ascii=True, sort_keys=True)
 
 

@@ -29,8 +29,8 @@ class Exported:
         names: of the pictures, relative to the folder that all of them lie in, with forward slashes; all different.
         classes: names of the classes but Good, in the model's order.
         model: what made the predictions, for tools that keep a model version.
-        unreadable: how many pictures could not be read; they are left out.
-        groups: of pictures that show one part, by path; empty where nothing is known.
+        unreadable: number of pictures that could not be read; they are left out.
+        groups: group of each picture by path; pictures without a known group are left out.
     """
 
     predictions: Sequence[Prediction]

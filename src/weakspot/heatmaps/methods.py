@@ -59,10 +59,10 @@ class Request:
     Attributes:
         module: from pixels to logits ``(n, classes)``, in evaluation mode.
         pixels: preprocessed, ``(n, 3, H, W)``.
-        targets: int64 ``(n,)``, the class looked at in each image.
+        targets: int64 ``(n,)``, the class to explain in each image.
         layers: of `module`, at this input size.
-        layer: name of the layer looked at; empty for methods without one.
-        settings: as asked for.
+        layer: name of the layer that the map is taken at; empty for methods without one.
+        settings: of the method.
         colours: value of each :data:`FILLS` colour but ``mean`` in network input, ``(3,)``.
     """
 
@@ -84,7 +84,7 @@ class Method:
         about: what it is, with its paper.
         takes: which :class:`Settings` it takes.
         of_class: whether it depends on the target class.
-        pixelwise: whether it looks at pixels rather than places; no boxes are drawn on such a map.
+        pixelwise: whether it works on pixels rather than places; no boxes are drawn on such a map.
     """
 
     make: Callable[[Request], Maps]

@@ -43,9 +43,9 @@ class Subject:
     Attributes:
         module: from pixels to logits ``(n, classes)``.
         classes: names; the id of a class is its position.
-        preprocess: from a picture to pixels.
-        ask: runs it on pictures.
-        decides: in words, what `ask` knows beyond the network that the maps are of; empty where nothing.
+        preprocess: what brings a picture to the network's input.
+        ask: runs the whole model on pictures.
+        decides: in words, what `ask` uses beyond the network that the maps are of; empty where that is all.
     """
 
     module: nn.Module

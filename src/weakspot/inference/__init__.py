@@ -1,1 +1,1 @@
-"""Trained and exported models that take images and give predictions."""
+"""Trained and exported models that take images and return predictions."""

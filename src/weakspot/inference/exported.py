@@ -1,4 +1,4 @@
-"""Exported models: one file for ONNX Runtime or OpenVINO, with all that prediction needs to know in it. No torch."""
+"""Exported models: one file for ONNX Runtime or OpenVINO that holds all that prediction needs. No torch."""
 
 from __future__ import annotations
 
@@ -36,12 +36,12 @@ Open = Callable[[int, int], Run]
 
 
 class ExportedModel:
-    """What a :class:`~weakspot.inference.localizer.Localizer` asks of a model, answered by another runtime.
+    """Runs an exported model for a :class:`~weakspot.inference.localizer.Localizer`, in another runtime than torch.
 
     Attributes:
         path: the file.
         device: always ``cpu``.
-        streams: how many pictures to ask about at once where there are many.
+        streams: number of pictures to run at once where there are many.
     """
 
     device = "cpu"
@@ -52,7 +52,7 @@ class ExportedModel:
         self.streams, self._threads = shared_out(wanted() or os.cpu_count() or 1)
 
     def for_many(self) -> ExportedModel:
-        """The same model for :attr:`streams` callers at once: more pictures a second, and later answers for one."""
+        """The same model, ready for :attr:`streams` callers at once: more pictures a second, each one slower."""
         if self._many is None:
             self._many = copy(self)
             self._many._run = self._open(self.streams, self._threads)
@@ -63,7 +63,7 @@ class ExportedModel:
         return self._open(1, wanted())
 
     def move(self, device: str) -> None:
-        """Nothing moves.
+        """Check the device; an exported model stays on the CPU.
 
         Raises:
             WeakspotError: for another device than the CPU.
@@ -72,11 +72,11 @@ class ExportedModel:
             raise WeakspotError(f"device {device}: exported models run on the CPU; give the run itself, or device cpu")
 
     def batch_size(self, preprocess: Preprocess) -> int:
-        """How many images to run at once: one, which keeps a processor's caches warm."""
+        """Number of images to run at once: one, which keeps a processor's caches warm."""
         return 1
 
     def ask(self, inputs: Sequence[npt.NDArray[Any]]) -> list[ModelOutput]:
-        """Outputs for pictures at network size, uint8 ``(H, W, 3)`` each."""
+        """Run the model on pictures at network size, uint8 ``(H, W, 3)`` each; gives an output for each."""
         output = self._run(np.stack(inputs))
         # Half the precision, as the PyTorch model gives it: the boxes must be the same.
         found = (output.get(name, output.get(OLD_NAMES[name])) for name in GRAPH_OUTPUTS[3:])
@@ -88,7 +88,7 @@ def load_exported(path: Path) -> tuple[ExportedModel, BundleMeta]:
     """Read a model that ``weakspot export model`` wrote.
 
     Raises:
-        WeakspotError: when it is missing, damaged, not one of ours, or its runtime is not installed.
+        WeakspotError: when the file is missing, damaged or no model of weakspot's, or its runtime is not installed.
     """
     if not path.is_file():
         raise WeakspotError(f"{path} does not exist; make it with 'weakspot export model RUN'")

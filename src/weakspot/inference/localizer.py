@@ -1,4 +1,4 @@
-"""A trained model that takes pictures and gives predictions: :class:`Localizer`."""
+"""A trained model that takes pictures and returns predictions: :class:`Localizer`."""
 
 from __future__ import annotations
 
@@ -29,17 +29,46 @@ if TYPE_CHECKING:
 
 
 class Localizer:
-    """Classifies pictures and draws boxes round what made it say "not Good".
+    """Classifies pictures and draws boxes round the evidence for a defect.
 
     Attributes:
         meta: classes, preprocessing, box rule and provenance, as the bundle has them.
         rule: from maps to boxes; may be replaced, for instance to move the threshold.
-        flip_tta: whether the mirrored picture is looked at too, for the trust of boxes; may be set.
+        flip_tta: whether the mirrored picture is run too (flip test-time augmentation), for the trust of boxes; may be
+            set.
 
-    Example:
-        >>> localizer = Localizer.load("outputs/demo/fabric/…")  # doctest: +SKIP
-        >>> for prediction in localizer.predict(["a.png", "b.png"]):  # doctest: +SKIP
-        ...     print(prediction.path, prediction.label, prediction.boxes)
+    Examples:
+        A model usually comes from a finished run, a bundle or an exported file (skipped here, as it needs one):
+
+        >>> localizer = Localizer.load("outputs/demo/fabric/20260726-101500-1a2b3c4d")  # doctest: +SKIP
+
+        In its place stands an untrained network, so that the rest of the example runs anywhere:
+
+        >>> import numpy as np
+        >>> from weakspot.config.rules import BoxRule
+        >>> from weakspot.data.preprocess import Preprocess
+        >>> from weakspot.models.bundle_meta import BundleMeta
+        >>> from weakspot.models.model import Model
+        >>> from weakspot.models.network import CamNet
+        >>> meta = BundleMeta(
+        ...     classes=["good", "anomaly"], preprocess=Preprocess((64, 64), "torchvision"), backbone="vgg16",
+        ...     outputs=2, boxes=BoxRule(), thresholds={}, weights={}, split_hash="", data_hash="",
+        ... )
+        >>> localizer = Localizer(Model(CamNet("vgg16", classes=2)), meta, device="cpu")
+
+        Predictions come in the order of the pictures; one that cannot be read does not stop the others:
+
+        >>> picture = np.full((48, 80, 3), 127, np.uint8)
+        >>> found = list(localizer.predict([picture, "no-such-picture.png"]))
+        >>> [(prediction.path.name, prediction.status, prediction.size) for prediction in found]
+        [('array-0', 'ok', (48, 80)), ('no-such-picture.png', 'error', (0, 0))]
+        >>> sorted(each.name for each in found[0].classes)
+        ['anomaly', 'good']
+
+        The same model with another box rule:
+
+        >>> localizer.with_rule(threshold=0.5).rule.threshold
+        0.5
     """
 
     def __init__(self, model: Model | ExportedModel, meta: BundleMeta, device: str = "auto") -> None:
@@ -85,12 +114,12 @@ class Localizer:
 
     @property
     def device(self) -> torch.device | str:
-        """Where the network runs."""
+        """Device that the network runs on."""
         return self._model.device
 
     @property
     def batch_size(self) -> int:
-        """How many images to run at once here."""
+        """Number of images to run at once on this device."""
         return self._model.batch_size(self.meta.preprocess)
 
     def prepare(self, name: Path, image: ImageArray) -> Loaded:
@@ -118,7 +147,11 @@ class Localizer:
             batch_size: images in one forward pass; None for what suits the device. Always 1 with ``data.resize=tile``.
 
         Yields:
-            A prediction an image; one that cannot be read has status ``error`` and a message, and the others go on.
+            One prediction for each image; one that cannot be read has status ``error`` and a message, and does not stop
+            the others.
+
+        Raises:
+            WeakspotError: for a `batch_size` below 1.
         """
         for prediction, _ in self.stream(images, batch_size=batch_size):
             yield prediction
@@ -172,7 +205,15 @@ class Localizer:
             yield from in_order(answer, chain(first, batches), workers=streams, ahead=2 * streams)
 
     def predict_batch(self, batch: list[Loaded]) -> list[Prediction]:
-        """Predict loaded images in one forward pass."""
+        """Predict loaded images in one forward pass.
+
+        Args:
+            batch: from :meth:`prepare` or :func:`~weakspot.data.loading.load_images`; images that could not be read may
+                be among them.
+
+        Returns:
+            One prediction for each, in order.
+        """
         arrays = [item.pixels for item in batch if item.pixels is not None]
         output = iter(self._ask(arrays) if arrays else [])
         return [
@@ -199,11 +240,11 @@ class Localizer:
         return [one.with_flipped(other) for one, other in zip(output, mirrored, strict=True)]
 
     def adjusted(self, threshold: float | None = None, flip_tta: bool | None = None) -> Localizer:
-        """The same model (not copied) with other settings.
+        """Make a localizer with other settings; the model is shared, not copied.
 
         Args:
-            threshold: of boxes; None leaves it.
-            flip_tta: whether to run the mirrored image too; None leaves it.
+            threshold: of the box rule; None leaves it as it is.
+            flip_tta: whether to run the mirrored image too; None leaves it as it is.
         """
         other = self if threshold is None else self.with_rule(threshold=threshold)
         other = copy(other)
@@ -211,7 +252,14 @@ class Localizer:
         return other
 
     def with_rule(self, **changes: object) -> Localizer:
-        """The same model (not copied) with another box rule, for instance ``with_rule(threshold=0.5)``."""
+        """Make a localizer with another box rule; the model is shared, not copied.
+
+        Args:
+            **changes: fields of :class:`~weakspot.config.rules.BoxRule`, for instance ``threshold=0.5``.
+
+        Raises:
+            WeakspotError: for a value out of range.
+        """
         other = copy(self)
         other.rule = replace(self.rule, **changes)  # type: ignore[arg-type]
         return other

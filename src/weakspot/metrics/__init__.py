@@ -1,4 +1,4 @@
-"""Metrics as plain dictionaries, ready for JSON; what is undefined is NaN (the writer makes it null)."""
+"""Metrics as frozen, typed results; NaN stands for what is undefined."""
 
 from weakspot.metrics.baselines import centre_box, random_box, whole_image_box
 from weakspot.metrics.classification import as_good_or_not, classification_metrics

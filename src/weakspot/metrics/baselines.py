@@ -1,4 +1,4 @@
-"""Boxes that look at nothing: what any method has to beat. Half-open ``[x0, y0, x1, y1]``, shape ``(1, 4)``."""
+"""Boxes that do not depend on the image, which any method has to beat: ``[x0, y0, x1, y1]``, shape ``(1, 4)``."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Intervals for images that are not independent: photographs of one part are right or wrong together.
+"""Intervals for images that are not independent: images of one group tend to be right or wrong together.
 
 The group (cluster) bootstrap (Davison and Hinkley, "Bootstrap Methods and their Application", 1997, 3.8) draws groups.
 """
@@ -67,9 +67,9 @@ def widened_by_groups(
 
 
 def worth(groups: IntArray) -> float:
-    """How many independent images these are worth, 1…n, if photographs of a part stand and fall together.
+    """How many independent images a set of images in groups is worth, 1…n, if a group is right or wrong as a whole.
 
-    n² / Σ (photographs of a part)², after Kish, "Survey Sampling" (1965).
+    n² / Σ (images of a group)², after Kish, "Survey Sampling" (1965).
 
     Args:
         groups: number of the group each image belongs to, ``(n,)``, at least one.

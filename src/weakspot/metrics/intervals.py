@@ -1,4 +1,4 @@
-"""A number and how far it can be trusted: 95 % intervals for proportions and for anything else."""
+"""A number and how far it can be trusted: 95 % intervals for proportions and for any other statistic."""
 
 from __future__ import annotations
 
@@ -52,6 +52,11 @@ def proportion(k: int, n: int) -> Estimate:
 
     Raises:
         ValueError: when k is outside 0…n.
+
+    Examples:
+        >>> recall = proportion(18, 20)
+        >>> print(f"{recall.value:.2f} ({recall.low:.2f}–{recall.high:.2f}), n = {recall.n}")
+        0.90 (0.68–0.99), n = 20
     """
     k, n = int(k), int(n)
     if not 0 <= k <= n:

@@ -1,8 +1,8 @@
-"""Two models on the same images: the difference, how sure it is, and how likely chance alone makes one as large.
+"""Two models on the same images: the difference, its interval, and how likely chance alone makes one as large.
 
-Photographs of the same part stand or fall together, so groups are drawn and swapped, not images: the cluster
+Images of a group tend to be right or wrong together, so groups are drawn and swapped, not images: the cluster
 bootstrap (Davison and Hinkley, "Bootstrap Methods and their Application", 1997, 3.8) and a permutation test that swaps
-the two models' answers group by group (Fisher, 1935).
+the two models' scores group by group (Fisher, 1935).
 """
 
 from __future__ import annotations
@@ -23,13 +23,13 @@ N_SWAPS = 10_000
 
 @dataclass(frozen=True)
 class Difference:
-    """Second less first.
+    """The second model's value minus the first's.
 
     Attributes:
         first, second: the two values.
         difference: their difference with its 95 % interval; n counts images.
-        groups: how many independent groups those belong to.
-        p_value: two-sided; how often swapping answers at random makes the difference as large. NaN where undefined.
+        groups: number of independent groups that the images belong to.
+        p_value: two-sided; how often swapping the scores at random makes the difference as large. NaN where undefined.
     """
 
     first: float
@@ -56,14 +56,14 @@ def class_weights(targets: npt.NDArray[np.integer[Any]]) -> npt.NDArray[np.float
 def paired_difference(
     first: FloatArray, second: FloatArray, groups: Sequence[int], strata: npt.NDArray[Any], *, seed: int = 0
 ) -> Difference:
-    """Compare two models by a score an image; the mean over strata of the means over images is compared.
+    """Compare two models by a score for each image; the mean over strata of the means over images is compared.
 
-    With right answers (0 or 1) and true classes as strata that is balanced accuracy; with the share of IoU levels that
-    an image's boxes reach, and one stratum, it is V2.
+    With right answers (0 or 1) as scores and true classes as strata that is balanced accuracy; with the share of IoU
+    levels that an image's boxes reach, and one stratum, it is MaxBoxAccV2.
 
     Args:
         first: scores of the first model, shape ``(n,)``.
-        second: of the second on the same images.
+        second: scores of the second model on the same images, shape ``(n,)``.
         groups: number of the group each image belongs to.
         strata: class of each image, shape ``(n,)``.
         seed: of resamples and swaps.

@@ -1,1 +1,1 @@
-"""Networks, their weights and bundles, and what is kept of their outputs."""
+"""Networks, their weights and bundles, and stores for their outputs."""

@@ -19,15 +19,16 @@ class Backbone:
     """A convolutional network cut in two at the freeze point.
 
     Attributes:
-        stem: the frozen part; ``(batch, 3, H, W)`` to features.
+        stem: the frozen part, from ``(batch, 3, H, W)`` to features.
         tail: the trained part, up to the last feature map; no pooling after it.
-        channels: channels of the tail's output.
+        channels: number of channels of the tail's output.
         smallest: smallest image side (pixels) that leaves at least one map cell.
-        taps: finer features inside the stem by name: how many of its layers come before each. The next layer must not
-            work in place.
-        pyramid: taps that the evidence network looks at, fine to coarse; the last may be :data:`FREEZE_POINT`.
-        layer_names: of the layers of stem and tail in the uncut network's state; empty where they are numbered.
-        tileable: whether the stem can be run over tiles: plain convolutions and pools, nothing that sees the whole.
+        taps: finer features inside the stem, by name: the number of its layers that come before each. The next layer
+            must not work in place.
+        pyramid: taps that the evidence network uses, fine to coarse; the last may be :data:`FREEZE_POINT`.
+        layer_names: names of the layers of stem and tail in the uncut network's state; empty where they are numbered.
+        tileable: whether the stem can be run over tiles: it has plain convolutions and pools, and no layer that depends
+            on the whole image.
     """
 
     stem: nn.Sequential
@@ -66,8 +67,8 @@ def resnet(make: Callable[[], models.ResNet], channels: int) -> Backbone:
     """ResNet (He et al., CVPR 2016), frozen up to ``layer3`` (stride 16); ``layer4`` is trained.
 
     Args:
-        make: torchvision's function.
-        channels: of ``layer4``.
+        make: torchvision's function that builds the network.
+        channels: number of channels of ``layer4``.
     """
     names = ("conv1", "bn1", "relu", "maxpool", "layer1", "layer2", "layer3", "layer4")
     return _named(make(), names, 7, channels, taps={"layer1": 5, "layer2": 6})

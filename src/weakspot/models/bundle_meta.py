@@ -1,4 +1,4 @@
-"""Everything about a trained model but its tensors: ``model.json``. No torch, so that exported models do without."""
+"""Everything about a trained model but its tensors: ``model.json``. No torch, as exported models use it too."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ WEIGHTS_FILE, META_FILE = "model.safetensors", "model.json"
 
 MOST_CLASSES, LONGEST_NAME = 1000, 300
 MOST_TAPS, MOST_CHANNELS, WIDEST = 8, 4096, 256
-"""What a network may be asked for; without a limit a description of a hundred bytes could take all memory there is."""
+"""Limits of what a description may require; without them one of a hundred bytes could take all memory there is."""
 
 
 class NewerFormatError(WeakspotError):
-    """A model that a newer weakspot has made."""
+    """The model was made by a newer weakspot than this one."""
 
 
 @dataclass(frozen=True)
@@ -38,17 +38,17 @@ class BundleMeta:
 
     Attributes:
         classes: class names, ``good`` first.
-        preprocess: what has to be done to an image before the network sees it.
+        preprocess: what brings an image to the network's input.
         backbone, outputs: arguments of :class:`CamNet`.
         boxes: the rule that turns maps into boxes.
         decision: how logits become a class.
         thresholds: ``{name: {"value", "origin"}}``; every number that decides something, and how it was chosen.
         weights: ``{"origin", "sha256"}`` of the pre-trained weights.
-        split_hash, data_hash: which data it was trained on.
-        heatmap: method that the maps are made by, which boxes are drawn round.
+        split_hash, data_hash: which data the model was trained on.
+        heatmap: method of the maps that boxes are drawn round.
         flip_tta: whether the mirrored image is run too (flip test-time augmentation), for the trust of boxes.
         evidence: arguments of :class:`~weakspot.models.evidence.EvidenceNet`; None without evidence heads.
-        versions: of the libraries that made it.
+        versions: of the libraries that the model was made with.
     """
 
     classes: list[str]
@@ -160,7 +160,7 @@ def _version(name: str = "weakspot") -> str:
 
 
 def rewrite_meta(folder: Path, meta: BundleMeta) -> None:
-    """Replace a bundle's ``model.json``, for instance after its box rule changed; the tensors stay.
+    """Replace a bundle's ``model.json``, for instance when its box rule has changed; the tensors stay.
 
     Args:
         folder: the bundle.
@@ -183,7 +183,7 @@ def read_meta(folder: Path) -> BundleMeta:
 
 
 def read_meta_file(path: Path) -> tuple[BundleMeta, str]:
-    """A ``model.json`` and the hash of the tensors that belong to it.
+    """Read a ``model.json``, and the hash of the tensors that belong to it.
 
     Raises:
         WeakspotError: when it is missing, damaged, or of another format.

@@ -1,11 +1,11 @@
-"""The evidence network: location and mask of defects, from the frozen features of several depths.
+"""The evidence network: location and mask of defects, from frozen features of several depths.
 
 Two small feature pyramids (Lin et al., "Feature Pyramid Networks", CVPR 2017) work on the same features. The
-*location head* learns from image labels (multiple-instance learning; Good images are negative everywhere) and finds
+*location head* is trained on image labels (multiple-instance learning; Good images are negative everywhere) and finds
 places, not outlines. The *mask head* is prompted with a map of places, as interactive segmentation is with clicks (Xu
-et al., "Deep Interactive Object Selection", CVPR 2016; Kirillov et al., "Segment Anything", ICCV 2023), and learns
-outlines from imitated defects, whose masks are known. At inference the one prompts the other. No mask of a real
-defect is used anywhere.
+et al., "Deep Interactive Object Selection", CVPR 2016; Kirillov et al., "Segment Anything", ICCV 2023), and is trained
+on the outlines of imitated defects, whose masks are known. At inference the location head's map is the mask head's
+prompt. No mask of a real defect is used anywhere.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 PROMPTS = 2
-"""How often the mask head is run; the second time its own first answer is part of the prompt, so that it grows."""
+"""How often the mask head is run; the second time its first output is part of the prompt, so that the mask grows."""
 
 COARSER = 2
 """Levels that are added above the coarsest one, each half as fine: a stain may be larger than what one cell sees."""
@@ -31,11 +31,11 @@ CLIP = 8.0
 
 
 class Evidence(NamedTuple):
-    """The evidence network's output for a batch, in logit units: 0 is as likely as not.
+    """The evidence network's output for a batch, as log-odds: 0 is as likely as not.
 
     Attributes:
-        mask_logits: ``(batch, 2h, 2w)``: does this pixel belong to a defect? Boxes are drawn round it.
-        location_logits: ``(batch, h, w)``, at the finest level's resolution: is a defect here at all?
+        mask_logits: ``(batch, 2h, 2w)``, whether a pixel belongs to a defect; boxes are drawn on this map.
+        location_logits: ``(batch, h, w)``, at the finest level's resolution, whether there is a defect at a place.
     """
 
     mask_logits: Tensor
@@ -47,7 +47,7 @@ class Level(NamedTuple):
 
     Attributes:
         features: ``(batch, channels, h, w)``; may be a window of an image.
-        mean: ``(batch, channels)``, of the whole image: what stands out from it is what counts.
+        mean: ``(batch, channels)``, mean over the whole image; what deviates from it is what the heads work on.
     """
 
     features: Tensor
@@ -55,14 +55,14 @@ class Level(NamedTuple):
 
 
 class Pyramid(nn.Module):
-    """Coarse to fine: each level's features join what came from the coarser one.
+    """Joins levels from coarse to fine: the features of each level are added to what came from the coarser one.
 
     Above the coarsest level lie :data:`COARSER` more, averaged from it.
 
     Args:
-        channels: of the levels, fine to coarse.
-        width: channels inside.
-        prompted: takes a prompt ``(batch, 1, h, w)`` at the finest level's resolution.
+        channels: number of channels of each level, fine to coarse.
+        width: number of channels inside the pyramid.
+        prompted: whether it takes a prompt ``(batch, 1, h, w)`` at the finest level's resolution.
     """
 
     def __init__(self, channels: Sequence[int], width: int, *, prompted: bool) -> None:
@@ -74,7 +74,7 @@ class Pyramid(nn.Module):
         self.prompts = nn.ModuleList(nn.Conv2d(1, width, 3, padding=1) for _ in channels) if prompted else None
 
     def laterals_of(self, levels: Sequence[Level]) -> list[Tensor]:
-        """What each level sees, whatever the prompt: ``(batch, width, h, w)``, fine to coarse."""
+        """The input of each level, which does not depend on the prompt: ``(batch, width, h, w)``, fine to coarse."""
         levels = list(levels)
         for _ in range(COARSER):
             features, mean = levels[-1]
@@ -115,8 +115,8 @@ class EvidenceNet(nn.Module):
 
     Args:
         taps: names of the backbone's features, fine to coarse.
-        channels: ``(in the backbone, projected)`` of each tap.
-        location_width, mask_width: channels inside the two pyramids.
+        channels: for each tap the number of channels in the backbone and the number that they are projected to.
+        location_width, mask_width: number of channels inside the two pyramids.
     """
 
     pixel_scale: Tensor
@@ -154,7 +154,7 @@ class EvidenceNet(nn.Module):
         nn.init.constant_(self.mask_out.bias, -2.0)  # type: ignore[arg-type]
 
     def project(self, features: Sequence[Tensor]) -> list[Level]:
-        """The backbone's features at :attr:`taps` of whole images as levels."""
+        """Project the backbone's features of whole images, at :attr:`taps`, to levels."""
         levels = []
         for projection, tensor in zip(self.projections, features, strict=True):
             projected = projection(tensor).clamp(-CLIP, CLIP)
@@ -162,16 +162,16 @@ class EvidenceNet(nn.Module):
         return levels
 
     def centre(self, pixels: Tensor) -> Tensor:
-        """Whole preprocessed images ``(batch, 3, H, W)`` less their mean colour, in units of the data's spread."""
+        """Subtract the mean colour from preprocessed images ``(batch, 3, H, W)`` and divide by the data's spread."""
         return (pixels - pixels.mean(dim=(2, 3), keepdim=True)) / self.pixel_scale
 
     def location_logits(self, levels: Sequence[Level]) -> Tensor:
-        """Logits ``(batch, 1, h, w)`` at the finest level."""
+        """Run the location head: logits ``(batch, 1, h, w)`` at the finest level's resolution."""
         logits: Tensor = self.location_out(self.location_pyramid(self.location_pyramid.laterals_of(levels)))
         return logits
 
     def mask_logits(self, levels: Sequence[Level], pixels: Tensor, prompt: Tensor) -> Tensor:
-        """Logits ``(batch, 1, 2h, 2w)``.
+        """Run the mask head once: logits ``(batch, 1, 2h, 2w)``.
 
         Args:
             levels: of images, or of windows of them.
@@ -204,7 +204,7 @@ class EvidenceNet(nn.Module):
             prompt = torch.maximum(prompt, functional.avg_pool2d(torch.sigmoid(answer), 2))
 
     def forward(self, features: Sequence[Tensor], pixels: Tensor) -> Evidence:
-        """Evidence of whole images.
+        """Run both heads on whole images.
 
         Args:
             features: the backbone's at :attr:`taps`.
@@ -217,16 +217,16 @@ class EvidenceNet(nn.Module):
 
 
 def with_new_names(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """A state whose tensors have today's names; before bundle format 3 the heads were called ``where`` and ``extent``.
+    """Rename the tensors of an old state; before bundle format 3 the heads were called ``where`` and ``extent``.
 
     Args:
-        state: of an :class:`EvidenceNet`, of today or from before.
+        state: of an :class:`EvidenceNet`; one with today's names stays as it is.
     """
     return {re.sub(r"^extent_", "mask_", re.sub(r"^where_", "location_", name)): state[name] for name in state}
 
 
 def pool_places(logits: Tensor) -> Tensor:
-    """An image's logit from its places: smooth maximum, relaxed so that two in a thousand places suffice.
+    """Pool the logits of an image's places: a smooth maximum, relaxed so that two in a thousand places suffice.
 
     Log-sum-exp pooling of Pinheiro and Collobert, "From Image-level to Pixel-level Labeling" (CVPR 2015).
 
@@ -243,7 +243,7 @@ def pool_places(logits: Tensor) -> Tensor:
 
 
 def halving(sizes: Sequence[tuple[int, int]]) -> bool:
-    """Whether each ``(height, width)`` is exactly a power of two times the next."""
+    """Tell whether each ``(height, width)`` is exactly a power of two times the next."""
     return all(
         fine[k] % coarse[k] == 0
         and (fine[k] // coarse[k]).bit_count() == 1

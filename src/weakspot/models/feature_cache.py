@@ -1,8 +1,8 @@
-"""Frozen-stem features, computed once per image and kept on disk.
+"""Features of the frozen layers, computed once for each image and kept on disk.
 
-conv1_1–conv4_3 never change, and they are 13.9 of VGG16's 15.3 GMAC at 224 pixels. What they make of an image is
-kept in one small file, named by everything it depends on (image content, how it is seen, preprocessing, stem weights,
-tap), so that epochs, folds, runs and processes share it without locks.
+conv1_1–conv4_3 never change, and they are 13.9 of VGG16's 15.3 GMAC at 224 pixels. Their output for an image is kept in
+one small file, named by everything it depends on (image content, view, preprocessing, weights of the stem, tap), so
+that epochs, folds, runs and processes share it without locks.
 """
 
 from __future__ import annotations
@@ -55,8 +55,8 @@ class FeatureCache:
 
     Attributes:
         folder: where the files are; made on first use.
-        max_bytes: :meth:`trim` removes the least recently used files beyond it.
-        precision: type that features are stored in; they are always handed out as float32.
+        max_bytes: size from which on :meth:`trim` removes the least recently used files.
+        precision: type that features are stored in; they are always returned as float32.
     """
 
     folder: Path
@@ -82,11 +82,11 @@ class FeatureCache:
         return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
     def path(self, key: str) -> Path:
-        """File of `key`; it need not exist."""
+        """The file of `key`; it need not exist."""
         return self.folder / key[:2] / f"{key}.npy"
 
     def load(self, key: str) -> npt.NDArray[np.float32] | None:
-        """The array under `key` as float32, or None where there is none or it is damaged (and then removed)."""
+        """The array under `key` as float32; None where there is none. A damaged file is removed and counts as none."""
         payload = self._payload(key)
         if payload is None:
             return None
@@ -98,7 +98,7 @@ class FeatureCache:
             return None
 
     def check(self, key: str) -> bool:
-        """True where :meth:`load` would find a sound file."""
+        """Tell whether :meth:`load` would find an undamaged file."""
         return self._payload(key) is not None
 
     def _payload(self, key: str) -> bytes | None:
@@ -139,11 +139,11 @@ class FeatureCache:
             ) from error
 
     def rounded(self, array: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
-        """The array as :meth:`load` would give it back, so that a first run sees what later ones see."""
+        """Round an array as storing and loading it would, so that a first run computes with the same values."""
         return array.astype(self.precision).astype(np.float32)
 
     def trim(self, keep: set[str] | frozenset[str] = frozenset()) -> int:
-        """Remove least recently used files until `max_bytes` hold; `keep` is never removed.
+        """Remove least recently used files until at most `max_bytes` are left; `keep` is never removed.
 
         Returns:
             The number of files removed.
@@ -159,7 +159,7 @@ class FeatureCache:
         return removed
 
     def usage(self) -> tuple[int, int]:
-        """``(files, bytes)`` now in the cache."""
+        """Number of files in the cache, and their size in bytes."""
         sizes = [stat.st_size for _, stat in self._files()]
         return len(sizes), sum(sizes)
 
@@ -217,14 +217,14 @@ def compute_features(
     batch_size: int | None = None,
     progress: Progress | None = None,
 ) -> list[list[str]]:
-    """Make sure that the stem's features of every item are in the cache; compute those that are not.
+    """Make sure that the features of every item are in the cache; compute those that are not.
 
     Several processes may do this at once: they share the work, but for the few images that two of them have in hand
     at the same moment.
 
     Args:
         network: its stem is run, on whatever device it is.
-        items: images and how they are seen.
+        items: images and their views.
         preprocess: as in training and inference.
         cache: where the features go.
         taps: which features; all of them come from one pass.
@@ -269,12 +269,12 @@ def compute_features(
 
 
 class ViewFeatures(NamedTuple):
-    """One image in one view: the network's input, what is known of its pixels, and features.
+    """One image in one view: the network's input, its mask where it is an imitated defect, and its features.
 
     Attributes:
         pixels: float32 ``(3, H, W)``, preprocessed.
         mask: ``(H, W)`` of an imitated defect; None for a real image.
-        features: ``(channels, h, w)`` of each tap asked for.
+        features: ``(channels, h, w)`` of each requested tap.
     """
 
     pixels: npt.NDArray[np.float32]
@@ -289,7 +289,7 @@ def view_features(
     cache: FeatureCache | None,
     taps: Sequence[str],
 ) -> Iterator[ViewFeatures]:
-    """Get pixels and features of every item, in order: from the cache where they are in it, else computed and put into it.
+    """Get pixels and features of every item, in order; what is missing in the cache is computed and put into it.
 
     A view may be an imitated defect here (:func:`~weakspot.data.imitations.imitation_name`).
 

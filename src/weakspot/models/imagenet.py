@@ -1,4 +1,4 @@
-"""Torchvision's classifiers with ImageNet weights: the network, what it wants to be given, and its 1000 class names."""
+"""Torchvision's classifiers with ImageNet weights: the network, its preprocessing, and its 1000 class names."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ OTHER_TASKS = tuple(
 
 @dataclass(frozen=True)
 class PhotoPreprocess(Preprocess):
-    """As :class:`Preprocess` with ``squash``, with any mean and deviation (of values 0…1, red, green, blue)."""
+    """A :class:`Preprocess` with ``squash`` and any mean and standard deviation (of values 0…1, red, green, blue)."""
 
     mean: tuple[float, float, float] = (0.485, 0.456, 0.406)
     std: tuple[float, float, float] = (0.229, 0.224, 0.225)
@@ -42,10 +42,10 @@ class Photographs:
 
     Attributes:
         module: from pixels to logits ``(n, classes)``, in evaluation mode.
-        classes: their names.
-        preprocess: as its weights want it, but for the shape: the whole picture is squashed to the input's size, where
+        classes: class names, in the order of the logits.
+        preprocess: as the weights need it, but for the shape: the whole picture is squashed to the input's size, where
             torchvision cuts out the middle, so that the map covers the whole picture.
-        origin: of the weights, in words.
+        origin: where the weights come from, in words.
     """
 
     module: nn.Module
@@ -55,7 +55,7 @@ class Photographs:
 
 
 def classifiers() -> list[str]:
-    """Names of torchvision's classifiers, and of those that were registered with it."""
+    """Names of torchvision's classifiers, and of those that were registered with torchvision."""
     names = models.list_models()
     return [name for name in names if not models.get_model_builder(name).__module__.startswith(OTHER_TASKS)]
 
@@ -66,7 +66,7 @@ def load_photographs(model: str = "vgg16", weights: Path | None = None) -> Photo
     Args:
         model: its name in torchvision's registry.
         weights: state dict of the whole network, ``.pth`` (read with ``weights_only=True``) or ``.safetensors``; None
-            for torchvision's own from its cache or its download.
+            for torchvision's own weights, from its cache or its download.
 
     Raises:
         WeakspotError: for an unknown model, and for weights that are missing, damaged or of another network.

@@ -1,4 +1,4 @@
-"""The whole model: the classifier and, where there is refinement, the evidence network on the same features."""
+"""The whole model: the classifier and, with refinement, the evidence network on the same features."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class BatchOutput(NamedTuple):
 
 @dataclass(frozen=True)
 class Model:
-    """What a bundle holds, ready to run.
+    """The model of a bundle, ready to run.
 
     Attributes:
         network: logits and class activation maps.
@@ -43,11 +43,11 @@ class Model:
 
     @property
     def taps(self) -> tuple[str, ...]:
-        """The frozen features that :meth:`answer` needs."""
+        """Names of the frozen features that :meth:`answer` needs."""
         return (FREEZE_POINT,) if self.evidence is None else tuple(dict.fromkeys([*self.evidence.taps, FREEZE_POINT]))
 
     def __call__(self, pixels: Tensor) -> list[ModelOutput]:
-        """Outputs for preprocessed images ``(batch, 3, H, W)``."""
+        """Run the model on preprocessed images ``(batch, 3, H, W)``; gives an output for each."""
         with torch.inference_mode():
             return self.answer(self.network.forward_taps(pixels, self.taps), pixels)
 
@@ -89,22 +89,25 @@ class Model:
 
     @property
     def device(self) -> torch.device:
-        """Where it runs."""
+        """Device that the model runs on."""
         return self.network.head.weight.device
 
     def ask(self, inputs: Sequence[npt.NDArray[np.generic]]) -> list[ModelOutput]:
-        """Outputs for preprocessed images, float32 ``(3, H, W)`` each, all of one size."""
+        """Run the model on preprocessed images, float32 ``(3, H, W)`` each, all of one size; an output for each."""
         return self(torch.from_numpy(stack_pixels(inputs)).to(self.device))  # type: ignore[arg-type]
 
     def batch_size(self, preprocess: Preprocess) -> int:
-        """How many images to run at once."""
+        """Number of images to run at once on this device."""
         return inference_batch_size(self.device, preprocess)
 
     def move(self, device: str) -> None:
-        """Get ready to run on a device: ``auto``, ``cpu``, ``cuda``, or any other name torch knows.
+        """Move the model to a device and put it into evaluation mode.
+
+        Args:
+            device: ``auto``, ``cpu``, ``cuda``, or any other name torch knows.
 
         Raises:
-            WeakspotError: when it is not there.
+            WeakspotError: when there is no such device.
         """
         try:
             location_logits = torch.device(
@@ -121,17 +124,17 @@ class Model:
 
 
 def agree(logits: Tensor, defect: Tensor) -> Tensor:
-    """Two opinions on the same images, averaged in log-odds: the classifier's, and that of the evidence.
+    """Average two estimates for the same images in log-odds: the classifier's, and that of the evidence heads.
 
-    They err on different images: one looks at the picture as a whole, the other at its most suspicious places.
+    They err on different images: one judges the picture as a whole, the other its most suspicious places.
 
     Args:
         logits: ``(n, classes)`` of the classifier, Good first.
-        defect: ``(n,)``, log-odds of not being Good.
+        defect: ``(n,)``, log-odds of not being Good from the evidence heads.
 
     Returns:
-        ``(n, classes)``: the log-odds of not being Good are the mean of the two, the ratios among defect classes the
-        classifier's.
+        ``(n, classes)``: the log-odds of not being Good are the mean of the two; the ratios among defect classes are
+        the classifier's.
     """
     odds = torch.logsumexp(logits[:, 1:], dim=1) - logits[:, 0]
     return torch.cat([logits[:, :1], logits[:, 1:] + ((defect - odds) / 2)[:, None]], dim=1)

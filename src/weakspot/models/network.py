@@ -89,14 +89,14 @@ class CamNet(nn.Module):
             layer.load_state_dict({key.removeprefix(prefix): state[key] for key in state if key.startswith(prefix)})
 
     def train(self, mode: bool = True) -> CamNet:
-        """As any module, but for the frozen part: its batch normalisation keeps the statistics it came with."""
+        """Switch training mode, but for the frozen part: its batch normalisation keeps the statistics it came with."""
         super().train(mode)
         self.stem.eval()
         return self
 
     @property
     def bias(self) -> Tensor:
-        """``(classes,)`` bias of every class's logit."""
+        """Bias of every class's logit, ``(classes,)``."""
         return self._with_good(self.head.bias.unsqueeze(0)).squeeze(0)
 
     def forward(self, images: Tensor) -> CamOutput:
@@ -104,15 +104,15 @@ class CamNet(nn.Module):
         return self.forward_tail(self.forward_stem(images))
 
     def forward_stem(self, images: Tensor) -> Tensor:
-        """Run the frozen part on preprocessed images ``(batch, 3, H, W)``; as :meth:`forward_taps`."""
+        """Run the frozen part on preprocessed images ``(batch, 3, H, W)``, to the features at the freeze point."""
         return self.forward_taps(images, (FREEZE_POINT,))[FREEZE_POINT]
 
     def forward_taps(self, images: Tensor, taps: Collection[str]) -> dict[str, Tensor]:
-        """Run the frozen part on preprocessed images ``(batch, 3, H, W)``, no deeper than needed; no gradient is kept.
+        """Run the frozen part on preprocessed images, no deeper than needed; no gradient is kept.
 
         Args:
-            images: preprocessed.
-            taps: keys of ``taps``.
+            images: preprocessed, ``(batch, 3, H, W)``.
+            taps: names of the features, keys of :attr:`taps`.
 
         Returns:
             Features ``(batch, channels, h, w)`` by tap.
@@ -163,8 +163,9 @@ class CamNet(nn.Module):
     def forward_tail(self, features: Tensor) -> CamOutput:
         """Run the trained part on the stem's features ``(batch, channels, h, w)``.
 
-        In training, batch normalisation takes a lone image, such as the last batch may hold, by the statistics it has
-        gathered: an image has none of its own, and where a map is a single cell there would be an error.
+        In training, batch normalisation uses its running statistics for a batch of one image, which the last batch of
+        an epoch may be: a single image has no statistics of its own, and where its map is a single cell there would be
+        an error.
         """
         with _no_statistics_of_one(self.tail, features):
             activations = self.tail(features)
@@ -215,12 +216,12 @@ def _spans(side: int, tile: int, margin: int) -> Iterator[_Span]:
 
 
 def field_of_view(layers: nn.Sequential) -> tuple[int, int]:
-    """``(stride, reach)`` in pixels: an output cell is `stride` wide and sees up to `reach` pixels beyond itself.
+    """Compute ``(stride, reach)`` in pixels: an output cell is `stride` wide and depends on `reach` pixels round it.
 
     Araujo et al., "Computing Receptive Fields of Convolutional Neural Networks", Distill 2019.
 
     Args:
-        layers: convolutions and pools; others look at one place only.
+        layers: convolutions and pools count; other layers work on one place only.
     """
     stride, seen = 1, 1
     for layer in layers:

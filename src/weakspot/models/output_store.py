@@ -1,4 +1,4 @@
-"""A model's outputs for a set of images, on disk: logits and raw maps. Measuring needs nothing else of the model."""
+"""A model's outputs for a set of images, on disk: logits and raw maps. Measuring needs nothing else from the model."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class OutputStore:
         sizes: int64 ``(n, 2)``, original ``(height, width)``.
         logits: float32 ``(n, classes)``.
         maps: float32 ``(n, classes, map height, map width)``, raw. Without evidence heads ``maps.mean((2, 3)) + bias ==
-            logits``; with it the evidence has a say in the logits (:func:`weakspot.models.model.agree`).
+            logits``; with them the logits depend on the evidence too (:func:`weakspot.models.model.agree`).
         bias: float32 ``(classes,)``.
         mask_logits, location_logits: float16 ``(n, h, w)`` and ``(n, h', w')``, see
             :class:`~weakspot.types.ModelOutput`; None without evidence heads.
@@ -87,7 +87,7 @@ class OutputStore:
         Args:
             paths: the image files.
             sizes: int64 ``(n, 2)``, original ``(height, width)``.
-            outputs: one an image, all with the same optional maps.
+            outputs: one for each image, all with the same optional maps.
             bias: float32 ``(classes,)``.
         """
         logits, maps, *optional = zip(*outputs, strict=True)
@@ -96,7 +96,7 @@ class OutputStore:
 
     @classmethod
     def join(cls, stores: Sequence[OutputStore]) -> OutputStore:
-        """Several stores of maps of one size behind each other; of several models' biases the first is kept."""
+        """Append several stores to each other; their maps must have one size. The bias is that of the first."""
 
         def together(name: str) -> Any:  # noqa: ANN401 - one of several array types
             arrays = [getattr(store, name) for store in stores]
@@ -109,7 +109,7 @@ class OutputStore:
         return len(self.paths)
 
     def rows(self, rows: slice) -> OutputStore:
-        """Some of the images."""
+        """Select some of the images."""
         planes = (None if plane is None else plane[rows] for plane in self._planes)
         return OutputStore(self.paths[rows], self.sizes[rows], self.logits[rows], self.maps[rows], self.bias, *planes)
 

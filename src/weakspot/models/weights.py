@@ -1,7 +1,7 @@
 """Where pre-trained weights come from, and the preprocessing that belongs to them.
 
-Four ways, chosen by ``model.weights``: ``auto``, ``imagenet``, a file, or ``none``. Whatever the way, the arrays are
-checked against the network's own names and shapes, and their hash is part of a run's identity.
+There are four ways, chosen by ``model.weights``: ``auto``, ``imagenet``, a file, or ``none``. Whichever way is taken,
+the arrays are checked against the network's own names and shapes, and their hash is part of a run's identity.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ DOWNLOAD_ERRORS = (OSError, ValueError, RuntimeError, EOFError, HTTPException, U
 """What may become of a download, or of a file that was cut short."""
 
 CHECKED = {"progress": True, "check_hash": True, "weights_only": True}
-"""How torchvision is asked for a file: a download's hash must be the one in its name, and nothing is unpickled."""
+"""Arguments for torchvision's download: its hash must be the one in its name, and nothing is unpickled."""
 
 THREE_WAYS_OUT = (
     "no pre-trained VGG16 weights at hand; three ways out: go online once (torchvision downloads 528 MB), "
@@ -50,11 +50,11 @@ THREE_WAYS_OUT = (
 
 @dataclass(frozen=True)
 class Weights:
-    """Pre-trained convolution weights of VGG16.
+    """Pre-trained convolution weights of a backbone.
 
     Attributes:
-        state: tensors under the names of ``torchvision.models.vgg16().features`` (``0.weight`` …); empty for random
-            weights.
+        state: tensors under the names of ``torchvision.models.vgg16().features`` (``0.weight`` …); those of other
+            backbones keep the names they have in torchvision's whole network. Empty for random weights.
         preprocess: ``torchvision`` (0…1, normalised) or ``caffe`` (0…255 minus a mean), whichever they expect.
         origin: where they come from, in words for people.
         sha256: hash of names, shapes and values (hexadecimal), or ``random`` for no weights.
@@ -73,9 +73,9 @@ def load_weights(source: str, preprocess: PreprocessMode | None = None, backbone
         source: ``auto`` (cached torchvision file, then torchvision's download, then the ``offline`` extra),
             ``imagenet`` (the first two), ``none`` (random weights), or the path of a ``.pth``/``.pt`` state dict
             (read with ``weights_only=True``) or ``.safetensors`` file.
-        preprocess: what a file's weights expect; needed where the file's metadata does not say.
-        backbone: whose; for others than ``vgg16`` torchvision's cache and download are the ways, and tensors keep the
-            names they have in torchvision's whole network.
+        preprocess: what a file's weights expect; needed where the file's metadata does not name it.
+        backbone: that the weights are for; those of others than ``vgg16`` come from torchvision's cache or download,
+            and their tensors keep the names they have in torchvision's whole network.
 
     Raises:
         WeakspotError: when nothing is found (naming the ways out), or a file is missing, damaged, of another
@@ -107,7 +107,7 @@ def features_only(state: StateDict) -> StateDict:
 
 
 def hash_state(state: StateDict) -> str:
-    """SHA-256 (hexadecimal) over names, shapes and values, independent of file format and order."""
+    """Hash names, shapes and values with SHA-256 (hexadecimal), whatever the file format and the order."""
     digest = hashlib.sha256()
     for name in sorted(state):
         tensor = state[name].detach().cpu().contiguous()
@@ -142,10 +142,10 @@ def _from_file(
 
 
 def read_state(path: Path) -> StateDict:
-    """A state dict from a ``.pth``/``.pt`` file (read with ``weights_only=True``) or a ``.safetensors`` file.
+    """Read a state dict from a ``.pth``/``.pt`` file (with ``weights_only=True``) or a ``.safetensors`` file.
 
     Raises:
-        WeakspotError: when it is missing, damaged, or something else.
+        WeakspotError: when the file is missing, damaged, or no state dict.
     """
     if not path.is_file():
         raise WeakspotError(f"weights {path}: no such file")
@@ -238,7 +238,7 @@ def _of_torchvision(backbone: str) -> Weights:
 
 
 def torchvision_state(entry: WeightsEnum, model: str) -> StateDict:
-    """Weights of a whole network from torchvision's cache or its download.
+    """Read the weights of a whole network from torchvision's cache, or download them.
 
     Args:
         entry: the weights as torchvision lists them.

@@ -1,1 +1,1 @@
-"""Functions on maps and boxes: resizing, regions, IoU, which map to look at. NumPy and OpenCV only."""
+"""Functions on maps and boxes: resizing, regions, IoU, and which map to show. NumPy and OpenCV only."""

@@ -1,4 +1,4 @@
-"""Overlap of boxes; apart from the metrics, since prediction needs it and exported models start fast."""
+"""Overlap of boxes. A module apart from the metrics, since prediction needs it and exported models must start fast."""
 
 from __future__ import annotations
 
@@ -14,14 +14,18 @@ def box_iou(a: BoxArray, b: BoxArray) -> npt.NDArray[np.float64]:
     """Intersection over union of every box of `a` with every box of `b`.
 
     Args:
-        a: shape ``(n, 4)``, half-open xyxy; n may be 0.
-        b: shape ``(m, 4)``; m may be 0.
+        a: shape ``(n, 4)``, half-open ``[x0, y0, x1, y1]``; n may be 0.
+        b: shape ``(m, 4)``, likewise; m may be 0.
 
     Returns:
         Shape ``(n, m)``, in 0…1.
 
     Raises:
         ValueError: for a wrong shape, a box without area, NaN or infinity.
+
+    Examples:
+        >>> box_iou(np.array([[0, 0, 10, 10]]), np.array([[0, 0, 10, 10], [5, 0, 15, 10], [20, 20, 30, 30]])).round(2)
+        array([[1.  , 0.33, 0.  ]])
     """
     first, second = _checked_boxes(a)[:, None], _checked_boxes(b)[None]
     sides = np.minimum(first[..., 2:], second[..., 2:]) - np.maximum(first[..., :2], second[..., :2])

@@ -14,7 +14,7 @@ Maps = npt.NDArray[np.float32]
 
 
 def visible(output: ModelOutput, size: Size, preprocess: Preprocess) -> ModelOutput:
-    """The output for the image itself, without the border that keeping its aspect ratio may have put round it.
+    """Cut the border off an output that keeping the image's aspect ratio may have put round the network's input.
 
     Args:
         output: for the whole network input.
@@ -46,8 +46,8 @@ def visible(output: ModelOutput, size: Size, preprocess: Preprocess) -> ModelOut
 def class_map(maps: Maps, index: int) -> Maps:
     """The class activation map of one class, ``(height, width)``, raw.
 
-    The rule of plain class activation maps (a ``relative`` threshold) uses it. A softmax's single class has no absolute
-    zero: a constant can be added to every class without changing a probability.
+    The box rule of plain class activation maps (a ``relative`` threshold) uses it. The logits of a softmax have no
+    absolute zero: a constant can be added to every class without changing a probability.
 
     Args:
         maps: ``(classes, height, width)`` of one image.
@@ -58,9 +58,9 @@ def class_map(maps: Maps, index: int) -> Maps:
 
 
 def margin_map(maps: Maps, index: int) -> Maps:
-    """Class minus Good, ``(height, width)``, in logit units: zero where a place speaks for neither.
+    """The map of a class minus that of Good, ``(height, width)``, in logit units: zero where a place supports neither.
 
-    Everything absolute, calibrated or compared between images uses it.
+    Everything that is absolute, calibrated or compared between images uses it.
 
     Args:
         maps: ``(classes, height, width)`` of one image.
@@ -73,7 +73,7 @@ def margin_map(maps: Maps, index: int) -> Maps:
 def combined_map(
     mask_logits: npt.NDArray[np.floating], location_logits: npt.NDArray[np.floating], logits: npt.NDArray[np.float32]
 ) -> Maps:
-    """The log probability that image, place and pixel are all defective: for showing, and for measuring pixels.
+    """The log probability that image, place and pixel are all defective; it is shown, and pixels are measured on it.
 
     Args:
         mask_logits: ``(h, w)``, log-odds that a pixel belongs to a defect.
@@ -105,7 +105,7 @@ def shown_map(output: ModelOutput) -> Maps:
 
 
 def comparable_map(output: ModelOutput) -> Maps:
-    """As :func:`shown_map`, with values that mean the same in every image: the margin where there are no heads.
+    """The map of :func:`shown_map`, in values that can be compared between images: without evidence heads the margin.
 
     Args:
         output: for one image.

@@ -17,7 +17,7 @@ def region_outlines(mask: BoolArray, size: Size) -> tuple[tuple[tuple[int, int],
         size: ``(height, width)`` of the original image.
 
     Returns:
-        A polygon a region, of ``(x, y)`` corners between the original image's pixels: that of a single pixel has four.
+        A polygon for each region, of ``(x, y)`` corners between the original image's pixels: a single pixel has four.
     """
     # Twice as large, a pixel is two wide and its contour runs through both: their outer edges are known then.
     doubled = np.repeat(np.repeat(mask.astype(np.uint8), 2, axis=0), 2, axis=1)

@@ -26,6 +26,11 @@ def upsample(map_: FloatArray, size: Size) -> npt.NDArray[np.float32]:
 
     Raises:
         ValueError: when `map_` is not two-dimensional or something is empty.
+
+    Examples:
+        >>> upsample(np.array([[0, 4]], np.float32), (2, 4))
+        array([[0., 1., 3., 4.],
+               [0., 1., 3., 4.]], dtype=float32)
     """
     source = np.ascontiguousarray(two_dimensional(map_, "map"), dtype=np.float32)
     height, width = checked_size(size)
@@ -35,7 +40,7 @@ def upsample(map_: FloatArray, size: Size) -> npt.NDArray[np.float32]:
 def scale_min_max(map_: FloatArray) -> npt.NDArray[np.float64] | None:
     """Scale a map to 0…1 by its own minimum and maximum.
 
-    Only the relative threshold wants this: afterwards every map peaks at 1, so nothing can be compared between images.
+    Only the relative threshold needs this: afterwards every map peaks at 1, so nothing can be compared between images.
 
     Args:
         map_: finite, shape ``(h, w)``.

@@ -1,1 +1,1 @@
-"""From a model's output to predictions: decision, boxes, trust, files. No torch, so that exported models use it too."""
+"""From a model's output to predictions: decision, boxes, trust, files. No torch, as exported models use it too."""

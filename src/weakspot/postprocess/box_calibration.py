@@ -1,7 +1,7 @@
-"""Box thresholds chosen without a single box: "at most N false boxes per 100 Good images".
+"""Box thresholds chosen without a single drawn box: "at most N false boxes per 100 Good images".
 
-Held-out Good images say how high evidence climbs where there is nothing to find. The boxes that would be drawn on them,
-before any class decision, are false by definition; the smallest score is set so that few enough of them are left.
+Held-out Good images show how high the evidence rises where there is nothing to find. The boxes that would be drawn on
+them, before any class decision, are false by definition; the smallest score is set so that few enough are left.
 """
 
 from __future__ import annotations
@@ -14,18 +14,18 @@ import numpy as np
 from scipy.stats import chi2
 
 CONFIDENCE = 0.8
-"""How sure the promised rate is: with so many held-out Good images, counts as low would be so likely at most."""
+"""Confidence that the true rate is at most the promised one."""
 
 
 @dataclass(frozen=True)
 class Calibration:
-    """A smallest score and what it rests on.
+    """A smallest score and the images it rests on.
 
     Attributes:
         min_score: boxes must score at least this, in the evidence's units; None where every box may stay.
-        n_good: held-out Good images.
-        false_boxes: boxes that are left on them at `min_score`.
-        wanted: at most this many per 100 Good images.
+        n_good: number of held-out Good images.
+        false_boxes: number of boxes that are left on them at `min_score`.
+        wanted: largest number of false boxes per 100 Good images that is allowed.
         bound: upper bound of the rate per 100 images (one-sided, Poisson, :data:`CONFIDENCE`); above `wanted` where
             there are too few images to promise it, even without one false box.
     """
@@ -38,7 +38,7 @@ class Calibration:
 
     @property
     def origin(self) -> str:
-        """Where the number comes from, in a sentence."""
+        """A sentence that tells where the number comes from."""
         promise = "" if self.bound <= self.wanted else "; too few to promise it"
         return (
             f"calibrated: at most {self.wanted:g} false boxes per 100 Good images; {self.false_boxes} on {self.n_good} "
@@ -61,16 +61,16 @@ def calibrate(scores: Sequence[float], n_good: int, wanted: float) -> Calibratio
     """Find the smallest score that keeps false boxes rare.
 
     Args:
-        scores: of every box on the held-out Good images, drawn without a smallest score.
-        n_good: how many such images there are.
-        wanted: at most this many false boxes per 100 Good images.
+        scores: score of every box on the held-out Good images, drawn without a smallest score.
+        n_good: number of these images, at least 1.
+        wanted: largest number of false boxes per 100 Good images that is allowed.
 
     Returns:
         The lowest smallest score whose rate is at most `wanted` with confidence :data:`CONFIDENCE`; just above every
         false box where no rate can be promised.
 
     Raises:
-        ValueError: for no image.
+        ValueError: when `n_good` is 0.
     """
     if n_good < 1:
         raise ValueError("no Good image to calibrate on")

@@ -1,7 +1,8 @@
-"""Evidence → boxes: one threshold, then one box or one box per component. The same step everywhere.
+"""Evidence → boxes: one threshold, then one box or one box for each region. The same step everywhere.
 
-The seed's rule is ``BoxRule()``: scale the map to 0…1, keep what reaches 0.7, draw one box round all of it. Everything
-is decided on the evidence's own pixels; only the finished box is carried to the original image, in whole numbers.
+The rule of plain class activation maps is ``BoxRule()``: scale the map to 0…1, keep what reaches 0.7, draw one box
+round all of it. Everything is decided on the evidence's own pixels; only the finished box is carried to the original
+image, in whole numbers.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from weakspot.ops.resize import checked_size, scale_min_max, two_dimensional
 from weakspot.types import ANOMALY, BoolArray, Box, FloatArray, Size
 
 MOST_MERGED = 500
-"""Of more boxes in one image only the surest are merged: such a map is noise, and every pair is compared."""
+"""With more boxes in one image only the surest ones are merged, as every pair is compared; such a map is noise."""
 
 
 def find_boxes(
@@ -52,6 +53,17 @@ def find_boxes(
     Raises:
         WeakspotError: when a map holds NaN or infinity.
         ValueError: when shapes do not fit.
+
+    Examples:
+        A map of 4 × 6 cells over an image of 40 × 60 pixels, with two hot regions:
+
+        >>> evidence = np.zeros((4, 6), np.float32)
+        >>> evidence[1, 2:4] = 5.0
+        >>> evidence[3, 5] = 4.0
+        >>> [(box.xyxy, box.score) for box in find_boxes(evidence, (40, 60), BoxRule(method="components"))]
+        [((20, 10, 40, 20), 5.0), ((50, 30, 60, 40), 4.0)]
+        >>> [box.xyxy for box in find_boxes(evidence, (40, 60), BoxRule())]
+        [(20, 10, 60, 40)]
     """
     evidence = _finite(evidence, "evidence")
     scores = evidence if score_map is None else _finite(score_map, "score map", or_never=True)
@@ -102,16 +114,16 @@ def _masks_of_boxes(
 def merge_boxes(
     corners: npt.NDArray[np.int64], scores: npt.NDArray[np.float64], reach: float
 ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float64]]:
-    """Join boxes that lie close together, until none do: a crack broken in pieces is one crack.
+    """Join boxes that lie close together, and go on until no two do: a crack broken in pieces is one crack.
 
     Args:
-        corners: ``(k, 4)`` half-open xyxy.
+        corners: ``(k, 4)`` half-open ``[x0, y0, x1, y1]``.
         scores: ``(k,)``.
-        reach: two boxes join where the gap between them, along the axis where it is wider, is at most `reach` times
-            the longer side of the smaller box (0: where they touch or overlap).
+        reach: two boxes are joined where the gap between them, along the axis where it is wider, is at most `reach`
+            times the longer side of the smaller box (0: where they touch or overlap).
 
     Returns:
-        The hulls and their highest scores; fewer or as many.
+        The joined boxes, each the smallest that holds its members, and the highest score of each; at most k.
     """
     while len(corners) > 1:
         low, high = corners[:, :2], corners[:, 2:]

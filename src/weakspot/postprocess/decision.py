@@ -1,4 +1,4 @@
-"""From logits to probabilities that mean something, and from those to a class. NumPy only, as exported models use it.
+"""From logits to calibrated probabilities, and from those to a class. NumPy only, as exported models use it.
 
 What is fitted here is fitted on the validation subset.
 """
@@ -20,7 +20,7 @@ from weakspot.types import FloatArray
 from weakspot.utils.untrusted import read_json
 
 FEWEST = 5
-"""Validation images of each kind, Good and not, below which nothing is fitted."""
+"""With fewer validation images of either kind, Good or not, nothing is fitted."""
 
 COLDEST, HOTTEST = 0.05, 20.0
 BINS = 10
@@ -33,8 +33,9 @@ class Decision:
     Attributes:
         temperature: logits are divided by it before the softmax (Guo et al., "On Calibration of Modern Neural
             Networks", ICML 2017); above 1 the network was too sure of itself.
-        threshold: an image is not Good from this probability of not-Good on; None takes the most probable class.
-        bias: added to the log-odds of not-Good after that.
+        threshold: an image is not Good if its probability of not-Good is at least this; None takes the most probable
+            class.
+        bias: added to the log-odds of not-Good, after the temperature.
 
     Raises:
         WeakspotError: for numbers out of range.
@@ -71,12 +72,13 @@ def _scaled(logits: FloatArray, slope: float, bias: float) -> npt.NDArray[np.flo
 
 @dataclass(frozen=True)
 class Validation:
-    """A model's answers for the images that were held out of training to be decided on.
+    """A model's logits for the validation images, which decisions are fitted on.
 
     Attributes:
         logits: ``(n, classes)``, Good first.
         targets: ``(n,)``, true classes.
-        groups: ``(n,)``, number of the group each image belongs to; photographs of one say little more than one.
+        groups: ``(n,)``, number of the group each image belongs to; several images of a group prove little more than
+            one.
     """
 
     logits: npt.NDArray[np.float64]
@@ -86,16 +88,16 @@ class Validation:
 
 @dataclass(frozen=True)
 class FittedDecision:
-    """A decision and what it rests on.
+    """A decision and the images it rests on.
 
     Attributes:
-        decision: what to do.
-        origin: where its numbers come from, in a sentence.
-        n_good, n_defect: validation images.
-        held_out: ``recall`` (of not-Good) and ``false_alarm_rate`` of the validation images under it, each ``{"value",
-            "n", "low", "high", "groups"}``: `n` images of so many groups; the 95 % confidence interval counts those.
-            Bias and threshold were set on these very images: believe the interval, not the value. Empty where there
-            are too few images to fit anything.
+        decision: from logits to a class.
+        origin: a sentence that tells where its numbers come from.
+        n_good, n_defect: number of validation images of each kind.
+        held_out: ``recall`` (of not-Good) and ``false_alarm_rate`` of the validation images under this decision, each
+            ``{"value", "n", "low", "high", "groups"}``: `n` images from as many `groups`; the 95 % confidence interval
+            counts groups. Bias and threshold were set on these very images, so believe the interval and not the value.
+            Empty where there are too few images to fit anything.
     """
 
     decision: Decision
@@ -106,10 +108,10 @@ class FittedDecision:
 
 
 def fit_decision(validation: Validation, costs: DecisionCosts) -> FittedDecision:
-    """Fit temperature, bias and threshold on validation images, and say what to expect of them.
+    """Fit temperature, bias and threshold on validation images, and measure what to expect of them.
 
     Args:
-        validation: the images.
+        validation: the model's logits for the validation images.
         costs: of a miss and of a false alarm, or the wanted recall.
 
     Raises:
@@ -175,12 +177,12 @@ def _fit(validation: Validation, costs: DecisionCosts) -> FittedDecision:
 
 
 def read_validation(path: Path, classes: int, groups: object = None) -> Validation:
-    """What a run kept of its validation subset; no image where it had none.
+    """Read what a run kept of its validation subset; without images where it had none.
 
     Args:
         path: ``validation.json``.
-        classes: how many there are.
-        groups: what ``run.json`` says of the groups of its images; None takes each for a group of its own.
+        classes: number of classes.
+        groups: the groups of its images from ``run.json``; None puts each image into a group of its own.
 
     Raises:
         WeakspotError: when the file is damaged.
@@ -204,20 +206,21 @@ def read_validation(path: Path, classes: int, groups: object = None) -> Validati
 
 
 def fit_scaling(logits: FloatArray, targets: npt.NDArray[np.int64]) -> tuple[float, float]:
-    """The temperature and bias under which validation labels are likeliest.
+    """Fit the temperature and bias under which the validation labels are likeliest.
 
     For two classes that is Platt scaling ("Probabilistic Outputs for Support Vector Machines", 1999), for more only the
-    temperature (Guo et al., ICML 2017). Targets are smoothed as Platt's: where every image is right, the plain
-    likelihood knows no end of certainty. The bias has a normal prior of deviation 1 about the log of defects per Good
-    image, with which the network's most probable class would decide: a handful of images must not move that at will.
+    temperature (Guo et al., ICML 2017). Targets are smoothed as Platt does: where every image is right, the plain
+    likelihood would grow with certainty for ever. The bias has a normal prior of deviation 1 about the log of defects
+    per Good image, with which the network's most probable class would decide: a handful of images must not move that
+    freely.
 
     Args:
         logits: ``(n, classes)``, Good first.
         targets: ``(n,)``, some Good and some not.
 
     Returns:
-        Temperature in :data:`COLDEST` … :data:`HOTTEST`, and what is added to the log-odds of not-Good after it; 0 for
-        more than two classes.
+        The temperature, in :data:`COLDEST` … :data:`HOTTEST`, and the bias that is added to the log-odds of not-Good
+        after it; the bias is 0 for more than two classes.
     """
     from scipy.optimize import minimize  # half a second that prediction does without
 
@@ -245,19 +248,19 @@ def fit_scaling(logits: FloatArray, targets: npt.NDArray[np.int64]) -> tuple[flo
 
 
 def recall_threshold(scores: FloatArray, recall: float, confidence: float = 0.8) -> tuple[float, float]:
-    """The highest threshold that finds a share of defects with some confidence.
+    """Find the highest threshold that finds a share of defects with some confidence.
 
     Images are counted, not groups: often so few groups are held out that only the lowest score of all would do, which
     calls most Good images defective. The interval of :attr:`FittedDecision.held_out` counts groups.
 
     Args:
-        scores: probabilities of not-Good of validation defects, at least one.
-        recall: wanted share.
-        confidence: wanted one-sided confidence (Clopper–Pearson).
+        scores: probabilities of not-Good of the defects in the validation subset, at least one.
+        recall: wanted share, 0…1.
+        confidence: wanted one-sided confidence (Clopper–Pearson), 0…1.
 
     Returns:
-        Threshold, and the confidence reached; below `confidence` where there are too few images to promise it, the
-        threshold being the lowest score then.
+        The threshold, and the confidence reached. With too few images to promise `confidence`, the threshold is the
+        lowest score and the confidence is lower.
     """
     ranked = np.sort(np.asarray(scores, dtype=np.float64))
     n = len(ranked)
@@ -277,9 +280,9 @@ def expected_calibration_error(confidences: FloatArray, right: npt.NDArray[Any],
     """Mean distance of confidence from accuracy, over bins of equally many images (Nixon et al., CVPR-W 2019).
 
     Args:
-        confidences: of the most probable class, 0…1, shape ``(n,)``.
-        right: whether it was right, shape ``(n,)``.
-        bins: how many.
+        confidences: probability of the most probable class, 0…1, shape ``(n,)``.
+        right: whether that class was right, shape ``(n,)``.
+        bins: number of bins.
 
     Returns:
         0…1; NaN for no image.

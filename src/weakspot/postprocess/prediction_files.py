@@ -101,11 +101,17 @@ class PredictionSink(Protocol):
 
 @contextmanager
 def prediction_writer(folder: Path) -> Iterator[PredictionSink]:
-    """Write ``predictions.jsonl`` and ``predictions.csv`` into `folder` as predictions come, in constant memory.
+    """Write ``predictions.jsonl`` and ``predictions.csv`` as predictions come, in constant memory.
 
-    The files get their names when the block ends, ``predictions.jsonl`` last; an image with several boxes has several
-    lines in the CSV, one without any has one with the box columns empty. Names that a spreadsheet would take for
-    formulas are made :func:`~weakspot.utils.spreadsheet.inert` in the CSV.
+    The files get their names when the block ends, ``predictions.jsonl`` last. In the CSV an image with several boxes
+    has several lines, and one without a box has one line with empty box columns; names that a spreadsheet would take
+    for formulas are made :func:`~weakspot.utils.spreadsheet.inert`.
+
+    Args:
+        folder: where to write; made when it is missing.
+
+    Yields:
+        A function that writes one prediction.
     """
     folder.mkdir(parents=True, exist_ok=True)
     with ExitStack() as stack:

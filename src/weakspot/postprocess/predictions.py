@@ -1,4 +1,4 @@
-"""From logits and maps to predictions, and predictions on disk. NumPy only: exported models use it as it is."""
+"""From logits and maps to predictions. NumPy only, as exported models use it."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ SteppedKey = Literal["threshold", "min_score"]
 """Keys of a box rule that a slider may move."""
 
 RIVALS = 3.0
-"""Places whose odds of a defect are more than e³ = 20 times lower than those of the picture's surest get no box."""
+"""A place gets no box if its odds of a defect are more than e³ = 20 times lower than those of the surest place."""
 
 
 def make_prediction(
@@ -47,13 +47,16 @@ def make_prediction(
     Args:
         name: the file, or what to call an image without one.
         size: ``(height, width)`` of the original image.
-        output: the model's output for it.
+        output: the model's output for the image.
         classes: class names, ``good`` first.
-        preprocess: what brought the image to the network's input; class maps are up-sampled to that size before the
-            threshold.
+        preprocess: what brought the image to the network's input; class activation maps are up-sampled to that size
+            before the threshold.
         rule: from evidence to boxes.
         decision: from logits to the class.
-        target: true class where known.
+        target: the true class where it is known.
+
+    Raises:
+        WeakspotError: when a map that boxes are drawn on holds NaN or infinity.
     """
     output = visible(output, size, preprocess)
     probabilities = decision.probabilities(output.logits)
@@ -140,17 +143,18 @@ def draw_boxes_at(
     steps: Sequence[float],
     label: str,
 ) -> list[list[Box]]:
-    """:func:`draw_boxes` at many values of one key of the rule; what does not change with it is done once.
+    """Draw boxes as :func:`draw_boxes` does, at many values of one key of the rule; what they share is done once.
 
     Args:
-        output: as in :func:`draw_boxes`, as are the others that are not explained.
-        index: not 0.
-        size: of the original image.
-        input_size: of the network's input.
-        rule: the rule but for `key`.
-        key: ``threshold``, or ``min_score``. Boxes have their trust with the latter, as it does not depend on it.
-        steps: values of `key`, any order.
-        label: of every box.
+        output: the model's output for the image, after :func:`~weakspot.ops.maps.visible`.
+        index: number of the class, not 0.
+        size: ``(height, width)`` of the original image.
+        input_size: ``(height, width)`` of the network's input for it.
+        rule: the rule; its value of `key` does not matter.
+        key: ``threshold`` or ``min_score``. With ``min_score`` boxes come with their trust, which does not depend on
+            it.
+        steps: values of `key`, in any order.
+        label: class name written on every box.
 
     Returns:
         The boxes at each step.
@@ -186,15 +190,15 @@ def _evidence(output: ModelOutput, index: int, size: Size, input_size: Size, rul
 
 
 def place_scores(location_logits: Maps, logits: npt.NDArray[np.float32]) -> Maps:
-    """What boxes of the evidence heads are scored by: a place is no surer than the picture it is in.
+    """Make the map that boxes of the evidence heads are scored by: a place is no surer than the picture it is in.
 
     Args:
         location_logits: log-odds that there is a defect at a place, ``(h, w)``.
         logits: of the classes, Good first.
 
     Returns:
-        The lower of a place's log-odds and the image's; minus infinity, so that no box is drawn, where a place cannot
-        rival the surest (:data:`RIVALS`).
+        The lower of the place's log-odds and the image's. Where a place is much less sure than the surest one
+        (:data:`RIVALS`) minus infinity, so that no box is drawn there.
     """
     of_image = np.float32(logsumexp(logits[1:]) - logits[0])
     rivals = location_logits >= location_logits.max() - RIVALS
@@ -203,6 +207,10 @@ def place_scores(location_logits: Maps, logits: npt.NDArray[np.float32]) -> Maps
 
 
 def evidence_grid(size: Size) -> Size:
-    """The grid on which mask logits are thresholded: the original image's pixels, up to :data:`FINEST` along a side."""
+    """The grid on which mask logits are thresholded: the original image's pixels, at most :data:`FINEST` along a side.
+
+    Args:
+        size: ``(height, width)`` of the original image.
+    """
     scale = min(1.0, FINEST / max(size))
     return max(1, round(size[0] * scale)), max(1, round(size[1] * scale))

@@ -1,4 +1,4 @@
-"""Which predictions are most worth a human look, and why."""
+"""Which predictions a person should check first, and why."""
 
 from __future__ import annotations
 
@@ -16,19 +16,19 @@ from weakspot.utils.spreadsheet import inert, inert_path
 REVIEW_COLUMNS = ("path", "label", "probability", "why")
 
 SURE = 0.9
-"""An image whose class would be less probable than this, were the threshold 0.5, is worth a look."""
+"""An image should be checked if its class would be less probable than this with the threshold at 0.5."""
 
 
 def doubts(prediction: Prediction, decision: Decision) -> tuple[float, str] | None:
-    """How much a person's look at a prediction is worth, and why; None for one that needs none.
+    """Rate how urgently a person should check a prediction, and give the reason.
 
     Args:
         prediction: of one image.
-        decision: that made it.
+        decision: that the prediction was made by.
 
     Returns:
         Urgency 0…1 and the reason: how close the class was (1 at the threshold), a defect without a box, or a box that
-        is not trusted. Where several hold, the most urgent.
+        is not trusted; the most urgent where several hold. None for a prediction that needs no check.
     """
     if prediction.status != "ok":
         return None
@@ -50,14 +50,14 @@ def doubts(prediction: Prediction, decision: Decision) -> tuple[float, str] | No
 
 
 class ReviewQueue:
-    """The images most worth a human look, of any number, in constant memory."""
+    """Keeps the images that a person should check first, of any number of images, in constant memory."""
 
     def __init__(self, decision: Decision, most: int = 50) -> None:
         self._decision, self._most, self._count = decision, most, 0
         self._kept: list[tuple[float, int, list[str]]] = []
 
     def add(self, prediction: Prediction) -> None:
-        """Look at one more prediction."""
+        """Consider one more prediction."""
         doubt = doubts(prediction, self._decision)
         if doubt is None:
             return
@@ -73,7 +73,7 @@ class ReviewQueue:
             heapq.heappop(self._kept)
 
     def rows(self) -> list[list[str]]:
-        """As in :data:`REVIEW_COLUMNS`, the most urgent first."""
+        """The kept images with the columns of :data:`REVIEW_COLUMNS`, the most urgent first."""
         return [row for _, _, row in sorted(self._kept, reverse=True)]
 
     def write(self, path: Path) -> None:

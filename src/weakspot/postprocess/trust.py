@@ -1,14 +1,14 @@
-"""How far a box can be trusted, from the model's output for the picture; no mask is needed and none was used.
+"""How far a box can be trusted, judged from the model's output for the picture alone, without any mask.
 
 Two or three opinions count, and the lowest is the box's trust:
 
-* *stability*: would a somewhat lower or higher threshold have drawn the same box? The mean IoU with the nearest boxes
-  at four other thresholds; the idea of maximally stable regions (Matas et al., "Robust Wide Baseline Stereo", BMVC
-  2002).
-* *agreement*: does the class activation map, which learnt from image labels alone, see the defect there too? Its
-  highest value inside the box, as a share of its range in the image.
-* *flip test-time augmentation*, where it was asked for (``flip_tta=true``, another forward pass): is the same box drawn
-  on the mirrored picture? The IoU with the nearest one.
+* *stability*: would a somewhat lower or higher threshold have drawn the same box? This is the mean IoU with the nearest
+  boxes at four other thresholds; the idea of maximally stable regions (Matas et al., "Robust Wide Baseline Stereo",
+  BMVC 2002).
+* *agreement*: does the class activation map, which was learnt from image labels alone, show the defect there too? This
+  is its highest value inside the box, as a share of its range in the image.
+* *flip test-time augmentation*, where it is switched on (``flip_tta=true``, another forward pass): is the same box
+  drawn on the mirrored picture? This is the IoU with the nearest one.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from weakspot.types import Box, FloatArray, Size
 Level = Literal["green", "amber", "red"]
 
 GREEN, AMBER = 0.75, 0.5
-"""From here on a box is green, or amber; below it is red."""
+"""Trust from which on a box is green, or amber; below it is red."""
 
 LOGIT_STEPS = (-3.0, -1.5, 1.5, 3.0)
 """Other thresholds to try, in logit units: the odds of a defect 20 and 4 times lower and higher."""
@@ -62,17 +62,20 @@ def with_trust(
     in_logits: bool,
     flipped: FloatArray | None = None,
 ) -> list[Box]:
-    """The same boxes, each with its ``trust`` and, where that is not green, the ``doubt``.
+    """Give each box its ``trust`` and, where that is not green, its ``doubt``.
 
     Args:
         boxes: of one image.
-        evidence: what they were drawn round, ``(h, w)``.
-        scores: what they were scored by, ``(h, w)``.
-        class_map: of the class that was decided, ``(h', w')``, any range; finite.
-        size: ``(height, width)`` of the image.
-        rule: what they were drawn with.
+        evidence: the map that they were drawn round, ``(h, w)``.
+        scores: the map that they were scored by, ``(h, w)``.
+        class_map: map of the class that was decided, ``(h', w')``, any range; finite.
+        size: ``(height, width)`` of the original image.
+        rule: that they were drawn by.
         in_logits: whether the evidence is in logit units; else thresholds move by shares of its range.
         flipped: the evidence of the mirrored pass, ``(h, w)``; None without flip test-time augmentation.
+
+    Returns:
+        Copies of the boxes, in the same order.
     """
     if not boxes:
         return []

@@ -1,1 +1,1 @@
-"""Predictions and metrics made visible: overlays, figures, tables."""
+"""Predictions and metrics made visible: overlays, figures, tables and pages."""

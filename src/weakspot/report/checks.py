@@ -1,4 +1,4 @@
-"""The controls of a measurement in words: what would also reach such numbers, and what it means if it does."""
+"""The controls of a measurement in words: what would also reach such numbers, and what that means."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ class Check:
     """One control.
 
     Attributes:
-        question: what it asks.
-        found: what it says here.
-        meaning: how to read that, in a sentence or two.
+        question: what the control tests, as a question.
+        found: its result in this measurement.
+        meaning: how to read the result, in a sentence or two.
     """
 
     question: str
@@ -34,13 +34,13 @@ class Check:
 
 
 def checks(measurement: Measurement) -> list[Check]:
-    """Every control that was measured, in the order in which they spoil a result most."""
+    """List every control that was measured; those that spoil a result most come first."""
     makers = (_shuffled_labels, _boxes, _erased, _border)
     return [check for make in makers for check in make(measurement)]
 
 
 def baseline(measurement: Measurement) -> str:
-    """V2 of the boxes that know nothing of the picture, in one line."""
+    """Write MaxBoxAccV2 of the boxes that know nothing of the picture, in one line."""
     return ", ".join(
         f"{name.replace('_', ' ')} {number(control.max_box_acc_v2.value)}"
         for name, control in measurement.controls.boxes.items()

@@ -1,4 +1,4 @@
-"""``compare.html``: two set-ups on the same images, side by side, where they disagree first."""
+"""``compare.html``: two set-ups on the same images, side by side; images on which they disagree come first."""
 
 from __future__ import annotations
 
@@ -22,15 +22,15 @@ from weakspot.utils.files import write_text
 
 
 def write_comparison(page: Path, first: Path, second: Path, found: Comparison) -> Path:
-    """Write the page, and a folder of pictures beside it where there are too many to be in it.
+    """Write the page and, for many pictures, a folder of them beside it.
 
-    Of a set-up that was trained several times the first training that was tested on an image is shown.
+    Of a set-up that was trained several times, the first training that was tested on an image is shown.
 
     Args:
         page: the file to write.
         first: folder of a run, of a cross-validation, or of a sweep over seeds or folds.
-        second: of another one.
-        found: what :func:`weakspot.evaluation.comparison.compare` finds of them.
+        second: folder of another one.
+        found: result of :func:`weakspot.evaluation.comparison.compare` for them.
 
     Raises:
         WeakspotError: when they are not finished.

@@ -1,4 +1,4 @@
-"""What the page of a run and that of a cross-validation show alike: pictures, failures, types, curves."""
+"""What the pages of a run and of a cross-validation have in common: pictures, failures, types, curves."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class Tested:
     """One test image.
 
     Attributes:
-        image: its label, prediction and outputs.
+        image: label, outputs and prediction.
         drawn: its boxes at the steps of the page's threshold.
     """
 
@@ -43,13 +43,13 @@ class Tested:
 
 
 def records(tested: Sequence[Tested], truth: Truth, page: Path, root: Path) -> list[dict[str, Any]]:
-    """One an image, for the page's script; ``src`` is still to come.
+    """Make a record of each image for the page's script; its ``src``, the thumbnail, is added later.
 
     Args:
         tested: the images.
-        truth: their masks, in the same order.
+        truth: their true boxes, in the same order.
         page: where the page will lie.
-        root: of the data; names are relative to it.
+        root: folder of the data set; names are relative to it.
     """
     side, found = thumbnail_side(len(tested)), []
     for i, one in enumerate(tested):
@@ -71,20 +71,20 @@ def records(tested: Sequence[Tested], truth: Truth, page: Path, root: Path) -> l
 
 
 def interest(record: Mapping[str, Any]) -> tuple[bool, bool, float]:
-    """To sort by: mistakes first, then defects, then what a person should look at."""
+    """Key to sort images by: mistakes first, then defects, then what a person should check."""
     return record["outcome"] not in MISTAKES, record["outcome"] == "good", -(record["doubt"] or [0.0])[0]
 
 
 def common(
     metrics: MetricsRecord, tested: Sequence[Tested], records: list[dict[str, Any]], step: int
 ) -> dict[str, Any]:
-    """Values that both templates show, with ``data`` for the script, which lacks ``lab`` and some curves.
+    """Values that both templates show, with ``data`` for the script; ``lab`` and some curves are still missing there.
 
     Args:
         metrics: content of ``metrics.json``.
         tested: the images.
         records: from :func:`records`.
-        step: of the threshold that is in use.
+        step: position of the threshold that is in use.
     """
     ious = [0.0 if record["outcome"] in ("good", "missed") else one.drawn.at_step(step)[1]
             for record, one in zip(records, tested, strict=True)]  # fmt: skip
@@ -212,14 +212,14 @@ def _thin(x: FloatArray, y: FloatArray) -> list[list[float]]:
 def write_page(
     page: Path, template: str, records: list[dict[str, Any]], paths: Sequence[Path], content: dict[str, Any]
 ) -> Path:
-    """Write a page and, for many pictures, a folder beside it.
+    """Write a page and, for many pictures, a folder of them beside it.
 
     Args:
         page: the file to write.
-        template: its name.
-        records: of the images; they are given their thumbnails.
-        paths: of the images.
-        content: what the template shows.
+        template: name of the template.
+        records: one for each image; their thumbnails are added to them.
+        paths: the image files, in the same order.
+        content: values that the template shows.
 
     Returns:
         `page`.

@@ -1,8 +1,8 @@
-"""The best threshold of a sweep, chosen without looking at the images it is scored on: cross-fitting over folds.
+"""The best threshold of a sweep, chosen on other images than those it is scored on: cross-fitting over folds.
 
 The threshold that scores best on the test images was chosen by those images; its score is an oracle and always
 flatters. Here every fold is scored at the threshold that is best on the *other* folds of the same split. The choice
-sees the other folds' masks: it is honest, but not label-free.
+uses the other folds' masks: it is honest, but not label-free.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ Scores = dict[float, dict[int | None, float]]
 
 
 def known(value: float | None) -> bool:
-    """Tell whether a measure has a value; without masks, or images of a kind, it is None or NaN."""
+    """Tell whether a measure has a value; it is None or NaN without masks, or without images of a kind."""
     return value is not None and not math.isnan(value)
 
 

@@ -33,16 +33,16 @@ COLUMNS = 3
 
 
 def jet_overlay(image: ImageArray, map_: Maps, opacity: float = JET_OPACITY) -> ImageArray:
-    """The overlay of the Keras Grad-CAM tutorial: ``opacity`` times jet colours added to the picture, then 0…255.
+    """Lay a map over a picture as the Keras Grad-CAM tutorial does: `opacity` times jet colours, added to the picture.
 
     The map is rectified, divided by its highest value and coloured in 256 steps; the sum is stretched from its lowest
-    to its highest value, as ``array_to_img`` does. For looking at beside other tools' pictures: jet shows edges where
-    there are none, and so :func:`~weakspot.report.overlays.blend` is our default.
+    to its highest value, as ``array_to_img`` does, to 0…255. It serves to compare with other tools' pictures: jet shows
+    edges where there are none, and so :func:`~weakspot.report.overlays.blend` is our default.
 
     Args:
         image: uint8 RGB ``(H, W, 3)``.
         map_: ``(H, W)``, any range.
-        opacity: of the colours.
+        opacity: weight of the colours, 0…1.
     """
     steps = np.asarray(255 * scale_after_relu(map_), dtype=np.uint8)
     colours = np.asarray(mpl.colormaps["jet"](np.arange(256))[:, :3] * 255, dtype=np.float32)
@@ -82,7 +82,7 @@ def write_explanation(path: Path, explanation: Explanation) -> None:
 
 
 def classes_in_words(explanation: Explanation) -> list[str]:
-    """The likeliest classes with their confidences and ids, a line each."""
+    """The likeliest classes with their confidences and ids, one line each."""
     lines = [
         f"{value:6.3f}  {_short(name)} ({k}){'  <- decided' if k == explanation.decided else ''}"
         for name, k, value in explanation.classes[:CLASSES]
@@ -92,7 +92,7 @@ def classes_in_words(explanation: Explanation) -> list[str]:
 
 
 def regions_in_words(explanation: Explanation) -> list[str]:
-    """What each region does for the confidence, and what would change the decision, a line each."""
+    """What each region contributes to the confidence, and what would change the decision, one line each."""
     confidence = next(value for _, k, value in explanation.classes if k == explanation.target_id)
     lines = [
         f"region {number} at {region.box.xyxy}: {region.share:.0%} of the map; "
@@ -127,12 +127,12 @@ def write_sheet(path: Path, image: ImageArray, found: Sequence[Compared], title:
 
 
 def sheet_figure(image: ImageArray, found: Sequence[Compared], title: str, columns: int = COLUMNS) -> Figure:
-    """All methods side by side, each with its time and its faithfulness.
+    """Show all methods side by side, each with its time and its faithfulness.
 
     Args:
         image: the picture, uint8 RGB ``(H, W, 3)``.
-        found: one a method; one without a map is said to be not for this network.
-        title: above all.
+        found: one for each method; one without a map is shown as not available for this network.
+        title: stands above the figure.
         columns: pictures in a row.
     """
     rows = math.ceil((len(found) + 1) / columns)
@@ -156,7 +156,7 @@ def sheet_figure(image: ImageArray, found: Sequence[Compared], title: str, colum
 
 
 def comparison_table_of(found: Sequence[Compared]) -> Table:
-    """Time and faithfulness of every method, for the terminal."""
+    """List time and faithfulness of every method, for the terminal."""
     table = Table(title="heat maps of one picture; ROAD: faithfulness, higher is better", title_justify="left")
     for name in ("heatmap", "time", "ROAD", ""):
         table.add_column(name, justify="right" if name in ("time", "ROAD") else "left")

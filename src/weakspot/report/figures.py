@@ -37,13 +37,13 @@ def write_figures(
     measurement: Measurement,
     history: Sequence[Mapping[str, float]] = (),
 ) -> list[Path]:
-    """Write every figure that the data allow as PNG, and as SVG where it is a drawing; returns their paths.
+    """Write every figure that the data allow as PNG, and drawings as SVG too; returns their paths.
 
     Args:
-        folder: where they go.
+        folder: where the files go.
         subset: labels, masks and predictions.
         measurement: of that subset.
-        history: what was logged in each epoch of training; none where it was not trained here.
+        history: what was logged in each epoch of training; empty where the model was not trained here.
     """
     samples, predictions, test = subset.samples, subset.predictions, measurement.test
     shown = choose(predictions, samples, GALLERY_SIZE)
@@ -81,7 +81,7 @@ def _write(path: Path, figure: Figure, *, drawn: bool) -> list[Path]:
 
 
 def training_figure(history: Sequence[Mapping[str, float]]) -> Figure:
-    """Loss and balanced accuracy of every epoch, of the training subset and, where there is one, the validation subset.
+    """Loss and balanced accuracy of every epoch, for the training subset and, where there is one, for validation.
 
     Args:
         history: an entry an epoch, with ``epoch`` and what was logged (``train/loss``, ``val/balanced_accuracy``, …).
@@ -103,7 +103,7 @@ def training_figure(history: Sequence[Mapping[str, float]]) -> Figure:
 
 
 def reliability_figure(calibration: CalibrationResult) -> Figure:
-    """Accuracy against confidence; on the diagonal a confidence of 80 % is right in 80 of 100 images."""
+    """Accuracy against confidence; on the diagonal, a confidence of 80 % is right for 80 of 100 images."""
     figure = Figure(figsize=(3.6, 3.6))
     axes = figure.add_subplot()
     axes.plot([0, 1], [0, 1], color="0.7", linestyle=":")
@@ -151,7 +151,7 @@ def confusion_figure(matrix: ConfusionMatrix) -> Figure:
 
 
 def gallery_figure(predictions: Sequence[Prediction], samples: Sequence[Sample], columns: int = 4) -> Figure:
-    """Pictures with map, predicted boxes (cyan) and true outlines (green).
+    """Show pictures with map, predicted boxes (cyan) and true outlines (green).
 
     Args:
         predictions: with their maps.
@@ -181,11 +181,11 @@ def gallery_figure(predictions: Sequence[Prediction], samples: Sequence[Sample],
 
 
 def samples_figure(samples: Sequence[Sample], of_each: int = 4) -> Figure:
-    """Pictures of every defect type, Good first, with the true outline in green.
+    """Show pictures of every defect type, Good first, with the true outline in green.
 
     Args:
         samples: of a data set.
-        of_each: pictures of each type, the first ones.
+        of_each: number of pictures of each type; the first ones are taken.
     """
     names = sorted({sample.defect for sample in samples}, key=lambda name: (name != GOOD, name))
     figure = Figure(figsize=(2.6 * of_each, 2.2 * len(names)), layout="constrained")
@@ -202,11 +202,11 @@ def samples_figure(samples: Sequence[Sample], of_each: int = 4) -> Figure:
 
 
 def maps_figure(predictions: Sequence[Prediction], samples: Sequence[Sample]) -> Figure:
-    """Every map of a forward pass beside its picture, each scaled to its own range, which stands above it.
+    """Show every map of a forward pass beside its picture; each is scaled to its own range, which stands above it.
 
     Args:
         predictions: with their maps.
-        samples: the same images' labels and masks.
+        samples: the same images' labels and masks, in the same order.
     """
     rows = [
         (prediction, sample, _maps(prediction.output)) for prediction, sample in zip(predictions, samples, strict=True)
@@ -271,14 +271,14 @@ def choose(predictions: Sequence[Prediction], samples: Sequence[Sample], count: 
 
 
 def threshold_figure(measurement: Measurement, rule: BoxRule) -> Figure:
-    """Box accuracy against the threshold, with the one in use and the oracle's.
+    """Box accuracy against the threshold; the threshold in use and the oracle's are marked.
 
     Args:
-        measurement: with a curve.
-        rule: the one in use.
+        measurement: with a threshold curve.
+        rule: the box rule in use.
 
     Raises:
-        ValueError: when there is no curve, as there are no masks.
+        ValueError: when there is no curve, because there are no masks.
     """
     curve, localisation = measurement.curve, measurement.test.localisation
     if curve is None or localisation is None:

@@ -1,4 +1,4 @@
-"""The threshold lab: what every image's boxes would be at other thresholds, by the code that draws them anywhere."""
+"""The threshold lab of a report: every image's boxes at other thresholds, drawn by the code that draws all boxes."""
 
 from __future__ import annotations
 
@@ -29,16 +29,21 @@ class LabImage:
     """One image's boxes at every step.
 
     Attributes:
-        boxes: all that occur at any step.
-        at: ``[first step, positions in boxes, best IoU]`` wherever they change; the IoU is that of the three best
-            boxes, None without a true box. Boxes of an image called Good are what it would have, were it not.
+        boxes: all boxes that occur at any step.
+        at: ``[first step, positions in boxes, best IoU]`` for every step at which the boxes change; the IoU is that of
+            the three best boxes, None without a true box. For an image called Good, these are the boxes it would have
+            if it were called defective.
     """
 
     boxes: list[Box]
     at: list[tuple[int, list[int], float | None]]
 
     def at_step(self, step: int) -> tuple[list[Box], float | None]:
-        """Boxes and best IoU at one step."""
+        """Boxes and best IoU at one step.
+
+        Args:
+            step: its number, from 0.
+        """
         _, positions, iou = [entry for entry in self.at if entry[0] <= step][-1]
         return [self.boxes[i] for i in positions], iou
 
@@ -48,10 +53,10 @@ class Lab:
     """All images' boxes at every step.
 
     Attributes:
-        key: what is moved, ``threshold`` or ``min_score``.
+        key: the key of the box rule that is moved, ``threshold`` or ``min_score``.
         steps: its values, rising.
-        in_use: position of the rule's own among them.
-        images: one an image.
+        in_use: position of the rule's own value among them.
+        images: one for each image.
         curve: measures at each step, see :func:`_measure`.
     """
 
@@ -65,14 +70,14 @@ class Lab:
 def make_lab(store: OutputStore, predictions: Sequence[Prediction], truth: Truth, meta: BundleMeta) -> Lab:
     """Draw every image's boxes at about 40 thresholds.
 
-    A rule with a smallest score is moved along that, as it is what decides there whether a box is drawn; any other
-    along its threshold.
+    Of a rule with a smallest score, the smallest score is moved, because it decides whether a box is drawn; of any
+    other rule, the threshold.
 
     Args:
         store: logits and maps.
         predictions: of the same images.
-        truth: their masks.
-        meta: of the model; its box rule is the one in use.
+        truth: their true boxes.
+        meta: description of the model; its box rule is the one in use.
     """
     rule = replace(meta.boxes, outlines=False)
     key: SteppedKey = "threshold" if rule.min_score is None else "min_score"
@@ -90,7 +95,7 @@ def make_lab(store: OutputStore, predictions: Sequence[Prediction], truth: Truth
 
 
 def as_drawn(prediction: Prediction, true: npt.NDArray[np.int64]) -> LabImage:
-    """The boxes that an image has, for a page without a threshold to move.
+    """The boxes that an image has, for a page on which no threshold can be moved.
 
     Args:
         prediction: of the image.

@@ -1,6 +1,6 @@
 """Many runs in one table: a row for each set of settings, mean ± standard deviation over folds and seeds.
 
-``summary.csv`` has a row a run, ``summary.json`` all there is to know, ``summary.html`` is for looking at.
+``summary.csv`` has a row for each run, ``summary.json`` holds everything, ``summary.html`` is the page to read.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ NEVER_DIFFER = {
 
 
 def find_runs(folder: Path) -> list[RunFolder]:
-    """Finished runs at or anywhere below a folder; evaluations inside a run are not runs of their own.
+    """Find finished runs at or anywhere below a folder; evaluations inside a run do not count as runs.
 
     Raises:
         WeakspotError: when there is none.
@@ -53,11 +53,11 @@ def find_runs(folder: Path) -> list[RunFolder]:
 
 
 def read_rows(runs: Iterable[RunFolder]) -> list[dict[str, Any]]:
-    """One flat row a run, with the keys of :data:`COLUMNS`; the same run counts once.
+    """Read one flat row for each run, with the keys of :data:`COLUMNS`; a run that occurs twice counts once.
 
-    What a run is: ``settings`` is a hash over all but seeds and folds, ``recipe`` the same without the threshold,
-    ``data`` over images, labels and masks; ``differs`` names the settings in which these runs differ. Measures are
-    None where there are none.
+    These keys tell which runs belong together: ``settings`` is a hash over all settings but seeds and folds, ``recipe``
+    the same without the threshold, ``data`` a hash over images, labels and masks; ``differs`` names the settings in
+    which these runs differ. Measures are None where they were not measured.
 
     Raises:
         WeakspotError: when a run's ``metrics.json`` or ``config.yaml`` is damaged.
@@ -137,10 +137,10 @@ def _flat(section: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, A
 
 
 def aggregate(rows: Sequence[Row]) -> list[dict[str, Any]]:
-    """Mean and standard deviation of each measure, a row a cell, best V2 first within a subset.
+    """Average each measure over the runs of a cell, with standard deviations; within a subset the best V2 is first.
 
     A single run has no deviation (None). ``n_low`` and ``n_high`` are the smallest and largest number of test images
-    of a run, ``n_masks_low`` and ``_high`` of those among them with a mask.
+    of a run, ``n_masks_low`` and ``n_masks_high`` those of test images with a mask.
     """
     table = []
     for cell, members in group_by(rows, CELL).items():
@@ -157,11 +157,11 @@ def aggregate(rows: Sequence[Row]) -> list[dict[str, Any]]:
 
 
 def write_leaderboard(folder: Path, rows: Sequence[Row], failures: Sequence[Mapping[str, Any]] = ()) -> None:
-    """Write ``summary.csv``, ``summary.json`` and ``summary.html`` into `folder`; what is there is replaced.
+    """Write ``summary.csv``, ``summary.json`` and ``summary.html`` into `folder`; older ones are replaced.
 
     Args:
         folder: where they go; made if missing.
-        rows: one a run, from :func:`read_rows`; there may be none.
+        rows: one for each run, from :func:`read_rows`; may be empty.
         failures: cells of a sweep that failed, each with ``overrides`` (list of ``key=value``) and ``error``.
     """
     text = io.StringIO()
@@ -200,7 +200,7 @@ def leaderboard_table(rows: Sequence[Row]) -> Table:
 
 
 def best_threshold_lines(rows: Sequence[Row]) -> list[str]:
-    """A line for every subset and rule with several thresholds: the honest choice and the oracle, for the terminal."""
+    """For every subset and rule with several thresholds a line with honest choice and oracle, for the terminal."""
     return [f"best threshold, {_who(entry)}: {_choice(entry)}" for entry in best_thresholds(rows)]
 
 

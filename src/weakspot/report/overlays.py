@@ -25,12 +25,12 @@ LONGEST_SIDE = 1600
 
 
 def blend(image: ImageArray, map_: FloatArray, opacity: float = 0.7) -> ImageArray:
-    """Lay a map over an image, scaled to its own range (for looking at only); cold places show the image itself.
+    """Lay a map over an image, scaled to its own range (for viewing only); cold places show the image itself.
 
     Args:
         image: uint8 RGB ``(H, W, 3)``.
         map_: ``(h, w)``, any range.
-        opacity: of the hottest place; 0 shows the image alone.
+        opacity: of the hottest place, 0…1; 0 shows the image alone.
     """
     heat = upsample(map_, image.shape[:2])
     low, high = float(heat.min()), float(heat.max())
@@ -41,12 +41,12 @@ def blend(image: ImageArray, map_: FloatArray, opacity: float = 0.7) -> ImageArr
 
 
 def heat_layer(map_: FloatArray, size: Size, longest: int = 512) -> ImageArray:
-    """A map as a picture to lay over its image: uint8 RGBA, cold places transparent; as :func:`blend` does it.
+    """Make a picture of a map to lay over its image, as :func:`blend` colours it: uint8 RGBA, cold places transparent.
 
     Args:
         map_: ``(h, w)``, any range.
         size: ``(height, width)`` of the image, whose shape the layer has.
-        longest: side of the layer, in pixels, at most.
+        longest: longest side that the layer may have, in pixels.
     """
     scale = min(1.0, longest / max(size))
     heat = upsample(map_, (max(1, round(size[0] * scale)), max(1, round(size[1] * scale))))
@@ -133,7 +133,7 @@ class UniqueNames:
         self._taken: set[str] = set()
 
     def __call__(self, path: Path) -> str:
-        """A file name no other image of this run has, whatever its letter case, and short enough for a file system."""
+        """Make a file name that no other image of this run has, in any letter case, short enough for a file system."""
         candidates = (path.stem, f"{path.parent.name}_{path.stem}")
         short = [name.encode("utf-8", "replace")[:200].decode("utf-8", "ignore") for name in candidates]
         numbered = (f"{number}_{short[0]}" for number in count(len(self._taken)))

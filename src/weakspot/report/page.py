@@ -1,4 +1,4 @@
-"""Pages that need nothing from outside: templates, style and scripts in one file, whatever is in the names."""
+"""Pages that load nothing from outside: templates, style and scripts in one file, whatever characters names contain."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ STYLE = "page.css"
 
 @cache
 def environment() -> Environment:
-    """Where templates are; every value is escaped, as names of folders and files are not ours."""
+    """The templates' environment; every value is escaped, since names of folders and files come from elsewhere."""
     made = Environment(
         loader=PackageLoader("weakspot.report"),
         autoescape=True,
@@ -33,16 +33,16 @@ def environment() -> Environment:
 
 
 def render(template: str, **values: Any) -> str:  # noqa: ANN401 - whatever the template shows
-    """A page as text."""
+    """Render a template as text."""
     return environment().get_template(template).render(**values)
 
 
 @cache
 def inlined(name: str) -> Markup:
-    """A style sheet or script of ours, as it is.
+    """Read a style sheet or script of weakspot's, to be put into a page unescaped.
 
     Raises:
-        ValueError: when it would end the element it is put in.
+        ValueError: when its text would end the element it is put in.
     """
     text = files("weakspot.report").joinpath("templates", name).read_text(encoding="utf-8")
     if "</script" in text.lower() or "</style" in text.lower():
@@ -51,7 +51,7 @@ def inlined(name: str) -> Markup:
 
 
 def as_json(value: Any) -> Markup:  # noqa: ANN401 - anything that JSON can hold
-    """Data for a ``<script type="application/json">``: no character in it can end the element or open a comment."""
+    """Write data for a ``<script type="application/json">``; no character can end the element or open a comment."""
     text = json.dumps(jsonable(value), allow_nan=False, separators=(",", ":"))
     for character in "<>&":
         text = text.replace(character, f"\\u{ord(character):04x}")
@@ -59,12 +59,12 @@ def as_json(value: Any) -> Markup:  # noqa: ANN401 - anything that JSON can hold
 
 
 def number(value: float | None) -> str:
-    """Three decimals, or a dash for what was not measured."""
+    """Write a value with three decimals, or a dash where it was not measured."""
     return f"{value:.3f}" if value is not None and known(value) else "–"
 
 
 def interval(estimate: Estimate | None) -> str:
-    """``low – high``, or nothing where there is none."""
+    """Write an interval as ``low – high``, or nothing where there is none."""
     if not estimate or not known(estimate.low) or not known(estimate.high):
         return ""
     return f"{estimate.low:.3f} – {estimate.high:.3f}"

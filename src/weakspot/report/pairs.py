@@ -1,4 +1,4 @@
-"""A picture of near-duplicates, to be judged by eye."""
+"""A picture of near-duplicates, for a person to judge."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def write_pairs(path: Path, samples: Sequence[Sample], found: NearDuplicates) ->
     Args:
         path: the file to write.
         samples: the images that were compared, in order.
-        found: at least one pair.
+        found: near-duplicates among them, at least one pair.
     """
     pairs = found.links()[:SHOWN]
     columns = min(3, len(pairs))

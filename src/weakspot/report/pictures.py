@@ -1,4 +1,4 @@
-"""Pictures for a page: thumbnails and maps small enough to be mailed, embedded up to a budget and beside it beyond."""
+"""Thumbnails and maps for a page: small enough to be mailed, in the page itself up to a budget and beside it beyond."""
 
 from __future__ import annotations
 
@@ -35,11 +35,11 @@ WORKERS = 4
 
 @dataclass(frozen=True)
 class SmallMap:
-    """A map for looking at.
+    """A small picture of a map.
 
     Attributes:
         url: 8-bit grey PNG as a ``data:`` URL.
-        low, high: what its black and white stand for.
+        low, high: values of the map that black and white stand for.
     """
 
     url: str
@@ -48,7 +48,7 @@ class SmallMap:
 
 
 def thumbnail_side(images: int) -> int:
-    """Longest side in pixels of the thumbnails of so many images."""
+    """Choose the longest side of thumbnails, in pixels, for a number of images."""
     return next((side for most, side in LONGEST_SIDES if images <= most), MANY_SIDE)
 
 
@@ -86,7 +86,7 @@ def jpeg(image: ImageArray) -> bytes:
 
 
 def small_map(map_: FloatArray) -> SmallMap:
-    """A map of any resolution and range as a small picture."""
+    """Make a small picture of a map of any resolution and range."""
     values = np.asarray(map_, dtype=np.float32)
     scale = min(1.0, MAP_SIDE / max(values.shape))
     if scale < 1:
@@ -127,7 +127,7 @@ def outlines(mask: BoolArray, side: int) -> list[list[tuple[int, int]]]:
 
 
 def colour_maps() -> dict[str, list[list[int]]]:
-    """Colours that a map can be shown in, 17 evenly spaced RGB values of each; all readable to colour-blind people."""
+    """Colours that a map can be shown in, 17 evenly spaced RGB values of each; colour-blind people can read all."""
     stops = np.linspace(0, 1, 17)
     return {name: (mpl.colormaps[name](stops)[:, :3] * 255).round().astype(int).tolist() for name in COLOUR_MAPS}
 
@@ -145,7 +145,8 @@ def data_url(content: bytes, kind: str) -> str:
 class Album:
     """Decides which thumbnails lie in the page and writes the others beside it, in ``<page>_files/``.
 
-    To be used in a ``with`` block; the folder appears whole, in place of an older one, when the block ends well.
+    Use it in a ``with`` block; the folder appears as a whole, in place of an older one, when the block ends without
+    error.
     """
 
     def __init__(self, page: Path, budget: int = EMBEDDED) -> None:

@@ -1,4 +1,4 @@
-"""``report.html`` of a cross-validation: all folds together, each by itself, and links to their own reports."""
+"""``report.html`` of a cross-validation: all folds together, each one alone, and links to their own reports."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a page's script knows of an image: class, truth, boxes, thumbnail, map; ready for JSON."""
+"""What a page's script gets to know about an image: class, truth, boxes, thumbnail, map; ready for JSON."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ MISTAKES = ("missed", "false alarm", "wrong type")
 
 
 def image_record(prediction: Prediction, sample: Sample, truth: Truth, index: int, side: int) -> dict[str, Any]:
-    """What holds of an image whatever its boxes are: label, class and truth, in pixels of the original image.
+    """Describe an image apart from its boxes: label, class and truth, in pixels of the original image.
 
     Args:
         prediction: of the image.
         sample: its label.
-        truth: all masks.
-        index: the image's position in them.
-        side: longest side of its thumbnail, which says how fine an outline can be.
+        truth: true boxes and masks of all images.
+        index: the image's position in `truth`.
+        side: longest side of its thumbnail, which limits how fine an outline can be.
     """
     return {
         "defect": sample.defect,
@@ -61,13 +61,13 @@ def outcome(prediction: Prediction, sample: Sample) -> str:
 
 
 def box_record(box: Box) -> list[Any]:
-    """``[x0, y0, x1, y1, score, trust, colour, doubt]``; the trust and its colour are None where unknown."""
+    """Write a box as ``[x0, y0, x1, y1, score, trust, colour, doubt]``; trust and its colour are None where unknown."""
     colour = level(box.trust)
     return [*box.xyxy, round(box.score, 4), round(box.trust, 4) if colour else None, colour, box.doubt]
 
 
 def shown_evidence(image: EvaluatedImage) -> Maps:
-    """The map that pages show: the evidence heads' combined map, or without heads what boxes are drawn round.
+    """The map that pages show: with evidence heads their combined map, else the map that boxes are drawn on.
 
     Args:
         image: with its model's outputs.
@@ -78,16 +78,16 @@ def shown_evidence(image: EvaluatedImage) -> Maps:
 
 
 def add_thumbnails(records: Sequence[dict[str, Any]], paths: Sequence[Path], order: Sequence[int], album: Album) -> int:
-    """Give every record its thumbnail's URL as ``src``, None for an image that cannot be read.
+    """Give every record the URL of its thumbnail as ``src``, None for an image that cannot be read.
 
     Args:
-        records: one an image; changed in place.
-        paths: of the images.
-        order: positions, the most important first: those are in the page itself.
-        album: takes the thumbnails.
+        records: one for each image; changed in place.
+        paths: the image files, in the same order.
+        order: positions, the most important first: those are put into the page itself.
+        album: stores the thumbnails.
 
     Returns:
-        How many thumbnails are not in the page.
+        Number of thumbnails that are not in the page.
     """
     beside = 0
     with console.progress_bar("pictures of the report", len(order)) as progress:

@@ -38,7 +38,7 @@ CURVE_POINTS = 200
 
 @dataclass(frozen=True)
 class Evaluated:
-    """What a report is made of.
+    """What a report is made from.
 
     Attributes:
         folder: where it goes, with ``figures/`` and the training log beside it.
@@ -56,10 +56,10 @@ class Evaluated:
 
 
 def read_evaluated(path: Path) -> Evaluated:
-    """A finished run, or an evaluation of its own test subset below it.
+    """Read a finished run, or an evaluation of its own test subset in a folder below it.
 
     Raises:
-        WeakspotError: when it is neither.
+        WeakspotError: when the folder is neither.
     """
     folder = RunFolder(path)
     record = MetricsRecord.read(folder.metrics)

@@ -1,4 +1,4 @@
-"""``summary.html``: the leaderboard of many runs as one page that needs nothing from outside."""
+"""``summary.html``: the leaderboard of many runs as one page that loads nothing from outside."""
 
 from __future__ import annotations
 
@@ -30,11 +30,11 @@ def summary_page(
     best: Sequence[Row],
     failures: Sequence[Mapping[str, Any]],
 ) -> str:
-    """The page as text.
+    """Make the page as text.
 
     Args:
         folder: where the page will lie; links are relative to it.
-        rows: one a run, as :func:`weakspot.report.leaderboard.read_rows` makes them.
+        rows: one for each run, from :func:`weakspot.report.leaderboard.read_rows`.
         cells: their means, from :func:`weakspot.report.leaderboard.aggregate`.
         best: from :func:`weakspot.report.crossfit.best_thresholds`.
         failures: cells of the sweep that failed, each with ``overrides`` and ``error``.
@@ -64,7 +64,7 @@ def plus_minus(entry: Row, measure: str) -> str:
 
 
 def rule_text(entry: Row) -> str:
-    """The box rule but for its threshold."""
+    """Write the box rule without its threshold."""
     return f"{entry['method']}, {entry['threshold_kind']}"
 
 

@@ -1,4 +1,4 @@
-"""Metrics as a table for the terminal."""
+"""Measurements as tables for the terminal."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ NAMES = {
 
 
 def metrics_table(record: MetricsRecord, title: str) -> Table:
-    """Headline numbers of a run with n and 95 % interval, the baselines beside the boxes.
+    """Headline numbers of a run with n and 95 % interval; the baselines stand beside those of the boxes.
 
     Args:
         record: of a run or an evaluation.
@@ -69,7 +69,7 @@ def metrics_table(record: MetricsRecord, title: str) -> Table:
 
 
 def pooled_table(record: MetricsRecord, title: str) -> Table:
-    """Headline numbers of a cross-validation: all folds together, and each by itself.
+    """Headline numbers of a cross-validation: all folds together, and each fold alone.
 
     Args:
         record: of a cross-validation.
@@ -172,10 +172,10 @@ def class_tables(classification: ClassificationResult) -> list[Table]:
 
 
 def comparison_table(found: Comparison) -> Table:
-    """Two set-ups on the same images.
+    """Show how two set-ups differ on the same images.
 
     Args:
-        found: by :func:`weakspot.evaluation.comparison.compare`.
+        found: from :func:`weakspot.evaluation.comparison.compare`.
     """
     table = Table(title=f"{found.images} images that both were tested on", title_justify="left")
     for name in ("", "first", "second", "difference", "95 % interval", "p", "n", "groups"):

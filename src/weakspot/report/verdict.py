@@ -1,4 +1,4 @@
-"""What a report says in words: how good a run is, where it fails most, what to do next. Numbers in, sentences out."""
+"""The verdict of a report in words: how good a run is, where it fails, what to do next. Numbers in, sentences out."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ BOX_GRADES = ((0.7, "very good"), (0.5, "good"), (0.3, "fair"))
 """The same for V2."""
 
 FITS = 0.5
-"""From this IoU on a box is said to fit."""
+"""A box fits from this IoU on."""
 
 
 @dataclass(frozen=True)
 class Case:
-    """One test image as the verdict sees it.
+    """What the verdict knows about one test image.
 
     Attributes:
         defect: its true type, ``good`` for one without.
         outcome: ``good``, ``found``, ``missed``, ``false alarm`` or ``wrong type``.
-        iou: of the best box with a true one; None without a mask.
+        iou: of the best predicted box with a true one; None without a mask.
         close: whether the class was a close call.
         off: for a box that does not fit: ``without a box``, ``elsewhere``, ``too large`` or ``too small``; else empty.
     """
@@ -41,20 +41,20 @@ class Case:
 
     @property
     def ill_boxed(self) -> bool:
-        """A defect that was found and whose box does not fit."""
+        """Whether the defect was found but its box does not fit."""
         return self.outcome == "found" and self.iou is not None and self.iou < FITS
 
 
 @dataclass(frozen=True)
 class Failure:
-    """One way to fail.
+    """One way in which images failed.
 
     Attributes:
         title: what goes wrong.
-        count, of: how often, and of how many.
+        count, of: number of images that failed so, and number of images that could have.
         cost: what it takes off the recall of its side (Good, defects) or off the box accuracy, 0…1.
-        why: what the numbers say of the reason; may be empty.
-        show: what the gallery is to be filtered by.
+        why: the likely reason according to the numbers; may be empty.
+        show: filter under which the gallery shows these images.
     """
 
     title: str
@@ -66,7 +66,7 @@ class Failure:
 
 
 def grade(value: float, grades: Sequence[tuple[float, str]]) -> str:
-    """The word for a value; ``not measured`` for NaN.
+    """Choose the word for a value; ``not measured`` for NaN.
 
     Args:
         value: 0…1, or NaN.
@@ -78,7 +78,7 @@ def grade(value: float, grades: Sequence[tuple[float, str]]) -> str:
 
 
 def headline(measurement: Measurement) -> dict[str, str]:
-    """``classes`` and ``boxes``: a word and a sentence each."""
+    """A word and a sentence each for ``classes`` and ``boxes``."""
     localisation = measurement.test.localisation
     return {
         "classes": _classes(measurement.test.classification),
@@ -119,9 +119,9 @@ def _boxes(found: Localisation, controls: Controls) -> str:
 
 
 def failures(cases: Sequence[Case]) -> list[Failure]:
-    """Every way in which images failed, the costliest first.
+    """List every way in which images failed, the costliest first.
 
-    A picture weighs one over the number of those of its side, as in balanced accuracy, so that a rare defect that is
+    A picture weighs one over the number of pictures of its side, as in balanced accuracy, so that a rare defect that is
     always missed is not hidden behind many Good pictures; an ill-fitting box weighs one over the pictures with a mask.
     """
     good = [case for case in cases if case.defect == GOOD]
@@ -192,7 +192,7 @@ def _mend(record: MetricsRecord) -> list[str]:
 
 
 def advice(record: MetricsRecord, worth_a_look: int) -> list[str]:
-    """What to do next, the most pressing first; ``RUN`` stands for the run folder.
+    """List what to do next, the most pressing first; ``RUN`` stands for the run folder.
 
     Args:
         record: of a run.
@@ -209,7 +209,7 @@ def advice(record: MetricsRecord, worth_a_look: int) -> list[str]:
 
 
 def pooled_advice(record: MetricsRecord) -> list[str]:
-    """The same for a cross-validation, which measures a set-up and leaves no model to use."""
+    """List what to do next after a cross-validation, which measures a set-up and leaves no model to use."""
     return [
         *_mend(record),
         "Is another set-up better, or is it luck? weakspot compare THIS OTHER, two cross-validations of the same data.",
@@ -218,7 +218,7 @@ def pooled_advice(record: MetricsRecord) -> list[str]:
 
 
 def pooled_threshold(record: MetricsRecord) -> str:
-    """Why there is not one threshold, and where to look for them."""
+    """Explain why a cross-validation has no single threshold, and where those of the folds are."""
     folds = [fold.thresholds for fold in record.folds]
     scores = [fold["min_score"]["value"] for fold in folds if fold.get("min_score")]
     if scores:
@@ -233,11 +233,11 @@ DOUBTFUL = "close calls, and boxes that are not trusted. A wrong label among the
 
 
 def threshold_advice(record: MetricsRecord, key: str) -> str:
-    """Which box threshold to take, and why not the one that is best on these very pictures.
+    """Recommend a box threshold, and explain why not the one that is best on these very pictures.
 
     Args:
         record: of a run.
-        key: that the report lets one move, ``threshold`` or ``min_score``.
+        key: key of the box rule that can be moved in the report, ``threshold`` or ``min_score``.
     """
     in_use, localisation = record.thresholds["boxes"], record.measurement.test.localisation
     score = record.thresholds.get("min_score")

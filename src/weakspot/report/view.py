@@ -1,4 +1,4 @@
-"""A finished run to look at, in a notebook or a script: hits, misses, false alarms, and other thresholds."""
+"""A finished run, for a notebook or a script: hits, misses, false alarms, and other thresholds."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ from weakspot.types import Prediction, Sample
 
 @dataclass(frozen=True)
 class RunView:
-    """The test subset of a run: its samples, its maps, and what the box rule makes of them.
+    """The test subset of a run: its samples, its maps, and the boxes that a rule draws on them.
 
     Attributes:
         subset: labels, outputs and predictions, and the description of the model with its box rule.
-        measurement: what that rule comes to.
+        measurement: of the boxes that this rule draws.
     """
 
     subset: EvaluatedSubset
@@ -32,12 +32,12 @@ class RunView:
 
     @property
     def samples(self) -> Sequence[Sample]:
-        """Labels and masks."""
+        """The label and mask of every image."""
         return self.subset.samples
 
     @property
     def predictions(self) -> Sequence[Prediction]:
-        """One an image, in the order of :attr:`samples`."""
+        """One prediction for each image, in the order of :attr:`samples`."""
         return self.subset.predictions
 
     @classmethod
@@ -58,7 +58,7 @@ class RunView:
         return cls(subset, measure([subset]))
 
     def with_rule(self, **changes: object) -> RunView:
-        """The same maps under another box rule, for instance ``with_rule(threshold=0.5)``.
+        """Draw and measure the boxes of the same maps by another rule, for instance ``with_rule(threshold=0.5)``.
 
         Raises:
             WeakspotError: for a value out of range.
@@ -69,17 +69,17 @@ class RunView:
 
     @property
     def hits(self) -> list[int]:
-        """Positions of defects found, the surest first."""
+        """Positions of the defects that were found, highest probability first."""
         return self._where(defective=True, called_defective=True)
 
     @property
     def misses(self) -> list[int]:
-        """Positions of defects called Good, the least suspicious first."""
+        """Positions of the defects called Good, lowest probability of not-Good first."""
         return self._where(defective=True, called_defective=False)[::-1]
 
     @property
     def false_alarms(self) -> list[int]:
-        """Positions of Good images called something else, the surest first."""
+        """Positions of the Good images called defective, highest probability first."""
         return self._where(defective=False, called_defective=True)
 
     def show(self, positions: list[int], columns: int = 4) -> Figure:
@@ -94,11 +94,11 @@ class RunView:
 
     @property
     def quiet(self) -> list[int]:
-        """Positions of Good images called Good, the most suspicious first."""
+        """Positions of the Good images called Good, highest probability of not-Good first."""
         return self._where(defective=False, called_defective=False)
 
     def show_maps(self, positions: list[int]) -> Figure:
-        """Every map of a forward pass beside its picture."""
+        """Show every map of a forward pass beside its picture."""
         predictions = self.predictions
         return maps_figure([predictions[i] for i in positions], [self.samples[i] for i in positions])
 

@@ -1,4 +1,4 @@
-"""What identifies a model, a run and a set-up: hashes over everything it depends on."""
+"""Identities of a model, a run and a set-up: hashes over everything they depend on."""
 
 from __future__ import annotations
 

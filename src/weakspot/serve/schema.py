@@ -1,4 +1,4 @@
-"""What the service says, for its OpenAPI page; made by :func:`weakspot.postprocess.prediction_files.to_record`."""
+"""The service's replies, for its OpenAPI page; :func:`weakspot.postprocess.prediction_files.to_record` makes them."""
 
 from __future__ import annotations
 

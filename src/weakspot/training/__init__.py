@@ -1,1 +1,1 @@
-"""From labelled images to a fitted model: data, features, classifier, evidence heads."""
+"""From labelled images to a trained model: data, features, classifier, evidence heads."""

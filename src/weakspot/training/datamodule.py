@@ -1,4 +1,4 @@
-"""The Lightning wrapper round the data: batches of stem features, or of images, with their targets."""
+"""The Lightning wrapper round the data: batches of frozen features or of images, with their targets."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ Item = tuple[Tensor, int]
 
 @dataclass
 class FeatureDataset(Dataset[Item]):
-    """Stem features ``(channels, h, w)`` out of the cache, with class indices."""
+    """Frozen features ``(channels, h, w)`` from the cache, with the number of each image's class."""
 
     cache: FeatureCache
     keys: Sequence[str]
@@ -47,7 +47,7 @@ class FeatureDataset(Dataset[Item]):
 
 @dataclass
 class ImageDataset(Dataset[Item]):
-    """Preprocessed images ``(3, H, W)``, each in one of its views, with class indices."""
+    """Preprocessed images ``(3, H, W)``, each in one of its views, with the number of each image's class."""
 
     items: Sequence[tuple[Path, str]]
     preprocess: Preprocess
@@ -66,16 +66,16 @@ class EpochShuffle(Sampler[int]):
     """A permutation that depends on seed and epoch alone, so that a resumed run sees the orders it would have seen.
 
     Args:
-        images: how many there are.
-        seed: of the order.
-        views: how many items of the data set, one after the other, are the same image; each epoch draws one of them.
+        images: number of images.
+        seed: another seed gives other orders.
+        views: number of consecutive items of the data set that are the same image; each epoch draws one of them.
     """
 
     def __init__(self, images: int, seed: int, views: int = 1) -> None:
         self.images, self.seed, self.views, self.epoch = images, seed, views, 0
 
     def set_epoch(self, epoch: int) -> None:
-        """Called by Lightning before each epoch."""
+        """Set the epoch that the order belongs to; Lightning calls this before each one."""
         self.epoch = epoch
 
     def __len__(self) -> int:
@@ -89,14 +89,14 @@ class EpochShuffle(Sampler[int]):
 
 
 class Shares(Sampler[list[int]]):
-    """One process's share of every batch: of n processes, every n-th item; a share of the last batch may be empty.
+    """One process's share of every batch: of n processes each takes every n-th item; a share of the last may be empty.
 
-    Nothing is repeated to make shares equal, as torch's ``DistributedSampler`` does, so nothing is counted twice.
+    No item is repeated to make the shares equal, as torch's ``DistributedSampler`` does, so no image is counted twice.
 
     Args:
-        sampler: the order, the same in every process.
-        batch_size: of all shares together.
-        rank: of this process, from 0.
+        sampler: the order of the items, the same in every process.
+        batch_size: number of items in a batch, all shares together.
+        rank: number of this process, from 0.
         world: number of processes.
     """
 
@@ -113,14 +113,14 @@ class Shares(Sampler[list[int]]):
 
 
 class DataModule(pl.LightningDataModule):
-    """Training and validation batches; with several processes, each one's share of them.
+    """Training and validation batches; with several processes, each process's share of them.
 
     Args:
-        train: training subset; shuffled, the order depending on `seed` and the epoch alone.
+        train: training subset; shuffled, in an order that depends on `seed` and the epoch alone.
         val: validation subset; may be empty.
-        batch_size: images in a batch, of all processes together.
-        seed: of the order.
-        views: how many items of `train`, one after the other, are the same image.
+        batch_size: number of images in a batch, all processes together.
+        seed: another seed gives other orders.
+        views: number of consecutive items of `train` that are the same image.
     """
 
     def __init__(self, train: Dataset[Item], val: Dataset[Item], batch_size: int, seed: int, views: int = 1) -> None:
@@ -133,7 +133,7 @@ class DataModule(pl.LightningDataModule):
         return self._loader(self.train, self.order)
 
     def val_dataloader(self) -> DataLoader[Item] | list[DataLoader[Item]]:
-        """Batches of the validation subset; no loader at all where it is empty."""
+        """Batches of the validation subset; an empty list where there is none."""
         in_order = SequentialSampler(self.val)  # type: ignore[arg-type]
         return self._loader(self.val, in_order) if len(in_order) else []
 

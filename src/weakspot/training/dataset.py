@@ -1,4 +1,4 @@
-"""A data set ready for training: read, checked, grouped, split."""
+"""A data set ready for training: read, checked, grouped and split."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from weakspot.utils import console
 from weakspot.utils.files import shown
 
 NEAR_DUPLICATES = ("together", "report", "ignore")
-"""What to do about photographs of the same part: keep them on one side of the split, only say so, or not look."""
+"""What to do about photographs of the same part: keep them in one subset, only warn, or do not search for them."""
 
 
 @dataclass(frozen=True)
@@ -34,14 +34,14 @@ class Data:
     """A data set with its split, ready for training.
 
     Attributes:
-        samples, infos, subsets, targets: aligned lists, one entry an image.
+        samples, infos, subsets, targets: lists in the same order, one entry for each image.
         classes: class names, ``good`` first.
         root: folder that paths in ``split.csv`` are relative to.
         data_hash: over the content and the label of every image (hexadecimal).
-        truth_hash: over every mask, which decides what is measured and never what is learnt.
+        truth_hash: over every mask; masks are only measured against, so they do not identify a model.
         split_hash: over which image is in which subset.
-        near_duplicates: photographs of the same part, by position; None where nobody looked.
-        warnings: what a user should know of data and split, a sentence each.
+        near_duplicates: photographs of the same part, by position; None where none were searched for.
+        warnings: what a user should know about data and split, one sentence each.
     """
 
     samples: list[Sample]
@@ -58,13 +58,13 @@ class Data:
 
     @property
     def groups(self) -> list[int]:
-        """A number for the group each image belongs to, as far as anything is known of that."""
+        """The number of the group that each image belongs to; near-duplicates share a group."""
         near = self.near_duplicates
         return group_numbers(self.samples if near is None else joined_groups(self.samples, near))
 
     @property
     def near_training_image(self) -> list[bool]:
-        """For each image whether it is outside the training subset while a near-duplicate is inside it."""
+        """For each image, whether it is outside the training subset and has a near-duplicate inside it."""
         if self.near_duplicates is None:
             return [False] * len(self.samples)
         groups = self.near_duplicates.groups()
@@ -72,7 +72,7 @@ class Data:
         return [subset != "train" and group in seen for subset, group in zip(self.subsets, groups, strict=True)]
 
     def leakage(self) -> dict[str, Any] | None:
-        """What was found of near-duplicates, for ``run.json``; None where nobody looked."""
+        """Describe the near-duplicates for ``run.json``; None where none were searched for."""
         found = self.near_duplicates
         if found is None:
             return None
@@ -85,20 +85,24 @@ class Data:
 
     @property
     def identical_across_subsets(self) -> int:
-        """How many images outside the training subset are byte for byte the same as one inside it."""
+        """Number of images outside the training subset whose file is identical, byte for byte, to one inside it."""
         seen = {self.infos[i].sha256 for i in self.indices("train")}
         return sum(
             info.sha256 in seen for info, subset in zip(self.infos, self.subsets, strict=True) if subset != "train"
         )
 
     def indices(self, subset: Subset) -> list[int]:
-        """Positions of the images of a subset."""
+        """Positions of the images of a subset.
+
+        Args:
+            subset: ``train``, ``val`` or ``test``.
+        """
         return [i for i, one in enumerate(self.subsets) if one == subset]
 
 
 @dataclass(frozen=True)
 class Indexed:
-    """A data set that was read and found sound; fields as in :class:`Data`."""
+    """A data set that was read and found sound; its fields are those of :class:`Data`."""
 
     samples: list[Sample]
     infos: list[ImageInfo]
@@ -145,7 +149,7 @@ def index_and_split(settings: DataConfig, split: SplitConfig, cache_folder: Path
     Args:
         settings: the ``data`` group of the configuration.
         split: the ``split`` group of the configuration.
-        cache_folder: where what is found of near-duplicates is kept; None keeps nothing.
+        cache_folder: where the near-duplicates that were found are kept; None keeps nothing.
 
     Raises:
         WeakspotError: as :func:`read_and_check`, for a group pattern that fits no image, and when the split is
@@ -215,13 +219,14 @@ def with_groups(samples: Sequence[Sample], pattern: str | None, root: Path) -> l
     """Give samples the groups that their paths name.
 
     Args:
-        samples: the samples.
-        pattern: regular expression, searched for in each path relative to `root` (forward slashes); what its first
-            pair of brackets matches is the group, or all of the match where there are none. None leaves all as it is.
-        root: of the data set.
+        samples: the samples, each with its path.
+        pattern: regular expression that is searched for in each path relative to `root` (forward slashes); what its
+            first pair of brackets matches is the group, or the whole match where there are no brackets. None changes
+            nothing.
+        root: folder of the data set.
 
     Raises:
-        WeakspotError: for a pattern that is none, or fits no image.
+        WeakspotError: when the pattern is no regular expression, or fits no image.
     """
     if pattern is None:
         return list(samples)

@@ -1,4 +1,4 @@
-"""What is found out about images before training, and kept in the cache folder: near-duplicates and measurements."""
+"""Findings about images before training, kept in the cache folder: near-duplicates and measurements."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ from weakspot.utils.untrusted import MOST_ANNOTATIONS, read_json, read_npy
 
 
 def leak_record(found: NearDuplicates, held_out: Sequence[str]) -> dict[str, Any]:
-    """What was found of near-duplicates, for ``run.json``.
+    """Describe near-duplicates for ``run.json``.
 
     Args:
-        found: among all images.
-        held_out: paths of the held-out images that show a part which was trained on.
+        found: near-duplicates among all images.
+        held_out: paths of the held-out images of a part that a training image shows as well.
     """
     return {
         "images": found.images,
@@ -41,11 +41,11 @@ def leak_record(found: NearDuplicates, held_out: Sequence[str]) -> dict[str, Any
 
 
 def near_duplicates(images: Sequence[ImageInfo], cache_folder: Path | None) -> NearDuplicates:
-    """Photographs of the same part; looked for once, then kept.
+    """Find photographs of the same part; the search is done once for a set of images, then its result is kept.
 
     Args:
-        images: readable ones.
-        cache_folder: where to keep it; None keeps nothing.
+        images: those that can be read.
+        cache_folder: where to keep the result; None keeps nothing.
     """
     kept = _kept(cache_folder, "near-duplicates", VERSION, images, ".json")
     if kept is not None and kept.is_file():
@@ -63,18 +63,18 @@ def near_duplicates(images: Sequence[ImageInfo], cache_folder: Path | None) -> N
 def near_training_images(
     run: RunFolder, samples: Sequence[Sample], images: Sequence[ImageInfo], root: Path, cache_folder: Path | None
 ) -> tuple[dict[str, Any] | None, list[str]]:
-    """Look among other images for photographs of parts that a run was trained on.
+    """Find among other images photographs of parts that a run was trained on.
 
     Args:
-        run: whose training images are compared with.
+        run: its training and validation images are compared with.
         samples: the other images' labels.
-        images: the same images.
+        images: the same other images.
         root: folder of the other images.
-        cache_folder: as of :func:`near_duplicates`.
+        cache_folder: as for :func:`near_duplicates`.
 
     Returns:
-        As :meth:`Data.leakage`, None where the training images are gone, or look too much alike to tell parts; and
-        warnings, a sentence each.
+        A description as :meth:`Data.leakage` gives it, None where the training images are gone or all images are too
+        much alike to tell parts; and warnings, one sentence each.
     """
     trained_root = Path(read_config(run.config).data.root or ".")
     of_run, subsets = read_split(run.split, trained_root)
@@ -102,11 +102,11 @@ def near_training_images(
 
 
 def measurements(images: Sequence[ImageInfo], cache_folder: Path | None) -> Values:
-    """:func:`~weakspot.data.shortcuts.measure_all` of images; made once, then kept.
+    """Measure images with :func:`~weakspot.data.shortcuts.measure_all`; done once, then the result is kept.
 
     Args:
-        images: readable ones.
-        cache_folder: where to keep it; None keeps nothing.
+        images: those that can be read.
+        cache_folder: where to keep the result; None keeps nothing.
     """
     kept = _kept(cache_folder, "measurements", shortcuts.VERSION, images, ".npy")
     if kept is not None and kept.is_file():

@@ -38,12 +38,12 @@ ROUNDING = 1e-6
 
 @dataclass(frozen=True)
 class FitSummary:
-    """What training came to.
+    """What training did.
 
     Attributes:
         epochs: number of epochs, resumed ones included.
         seconds: wall-clock time of this session's training.
-        history: one dictionary an epoch: ``epoch``, ``seconds``, and what was logged (``train/loss``, …).
+        history: one dictionary for each epoch: ``epoch``, ``seconds``, and what was logged (``train/loss``, …).
     """
 
     epochs: int
@@ -59,11 +59,11 @@ def fit(module: ClassifierModule, data: DataModule, settings: TrainerConfig, fol
         data: training and validation batches.
         settings: the ``trainer`` group of the configuration.
         folder: run folder; gets ``checkpoints/`` and ``logs/``.
-        seed: of layers that draw at random; the process's global generators are set by it.
+        seed: for layers that draw at random; it sets the process's global generators.
 
     Raises:
-        WeakspotError: when the device is not there, the checkpoint is damaged, the loss becomes NaN or infinite, or a
-            process of several dies.
+        WeakspotError: when the device does not exist, the checkpoint is damaged, the loss becomes NaN or infinite, or
+            one of several processes dies.
     """
     checkpoint = folder / "checkpoints" / CHECKPOINT
     history = History()
@@ -122,13 +122,15 @@ def _read_checkpoint(path: Path, history: History) -> dict[str, Any]:
 
 
 def estimate_minutes(network: CamNet, size: Size, *, stem_images: int, tail_images: int, batch_size: int) -> float:
-    """Minutes that training takes if no epoch is spared, timed on one blank batch; changes nothing.
+    """Estimate how many minutes training takes if it runs for all epochs, from the time of one blank batch.
+
+    Nothing is changed by it.
 
     Args:
         network: on the device it will be trained on.
         size: ``(height, width)`` of the network's input.
-        stem_images: how many images go through the frozen layers, all epochs together.
-        tail_images: how many go through the trained layers, forward and backward.
+        stem_images: number of images that go through the frozen layers, all epochs together.
+        tail_images: number of images that go through the trained layers, forward and backward.
         batch_size: images in a batch.
     """
     blank = torch.zeros((batch_size, 3, *size), device=next(network.parameters()).device)
@@ -151,7 +153,7 @@ def _now(device: torch.device) -> float:
 
 
 class History(Callback):
-    """One dictionary and one line in the log an epoch; kept in the checkpoint, so that it survives a resume."""
+    """Keeps one dictionary for each epoch and logs it as a line; the checkpoint holds them for a resumed run."""
 
     def __init__(self) -> None:
         self.epochs: list[dict[str, float]] = []

@@ -19,20 +19,20 @@ OptimizerFactory = Callable[[Iterable[nn.Parameter]], torch.optim.Optimizer]
 
 
 class BalancedAccuracy(MulticlassConfusionMatrix):
-    """Mean recall of the classes that occur; torchmetrics' macro accuracy counts one that is only predicted as well."""
+    """Mean recall over the classes that occur; torchmetrics' macro accuracy also counts one that is only predicted."""
 
     def compute(self) -> Tensor:
-        """A scalar in 0…1; NaN before anything was seen."""
+        """A scalar in 0…1; NaN before the first batch."""
         counts = super().compute()
         true = counts.sum(dim=1)
         return (counts.diagonal() / true)[true > 0].mean()
 
 
 class MeanLoss(Metric):
-    """Mean over images of what was the mean of their batch.
+    """Mean loss over images, from the mean losses of batches.
 
-    Lightning's own rounds the number of images where processes have seen different ones, torchmetrics' leaves NaN out
-    or forgets the weights.
+    Lightning's own mean rounds the number of images where processes have seen different numbers; torchmetrics' mean
+    leaves NaN out or forgets the weights.
     """
 
     total: Tensor
@@ -54,7 +54,7 @@ class MeanLoss(Metric):
         self.images += images
 
     def compute(self) -> Tensor:
-        """A scalar; NaN before anything was seen."""
+        """A scalar; NaN before the first batch."""
         return self.total / self.images
 
 
@@ -63,9 +63,9 @@ class ClassifierModule(pl.LightningModule):
 
     Args:
         network: logits and maps in one pass; its stem stays frozen.
-        class_weights: one weight a class, Good first.
+        class_weights: one weight for each class, Good first.
         optimizer: makes the optimiser from the trained parameters.
-        on_features: batches hold the stem's features rather than images.
+        on_features: True where batches hold frozen features rather than images.
         schedule: ``constant``, or ``cosine``: the learning rate falls to zero over the whole training (Loshchilov and
             Hutter, "SGDR", ICLR 2017), so that the last epochs settle instead of jumping about.
 
@@ -172,16 +172,16 @@ class ClassifierModule(pl.LightningModule):
 
 
 def class_weights(setting: str | Sequence[float], targets: Sequence[int], classes: int) -> list[float]:
-    """Weights of the loss, one a class.
+    """Make the weights of the loss, one for each class.
 
     Args:
-        setting: ``balanced`` (n / (classes × n_class), as scikit-learn has it), or numbers: one a class, or two
-            (Good, every defect class).
-        targets: class index of every training image.
+        setting: ``balanced`` (n / (classes × n_class), as scikit-learn has it), or a list of numbers: one for each
+            class, or two (Good, every defect class).
+        targets: class number of every training image.
         classes: number of classes.
 
     Raises:
-        WeakspotError: for anything else, a wrong number of weights, or a weight that is not positive.
+        WeakspotError: for another setting, a wrong number of weights, or a weight that is not positive.
     """
     if isinstance(setting, str):
         if setting != "balanced":

@@ -1,4 +1,4 @@
-"""From rules to a training run whose data and network were found sound, before anything is computed."""
+"""Make a training run from its rules: data and network are read and checked before anything is computed."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from weakspot.training.rules import TrainingRules
 from weakspot.types import Size
 
 CROSSFITS = 3
-"""Parts of the training images that are left out in turn where a threshold is to be set without a validation subset."""
+"""Number of folds of the training images, left out in turn, to set a threshold on without a validation subset."""
 
 SHRUNK = 3.0
 """Images that lose more than this factor of a side get a warning; a line two pixels thick is gone by then."""
@@ -30,12 +30,12 @@ class PreparedRun:
     """A training run whose settings, data and network were found sound.
 
     Attributes:
-        rules: what it works by.
+        rules: the resolved settings.
         data: the data set and its split.
         weights: pre-trained convolutions.
-        preprocess: from an image to the network's input.
+        preprocess: what brings an image to the network's input.
         network: with `weights` and a fresh dense layer; training changes it.
-        remarks: what a user should know before it starts, a sentence each; warnings begin with ``warning:``.
+        remarks: what a user should know before training starts, one sentence each; warnings begin with ``warning:``.
     """
 
     rules: TrainingRules
@@ -47,17 +47,17 @@ class PreparedRun:
 
     @property
     def crossfits(self) -> bool:
-        """Whether box scores are calibrated on training images, each seen by a model that was trained without it."""
+        """Whether box scores are calibrated on training images, each predicted by a model trained without it."""
         return self.rules.boxes.threshold_kind == "calibrated" and not self.data.indices("val")
 
     @property
     def calibration_images(self) -> list[int]:
-        """Positions of the Good images that thresholds are set on: those of the validation subset."""
+        """Positions of the Good images in the validation subset; thresholds are set on them."""
         return [i for i in self.data.indices("val") if self.data.targets[i] == 0]
 
     @property
     def validation_images(self) -> list[int]:
-        """Positions of the images that decisions are fitted on, as in ``validation.json``: Good ones first."""
+        """Positions of the images in the validation subset, Good ones first; decisions are fitted on them."""
         defects = (i for i in self.data.indices("val") if self.data.targets[i] != 0)
         return [*self.calibration_images, *defects]
 
@@ -133,15 +133,15 @@ def image_sizes(images: Iterable[ImageInfo]) -> list[Size]:
 
 
 def build_network(rules: TrainingRules, classes: int, weights: Weights) -> CamNet:
-    """The network with its pre-trained convolutions and a fresh dense layer.
+    """Build the network with its pre-trained convolutions and a fresh dense layer.
 
     Args:
-        rules: backbone and number of outputs.
+        rules: name the backbone and the number of outputs.
         classes: number of classes.
-        weights: of the backbone; without a state its own random values stay.
+        weights: of the backbone; where they are empty the network keeps its random values.
 
     Raises:
-        WeakspotError: when the weights are of another network.
+        WeakspotError: when the weights belong to another network.
     """
     network = CamNet(rules.model.backbone, classes, rules.model.outputs)
     if weights.state:

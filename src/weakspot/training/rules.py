@@ -1,4 +1,4 @@
-"""What a training run works by, resolved from the configuration."""
+"""The rules of a training run, resolved from the configuration."""
 
 from __future__ import annotations
 
@@ -14,22 +14,22 @@ from weakspot.types import Size
 
 @dataclass(frozen=True)
 class TrainingRules:
-    """Settings that were checked; made by :func:`weakspot.commands.resolve.resolve`.
+    """Settings of a training run that were checked; :func:`weakspot.commands.resolve.resolve` makes them.
 
     Attributes:
-        data: which images, and how they are labelled.
+        data: which images there are, and how they are labelled.
         split: which of them are held out.
         model: network, weights and loss.
         optimizer: makes the optimiser from the parameters.
         input_size: ``(height, width)`` of the network's input in pixels.
         resize: how an image is brought to that size.
         heatmap: method of the maps that boxes are drawn round.
-        flip_tta: whether the mirrored image is run too.
+        flip_tta: whether the mirrored image is run too (flip test-time augmentation).
         refine: training of the evidence heads.
         boxes: from maps to boxes.
-        trainer: how long and on what to train.
+        trainer: how long and on which device to train.
         cache: of the frozen layers' features; None where it is switched off.
-        seed: of every draw.
+        seed: decides every draw but the split's.
     """
 
     data: DataConfig

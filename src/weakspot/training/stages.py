@@ -43,14 +43,14 @@ from weakspot.utils import console
 
 @dataclass(frozen=True)
 class FittedRun:
-    """What training makes.
+    """The result of training.
 
     Attributes:
         model: classifier and evidence heads.
         summary: of the classifier's training.
         test: outputs for the test subset.
-        held_out: outputs for the Good images that the boxes' smallest score is set on; None where there is none.
-        validation: outputs for the validation subset, Good images first; None where there is none.
+        held_out: outputs for the Good images that the boxes' smallest score is set on; None where there are none.
+        validation: outputs for the validation subset, Good images first; None where it is empty.
     """
 
     model: Model
@@ -61,7 +61,7 @@ class FittedRun:
 
 
 def fit_and_infer(prepared: PreparedRun, folder: Path) -> FittedRun:
-    """Train, and run the model on the test subset and on the held-out images.
+    """Train the model, then run it on the test subset and on the held-out images.
 
     Args:
         prepared: its network is trained in place.
@@ -188,7 +188,7 @@ def _datasets(prepared: PreparedRun) -> dict[Subset, FeatureDataset | ImageDatas
 
 
 def announcement(prepared: PreparedRun) -> str:
-    """What will be done, and about how long it takes if no epoch is spared, in a sentence.
+    """Announce in a sentence what training will do, and about how long it takes if it runs for all epochs.
 
     With a cache, missing frozen features are computed first; that is timed too.
     """
@@ -238,7 +238,7 @@ def compute_outputs(
 
     Args:
         model: on the device to run on.
-        images: files; none of them is decoded twice.
+        images: files that can be read.
         preprocess: what brings them to the network's input.
         cache: of frozen features; None computes them.
         heatmap: method of the maps.
@@ -246,7 +246,7 @@ def compute_outputs(
         progress: called with (done, total) after each batch.
 
     Raises:
-        WeakspotError: when one cannot be read, or their maps would be of different sizes.
+        WeakspotError: when an image cannot be read, or their maps would be of different sizes.
     """
     preprocess.common_input_size(image_sizes(images))
     device = next(model.network.parameters()).device
@@ -268,11 +268,11 @@ def compute_outputs(
 
 
 def bundle_meta(prepared: PreparedRun, model: Model) -> BundleMeta:
-    """The bundle's description, still without what is set on held-out images.
+    """Describe the trained model for its bundle, still without the thresholds that are set on held-out images.
 
     Args:
         prepared: the run.
-        model: what it has trained.
+        model: what the run has trained.
     """
     rules, data = prepared.rules, prepared.data
     return BundleMeta(

@@ -1,6 +1,6 @@
-"""Reading files that somebody else may have made: bounded in size, plain data, never code. ``SECURITY.md`` says which.
+"""Reading files that somebody else may have made: bounded in size, plain data, never code; ``SECURITY.md`` lists them.
 
-Problems are ValueErrors and OSErrors; whoever reads knows what to tell the user about the file.
+Problems are ValueErrors and OSErrors; the caller knows what to tell the user about the file.
 """
 
 from __future__ import annotations

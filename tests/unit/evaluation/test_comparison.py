@@ -20,7 +20,7 @@ from weakspot.evaluation.pooled import Pooled, find_runs
 from weakspot.report.compare_page import write_comparison
 
 RULE = BoxRule("components", threshold_kind="absolute", threshold=1.0)
-MEASURES = ("balanced_accuracy", "v2")
+MEASURES = ("balanced_accuracy", "max_box_acc_v2")
 
 
 def as_sweep(folder: Path, cells: list[Path]) -> Path:
@@ -49,7 +49,7 @@ def test_what_was_said_of_an_image_is_averaged_over_the_trainings(tmp_path: Path
     sweep = as_sweep(tmp_path / "sweep", [one, two])
     found = compare(sweep, one)
     assert (found.first_times, found.second_times) == (2, 1)
-    assert (found.images, found.differences["balanced_accuracy"].parts) == (16, 8)
+    assert (found.images, found.differences["balanced_accuracy"].groups) == (16, 8)
     assert headline(one) != headline(two)
     # Balanced accuracy and V2 are means over images, so the sweep comes to their means over trainings.
     mean = np.mean([headline(one), headline(two)], axis=0)

@@ -48,7 +48,7 @@ def test_every_image_is_tested_once_and_numbers_are_pooled(folds: Path, fabric: 
     assert len(runs) == len(metrics["folds"]) == 2
     pixels = [run.read_metrics()["test"]["localisation"]["n"] for run in runs]
     assert metrics["test"]["localisation"]["n"] == sum(pixels)
-    assert metrics["test"]["parts"] == len(pictures)
+    assert metrics["test"]["groups"] == len(pictures)
     assert set(metrics["controls"]) >= {"centre_box", "whole_image", "shuffled_boxes", "shuffled_labels"}
 
 

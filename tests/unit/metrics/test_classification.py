@@ -191,15 +191,15 @@ def test_top_k_error_and_classes_one_by_one_are_scikit_learn_s(k: int):
         right = sk.top_k_accuracy_score(targets, scores, k=int(guesses), labels=range(k), normalize=False)
         assert found == proportion(60 - right, 60).as_dict()
     assert result["top_k_error"]["1"]["value"] == pytest.approx(1 - result["accuracy"]["value"])
-    said = probabilities.argmax(axis=1)
-    expected = sk.classification_report(targets, said, target_names=names, output_dict=True, zero_division=np.nan)
+    predicted = probabilities.argmax(axis=1)
+    expected = sk.classification_report(targets, predicted, target_names=names, output_dict=True, zero_division=np.nan)
     for name in names:
         row = result["per_class"][name]
         found_row = [row["precision"], row["recall"], row["f1"], row["n"]]
         report = [expected[name][key] for key in ("precision", "recall", "f1-score", "support")]
         assert found_row == pytest.approx(report, nan_ok=True)
     matrix = result["confusion_matrix"]
-    assert (matrix["labels"], matrix["counts"]) == (names, sk.confusion_matrix(targets, said).tolist())
+    assert (matrix["labels"], matrix["counts"]) == (names, sk.confusion_matrix(targets, predicted).tolist())
 
 
 def test_of_equally_probable_classes_the_first_is_guessed_first():

@@ -160,8 +160,8 @@ def test_every_interval_is_the_hull_of_two_that_are_found_in_plain_loops(k: int)
         values = [score(targets[i], predicted[i], average=average, zero_division=undefined) for i in whole]
         check(plain[name], wide[name], values)
     for name in set(defects) - {"good"}:
-        said = [(predicted[i] != 0)[names[i] == name] for i in looks if (names[i] == name).any()]
-        check(plain["recall_per_defect"][name], wide["recall_per_defect"][name], [hit.mean() for hit in said])
+        hits = [(predicted[i] != 0)[names[i] == name] for i in looks if (names[i] == name).any()]
+        check(plain["recall_per_defect"][name], wide["recall_per_defect"][name], [hit.mean() for hit in hits])
     for number, name in enumerate(classes):
         sides = [
             {side: metrics["per_class"][name][f"recall_{side}"] for side in ("low", "high")}

@@ -78,8 +78,8 @@ def test_boxes_from_one_image_equal_those_from_a_batch_on_real_weights(kind: str
     rule = BoxRule("components", kind, 0.5, 1, 10)  # type: ignore[arg-type]
 
     def boxes(maps: torch.Tensor) -> list[tuple[int, ...]]:
-        said = ModelOutput(maps.mean(dim=(1, 2)).numpy(), maps.numpy())
-        return [box.xyxy for box in draw_boxes(said, 1, (373, 248), (96, 128), rule, "anomaly")]
+        output = ModelOutput(maps.mean(dim=(1, 2)).numpy(), maps.numpy())
+        return [box.xyxy for box in draw_boxes(output, 1, (373, 248), (96, 128), rule, "anomaly")]
 
     with torch.no_grad():
         together = [boxes(maps) for maps in network(batch).maps]

@@ -152,8 +152,8 @@ def test_the_promised_recall_is_kept_as_often_as_promised(seed: int) -> None:
 
 def test_what_a_fit_says_of_itself() -> None:
     margin, targets = np.r_[-np.ones(6), np.ones(6)], [0] * 6 + [1] * 6
-    said = fit_decision(held_out(margin, targets), DecisionCosts()).origin
-    assert said.startswith(
+    origin = fit_decision(held_out(margin, targets), DecisionCosts()).origin
+    assert origin.startswith(
         "a miss costs 1, a false alarm 1, of as many defects as Good (Elkan, IJCAI 2001); temperature"
     )
     few = fit_decision(held_out(margin[:8], targets[:8]), DecisionCosts())
@@ -185,8 +185,8 @@ def test_photographs_of_one_part_promise_less() -> None:
     four = binomtest(3, 4).proportion_ci(method="exact")
     assert (together["low"], together["high"]) == pytest.approx((four.low, four.high))
     assert alone["low"] > 0.55
-    said = fit_decision(held_out(margin, targets, parts), DecisionCosts(recall=0.5)).origin
-    assert "confidence, did these show 40 parts and not 4; temperature" in said
+    origin = fit_decision(held_out(margin, targets, parts), DecisionCosts(recall=0.5)).origin
+    assert "confidence, did these show 40 parts and not 4; temperature" in origin
     assert "did these" not in fit_decision(held_out(margin, targets), DecisionCosts(recall=0.5)).origin
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 from helpers.leaderboards import WORKED, Page, Row, make_row, make_rows
+from helpers.measurements import classification, localisation, measurement
 from helpers.runs import train_config
 from hypothesis import given
 from hypothesis import strategies as st
@@ -16,6 +17,8 @@ from rich.console import Console
 
 from weakspot.config.schema import write_config
 from weakspot.errors import WeakspotError
+from weakspot.evaluation.records import DataRecord, MetricsRecord, SplitRecord
+from weakspot.metrics import Estimate
 from weakspot.report.crossfit import best_thresholds, cross_fit
 from weakspot.report.leaderboard import (
     COLUMNS,
@@ -27,23 +30,23 @@ from weakspot.report.leaderboard import (
 )
 from weakspot.report.summary_page import heat_maps
 from weakspot.runs.folder import RunFolder
-from weakspot.utils.files import write_json
 
 # --- means --------------------------------------------------------------------------------------------------------
 
 
 def test_a_cell_is_the_mean_and_deviation_over_folds_and_seeds() -> None:
     rows = [
-        make_row(fold=0, seed=1, v2=0.1, n=20, n_masks=8),
-        make_row(fold=0, seed=2, v2=0.3, n=20, n_masks=8),
-        make_row(fold=1, seed=1, v2=0.8, n=19, n_masks=7, auroc=None),
-        make_row(threshold=0.7, v2=0.6),
+        make_row(fold=0, seed=1, max_box_acc_v2=0.1, n=20, n_masks=8),
+        make_row(fold=0, seed=2, max_box_acc_v2=0.3, n=20, n_masks=8),
+        make_row(fold=1, seed=1, max_box_acc_v2=0.8, n=19, n_masks=7, auroc=None),
+        make_row(threshold=0.7, max_box_acc_v2=0.6),
     ]
     first, second = aggregate(rows)
-    assert (first["threshold"], first["runs"], first["max_box_acc_v2"], first["v2_sd"]) == (0.7, 1, 0.6, None)
+    assert (first["threshold"], first["runs"], first["max_box_acc_v2"]) == (0.7, 1, 0.6)
+    assert first["max_box_acc_v2_sd"] is None
     assert (second["threshold"], second["runs"]) == (0.5, 3)
     assert second["max_box_acc_v2"] == pytest.approx(0.4)
-    assert second["v2_sd"] == pytest.approx(math.sqrt(0.13))
+    assert second["max_box_acc_v2_sd"] == pytest.approx(math.sqrt(0.13))
     assert (second["n_low"], second["n_high"], second["n_masks_low"], second["n_masks_high"]) == (19, 20, 7, 8)
     assert (second["auroc"], second["auroc_sd"]) == (0.95, 0.0)
 
@@ -52,7 +55,7 @@ def test_a_cell_is_the_mean_and_deviation_over_folds_and_seeds() -> None:
 def test_without_masks_there_is_no_v2_and_no_best_threshold(nothing: float | None, tmp_path: Path) -> None:
     rows = make_rows({0.3: (nothing, nothing), 0.5: (nothing, nothing)}, box_accuracy_30=nothing, n_masks=0)
     for cell in aggregate(rows):
-        assert (cell["max_box_acc_v2"], cell["v2_sd"], cell["runs"]) == (None, None, 2)
+        assert (cell["max_box_acc_v2"], cell["max_box_acc_v2_sd"], cell["runs"]) == (None, None, 2)
     assert best_thresholds(rows) == []
     assert heat_maps(aggregate(rows), []) == []
     write_leaderboard(tmp_path, rows)
@@ -77,13 +80,13 @@ def test_each_fold_is_scored_at_the_threshold_that_is_best_on_the_others() -> No
         {"fold": 1, "threshold": 0.3, "max_box_acc_v2": 0.1},
         {"fold": 2, "threshold": 0.3, "max_box_acc_v2": 0.3},
     ]
-    assert entry["honest_threshold_v2"] == pytest.approx(0.4 / 3)
-    assert entry["honest_threshold_v2_sd"] == pytest.approx(math.sqrt(0.07 / 3))
+    assert entry["honest_threshold_max_box_acc_v2"] == pytest.approx(0.4 / 3)
+    assert entry["honest_threshold_max_box_acc_v2_sd"] == pytest.approx(math.sqrt(0.07 / 3))
     low_most_high = [entry[key] for key in ("honest_threshold_low", "honest_threshold", "honest_threshold_high")]
     assert low_most_high == [0.3, 0.3, 0.7]
     assert entry["oracle_threshold"] == 0.3
-    assert entry["oracle_threshold_v2"] == pytest.approx(0.4)
-    assert entry["oracle_threshold_v2_sd"] == pytest.approx(math.sqrt(0.13))
+    assert entry["oracle_threshold_max_box_acc_v2"] == pytest.approx(0.4)
+    assert entry["oracle_threshold_max_box_acc_v2_sd"] == pytest.approx(math.sqrt(0.13))
     assert (entry["n_splits"], entry["n_folds"], entry["note"]) == (1, 3, None)
 
 
@@ -92,8 +95,8 @@ def test_training_seeds_are_averaged_before_anything_is_chosen() -> None:
     lowered = {threshold: tuple(v2 - 0.2 for v2 in folds) for threshold, folds in WORKED.items()}
     (entry,) = best_thresholds([*make_rows(shifted, seed=1), *make_rows(lowered, seed=2)])
     assert [choice["threshold"] for choice in entry["splits"][0]["folds"]] == [0.7, 0.3, 0.3]
-    assert entry["honest_threshold_v2"] == pytest.approx(0.4 / 3)
-    assert entry["honest_threshold_v2_sd"] == pytest.approx(math.sqrt(0.07 / 3))
+    assert entry["honest_threshold_max_box_acc_v2"] == pytest.approx(0.4 / 3)
+    assert entry["honest_threshold_max_box_acc_v2_sd"] == pytest.approx(math.sqrt(0.07 / 3))
 
 
 @pytest.mark.parametrize(
@@ -110,16 +113,20 @@ def test_of_equally_good_thresholds_the_lowest_is_taken(tied: dict[float, tuple[
 
 
 def test_a_threshold_missing_in_one_fold_is_not_compared() -> None:
-    rows = [*make_rows(WORKED), make_row(threshold=0.9, fold=1, v2=1.0)]
+    rows = [*make_rows(WORKED), make_row(threshold=0.9, fold=1, max_box_acc_v2=1.0)]
     (entry,) = best_thresholds(rows)
     assert entry["splits"][0]["thresholds"] == [0.3, 0.5, 0.7]
-    assert entry["honest_threshold_v2"] == pytest.approx(0.4 / 3)
+    assert entry["honest_threshold_max_box_acc_v2"] == pytest.approx(0.4 / 3)
     assert entry["oracle_threshold"] == 0.3
 
 
 @pytest.mark.parametrize("measured", [{0.3: {0: 0.2, 1: 0.2}, 0.5: {0: 0.4}}, {0.3: {0: 0.2}, 0.5: {1: 0.4}}])
 def test_an_unfinished_sweep_says_so(measured: dict[float, dict[int, float]]) -> None:
-    rows = [make_row(threshold=t, fold=fold, v2=v2) for t, folds in measured.items() for fold, v2 in folds.items()]
+    rows = [
+        make_row(threshold=t, fold=fold, max_box_acc_v2=v2)
+        for t, folds in measured.items()
+        for fold, v2 in folds.items()
+    ]
     (entry,) = best_thresholds(rows)
     assert "finish the sweep" in entry["note"]
     assert entry["honest_threshold"] is None
@@ -129,11 +136,11 @@ def test_an_unfinished_sweep_says_so(measured: dict[float, dict[int, float]]) ->
 
 @pytest.mark.parametrize("fold", [0, None])
 def test_one_fold_allows_no_honest_choice(fold: int | None, tmp_path: Path) -> None:
-    rows = [make_row(threshold=t, fold=fold, v2=v2) for t, v2 in ((0.5, 0.2), (0.3, 0.6))]
+    rows = [make_row(threshold=t, fold=fold, max_box_acc_v2=v2) for t, v2 in ((0.5, 0.2), (0.3, 0.6))]
     (entry,) = best_thresholds(rows)
-    assert (entry["honest_threshold"], entry["honest_threshold_v2"], entry["n_folds"]) == (None, None, 0)
-    assert (entry["oracle_threshold"], entry["oracle_threshold_v2"]) == (0.3, 0.6)
-    assert entry["oracle_threshold_v2_sd"] is None
+    assert (entry["honest_threshold"], entry["honest_threshold_max_box_acc_v2"], entry["n_folds"]) == (None, None, 0)
+    assert (entry["oracle_threshold"], entry["oracle_threshold_max_box_acc_v2"]) == (0.3, 0.6)
+    assert entry["oracle_threshold_max_box_acc_v2_sd"] is None
     advice = "needs at least two folds: add split.folds=5 split.fold=0,1,2,3,4"
     assert advice in entry["note"]
     assert advice in best_threshold_lines(rows)[0]
@@ -147,9 +154,9 @@ def test_several_splits_are_fitted_one_by_one_and_averaged() -> None:
     alone = {0.3: (0.0,), 0.5: (0.0,), 0.7: (1.0,)}  # one fold only: left out
     rows = [*make_rows(WORKED), *make_rows(other, split_seed=7), *make_rows(alone, split_seed=8)]
     (entry,) = best_thresholds(rows)
-    assert entry["honest_threshold_v2"] == pytest.approx((0.4 / 3 + 0.5) / 2)
-    assert entry["honest_threshold_v2_sd"] == pytest.approx((math.sqrt(0.07 / 3) + math.sqrt(0.02)) / 2)
-    assert entry["oracle_threshold_v2"] == pytest.approx((0.4 + 0.5) / 2)
+    assert entry["honest_threshold_max_box_acc_v2"] == pytest.approx((0.4 / 3 + 0.5) / 2)
+    assert entry["honest_threshold_max_box_acc_v2_sd"] == pytest.approx((math.sqrt(0.07 / 3) + math.sqrt(0.02)) / 2)
+    assert entry["oracle_threshold_max_box_acc_v2"] == pytest.approx((0.4 + 0.5) / 2)
     assert (entry["n_splits"], entry["n_folds"]) == (2, 5)
     assert (entry["honest_threshold"], entry["honest_threshold_low"], entry["honest_threshold_high"]) == (0.3, 0.3, 0.7)
 
@@ -181,7 +188,7 @@ def test_a_fold_has_no_say_in_its_own_threshold(
 @given(tables)
 def test_the_oracle_is_never_worse_than_the_honest_choice(scores: dict[float, dict[int | None, float]]) -> None:
     result = cross_fit(scores)
-    assert result["honest_threshold_v2"] <= result["oracle_threshold_v2"] + 1e-9
+    assert result["honest_threshold_max_box_acc_v2"] <= result["oracle_threshold_max_box_acc_v2"] + 1e-9
 
 
 def test_the_terminal_names_both_thresholds() -> None:
@@ -197,7 +204,7 @@ def test_the_terminal_names_both_thresholds() -> None:
 
 def test_csv_has_a_row_a_run_with_numbers_as_numbers_and_no_formulas(tmp_path: Path) -> None:
     names = ["=1+1", "+a", "-b", "@c", "\td", "plain"]
-    write_leaderboard(tmp_path, [make_row(subset=name, v2=-0.25, fold=None) for name in names])
+    write_leaderboard(tmp_path, [make_row(subset=name, max_box_acc_v2=-0.25, fold=None) for name in names])
     with (tmp_path / "summary.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
     assert [row["subset"] for row in rows] == ["'=1+1", "'+a", "'-b", "'@c", "'\td", "plain"]
@@ -251,20 +258,19 @@ def make_run(path: Path, *overrides: str, data: str = "images", truth: str = "ma
     config = train_config(f"data.root={path.parent}", "data.subset=nut", *overrides)
     write_config(run.config, config)
     run.update_identity(run=path.name, truth=truth)
-    estimate = {"value": 0.5, "n": 7, "low": 0, "high": 1}
-    write_json(
-        run.metrics,
-        {
-            "name": config.name, "settings": f"{config.boxes.threshold}", "run": path.name, "seed": config.seed,
-            "data": {"subset": "nut", "root": str(path.parent), "hash": data},
-            "split": {"seed": 42, "fold": config.split.fold},
-            "boxes": {"method": "single", "threshold_kind": "relative", "threshold": config.boxes.threshold},
-            "test": {
-                "classification": dict.fromkeys(("accuracy", "balanced_accuracy", "auroc"), estimate),
-                "localisation": {"n": 3, "max_box_acc_v2": estimate, "box_accuracy_30": estimate, "oracle_single_max_box_acc_v2": 0.6},
-            },
-        },
-    )  # fmt: skip
+    estimate = Estimate(0.5, 7, 0, 1)
+    of_boxes = localisation(n=3, max_box_acc_v2=estimate, box_accuracy_30=estimate, oracle_single_max_box_acc_v2=0.6)
+    record = MetricsRecord(
+        config.name,
+        DataRecord("mvtec", str(path.parent), "nut", "binary", ["good", "anomaly"], hash=data),
+        SplitRecord(seed=42, fold=config.split.fold),
+        measurement(classification(accuracy=estimate, balanced_accuracy=estimate, auroc=estimate), of_boxes),
+        settings=f"{config.boxes.threshold}",
+        run=path.name,
+        seed=config.seed,
+        boxes={"method": "single", "threshold_kind": "relative", "threshold": config.boxes.threshold},
+    )
+    record.write(run.metrics)
     return run
 
 

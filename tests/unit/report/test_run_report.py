@@ -1,8 +1,9 @@
-"""The report's parts and its page, without a browser."""
+"""What the report is made of, and its page, without a browser."""
 
 from __future__ import annotations
 
 import json
+import math
 import re
 import shutil
 import subprocess
@@ -21,10 +22,13 @@ from PIL import Image
 from weakspot.cli import main as cli
 from weakspot.config.rules import BoxRule
 from weakspot.errors import WeakspotError
-from weakspot.evaluation.measure import evaluate_maps
+from weakspot.evaluation.measure import measure
+from weakspot.evaluation.records import Leakage, MetricsRecord
+from weakspot.evaluation.schema import Alarm, Measurement, PartialResult
+from weakspot.evaluation.subsets import EvaluatedSubset
 from weakspot.evaluation.thresholds import undecided_boxes
 from weakspot.evaluation.truth import Truth
-from weakspot.metrics import best_iou
+from weakspot.metrics import Estimate, best_iou
 from weakspot.postprocess.boxes import boxes_array
 from weakspot.postprocess.prediction_files import read_predictions
 from weakspot.postprocess.predictions import draw_boxes, draw_boxes_at, make_prediction
@@ -125,13 +129,13 @@ def test_the_lab_draws_what_is_drawn_anywhere(tmp_path: Path, name: str, refined
 def test_the_labs_measures_in_use_are_those_of_the_evaluation(binary: Made) -> None:
     for name in ("relative", "scores"):
         lab, _, predictions = lab_of(binary, RULES[name])
-        meta = make_meta(binary.classes, RULES[name])
-        found = evaluate_maps(binary.store, binary.samples, meta.classes, meta.preprocess, RULES[name], meta.decision)
-        here, metrics = lab.curve[lab.in_use], found.test["localisation"]
-        for key in ("v2", "mean_iou", "box_accuracy_30", "box_accuracy_50", "box_accuracy_70"):
-            assert here[key] == pytest.approx(metrics[key]["value"])
-        assert here["false_per_100"] == pytest.approx(metrics["false_boxes_per_100_good"])
-        assert here["false_per_100_before"] == pytest.approx(metrics["before_decision"]["false_boxes_per_100_good"])
+        subset = EvaluatedSubset.predict(binary.samples, binary.store, make_meta(binary.classes, RULES[name]))
+        here, found = lab.curve[lab.in_use], measure([subset]).test.localisation
+        assert found is not None
+        for key in ("max_box_acc_v2", "mean_iou", "box_accuracy_30", "box_accuracy_50", "box_accuracy_70"):
+            assert here[key] == pytest.approx(getattr(found, key).value)
+        assert here["false_per_100"] == pytest.approx(found.false_boxes_per_100_good)
+        assert here["false_per_100_before"] == pytest.approx(found.before_decision.false_boxes_per_100_good)
         assert here["boxes"] == sum(len(prediction.boxes) for prediction in predictions)
 
 
@@ -144,11 +148,11 @@ def test_a_lab_of_a_score_trusts_boxes_at_every_step_and_that_of_a_threshold_onl
 
 
 def test_drawing_at_many_steps_in_any_order_is_drawing_at_each(binary: Made) -> None:
-    rule, said, size = RULES["scores"], binary.store[1], (80, 128)
+    rule, output, size = RULES["scores"], binary.store[1], (80, 128)
     steps = [3.0, -9.0, 2.0, 99.0, 5.5]
-    drawn = draw_boxes_at(said, 1, size, size, rule, "min_score", steps, "hole")
+    drawn = draw_boxes_at(output, 1, size, size, rule, "min_score", steps, "hole")
     for step, boxes in zip(steps, drawn, strict=True):
-        assert boxes == draw_boxes(said, 1, size, size, replace(rule, min_score=step), "hole")
+        assert boxes == draw_boxes(output, 1, size, size, replace(rule, min_score=step), "hole")
 
 
 # --- pictures -----------------------------------------------------------------------------------------------------
@@ -200,7 +204,7 @@ def test_an_image_that_went_away_leaves_a_gap_and_no_error(tmp_path: Path) -> No
 
 
 def test_words_for_numbers() -> None:
-    assert [grade(v, CLASS_GRADES) for v in (1.0, 0.95, 0.9, 0.7, 0.5, None)] == [
+    assert [grade(v, CLASS_GRADES) for v in (1.0, 0.95, 0.9, 0.7, 0.5, math.nan)] == [
         "very good", "very good", "good", "fair", "weak", "not measured",
     ]  # fmt: skip
     assert grade(0.3, BOX_GRADES) == "fair"
@@ -226,28 +230,41 @@ def test_failures_are_ordered_by_what_they_cost() -> None:
     assert failures([Case("good", "good")]) == []
 
 
+def with_test(measured: Measurement, **known: Any) -> Measurement:
+    return replace(measured, test=replace(measured.test, **known))
+
+
 def test_the_verdict_says_what_the_numbers_say(run: RunFolder) -> None:
-    metrics = run.read_metrics()
-    said = headline(metrics)
-    (good, false), (missed, found) = metrics["test"]["classification"]["confusion_matrix"]["counts"]
-    assert f"{found} of {found + missed} defective pictures" in said["classes"]
-    assert f"{false} of {good + false} Good ones" in said["classes"]
-    boxes = metrics["test"]["localisation"]
-    assert f"on {round(boxes['box_accuracy_50']['value'] * boxes['n'])} of {boxes['n']} defective" in said["boxes"]
-    metrics["test"]["localisation"]["max_box_acc_v2"] |= {"value": 0.1, "low": 0.0}
-    assert "not proven to be better than a" in headline(metrics)["boxes"]
-    metrics["test"]["classification"]["balanced_accuracy"] |= {"value": 0.6, "low": 0.45}
-    assert "not proven to be better than guessing" in headline(metrics)["classes"]
-    del metrics["test"]["localisation"]
-    assert "no defect image has a mask" in headline(metrics)["boxes"]
-    assert "Without masks" in threshold_advice(metrics, "threshold")
+    record = MetricsRecord.read(run.metrics)
+    measured = record.measurement
+    classes, boxes = measured.test.classification, measured.test.localisation
+    assert boxes is not None
+    sentences = headline(measured)
+    (good, false), (missed, found) = classes.confusion_matrix.counts
+    assert f"{found} of {found + missed} defective pictures" in sentences["classes"]
+    assert f"{false} of {good + false} Good ones" in sentences["classes"]
+    assert f"on {round(boxes.box_accuracy_50.value * boxes.n)} of {boxes.n} defective" in sentences["boxes"]
+    poor = replace(boxes, max_box_acc_v2=replace(boxes.max_box_acc_v2, value=0.1, low=0.0))
+    assert "not proven to be better than a" in headline(with_test(measured, localisation=poor))["boxes"]
+    luck = replace(classes, balanced_accuracy=replace(classes.balanced_accuracy, value=0.6, low=0.45))
+    assert "not proven to be better than guessing" in headline(with_test(measured, classification=luck))["classes"]
+    bare = with_test(measured, localisation=None)
+    assert "no defect image has a mask" in headline(bare)["boxes"]
+    assert "Without masks" in threshold_advice(replace(record, measurement=bare), "threshold")
+
+
+LEAKAGE = Leakage(images=24, repeated=9, groups=2, limit=0.8, usual=0.1, held_out_of_trained_groups=7)
+
+
+def spoilt(record: MetricsRecord, alarm: Alarm) -> MetricsRecord:
+    """The same numbers with an alarm, and with test images whose part was trained on."""
+    measured = replace(record.measurement, alarms=[alarm])
+    return replace(record, measurement=measured, split=replace(record.split, leakage=LEAKAGE))
 
 
 def test_advice_starts_with_what_spoils_the_numbers(run: RunFolder) -> None:
-    metrics = run.read_metrics()
-    metrics["alarms"] = [{"seen": "x", "why": "y", "do": "look at the light"}]
-    metrics["split"]["leakage"] = {"held_out_of_trained_groups": 7, "repeated": 9, "images": 24, "parts": 2}
-    first, second, *_, last = advice(metrics, 3)
+    record = spoilt(MetricsRecord.read(run.metrics), Alarm("x", "y", "look at the light"))
+    first, second, *_, last = advice(record, 3)
     assert "look at the light" in first
     assert "7 test pictures show a part that was trained on" in second
     assert "weakspot predict" in last
@@ -333,9 +350,9 @@ def test_records_say_what_the_predictions_say(run: RunFolder, binary: Made) -> N
         data["images"], read_predictions(run.predictions), binary.samples, strict=True
     ):
         assert (image["h"], image["w"]) == (prediction.height, prediction.width)
-        said_good = prediction.label == "good"
+        called_good = prediction.label == "good"
         right, wrong = ("good", "false alarm") if sample.is_good else ("missed", "found")
-        assert image["outcome"] == (right if said_good else wrong)
+        assert image["outcome"] == (right if called_good else wrong)
         assert bool(image["truth"]) == (sample.mask is not None)
         in_use = [entry for entry in image["at"] if entry[0] <= data["lab"]["inUse"]][-1]
         if prediction.label != "good":
@@ -354,21 +371,21 @@ def test_without_masks_and_with_one_kind_of_image_there_is_still_a_page(tmp_path
             made.store, paths=made.store.paths[start::2], sizes=made.store.sizes[start::2],
             logits=made.store.logits[start::2], maps=made.store.maps[start::2],
         )  # fmt: skip
-        part = Made(made.samples[start::2], store, made.classes)
-        assert "not measured" in make_report(tmp_path / name, part, RULES["scores"], tmp_path).report.read_text()
+        some = Made(made.samples[start::2], store, made.classes)
+        assert "not measured" in make_report(tmp_path / name, some, RULES["scores"], tmp_path).report.read_text()
 
 
 def test_alarms_and_parts_trained_on_stand_in_the_head(run: RunFolder, binary: Made, tmp_path: Path) -> None:
-    changed = evaluated(binary, run, BoxRule(), tmp_path / "changed")
-    metrics, other = changed.metrics, {"value": 0.123, "n": 5, "low": 0.0, "high": 1.0}
-    never_seen = {
-        "classification": {"balanced_accuracy": other},
-        "localisation": {"max_box_acc_v2": {**other, "value": 0.456}},
-    }
-    metrics["test"]["other_groups"] = never_seen
-    metrics["split"]["leakage"] = {"held_out_of_trained_groups": 7, "repeated": 9, "images": 24, "parts": 2}
-    metrics["alarms"] = [{"seen": "the light", "why": "it differs", "do": "look"}]
-    page = Page(write_report(changed).read_text(encoding="utf-8"))
+    before = evaluated(binary, run, BoxRule(), tmp_path / "changed")
+    test = before.record.measurement.test
+    assert test.localisation is not None
+    never_seen = PartialResult(
+        replace(test.classification, balanced_accuracy=Estimate(0.123, 5, 0.0, 1.0)),
+        replace(test.localisation, max_box_acc_v2=Estimate(0.456, 5, 0.0, 1.0)),
+    )
+    record = spoilt(before.record, Alarm("the light", "it differs", "look"))
+    record = replace(record, measurement=with_test(record.measurement, other_groups=never_seen))
+    page = Page(write_report(replace(before, record=record)).read_text(encoding="utf-8"))
     words = " ".join(" ".join(page.words).split())
     for text in ("only parts never seen", "0.123 (n = 5)", "0.456 (n = 5)", "7 test pictures", "Alarm: the light."):
         assert text in words, text
@@ -382,8 +399,8 @@ def contrast(first: str, second: str) -> float:
 
     def luminance(colour: str) -> float:
         digits = colour[1:] if len(colour) == 7 else "".join(2 * digit for digit in colour[1:])
-        parts = [int(digits[i : i + 2], 16) / 255 for i in (0, 2, 4)]
-        linear = [part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in parts]
+        channels = [int(digits[i : i + 2], 16) / 255 for i in (0, 2, 4)]
+        linear = [value / 12.92 if value <= 0.04045 else ((value + 0.055) / 1.055) ** 2.4 for value in channels]
         return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
 
     low, high = sorted([luminance(first), luminance(second)])
@@ -414,8 +431,8 @@ def test_the_script_finds_the_boxes_of_a_step_as_python_does(binary: Made) -> No
     const images = {json.dumps(images)};
     const steps = {json.dumps(list(range(len(lab.steps))))};
     console.log(JSON.stringify(images.map((image) => steps.map((step) => atStep(image, step)))));"""
-    said = json.loads(subprocess.run(["node", "-e", script], capture_output=True, check=True, text=True).stdout)  # noqa: S607
-    for image, steps in zip(lab.images, said, strict=True):
+    answer = json.loads(subprocess.run(["node", "-e", script], capture_output=True, check=True, text=True).stdout)  # noqa: S607
+    for image, steps in zip(lab.images, answer, strict=True):
         for step, at in enumerate(steps):
             boxes, iou = image.at_step(step)
             assert at == {"boxes": [list(box.xyxy) for box in boxes], "iou": iou}

@@ -18,12 +18,12 @@ Record = dict[str, Any]
 
 @dataclass(frozen=True)
 class Tally:
-    """What a part holds.
+    """Counts of what one part, or all parts together, hold.
 
     Attributes:
-        rows: pictures.
-        labels: of those that could be read, how often each class was decided.
-        unreadable: pictures that could not.
+        rows: number of pictures.
+        labels: how often each class was decided, for the pictures that could be read.
+        unreadable: number of pictures that could not be read.
     """
 
     rows: int
@@ -40,7 +40,7 @@ class Tally:
 
     @classmethod
     def total(cls, tallies: Iterable[Tally]) -> Tally:
-        """All of them together."""
+        """Add several tallies up."""
         rows = unreadable = 0
         labels: Counter[str] = Counter()
         for tally in tallies:

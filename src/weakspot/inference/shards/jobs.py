@@ -37,18 +37,18 @@ Files = dict[str, bytes]
 
 @dataclass(frozen=True)
 class Job:
-    """What to predict, with what, and where to.
+    """What to predict, with which model, and where the results go.
 
     Attributes:
         run: run folder, bundle, or exported model.
         source: pictures, as :class:`~weakspot.inference.shards.places.Pictures` takes them.
         output: folder or URL for the shards' files.
         file_format: of those files, a key of :data:`~weakspot.inference.shards.files.FORMATS`.
-        shard_size: pictures in a part.
-        threshold: of boxes; None for the model's own.
-        batch_size: pictures in a forward pass; None for what suits the device.
+        shard_size: number of pictures in a part.
+        threshold: of the box rule; None for the model's own.
+        batch_size: number of pictures in a forward pass; None for what suits the device.
         device: as :meth:`~weakspot.inference.localizer.Localizer.load` takes it.
-        flip_tta: at the mirrored pictures, for the trust of boxes; None for what the model was trained with.
+        flip_tta: whether to run the mirrored pictures too, for the trust of boxes; None for the model's own setting.
     """
 
     run: Path
@@ -79,11 +79,11 @@ class Job:
 
 @dataclass(frozen=True)
 class Shard:
-    """A run of the listing.
+    """A run of consecutive pictures of the listing.
 
     Attributes:
         number: counted from 0.
-        names: pictures, as :meth:`Pictures.names` has them.
+        names: of the pictures, as :meth:`Pictures.names` gives them.
     """
 
     number: int
@@ -92,14 +92,14 @@ class Shard:
 
 @dataclass(frozen=True)
 class Receipt:
-    """What came of a shard.
+    """What a worker reports of a shard.
 
     Attributes:
         number: of the shard.
-        tally: what its part holds.
+        tally: counts of what its part holds.
         problems: one line for every picture that could not be read.
-        failed: why the shard could not be done; empty.
-        seconds: spent on it by the worker, loading the model not counted.
+        failed: why the shard could not be done; empty where it was done.
+        seconds: time that the worker spent on it, without loading the model.
     """
 
     number: int
@@ -111,14 +111,14 @@ class Receipt:
 
 @dataclass(frozen=True)
 class ShardPlan:
-    """A job that was found sound.
+    """A job that was checked and can be started.
 
     Attributes:
-        job: what was asked for.
-        files: the model's.
-        shards: what is left to do.
-        done: what finished shards hold.
-        images: pictures in all.
+        job: what to do.
+        files: the model's files.
+        shards: those that are still to be done.
+        done: counts of what finished shards hold.
+        images: number of all pictures.
     """
 
     job: Job
@@ -163,11 +163,11 @@ def finish(plan: ShardPlan, total: Tally) -> None:
 
 
 class Worker:
-    """Does shards, one after the other; loads the model for the first one.
+    """Does shards one after the other; loads the model for the first one.
 
     Args:
-        job: what it belongs to.
-        files: the model's, which need not be on this machine.
+        job: that the shards belong to.
+        files: the model's files, which need not be on this machine.
     """
 
     def __init__(self, job: Job, files: Files) -> None:
@@ -176,7 +176,7 @@ class Worker:
         self._localizer: Localizer | None = None
 
     def __call__(self, shard: Shard) -> Receipt:
-        """Predict a shard and write its part. A problem that another try would meet again is told, not raised."""
+        """Predict a shard and write its part; a problem that a retry would meet again is reported and not raised."""
         try:
             self._localizer = self._localizer or _load(self.job, self._files)
             start = time.perf_counter()

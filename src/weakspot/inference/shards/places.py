@@ -1,4 +1,4 @@
-"""Where pictures come from and results go to: this machine's disks, or wherever fsspec reaches (``s3://…``)."""
+"""Where pictures come from and where results go: this machine's disks, or whatever fsspec reaches (``s3://…``)."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ LOCAL = ("file://", "local://")
 
 
 def is_url(place: str) -> bool:
-    """Whether fsspec is to look for it: ``s3://bucket/folder``, ``zip://*.png::batch.zip``."""
+    """Tell whether fsspec has to open a place: ``s3://bucket/folder``, ``zip://*.png::batch.zip``."""
     return "://" in place and not place.startswith(LOCAL)
 
 
@@ -28,10 +28,10 @@ def local_path(place: str) -> Path:
 
 
 def open_place(url: str) -> tuple[Any, str]:
-    """The file system that a URL is on, and the path there.
+    """Find the file system that a URL is on, and the path there.
 
     Raises:
-        WeakspotError: when there is no such protocol, or its package is missing.
+        WeakspotError: when fsspec does not know the protocol, or its package is missing.
     """
     from fsspec.core import url_to_fs
 
@@ -45,7 +45,7 @@ def open_place(url: str) -> tuple[Any, str]:
 
 
 class Pictures:
-    """Image files that a path, a folder, a pattern or a URL stands for.
+    """The image files that a path, a folder, a pattern or a URL stands for.
 
     Args:
         source: as ``weakspot predict`` takes it. Of a folder in MVTec AD layout, masks are left out.
@@ -55,7 +55,7 @@ class Pictures:
         self.source = source
 
     def names(self) -> list[str]:
-        """Every file, sorted as ``weakspot predict`` sorts them; on another file system, paths there.
+        """List every file, sorted as ``weakspot predict`` sorts them; on another file system, paths there.
 
         Raises:
             WeakspotError: when there is none, or the place cannot be listed.
@@ -78,11 +78,11 @@ class Pictures:
         return sorted(found, key=lambda path: PurePosixPath(path).parts)
 
     def shown_as(self, name: str) -> str:
-        """What results call a picture: its path, or its URL."""
+        """The name of a picture in results: its path, or its URL."""
         return str(self._place[0].unstrip_protocol(name)) if is_url(self.source) else Path(name).as_posix()
 
     def open(self, names: Sequence[str]) -> list[ImageSource]:
-        """Pictures as a :class:`~weakspot.inference.localizer.Localizer` takes them."""
+        """Make sources for pictures that a :class:`~weakspot.inference.localizer.Localizer` takes."""
         if not is_url(self.source):
             return [Path(name) for name in names]
         system = self._place[0]
@@ -104,7 +104,7 @@ class Store:
         self.place = place
 
     def has(self, name: str) -> bool:
-        """Whether there is a file of that name, as ``parts/part-000000.jsonl``."""
+        """Tell whether there is a file of a name, such as ``parts/part-000000.jsonl``."""
         return self._call("exists", name) if self._remote else (self._folder / name).is_file()
 
     def read(self, name: str) -> bytes:

@@ -1,6 +1,6 @@
-"""Shards on a Ray cluster: Ray Data streams them through a pool of actors, one a GPU or a processor core.
+"""Shards on a Ray cluster: Ray Data streams them through a pool of actors, one for each GPU or processor core.
 
-Ray starts a dead worker again and gives it its shard once more; files are replaced whole, so nothing is doubled
+Ray restarts a worker that died and gives it its shard once more; files are replaced as a whole, so nothing is doubled
 (Moritz et al., "Ray: A Distributed Framework for Emerging AI Applications", OSDI 2018).
 """
 
@@ -36,7 +36,7 @@ Batch = dict[str, "npt.NDArray[Any]"]
 
 
 def require_ray() -> Any:  # noqa: ANN401 - a module
-    """The module ``ray``.
+    """Import the module ``ray``.
 
     Raises:
         WeakspotError: when it is not installed.
@@ -58,8 +58,8 @@ def require_ray() -> Any:  # noqa: ANN401 - a module
 def connected() -> Iterator[Any]:
     """Yield the module ``ray``, connected to a cluster while the block runs.
 
-    To the one that ``RAY_ADDRESS`` names or that ``ray start`` started here, else to a new one of this machine alone.
-    A connection that is there already is used and stays.
+    The cluster is the one that ``RAY_ADDRESS`` names or that ``ray start`` started here, else a new one on this machine
+    alone. A connection that exists already is used and stays open.
 
     Raises:
         WeakspotError: when Ray is not installed or the cluster cannot be reached.
@@ -89,10 +89,10 @@ def predict(plan: ShardPlan, *, actors: int | None = None) -> Iterator[Receipt]:
 
     Args:
         plan: its shards are done in any order.
-        actors: how many at once; None for one a GPU, or one a core where the model runs on the processor.
+        actors: how many run at once; None for one on each GPU, or on each core where the model runs on the processor.
 
     Yields:
-        A receipt a shard, when its part is written.
+        A receipt for each shard, when its part is written.
 
     Raises:
         WeakspotError: when Ray is not installed, a shard cannot be done, or workers keep dying.
@@ -128,7 +128,7 @@ def predict(plan: ShardPlan, *, actors: int | None = None) -> Iterator[Receipt]:
 
 
 class ShardActor:
-    """A :class:`~weakspot.inference.shards.jobs.Worker` as Ray Data wants one: batches of one shard in, receipts out.
+    """A :class:`~weakspot.inference.shards.jobs.Worker` as Ray Data calls it: batches of one shard in, receipts out.
 
     Args:
         job: what to do.

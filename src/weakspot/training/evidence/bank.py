@@ -1,4 +1,4 @@
-"""Images as the evidence heads see them, kept on disk while they are trained and drawn from in any order."""
+"""Features and pixels for training the evidence heads, kept on disk meanwhile and read in any order."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ from weakspot.types import Size
 
 @dataclass(frozen=True)
 class Window:
-    """Part of an image, counted in cells of the coarsest level.
+    """A rectangle of an image, counted in cells of the coarsest level.
 
     Attributes:
         top, left: first row and column.
-        height, width: how many.
+        height, width: number of rows and columns.
     """
 
     top: int
@@ -32,7 +32,11 @@ class Window:
     width: int
 
     def at(self, factor: int) -> tuple[slice, slice]:
-        """Rows and columns on a grid with `factor` cells a cell of the coarsest level."""
+        """Rows and columns of the window on a finer grid.
+
+        Args:
+            factor: number of cells of that grid along one cell of the coarsest level.
+        """
         return (
             slice(self.top * factor, (self.top + self.height) * factor),
             slice(self.left * factor, (self.left + self.width) * factor),
@@ -59,11 +63,11 @@ class Bank:
     """Projected features and centred pixels of n images, in files of a scratch folder.
 
     Args:
-        folder: for the files.
+        folder: where the files go.
         images: n.
-        channels: projected, of the levels, fine to coarse.
-        sizes: ``(height, width)`` of the levels, fine to coarse, each a whole multiple of the last.
-        input_size: ``(height, width)`` of the network's input, a whole multiple of them all.
+        channels: number of projected channels of each level, fine to coarse.
+        sizes: ``(height, width)`` of each level, fine to coarse; each is a whole multiple of the last.
+        input_size: ``(height, width)`` of the network's input, a whole multiple of all of them.
     """
 
     def __init__(
@@ -85,7 +89,7 @@ class Bank:
 
     @property
     def whole(self) -> Window:
-        """The window that holds all of an image."""
+        """The window that covers a whole image."""
         return Window(0, 0, *self.sizes[-1])
 
     def write(self, index: int, levels: Sequence[Level], pixels: Tensor) -> None:

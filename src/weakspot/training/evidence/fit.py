@@ -40,20 +40,20 @@ PROJECTED = 64
 """Channels that the finest level is projected to; each coarser level has twice as many, if the backbone has them."""
 
 TINY = 1e-12
-"""Variance that is taken for none, as where every picture is of one even colour."""
+"""A smaller variance counts as none, as where every picture is of one even colour."""
 
 SAMPLE_IMAGES, SAMPLE_CELLS = 40, 400
-"""Images, and cells of each, that the projections are made from."""
+"""Number of images, and of cells of each, that the projections are computed from."""
 
 
 @dataclass(frozen=True)
 class FeatureSource:
-    """The network and how it is fed.
+    """Where the features of images come from.
 
     Attributes:
-        network: its frozen part is used, on the device to train on.
-        preprocess: from an image to its input.
-        cache: of features; None computes what is needed again.
+        network: its frozen part is run, on the device to train on.
+        preprocess: what brings an image to the network's input.
+        cache: of features; None computes again what is needed.
     """
 
     network: CamNet
@@ -61,7 +61,11 @@ class FeatureSource:
     cache: FeatureCache | None
 
     def features_of(self, items: Sequence[ImageView]) -> Iterator[ViewFeatures]:
-        """Pixels and features at the taps that the evidence network uses; as :func:`view_features`."""
+        """Get pixels and features at the taps that the evidence network uses, with :func:`view_features`.
+
+        Args:
+            items: images and their views.
+        """
         return view_features(self.network, items, self.preprocess, self.cache, self.network.pyramid)
 
 
@@ -76,16 +80,16 @@ def fit_evidence(
     """Train an evidence network.
 
     Args:
-        source: network, preprocessing, cache.
+        source: network, preprocessing and cache.
         good: training images without a defect, at least one.
-        defect: training images with one, at least one.
+        defect: training images with a defect, at least one.
         settings: the ``refine`` group of the configuration.
-        seed: of every draw.
-        folder: finished stages are kept there, so that a run that was cut off goes on after the last one; a scratch
-            folder in it is removed at the end.
+        seed: another seed gives another network.
+        folder: finished stages are kept there, so that an interrupted run goes on after the last one; a scratch folder
+            in it is removed at the end.
 
     Returns:
-        The network in evaluation mode, on the device of `source`'s.
+        The network in evaluation mode, on the device of the source's network.
 
     Raises:
         WeakspotError: when the input size does not fit, an image cannot be read, or the loss diverges.

@@ -1,10 +1,11 @@
 """Train the evidence heads from image labels, Good images and imitated defects; see :mod:`weakspot.models.evidence`.
 
-Three stages. The *location* head first: Good images are negative at every pixel, of a defect image only the strongest
-places are asked to be positive (multiple-instance learning, pooled by log-sum-exp: Pinheiro and Collobert, "From
-Image-level to Pixel-level Labeling", CVPR 2015), imitated defects are known pixel by pixel. Then the *mask* head, on
-imitated defects alone, prompted with the location head's answer and with imitated prompts. Last the location head
-again, now with the mask head's outlines of the defect images as pseudo-masks (self-training).
+There are three stages. In the first the *location* head is trained: Good images are negative at every pixel; of a
+defect image only the strongest places are trained to be positive (multiple-instance learning, pooled by log-sum-exp:
+Pinheiro and Collobert, "From Image-level to Pixel-level Labeling", CVPR 2015); of imitated defects every pixel is
+known. In the second the *mask* head is trained on imitated defects alone, prompted with the location head's output and
+with imitated prompts. In the third the location head is trained again, now with the mask head's outlines of the defect
+images as pseudo-masks (self-training).
 """
 
 from __future__ import annotations
@@ -40,12 +41,12 @@ PSEUDO_EVERY = 200
 
 @dataclass(frozen=True)
 class TrainingBank:
-    """What the heads learn from.
+    """The images that the heads are trained on.
 
     Attributes:
-        bank: all images.
-        good, defect, imitations: their positions in it.
-        masks: ``(imitations, 2h, 2w)`` 0…1, of the imitations in order.
+        bank: features and pixels of all images.
+        good, defect, imitations: positions of the images of each kind.
+        masks: ``(imitations, 2h, 2w)`` 0…1, masks of the imitations, in order.
     """
 
     bank: Bank
@@ -60,9 +61,9 @@ class HeadTrainer:
 
     Args:
         net: with its projections set, on the device to train on.
-        lessons: images.
-        learning_rate: highest of the one-cycle schedule (Smith and Topin, 2018).
-        seed: of every draw; each stage has its own stream, so that one can be repeated alone.
+        data: the images to train on.
+        learning_rate: highest value of the one-cycle schedule (Smith and Topin, 2018).
+        seed: decides every draw; each stage has its own stream, so that one can be repeated alone.
     """
 
     def __init__(self, net: EvidenceNet, data: TrainingBank, learning_rate: float, seed: int) -> None:
@@ -70,10 +71,13 @@ class HeadTrainer:
         self.device = next(net.parameters()).device
 
     def fit_location(self, steps: int) -> None:
-        """First stage.
+        """Train the location head, the first stage.
+
+        Args:
+            steps: number of optimiser steps.
 
         Raises:
-            WeakspotError: when the loss is no longer a number; so in the other stages.
+            WeakspotError: when the loss is no longer a number.
         """
         rng = np.random.default_rng([self.seed, 1])
 
@@ -86,7 +90,14 @@ class HeadTrainer:
         self._train("location head, from image labels", self._location_modules(), steps, loss)
 
     def fit_mask(self, steps: int) -> None:
-        """Second stage."""
+        """Train the mask head on imitated defects, the second stage.
+
+        Args:
+            steps: number of optimiser steps.
+
+        Raises:
+            WeakspotError: when the loss is no longer a number.
+        """
         rng = np.random.default_rng([self.seed, 2])
         places = self._places([*self.data.good, *self.data.imitations])
         net = self.net
@@ -99,7 +110,14 @@ class HeadTrainer:
         self._train("mask head, from imitated defects", modules, steps, loss)
 
     def refit_location(self, steps: int) -> None:
-        """Third stage."""
+        """Train the location head again, with pseudo-masks of the defect images, the third stage.
+
+        Args:
+            steps: number of optimiser steps.
+
+        Raises:
+            WeakspotError: when the loss is no longer a number.
+        """
         rng = np.random.default_rng([self.seed, 3])
         pseudo: dict[int, tuple[Float, Float]] = {}
 
@@ -269,16 +287,16 @@ class _Drawn:
 
 
 def pseudo_mask(outline: Float, place: Float) -> tuple[Float, Float]:
-    """What a defect image teaches about its own pixels.
+    """Make the training target for the pixels of a defect image from the output of both heads.
 
     Args:
-        outline: ``(h, w)`` 0…1, the mask head's.
-        place: ``(h, w)`` 0…1, the location head's.
+        outline: ``(h, w)`` 0…1, probabilities of the mask head.
+        place: ``(h, w)`` 0…1, probabilities of the location head.
 
     Returns:
-        Target 0…1: the outline in those of its regions that the location head is about as sure of as of its
-        surest place, zero elsewhere; and weights, 0 where outline and place both hint at something that was not kept,
-        or nothing was.
+        The target 0…1: the outline in those of its regions where the location head is about as sure as at its surest
+        place, zero elsewhere; and the weight of each cell: 0 where outline and place both hint at something that was
+        not kept, and everywhere if nothing was kept.
     """
     _, _, regions = label_regions(outline > 0.5)
     peaks = np.zeros(int(regions.max()) + 1, np.float32)

@@ -1,4 +1,4 @@
-"""Prompts as the location head gives them, made from known masks: too large, too small, shifted, blurred, partial."""
+"""Imitated prompts, made from known masks with the location head's faults: too large, shifted, blurred, partial."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ Rng = np.random.Generator
 
 
 def imitate_prompt(mask: Float, rng: Rng) -> Float:
-    """A map of places for a mask.
+    """Make an imitated prompt for a mask.
 
     Lengths are in units of 1/160 of the mask's shorter side.
 
     Args:
-        mask: ``(2h, 2w)``, 0 or 1; may be empty, which gives an empty prompt, or one with a false place.
+        mask: ``(2h, 2w)``, 0 or 1; for an empty one the prompt is empty, or has a false place.
         rng: decides everything.
 
     Returns:

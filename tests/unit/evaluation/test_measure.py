@@ -1,0 +1,108 @@
+"""One subset and several folds' are measured alike."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Sequence
+from dataclasses import replace
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import pytest
+from helpers.reports import Made, make_data, make_meta
+
+from weakspot.config.rules import BoxRule
+from weakspot.evaluation.measure import measure
+from weakspot.evaluation.schema import Measurement
+from weakspot.evaluation.subsets import EvaluatedSubset
+
+RULES = {
+    "relative": BoxRule(),
+    "absolute": BoxRule("components", threshold_kind="absolute", threshold=2.0, merge=0.5),
+    "scores": BoxRule("components", threshold_kind="absolute", threshold=1.0, min_score=2.0),
+}
+N = 24
+
+
+def cut(made: Made, rule: BoxRule, ends: Sequence[int]) -> list[EvaluatedSubset]:
+    """The images as one subset, or as several; `ends` are the first position of each and, last, their number."""
+    meta = make_meta(made.classes, rule)
+    return [
+        EvaluatedSubset.predict(made.samples[start:end], made.store.rows(slice(start, end)), meta)
+        for start, end in pairwise(ends)
+    ]
+
+
+def numbers(found: Measurement) -> Any:
+    """All that was measured, to the last bit; undefined is None, and equal to itself."""
+    return json.loads(json.dumps(found.to_dict()))
+
+
+@pytest.mark.parametrize("name", RULES)
+@pytest.mark.parametrize("classes", [("hole",), ("hole", "cut")])
+@pytest.mark.parametrize("refined", [False, True])
+def test_two_halves_come_to_what_the_whole_comes_to(
+    tmp_path: Path, name: str, classes: tuple[str, ...], refined: bool
+) -> None:
+    rule = RULES[name]
+    if refined and rule.threshold_kind == "relative":
+        rule = replace(rule, threshold_kind="absolute")
+    made = make_data(tmp_path / "data", N, classes=classes, refined=refined)
+    whole = measure(cut(made, rule, (0, N)))
+    assert whole.test.localisation is not None
+    assert (whole.test.classification.accuracy.n, whole.test.localisation.n) == (N, N // 2)
+    assert (whole.test.good_or_not is None) == (len(classes) == 1)
+    assert numbers(measure(cut(made, rule, (0, N // 2, N)))) == numbers(whole)
+
+
+def test_groups_that_lie_on_both_sides_of_the_cut_stay_groups(tmp_path: Path) -> None:
+    made = make_data(tmp_path / "data", N)
+    # Images i and i + 12 are of one class, and of one part.
+    made.samples = [replace(sample, group=f"part {i % 12}") for i, sample in enumerate(made.samples)]
+    whole = measure(cut(made, RULES["relative"], (0, N)))
+    assert whole.test.groups == 12
+    assert numbers(measure(cut(made, RULES["relative"], (0, N // 2, N)))) == numbers(whole)
+
+
+def test_pixels_do_not_depend_on_how_the_images_are_cut(tmp_path: Path) -> None:
+    made = make_data(tmp_path / "data", N)
+    cuts = [(0, N), (0, N // 2, N), (0, 1, 2, 3, N), tuple(range(0, N + 1, 2)), tuple(range(N + 1))]
+    found = [measure(cut(made, RULES["relative"], ends)).test.localisation for ends in cuts]
+    pixels = [one.pixel for one in found if one is not None]
+    assert len(pixels) == len(cuts)
+    assert all(pixel == pixels[0] for pixel in pixels)
+    assert 0.5 < pixels[0].pixel_auroc < 1
+    assert (pixels[0].n, pixels[0].n_defect_images) == (N, N // 2)
+
+
+def test_without_masks_nothing_is_said_of_boxes(tmp_path: Path) -> None:
+    made = make_data(tmp_path / "data", N)
+    made.samples = [replace(sample, mask=None) for sample in made.samples]
+    for ends in ((0, N), (0, N // 2, N)):
+        found = measure(cut(made, RULES["relative"], ends))
+        assert (found.test.localisation, found.curve, found.controls.boxes) == (None, None, {})
+        assert found.test.other_groups is None
+        assert found.test.classification.balanced_accuracy.value > 0.5
+        written = found.to_dict()
+        assert written["curve"] is None
+        assert "localisation" not in written["test"]
+        assert not {"whole_image", "centre_box", "random_box", "shuffled_boxes"} & set(written["controls"])
+
+
+@pytest.mark.parametrize(("start", "kind"), [(0, "good"), (1, "hole")])
+def test_with_one_kind_of_image_what_needs_both_is_unknown(tmp_path: Path, start: int, kind: str) -> None:
+    made = make_data(tmp_path / "data", N)
+    rows = slice(start, N, 2)
+    some = Made(made.samples[rows], made.store.rows(rows), made.classes)
+    assert {sample.defect for sample in some.samples} == {kind}
+    found = measure(cut(some, RULES["relative"], (0, 5, N // 2)))
+    assert math.isnan(found.test.classification.balanced_accuracy.value)
+    assert math.isnan(found.test.classification.auroc.value)
+    assert found.controls.shuffled_labels is None
+    assert (found.test.localisation is None) == (kind == "good")
+    if found.test.localisation is not None:
+        assert math.isnan(found.test.localisation.false_boxes_per_100_good)
+        assert math.isnan(found.test.localisation.before_decision.false_boxes_per_100_good)
+        assert found.to_dict()["test"]["localisation"]["false_boxes_per_100_good"] is None
