@@ -325,7 +325,10 @@ def test_relative_roots_give_the_same_file(tmp_path: Path, monkeypatch: pytest.M
         (None, r"cannot be read as a split \(No such file or directory\); make the split anew"),
         ("", "holds no images"),
         ("path,subset,defect,mask,group\n", "holds no images"),
-        ("path,subset,defect\na.png,training,good\n", r"image 1 lacks a path, a subset \(train, val, test\) or a defect"),
+        (
+            "path,subset,defect\na.png,training,good\n",
+            r"image 1 lacks a path, a subset \(train, val, test\) or a defect",
+        ),
         ("file,subset,defect\na.png,train,good\n", "image 1 lacks"),
         (
             'path,subset,defect\na.png,train,good\n"b.png,train,good',
@@ -346,7 +349,10 @@ def test_only_images_of_one_group_stay_together() -> None:
     """An image without a group is a group of its own, beside images that have one."""
     samples = make([*["a"] * 5, *[None] * 35, *["b"] * 5, *[None] * 15], good=40, cut=20)
     subsets = split_samples(samples, test_size=0.3)
-    assert {subset for sample, subset in zip(samples, subsets, strict=True) if sample.group is None} == {"train", "test"}
+    assert {subset for sample, subset in zip(samples, subsets, strict=True) if sample.group is None} == {
+        "train",
+        "test",
+    }
     for group in "ab":
         assert len({subset for sample, subset in zip(samples, subsets, strict=True) if sample.group == group}) == 1
 

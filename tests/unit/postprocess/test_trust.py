@@ -70,7 +70,11 @@ def test_a_class_map_that_looks_elsewhere_or_nowhere() -> None:
 
 @pytest.mark.parametrize(
     ("shift", "trust", "doubt"),
-    [(0, 1.0, ""), (1, 5 / 7, REASONS["flip test-time augmentation"]), (8, 0.0, REASONS["flip test-time augmentation"])],
+    [
+        (0, 1.0, ""),
+        (1, 5 / 7, REASONS["flip test-time augmentation"]),
+        (8, 0.0, REASONS["flip test-time augmentation"]),
+    ],
 )
 def test_the_mirrored_pass_must_find_the_same_box(shift: int, trust: float, doubt: str) -> None:
     strict = replace(LOGITS, min_score=8.5)  # the box's own score decides, not that of the other
