@@ -10,7 +10,7 @@ difference gets by chance is found by shuffling the labels (maximum statistic: W
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import cv2
@@ -23,7 +23,7 @@ from weakspot.data.images import ImageInfo, Progress, read_image
 from weakspot.types import ImageArray
 from weakspot.utils.threads import threads
 
-VERSION = 1
+VERSION = 2
 """Goes up whenever the same image is measured otherwise."""
 
 GRID = 8
@@ -50,6 +50,19 @@ PICTURE_MEASURES = (
 )  # fmt: skip
 FILE_MEASURES = ("height", "width", "height by width", "bytes a pixel", "JPEG quality", "colour file", "JPEG file")
 
+CAUSES = {
+    "brightness": "light", "contrast": "light", "light from the right": "light", "light from below": "light",
+    "light at the edge": "light", "red or green cast": "light", "blue or yellow cast": "light",
+    "sharpness or grain": "focus",
+    "blocks of JPEG compression": "file", "bytes a pixel": "file", "JPEG quality": "file", "colour file": "file",
+    "JPEG file": "file",
+    "height": "size", "width": "size", "height by width": "size",
+}  # fmt: skip
+"""What is behind a measure of the picture as a whole, or of its file; behind a measure of a cell it is the place."""
+
+ALIKE = 0.7
+"""Measures whose ranks agree as much as this within the classes have one cause."""
+
 Values = npt.NDArray[np.float64]
 
 
@@ -66,6 +79,7 @@ class Shortcut:
             defect images stands out. With the confidence it is Spearman's.
         p_value: how often shuffling gives as large a correlation in any measurement.
         groups: number of independent groups compared.
+        others: weaker measures that have the same cause, in words.
     """
 
     measure: str
@@ -75,26 +89,51 @@ class Shortcut:
     correlation: float
     p_value: float
     groups: int
+    others: tuple[str, ...] = ()
+
+    @property
+    def cause(self) -> str:
+        """``light``, ``focus``, ``file``, ``size`` or ``place``."""
+        return "place" if self.kind == "place" else CAUSES[self.measure]
+
+    @property
+    def name(self) -> str:
+        """What was measured, and where, in words."""
+        where = {"picture": "of the picture as a whole", "file": "of the file"}.get(self.kind) or _in_words(self.place)
+        return f"{self.measure} {where}"
 
     @property
     def seen(self) -> str:
         """What was seen, in a sentence."""
-        where = {"picture": "of the picture as a whole", "file": "of the file"}.get(self.kind) or _said(self.place)
         basis = f"p = {self.p_value:.3f}, {self.groups} groups"
         if self.goes_with == "label":
             auroc = (1 + abs(self.correlation)) / 2
             than = "higher" if self.correlation > 0 else "lower"
             tells = f"and alone tells them with AUROC {auroc:.2f}"
-            return f"{self.measure} {where} is {than} in defect images {tells} ({basis})"
+            return f"{self.name} is {than} in defect images {tells} ({basis}){self._others}"
         goes = "rises" if self.correlation > 0 else "falls"
         return (
-            f"on Good images the network's confidence in a defect {goes} with {self.measure} {where} "
-            f"(rank correlation {self.correlation:+.2f}, {basis})"
+            f"on Good images the network's confidence in a defect {goes} with {self.name} "
+            f"(rank correlation {self.correlation:+.2f}, {basis}){self._others}"
         )
+
+    @property
+    def _others(self) -> str:
+        if not self.others:
+            return ""
+        rest = f" and {len(self.others) - 2} more" if len(self.others) > 2 else ""
+        return f"; so do {', '.join(self.others[:2])}{rest}"
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-ready, with what was ``seen``, ``why`` it matters and what to ``do``."""
-        return {**asdict(self), "seen": self.seen, "why": WHY[self.goes_with], "do": DO[self.kind]}
+        return {
+            **asdict(self),
+            "others": list(self.others),
+            "cause": self.cause,
+            "seen": self.seen,
+            "why": WHY[self.goes_with],
+            "do": DO[self.cause],
+        }
 
 
 WHY = {
@@ -103,8 +142,10 @@ WHY = {
 }
 DO = {
     "place": "if the defect is not always there, photograph both classes alike, or crop or mask that place",
-    "picture": "photograph both classes in the same session, with the same light, focus and exposure",
-    "file": "save both classes by the same program with the same settings, at the same size",
+    "light": "photograph both classes in the same session, with the same light and exposure",
+    "focus": "photograph both classes in the same session, with the same focus",
+    "file": "save both classes by the same program with the same settings",
+    "size": "save both classes at the same size",
 }
 
 
@@ -117,14 +158,14 @@ def find_shortcuts(values: Values, targets: Sequence[int], groups: Sequence[int]
         groups: number of the group each image belongs to, so that images of a group count once; None: each is alone.
 
     Returns:
-        Those that stand out, the strongest first, one of each measure and kind; empty with fewer than five groups of
-        either class.
+        Those that stand out, the strongest first, one for each cause; empty with fewer than five groups of either
+        class.
     """
     labels = np.array([target != 0 for target in targets], dtype=bool)
     of_groups, labels = _one_per_group(values, labels, groups)
     if min(labels.sum(), (~labels).sum()) < FEWEST:
         return []
-    return _strongest("label", *largest_correlations(of_groups, labels), len(labels))
+    return _by_cause("label", of_groups, labels, *largest_correlations(of_groups, labels))
 
 
 def follow_confidence(
@@ -145,17 +186,74 @@ def follow_confidence(
     if len(of_groups) < 4 * FEWEST:
         return []
     found = largest_correlations(of_groups[:, :-1], rankdata(of_groups[:, -1]))
-    return _strongest("confidence", *found, len(of_groups))
+    return _by_cause("confidence", of_groups[:, :-1], np.zeros(len(of_groups), dtype=bool), *found)
 
 
-def _strongest(goes_with: str, correlations: Values, p_values: Values, groups: int) -> list[Shortcut]:
-    found: dict[tuple[str, str], Shortcut] = {}
-    for column in np.argsort(-np.abs(correlations), kind="stable"):
+def _by_cause(
+    goes_with: str, values: Values, labels: npt.NDArray[np.bool_], correlations: Values, p_values: Values
+) -> list[Shortcut]:
+    """Those that stand out, the strongest of each cause, with the names of the weaker ones."""
+    columns = [
+        int(column)
+        for column in np.argsort(-np.abs(correlations), kind="stable")
+        if p_values[column] <= P_VALUE and abs(correlations[column]) >= MOST
+    ]
+    findings: list[tuple[list[int], list[Shortcut]]] = []
+    for column in columns:
         name, kind, place = COLUMNS[column]
         correlation, p_value = float(correlations[column]), float(p_values[column])
-        if p_value <= P_VALUE and abs(correlation) >= MOST:
-            found.setdefault((name, kind), Shortcut(name, place, kind, goes_with, correlation, p_value, groups))
-    return list(found.values())
+        found = Shortcut(name, place, kind, goes_with, correlation, p_value, len(values))
+        same = [each for each in findings if _one_cause(each, found, column, values, labels)]
+        if same:
+            same[0][0].append(column)
+            same[0][1].append(found)
+        else:
+            findings.append(([column], [found]))
+    return [replace(members[0], others=_names(members)) for _, members in findings]
+
+
+def _one_cause(
+    finding: tuple[list[int], list[Shortcut]],
+    found: Shortcut,
+    column: int,
+    values: Values,
+    labels: npt.NDArray[np.bool_],
+) -> bool:
+    """Whether a measure has the cause of a finding: by what it is of, by touching its place, or by going with it."""
+    columns, members = finding
+    if found.kind != "place" and found.cause == members[0].cause:
+        return True
+    if found.kind == "place" and any(_touching(found.place, member.place) for member in members):
+        return True
+    return any(abs(_correlation_within(values[:, [column, other]], labels)) >= ALIKE for other in columns)
+
+
+def _touching(
+    first: tuple[float, float, float, float] | None, second: tuple[float, float, float, float] | None
+) -> bool:
+    """Whether two cells are the same one or neighbours, corners included."""
+    if first is None or second is None:
+        return False
+    return all(abs(a - b) * GRID < 1.5 for a, b in zip(first[:2], second[:2], strict=True))
+
+
+def _correlation_within(pair: Values, labels: npt.NDArray[np.bool_]) -> float:
+    """Rank correlation of two measures ``(n, 2)`` after what the classes differ in is taken away; 0 for a constant."""
+    ranks = np.empty_like(pair)
+    for label in np.unique(labels):
+        inside = labels == label
+        of_class = rankdata(pair[inside], axis=0)
+        ranks[inside] = of_class - of_class.mean(axis=0)
+    scale = float(np.sqrt((ranks**2).sum(axis=0).prod()))
+    return float(ranks.prod(axis=1).sum() / scale) if scale > 1e-9 else 0.0
+
+
+def _names(members: Sequence[Shortcut]) -> tuple[str, ...]:
+    """Names of all but the strongest, once each; beside a place the measure is enough for another one."""
+    strongest, *weaker = members
+    of_place = strongest.kind == "place"
+    names = dict.fromkeys(one.measure if of_place and one.kind == "place" else one.name for one in weaker)
+    return tuple(name for name in names if name not in (strongest.measure, strongest.name) or not of_place)
 
 
 def largest_correlations(values: Values, against: npt.NDArray[Any], *, seed: int = 0) -> tuple[Values, Values]:
@@ -250,8 +348,10 @@ def measure(image: ImageInfo) -> Values:
 
 
 def _planes(picture: ImageArray) -> list[npt.NDArray[Any]]:
-    """Brightness, two colours, and fine detail of every pixel."""
+    """Brightness, two colours, and fine detail of every pixel; a grey picture has no colour, whatever rounding says."""
     lab = cv2.cvtColor(picture.astype(np.float32) / np.float32(255), cv2.COLOR_RGB2LAB)
+    if (picture == picture[..., :1]).all():
+        lab[..., 1:] = 0
     detail = np.abs(cv2.Laplacian(lab[..., 0], cv2.CV_32F))
     return [lab[..., 0], lab[..., 1], lab[..., 2], detail]
 
@@ -299,7 +399,7 @@ COLUMNS = _columns()
 """Of each measurement its name, its kind, and its place."""
 
 
-def _said(place: tuple[float, float, float, float] | None) -> str:
+def _in_words(place: tuple[float, float, float, float] | None) -> str:
     """A place in words."""
     if place is None:
         return ""

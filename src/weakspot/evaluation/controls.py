@@ -5,7 +5,7 @@ A result that a control reaches as well proves nothing about the images; it rais
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 
 import numpy as np
@@ -28,6 +28,9 @@ BORDER = 0.1
 
 P_VALUE = 0.01
 SHUFFLES = 1000
+
+BOX_P_VALUE = 0.05
+"""Boxes that beat what knows nothing of the image with this certainty raise no alarm; few images allow no more."""
 
 FEWEST = 10
 """With fewer images, boxes and the border raise no alarm."""
@@ -91,7 +94,7 @@ def _box_alarm(images: EvaluatedImages, guesses: dict[str, list[npt.NDArray[np.f
     name = max(scores, key=lambda key: float(scores[key].mean()))
     groups = [images.groups[i] for i in known]
     found = paired_difference(scores[name], reached(images.boxes), groups, np.zeros(len(known)))
-    if found.difference.value > 0 and found.p_value <= P_VALUE:
+    if found.difference.value > 0 and found.p_value <= BOX_P_VALUE:
         return []
     return [
         Alarm(
@@ -104,7 +107,10 @@ def _box_alarm(images: EvaluatedImages, guesses: dict[str, list[npt.NDArray[np.f
 
 
 def shuffled_labels(images: EvaluatedImages) -> tuple[Estimate | None, list[Alarm]]:
-    """Measure the balanced accuracy of the same decisions against shuffled labels; images of a group keep together.
+    """Measure the balanced accuracy of the same decisions against shuffled labels.
+
+    Images of a group keep together, but for a group that shows both classes (a part photographed before and after it
+    was damaged): there the labels are shuffled inside it, since swapping whole groups would change nothing.
 
     Args:
         images: with their labels and decisions.
@@ -116,18 +122,8 @@ def shuffled_labels(images: EvaluatedImages) -> tuple[Estimate | None, list[Alar
     targets, decided = images.targets(), images.decided()
     if len(set(targets.tolist())) < 2:
         return None, []
-    numbers = np.array(images.groups)
-    members = [np.flatnonzero(numbers == number) for number in np.unique(numbers)]
-    in_groups = np.concatenate(members)
     rng = np.random.default_rng(0)
-    shuffled = np.array(
-        [
-            _balanced_accuracy(
-                targets[np.concatenate([members[i] for i in rng.permutation(len(members))])], decided[in_groups]
-            )
-            for _ in range(SHUFFLES)
-        ]
-    )
+    shuffled = np.array([_balanced_accuracy(*shuffle) for shuffle in _shuffles(targets, decided, images.groups, rng)])
     low, high = (float(quantile) for quantile in np.quantile(shuffled, [0.025, 0.975]))
     measured = _balanced_accuracy(targets, decided)
     p_value = float((1 + (shuffled >= measured - 1e-12).sum()) / (1 + SHUFFLES))
@@ -141,6 +137,21 @@ def shuffled_labels(images: EvaluatedImages) -> tuple[Estimate | None, list[Alar
         "check the labels (weakspot check), use more pictures or larger ones",
     )
     return control, [alarm]
+
+
+def _shuffles(
+    targets: npt.NDArray[np.int64], decided: npt.NDArray[np.int64], groups: Sequence[int], rng: np.random.Generator
+) -> Iterator[tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]]:
+    """Shuffled targets and, in the same order, decisions, :data:`SHUFFLES` times."""
+    numbers = np.array(groups)
+    members = [np.flatnonzero(numbers == number) for number in np.unique(numbers)]
+    mixed = [group for group in members if len(set(targets[group].tolist())) > 1]
+    pure = [group for group in members if len(set(targets[group].tolist())) == 1]
+    order = np.concatenate([*pure, *mixed])
+    for _ in range(SHUFFLES):
+        between = [pure[i] for i in rng.permutation(len(pure))]
+        inside = [rng.permutation(group) for group in mixed]
+        yield targets[np.concatenate([*between, *inside])], decided[order]
 
 
 def _balanced_accuracy(targets: npt.NDArray[np.int64], decided: npt.NDArray[np.int64]) -> float:

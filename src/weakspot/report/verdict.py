@@ -17,6 +17,9 @@ CLASS_GRADES = ((0.95, "very good"), (0.85, "good"), (0.7, "fair"))
 BOX_GRADES = ((0.7, "very good"), (0.5, "good"), (0.3, "fair"))
 """The same for V2."""
 
+MOST_CURES = 2
+"""Of what alarms ask for, so much is said under "What to do next"; the alarms themselves have the rest."""
+
 FITS = 0.5
 """A box fits from this IoU on."""
 
@@ -171,7 +174,10 @@ def _why(bad: Sequence[Case]) -> str:
 def _mend(record: MetricsRecord) -> list[str]:
     """What is wrong with the data or the set-up, and what to do about it."""
     test, leak = record.measurement.test, record.split.leakage
-    steps = [f"An alarm: {alarm.do}. Until then believe no number here." for alarm in record.measurement.alarms]
+    cures = list(dict.fromkeys(alarm.do for alarm in record.measurement.alarms))[:MOST_CURES]
+    steps = [f"{cure[0].upper()}{cure[1:]}." for cure in cures]
+    if cures:
+        steps[-1] += " Until the alarms are gone believe no number here."
     if leak and leak.held_out_of_trained_groups:
         steps.append(
             f"{leak.held_out_of_trained_groups} test pictures show a part that was trained on. Train again with "

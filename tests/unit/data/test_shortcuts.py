@@ -21,6 +21,7 @@ from weakspot.data.images import inspect_images, list_images
 from weakspot.data.shortcuts import (
     COLUMNS,
     FILE_MEASURES,
+    GRID,
     find_shortcuts,
     follow_confidence,
     largest_correlations,
@@ -83,6 +84,64 @@ def test_photographs_of_one_part_count_once() -> None:
     assert follow_confidence(values, np.linspace(0, 1, 80).tolist())
     assert follow_confidence(values, np.linspace(0, 1, 80).tolist(), np.repeat(np.arange(8), 10).tolist()) == []
     assert find_shortcuts(np.zeros((0, len(COLUMNS))), []) == []
+
+
+# --- one finding for one cause ------------------------------------------------------------------------------------
+
+
+def column_of(name: str, kind: str, cell: tuple[int, int] | None = None) -> int:
+    """Position of a measure; of a cell by its ``(x, y)``."""
+    place = None if cell is None else (cell[0] / GRID, cell[1] / GRID, (cell[0] + 1) / GRID, (cell[1] + 1) / GRID)
+    return COLUMNS.index((name, kind, place))
+
+
+def planted_values(*columns: int, also_noise: float = 0.05) -> tuple[np.ndarray, list[int]]:
+    """Noise, but for columns that tell 30 Good from 30 defect images, each with a noise of its own."""
+    rng = np.random.default_rng(0)
+    values, targets = rng.normal(size=(60, len(COLUMNS))), np.repeat([0, 1], 30)
+    for column in columns:
+        values[:, column] = targets + also_noise * rng.normal(size=60)
+    return values, targets.tolist()
+
+
+def test_measures_of_the_same_kind_of_thing_are_one_finding() -> None:
+    columns = [column_of("brightness", "picture"), column_of("contrast", "picture"), column_of("height", "file")]
+    light, size = find_shortcuts(*planted_values(*columns))
+    assert {light.cause, size.cause} == {"light", "size"}
+    of_light = light if light.cause == "light" else size
+    assert len(of_light.others) == 1
+    assert "so do" in of_light.seen
+    assert light.to_dict()["do"] != size.to_dict()["do"]
+
+
+def test_neighbouring_cells_are_one_place_and_far_ones_are_two() -> None:
+    near = [column_of("brightness", "place", (0, 0)), column_of("sharpness or grain", "place", (1, 1))]
+    (corner,) = find_shortcuts(*planted_values(*near))
+    assert (corner.cause, len(corner.others)) == ("place", 1)
+    far = [near[0], column_of("brightness", "place", (7, 7))]
+    assert [found.cause for found in find_shortcuts(*planted_values(*far))] == ["place", "place"]
+
+
+def test_measures_that_go_together_within_the_classes_have_one_cause() -> None:
+    """A brighter lamp makes a far cell brighter too; what only the label has in common stays apart."""
+    values, targets = planted_values(column_of("brightness", "picture"), also_noise=0.3)
+    far = column_of("brightness", "place", (7, 7))
+    values[:, far] = values[:, column_of("brightness", "picture")] + 0.01 * np.random.default_rng(1).normal(size=60)
+    (found,) = find_shortcuts(values, targets)
+    assert len(found.others) == 1
+    independent = planted_values(column_of("brightness", "picture"), far, also_noise=0.3)
+    assert len(find_shortcuts(*independent)) == 2
+
+
+def test_a_grey_picture_has_no_colour(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    for number, level in enumerate((40, 200)):
+        grey = np.clip(rng.normal(level, 20, (64, 64)), 0, 255).astype(np.uint8)
+        Image.fromarray(grey).save(tmp_path / f"{number}.png")
+    values = measure_all(inspect_images(list_images(tmp_path)))
+    coloured = [i for i, (name, _, _) in enumerate(COLUMNS) if name.startswith(("red", "blue"))]
+    assert len(coloured) > 100
+    assert (values[:, coloured] == 0).all()
 
 
 # --- measurements -------------------------------------------------------------------------------------------------
