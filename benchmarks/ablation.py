@@ -37,7 +37,7 @@ from weakspot.commands.resolve import feature_cache
 from weakspot.config.schema import EvaluateConfig, read_config, with_values, write_config
 from weakspot.data.images import inspect_images
 from weakspot.evaluation.measure import measure
-from weakspot.evaluation.pooled import Pooled, find_runs
+from weakspot.evaluation.pooled import Pooled, runs_of
 from weakspot.evaluation.schema import Localisation, SubsetResult
 from weakspot.models.bundle import load_bundle, save_bundle
 from weakspot.models.feature_cache import FeatureCache
@@ -61,17 +61,17 @@ def without_evidence(model: Model, checkpoints: Path) -> Model:
 
 
 def before_again(model: Model, checkpoints: Path) -> Model:
-    """The heads as they were before *where* was trained again."""
+    """The heads as they were before the location head was trained again."""
     assert model.evidence is not None  # noqa: S101 - for the type checker
-    model.evidence.load_state_dict(load_file(checkpoints / "evidence-extent.safetensors"))
+    model.evidence.load_state_dict(load_file(checkpoints / "evidence-mask.safetensors"))
     return model
 
 
 STEPS: dict[str, tuple[str, Change | None, dict[str, Any]]] = {
     "class map, the rule of plain class activation maps": ("plain_cam", None, {}),
     "at 320 px, a calibrated box a region": ("recommended", without_evidence, {"merge": None}),
-    "+ where and extent": ("recommended", before_again, {"merge": None}),
-    "+ where again, from its own outlines": ("recommended", whole, {"merge": None}),
+    "+ location and mask heads": ("recommended", before_again, {"merge": None}),
+    "+ location head again, from its own masks": ("recommended", whole, {"merge": None}),
     "+ neighbours merged = recommended": ("recommended", None, {}),
 }
 """What each step is called, the experiment it is taken from, what is changed of its model, and of its box rule."""
@@ -173,7 +173,7 @@ def main(
             if cache_dir is not None:
                 config = with_values(config, {"cache.dir": str(cache_dir)})
             say(f"{name}: {experiment}, {folds} folds")
-            runs = find_runs(cross_validate(config))
+            runs = runs_of(cross_validate(config))
             if change is not None:
                 runs = [derived(run, number, change, rule, feature_cache(config.cache)) for run in runs]
             found[name] = measure(Pooled.read(runs).subsets).test

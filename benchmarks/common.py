@@ -84,8 +84,8 @@ def choose(folder: Path, images: int) -> list[Sample]:
     if images >= len(samples):
         return samples
     # Half an image less, since the share is rounded up.
-    parts = split_samples(samples, test_size=(images - 0.5) / len(samples), seed=42)
-    return [sample for sample, part in zip(samples, parts, strict=True) if part == "test"]
+    subsets = split_samples(samples, test_size=(images - 0.5) / len(samples), seed=42)
+    return [sample for sample, subset in zip(samples, subsets, strict=True) if subset == "test"]
 
 
 def choose_files(folder: Path, images: int) -> list[Path]:

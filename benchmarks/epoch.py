@@ -86,10 +86,10 @@ class Ours:
         self.alone[cached].append(train["history"][0]["seconds"])
         return float(train["seconds"])
 
-    def train_part(self) -> tuple[list[Path], list[int]]:
+    def train_subset(self) -> tuple[list[Path], list[int]]:
         """Files and classes (0 Good, 1 Anomaly) that the last run trained on."""
-        samples, parts = read_split(RunFolder(self.scratch / f"run-{self.runs}").split, self.folder)
-        chosen = [sample for sample, part in zip(samples, parts, strict=True) if part == "train"]
+        samples, subsets = read_split(RunFolder(self.scratch / f"run-{self.runs}").split, self.folder)
+        chosen = [sample for sample, subset in zip(samples, subsets, strict=True) if subset == "train"]
         return [sample.path for sample in chosen], [int(not sample.is_good) for sample in chosen]
 
 
@@ -125,7 +125,7 @@ def main(
     with workplace(data, images) as (scratch, folder):
         ours = Ours(copy_samples(choose(folder, images), folder, scratch / "sample"), weights, scratch)
         empty, filled = (seconds_of(partial(ours.epoch, cached=True)) for _ in range(2))
-        paths, targets = ours.train_part()
+        paths, targets = ours.train_subset()
         plain = plain_training(paths, targets, weights)
         seconds = take_turns(
             {

@@ -21,8 +21,8 @@ import numpy as np
 import typer
 from common import OutputOption, report, say, table
 
+from weakspot.data.classes import target_of
 from weakspot.data.images import read_image
-from weakspot.data.readers import target_of
 from weakspot.evaluation.truth import Truth, levels_reached
 from weakspot.explain.explanation import subject_of_run
 from weakspot.heatmaps.faithfulness import road

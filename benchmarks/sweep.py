@@ -55,7 +55,7 @@ from weakspot.data.splits import read_split
 from weakspot.metrics.localisation import IOU_LEVELS, best_iou, mask_boxes
 from weakspot.models.network import CamNet
 from weakspot.models.weights import load_weights
-from weakspot.report.leaderboard import find_runs
+from weakspot.report.leaderboard import runs_below
 from weakspot.runs.folder import RunFolder
 from weakspot.training.datamodule import EpochShuffle
 from weakspot.types import Sample
@@ -234,8 +234,8 @@ def compare_cell(run: RunFolder, root: Path, weights: str, max_epochs: int) -> C
     """Do one of our runs again in the plain way."""
     metrics = read_metrics(run)
     fold, threshold = metrics["split"]["fold"], metrics["boxes"]["threshold"]
-    samples, parts = read_split(run.split, root)
-    train, test = ([s for s, p in zip(samples, parts, strict=True) if p == part] for part in ("train", "test"))
+    samples, subsets = read_split(run.split, root)
+    train, test = ([s for s, p in zip(samples, subsets, strict=True) if p == subset] for subset in ("train", "test"))
     start = time.perf_counter()
     plain = run_plain(train, test, threshold, weights, max_epochs)
     seconds = time.perf_counter() - start
@@ -301,7 +301,7 @@ def main(
         root = copy_samples(choose(folder, images), folder, scratch / "sample")
         seconds = run_ours(our_arguments(str(root), weights, folds, levels, extra), scratch / "ours")
         say(f"weakspot: {seconds:.1f} s")
-        runs = find_runs(scratch / "ours" / "outputs")
+        runs = runs_below(scratch / "ours" / "outputs")
         if len(runs) != folds * thresholds:
             raise RuntimeError(f"the sweep left {len(runs)} runs, not {folds * thresholds}")
         compared = [compare_cell(run, root, weights, max_epochs) for run in pick(runs, cells)]

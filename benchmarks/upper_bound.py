@@ -23,7 +23,7 @@ from PIL import Image
 
 from weakspot.data.images import read_image
 from weakspot.data.preprocess import fit_within
-from weakspot.evaluation.pooled import Pooled, find_runs
+from weakspot.evaluation.pooled import Pooled, runs_of
 from weakspot.evaluation.truth import Truth
 from weakspot.metrics import IOU_LEVELS, box_iou
 from weakspot.ops.maps import margin_map
@@ -124,7 +124,7 @@ def main(
     output: OutputOption = None,
 ) -> None:
     """Measure what the boxes reach and what any threshold could."""
-    pooled = Pooled.read(find_runs(run))
+    pooled = Pooled.read(runs_of(run))
     truth = pooled.truth
     boxes = [np.array([box.xyxy for box in p.boxes[:3]], np.float64).reshape(-1, 4) for p in pooled.predictions]
     drawn = np.array([best_of(boxes[i], truth.boxes[i]) for i in truth.known])

@@ -65,7 +65,7 @@ def measurement(
 
 def erasure(boxes: float, elsewhere: float, p_value: float, images: int) -> Erasure:
     """By how much the log-odds fall when boxes are erased, and when as much elsewhere is."""
-    change = Estimate(boxes - elsewhere, images, 0, 1)
+    change = Estimate(boxes - elsewhere, images, 0.0, 1.0)
     return Erasure(Difference(elsewhere, boxes, change, images, p_value), images, 0)
 
 

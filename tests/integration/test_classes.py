@@ -27,7 +27,7 @@ from weakspot.data.preprocess import Preprocess
 from weakspot.data.splits import write_split
 from weakspot.errors import WeakspotError
 from weakspot.evaluation.comparison import compare
-from weakspot.evaluation.pooled import find_runs
+from weakspot.evaluation.pooled import runs_of
 from weakspot.evaluation.records import MetricsRecord
 from weakspot.inference.localizer import Localizer
 from weakspot.models.output_store import OutputStore
@@ -180,7 +180,7 @@ def folds(fabric: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_a_run_measures_every_class(folds: Path, fabric: Path) -> None:
-    run = find_runs(folds)[0]
+    run = runs_of(folds)[0]
     content, predictions = metrics_of(run), read_predictions(run.predictions)
     names = types(fabric)
     truth, decided = [names.index(p.target or "") for p in predictions], [names.index(p.label) for p in predictions]
@@ -232,7 +232,7 @@ def test_folds_are_pooled_class_by_class_and_compared(folds: Path, fabric: Path)
 
 
 def test_other_labelled_images_from_a_table(folds: Path, fabric: Path, here: Path) -> None:
-    run = find_runs(folds)[0]
+    run = runs_of(folds)[0]
     held_out = [name for name, part in subset_of(run).items() if part == "test"]
     rows = [json.dumps({"path": str(fabric / name), "label": Path(name).parent.name}) for name in held_out]
     Path("more.jsonl").write_text("\n".join(rows))
@@ -248,7 +248,7 @@ def test_other_labelled_images_from_a_table(folds: Path, fabric: Path, here: Pat
 def test_a_run_with_types_and_one_without_are_compared_by_good_or_not(
     folds: Path, fabric: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    typed_run = find_runs(folds)[0].path
+    typed_run = runs_of(folds)[0].path
     monkeypatch.chdir(folds.parents[3])
     overrides = (f"data.root={fabric}", "data.subset=fabric", "split.folds=2", "split.fold=0", "split.val_size=0.3")
     plain = train(settings(*overrides, "data.task=binary"))
@@ -265,7 +265,7 @@ def test_a_run_with_types_and_one_without_are_compared_by_good_or_not(
 
 def test_bare_images_get_types_and_boxes(folds: Path, fabric: Path, here: Path) -> None:
     """No label is needed to predict, and what was saved with the model is what prepares the image."""
-    run = find_runs(folds)[0]
+    run = runs_of(folds)[0]
     own = read_predictions(run.predictions)
     for number, prediction in enumerate(own):
         shutil.copy(prediction.path, f"{number:03d}.png")

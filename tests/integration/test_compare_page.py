@@ -11,7 +11,7 @@ from helpers.reports import HOSTILE_CLASSES, HOSTILE_FILES, Made, make_data, mak
 
 from weakspot.config.rules import BoxRule
 from weakspot.evaluation.comparison import compare
-from weakspot.evaluation.pooled import find_runs
+from weakspot.evaluation.pooled import runs_of
 from weakspot.postprocess.prediction_files import read_predictions
 from weakspot.report.compare_page import write_comparison
 
@@ -43,7 +43,7 @@ def sides(pair: tuple[Path, Made, Made], request: pytest.FixtureRequest) -> list
 
 def said(folder: Path) -> dict[str, Any]:
     """What a side says, by file name."""
-    return {p.path.name: p for run in find_runs(folder) for p in read_predictions(run.predictions)}
+    return {p.path.name: p for run in runs_of(folder) for p in read_predictions(run.predictions)}
 
 
 def names_of(open_: Watched) -> list[str]:

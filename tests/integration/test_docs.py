@@ -1,7 +1,8 @@
-"""The notebooks and every command of the README, run on tiny data."""
+"""The notebooks, and every command of the README and of the pages of tasks, run on tiny data."""
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shutil
@@ -18,14 +19,39 @@ from nbclient import NotebookClient
 from weakspot.config import hydra_app
 from weakspot.data import synthetic
 from weakspot.data.images import list_images
+from weakspot.postprocess.prediction_files import read_predictions
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 NOTEBOOKS = ("01_data", "02_train_and_evaluate", "03_inspect_boxes", "04_compare_heatmaps")
 TINY = tiny_run(epochs=1)
 
 
-def blocks(language: str) -> list[str]:
-    return re.findall(rf"^```{language}\n(.*?)^```", README, re.DOTALL | re.MULTILINE)
+TASKS = {
+    "check-your-data": ["check", "check", "split", "train"],
+    "tune-a-threshold": ["evaluate", "evaluate", "evaluate", "predict", "train"],
+    "decide-by-cost": ["evaluate"],
+    "large-pictures": [],
+    "compare-two-set-ups": ["train", "train", "compare"],
+    "sweep": ["train"],
+    "explain": ["explain", "predict", "audit"],
+    "export-boxes": ["export", "evaluate"],
+    "export-models": ["export", "predict"],
+    "serve": ["serve"],
+    "scale": [],
+    "performance": [],
+    "reliability": [],
+}
+"""Pages of docs/tasks in the order of reading, and the commands that a reader may copy (blocks called ``bash``)."""
+
+
+def blocks(language: str, page: str = README) -> list[str]:
+    return re.findall(rf"^```{language}\n(.*?)^```", page, re.DOTALL | re.MULTILINE)
+
+
+def commands(page: str) -> list[str]:
+    """The lines of a page that call weakspot."""
+    lines = [line for block in blocks("bash", page) for line in block.splitlines()]
+    return [line for line in lines if line.startswith("weakspot ")]
 
 
 @pytest.fixture
@@ -47,18 +73,44 @@ def workplace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fabric: Path, tin
 def test_readme_commands_and_python_run_in_order(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    lines = [line for block in blocks("bash") for line in block.splitlines()]
-    commands = [line for line in lines if line.startswith("weakspot ")]
-    assert [line.split()[1] for line in commands] == [
-        "check", "train", "train", "train", "train", "compare", "check", "train", "evaluate", "audit", "predict",
-    ]  # fmt: skip
-    for line in commands:
+    assert [line.split()[1] for line in commands(README)] == ["check", "train", "predict"]
+    for line in commands(README):
         run(monkeypatch, line)
     capsys.readouterr()
     (python,) = blocks("python")
     exec(python, {})  # noqa: S102 - the README's own example
     assert capsys.readouterr().out.count("new_photos/") == 2
     assert Path("results/predictions.csv").is_file()
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("workplace")
+def test_the_commands_of_the_tasks_run_after_those_of_the_readme(monkeypatch: pytest.MonkeyPatch) -> None:
+    pages = {path.stem: path.read_text(encoding="utf-8") for path in (ROOT / "docs" / "tasks").glob("*.md")}
+    assert {name: [line.split()[1] for line in commands(page)] for name, page in pages.items()} == TASKS
+    for line in commands(README):
+        run(monkeypatch, line)
+    mark_by_hand(Path("outputs/photos/predictions.jsonl"), Path("corrected.json"))
+    for line in (line for name in TASKS for line in commands(pages[name])):
+        if not line.startswith("weakspot serve"):  # it would not end; tests/unit/serve asks it
+            run(monkeypatch, line)
+    assert Path("outputs/photos/audit.json").is_file()
+    assert Path("outputs/photos/exports/model.onnx").is_file()
+    assert Path("annotations").is_dir()
+    assert len(list(Path("outputs/photos/evaluations").iterdir())) == 5
+
+
+def mark_by_hand(predictions: Path, target: Path) -> None:
+    """What a person might have drawn: a box on every defect of a run's test subset, as COCO."""
+    defects = [each for each in read_predictions(predictions) if each.target != "good"]
+    images = [
+        {"id": i, "file_name": each.path.name, "width": each.width, "height": each.height}
+        for i, each in enumerate(defects)
+    ]
+    boxes = [{"id": i, "image_id": i, "category_id": 1, "bbox": [4, 4, 20, 20]} for i in range(len(defects))]
+    target.write_text(
+        json.dumps({"images": images, "annotations": boxes, "categories": [{"id": 1, "name": "anomaly"}]})
+    )
 
 
 def test_readme_make_targets_exist() -> None:

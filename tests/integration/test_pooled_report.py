@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import unquote
@@ -14,7 +15,8 @@ from typer.testing import CliRunner
 
 from weakspot.cli.main import app
 from weakspot.config.rules import BoxRule
-from weakspot.evaluation.pooled import find_runs
+from weakspot.evaluation.pooled import runs_of
+from weakspot.evaluation.records import MetricsRecord
 from weakspot.postprocess.prediction_files import read_predictions
 from weakspot.report.pooled_report import write_pooled_report
 from weakspot.report.verdict import pooled_threshold
@@ -43,7 +45,7 @@ def folds(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_every_picture_of_every_fold_is_behind_the_numbers(browser: Browser, folds: Path) -> None:
     metrics = json.loads((folds / "metrics.json").read_text())
     matrix = metrics["test"]["classification"]["confusion_matrix"]
-    said = {p.path.name: p for run in find_runs(folds) for p in read_predictions(run.predictions)}
+    said = {p.path.name: p for run in runs_of(folds) for p in read_predictions(run.predictions)}
     with Watched(browser, folds / "report.html", viewport={"width": 390, "height": 800}) as open_:
         assert len(open_.names()) == len(said) == 24
         assert all(any(name in shown for shown in open_.names()) for name in HOSTILE_FILES)
@@ -60,7 +62,7 @@ def test_every_picture_of_every_fold_is_behind_the_numbers(browser: Browser, fol
         assert open_.page.evaluate("document.documentElement.scrollWidth") <= 390
         rows = open_.page.locator("#folds tbody tr")
         links = [rows.nth(k).locator("a").get_attribute("href") or "" for k in range(rows.count())]
-        assert [(folds / unquote(link)).resolve() for link in links] == [run.report for run in find_runs(folds)]
+        assert [(folds / unquote(link)).resolve() for link in links] == [run.report for run in runs_of(folds)]
         for k, fold in enumerate(metrics["folds"]):
             assert f"{fold['balanced_accuracy']['value']:.3f}" in rows.nth(k).inner_text()
             assert f"{fold['max_box_acc_v2']['value']:.3f}" in rows.nth(k).inner_text()
@@ -88,7 +90,7 @@ def test_each_folds_own_smallest_score_is_named(folds: Path) -> None:
 
 
 def test_a_fold_without_a_page_is_named_by_its_command_and_older_metrics_have_no_alarms(folds: Path) -> None:
-    run, kept = find_runs(folds)[0], (folds / "metrics.json").read_text()
+    run, kept = runs_of(folds)[0], (folds / "metrics.json").read_text()
     page = run.report.read_text(encoding="utf-8")
     metrics = json.loads(kept)
     del metrics["alarms"]

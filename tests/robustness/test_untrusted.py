@@ -168,12 +168,12 @@ def test_damaged_json_is_one_line_wherever_it_is_read(here: Path, content: str) 
         path.write_bytes(raw)
     (here / WEIGHTS_FILE).write_bytes(b"")
     (here / "rows.jsonl").write_bytes(raw or b"{")
-    from weakspot.evaluation.pooled import find_runs
+    from weakspot.evaluation.pooled import runs_of
 
     assert run.read_identity() == {}
     readers = [
         run.read_metrics, lambda: read_validation(run.validation, 2), lambda: load_bundle(here),
-        lambda: find_runs(here), lambda: read_annotations(run.metrics), lambda: read_rows(here / "rows.jsonl", here),
+        lambda: runs_of(here), lambda: read_annotations(run.metrics), lambda: read_rows(here / "rows.jsonl", here),
     ]  # fmt: skip
     for read in readers:
         with pytest.raises(WeakspotError) as error:

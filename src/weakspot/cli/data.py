@@ -75,7 +75,7 @@ def split(
     test_size: Annotated[float, typer.Option(help="Share of all images that is only ever measured on.")] = 0.2,
     val_size: Annotated[float, typer.Option(help="Share of the rest for curves, calibration and choices.")] = 0.2,
     seed: Annotated[int, typer.Option(help="Another seed is another split.")] = 42,
-    group: Annotated[str | None, typer.Option(help="Regular expression on the path that names the part.")] = None,
+    group: Annotated[str | None, typer.Option(help="Regular expression that names the group in a path.")] = None,
     near_duplicates: Annotated[str, typer.Option(help="together, report or ignore.")] = "together",
     output: Annotated[Path, typer.Option(help="The file to write; train takes it as split.file.")] = Path("split.csv"),
 ) -> None:

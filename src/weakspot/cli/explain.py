@@ -44,7 +44,7 @@ def audit(
 def explain(
     run: Annotated[str, typer.Argument(help="Run folder, bundle, or 'imagenet' for a classifier of photographs.")],
     image: Annotated[str, typer.Argument(help="Image, folder or glob pattern (quote it).")],
-    heatmap: Annotated[str, typer.Option(help="Method, or 'all' for a comparison; a wrong one lists them.")] = "",
+    heatmap: Annotated[str, typer.Option(help="Method, or 'all' to compare; an unknown name lists them.")] = "",
     target_class: Annotated[str | None, typer.Option(help="Name or id; default: the class decided for.")] = None,
     target_layer: Annotated[str | None, typer.Option(help="As 'weakspot summary' lists them.")] = None,
     activation: Annotated[str | None, typer.Option(help="conv or relu; of grad_cam alone.")] = None,

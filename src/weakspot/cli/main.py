@@ -91,7 +91,7 @@ def was_interrupted(error: BaseException) -> bool:
 
 
 def _say_interrupted() -> None:
-    text = "interrupted; the same command does it again ('train' goes on from its last finished epoch)"
+    text = "interrupted; run the same command again ('train' goes on from its last finished epoch)"
     console.err.print(text, style="yellow", highlight=False, soft_wrap=True)
 
 
@@ -124,9 +124,9 @@ def train(context: typer.Context) -> None:
     done = hydra_app.run("train", _train_task, context.args)
     if done.sweep:
         failures = [asdict(failure) for failure in done.failures]
-        from weakspot.evaluation.pooled import find_runs
+        from weakspot.evaluation.pooled import runs_of
 
-        _summarize([run for folder in done.folders for run in find_runs(folder)], done.sweep, failures)
+        _summarize([run for folder in done.folders for run in runs_of(folder)], done.sweep, failures)
     done.check()
 
 
@@ -170,9 +170,9 @@ def summarize(
 
     Example:  weakspot summarize outputs/plain_cam
     """
-    from weakspot.report.leaderboard import find_runs
+    from weakspot.report.leaderboard import runs_below
 
-    _summarize(find_runs(folder), output or folder)
+    _summarize(runs_below(folder), output or folder)
 
 
 @app.command()
@@ -253,7 +253,7 @@ def _train_task(config: DictConfig) -> Outcome:
 def _cross_validate(settings: TrainConfig) -> Outcome:
     from weakspot.commands.cross_validate import cross_validate
     from weakspot.config.sweep import Outcome
-    from weakspot.evaluation.pooled import find_runs
+    from weakspot.evaluation.pooled import runs_of
     from weakspot.evaluation.records import MetricsRecord
     from weakspot.report.pooled_report import write_pooled_report
     from weakspot.report.tables import class_tables, pooled_table
@@ -267,7 +267,7 @@ def _cross_validate(settings: TrainConfig) -> Outcome:
         console.out.print(*class_tables(record.measurement.test.classification))
     console.out.print(f"open this first: {write_pooled_report(folder)}", soft_wrap=True, highlight=False)
     console.out.print(f"folder:          {folder}", soft_wrap=True, highlight=False)
-    scores = [run.last_logged(settings.objective) for run in find_runs(folder)]
+    scores = [run.last_logged(settings.objective) for run in runs_of(folder)]
     known = [score for score in scores if score is not None]
     return Outcome(folder, sum(known) / len(known) if known else None)
 

@@ -35,8 +35,8 @@ def predict(
     ] = None,
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
     engine: Annotated[str, typer.Option(help="local, or ray: many machines, a file per shard.")] = "local",
-    file_format: Annotated[str | None, typer.Option("--format", help="ray: of those files, jsonl or parquet.")] = None,
-    shard_size: Annotated[int | None, typer.Option(min=1, help="ray: images in a part; default 256.")] = None,
+    file_format: Annotated[str | None, typer.Option("--format", help="ray: jsonl or parquet files.")] = None,
+    shard_size: Annotated[int | None, typer.Option(min=1, help="ray: images in one result file; default 256.")] = None,
     actors: Annotated[int | None, typer.Option(min=1, help="ray: workers; default one a GPU or core.")] = None,
 ) -> None:
     """Class, confidences and boxes for any number of images, as JSONL, CSV and overlay pictures.
@@ -49,7 +49,7 @@ def predict(
         from weakspot.inference.shards.jobs import Job
 
         if overlays:
-            raise WeakspotError("--overlays is for --engine local; predict the few pictures to look at with that")
+            raise WeakspotError("--overlays needs --engine local; predict the few pictures to see with it")
         if output is None:
             raise WeakspotError("--engine ray needs --output: the same command goes on there when it was interrupted")
         job = Job(

@@ -24,8 +24,8 @@ from weakspot.models.bundle_meta import BundleMeta, find_bundle, read_meta, rewr
 from weakspot.models.output_store import OutputStore
 from weakspot.runs.folder import RunFolder, holds_something, logging_to, own_test_subset
 from weakspot.runs.identity import run_identity, short_hash
+from weakspot.training.cached_searches import near_training_images
 from weakspot.training.dataset import read_and_check
-from weakspot.training.findings import near_training_images
 from weakspot.training.stages import compute_outputs
 from weakspot.types import Sample, Subset
 from weakspot.utils import console
@@ -76,7 +76,7 @@ def evaluate(config: EvaluateConfig) -> RunFolder:
     Raises:
         WeakspotError: for anything the user can mend.
     """
-    request = resolve(config)
+    request = resolve_request(config)
     request.target.path.mkdir(parents=True, exist_ok=True)
     with alone(request.target.path), logging_to(request.target.log):
         collected = _collect(request)
@@ -101,7 +101,7 @@ def evaluate(config: EvaluateConfig) -> RunFolder:
     return request.target
 
 
-def resolve(config: EvaluateConfig) -> Request:
+def resolve_request(config: EvaluateConfig) -> Request:
     """Read the run's own settings, make the changes, and choose the folder to write to.
 
     Args:
@@ -141,13 +141,12 @@ def _check_target(request: Request) -> None:
     folder = request.target.path
     if request.in_place:
         for unwanted, what in (
-            (request.other_images, "its own numbers are never replaced by other images'"),
-            (request.other_maps, "whose maps stay; give another output, or none"),
-            (request.truth is not None, "its own numbers are never replaced by another truth's"),
+            (request.other_images, "numbers are never replaced by those of other images"),
+            (request.other_maps, "maps are never replaced by those of another method"),
+            (request.truth is not None, "numbers are never replaced by those of another truth"),
         ):
             if unwanted:
-                separator = "," if what.startswith("whose") else ";"
-                raise WeakspotError(f"output={folder} is the run itself{separator} {what}")
+                raise WeakspotError(f"output={folder} is the run itself: its {what}; give another output, or none")
         return
     if request.target.identity.is_file():
         raise WeakspotError(f"output={folder} is another run; choose another folder")

@@ -35,7 +35,7 @@ from weakspot.runs.folder import (
     parent_folder,
 )
 from weakspot.runs.identity import fit_identity, run_identity
-from weakspot.training.findings import measurements
+from weakspot.training.cached_searches import measurements
 from weakspot.training.prepare import PreparedRun, prepare
 from weakspot.training.stages import FittedRun, announcement, bundle_meta, fit_and_infer
 from weakspot.utils import console

@@ -139,4 +139,4 @@ class DecisionCosts:
         if self.recall is not None and not 0 < self.recall < 1:
             raise WeakspotError(f"decision.recall={self.recall} is outside (0, 1); give a share such as 0.99")
         if self.recall is not None and self.miss != self.false_alarm:
-            raise WeakspotError("decision.recall goes by the share to find; leave decision.miss and false_alarm out")
+            raise WeakspotError("decision.recall excludes costs: leave out decision.miss and decision.false_alarm")

@@ -72,7 +72,7 @@ def read_rows(table: Path, root: Path, *, outside: bool = False) -> list[Row]:
         raise WeakspotError(f"{shown(table)} names no image; give a line for each, with path and label")
     without = [row for row in rows if row.subset is None]
     if without and len(without) < len(rows):
-        raise WeakspotError(f"{without[0].where} has no part while others have one; give every image one, or none")
+        raise WeakspotError(f"{without[0].where} has no subset while others have one; give every image one, or none")
     return rows
 
 

@@ -317,14 +317,14 @@ def measure_all(images: Sequence[ImageInfo], *, workers: int | None = None, prog
     """
     rows: list[Values] = []
     with threads(workers) as pool:
-        for row in pool.map(measure, images):
+        for row in pool.map(measure_image, images):
             rows.append(row)
             if progress is not None:
                 progress(len(rows), len(images))
     return np.array(rows).reshape(len(images), len(COLUMNS))
 
 
-def measure(image: ImageInfo) -> Values:
+def measure_image(image: ImageInfo) -> Values:
     """Make all measurements of one image, in the order of :data:`COLUMNS`."""
     picture = read_image(image.path)
     cells = np.stack([_cells(plane) for plane in _planes(picture)])

@@ -99,7 +99,7 @@ def _split_given(
     if folds is not None:
         raise WeakspotError("split.folds and cv cannot cut data whose subsets are given; leave it out, or the subsets")
     if len(given) < len(samples):
-        raise WeakspotError(f"{len(samples) - len(given)} of {len(samples)} images are in no part; give all a part")
+        raise WeakspotError(f"{len(samples) - len(given)} of {len(samples)} images are in no subset; give all one")
     subsets = list(given)
     if val_size > 0 and "val" not in subsets:
         defects, groups = np.array([sample.defect for sample in samples]), _group_numbers(samples)

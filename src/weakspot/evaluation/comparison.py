@@ -16,10 +16,10 @@ import numpy as np
 import numpy.typing as npt
 
 from weakspot.config.sweep import CELLS, read_cells
-from weakspot.data.readers import target_of
+from weakspot.data.classes import target_of
 from weakspot.data.splits import group_numbers
 from weakspot.errors import WeakspotError
-from weakspot.evaluation.pooled import Pooled, find_runs
+from weakspot.evaluation.pooled import Pooled, runs_of
 from weakspot.evaluation.records import MetricsRecord
 from weakspot.evaluation.subsets import TWO_CLASSES
 from weakspot.metrics.paired import Difference, paired_difference
@@ -54,7 +54,7 @@ class SetUp:
             WeakspotError: when the folder is none of these, a run in it is not finished, or the sweep varies further
                 settings.
         """
-        trainings = [Pooled.read(find_runs(folder)) for folder in _cells(path)]
+        trainings = [Pooled.read(runs_of(folder)) for folder in _cells(path)]
         if len({_settings(run) for training in trainings for run in training.runs}) > 1:
             raise WeakspotError(
                 f"{shown(path)} is a sweep over more than seeds and folds; compare the runs in its summary.csv"

@@ -17,7 +17,7 @@ from weakspot.evaluation.subsets import EvaluatedImages
 from weakspot.evaluation.truth import levels_reached
 from weakspot.metrics import centre_box, proportion, random_box, whole_image_box
 from weakspot.metrics.intervals import Estimate, bootstrap
-from weakspot.metrics.paired import class_weights, paired_difference
+from weakspot.metrics.paired import balancing_weights, paired_difference
 from weakspot.metrics.results import LocalisationResult
 from weakspot.ops.maps import Maps, combined_map, margin_map
 from weakspot.postprocess.boxes import boxes_array
@@ -155,7 +155,7 @@ def _shuffles(
 
 
 def _balanced_accuracy(targets: npt.NDArray[np.int64], decided: npt.NDArray[np.int64]) -> float:
-    return float((class_weights(targets) * (targets == decided)).sum())
+    return float((balancing_weights(targets) * (targets == decided)).sum())
 
 
 def border_evidence(images: EvaluatedImages) -> tuple[BorderEvidence | None, list[Alarm]]:

@@ -10,17 +10,17 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from weakspot.data.readers import target_of
+from weakspot.data.classes import target_of
 from weakspot.evaluation.controls import border_evidence, box_controls, shuffled_labels
 from weakspot.evaluation.localisation import measure_localisation
 from weakspot.evaluation.schema import CalibrationResult, Controls, Measurement, PartialResult, SubsetResult
 from weakspot.evaluation.subsets import EvaluatedImages, EvaluatedSubset, class_probabilities
 from weakspot.evaluation.truth import Truth
 from weakspot.metrics import as_good_or_not, classification_metrics, widened_by_groups
+from weakspot.metrics.calibration import expected_calibration_error, reliability
 from weakspot.metrics.classification import IntArray
 from weakspot.metrics.results import ClassificationResult
 from weakspot.postprocess.boxes import boxes_array
-from weakspot.postprocess.decision import expected_calibration_error, reliability
 from weakspot.types import ANOMALY, GOOD, FloatArray, Prediction, Sample
 
 

@@ -78,7 +78,7 @@ class Pooled(EvaluatedImages):
         return np.array([levels_reached(boxes, true) for boxes, true in zip(self.boxes, self.truth.boxes, strict=True)])
 
 
-def find_runs(path: Path) -> list[RunFolder]:
+def runs_of(path: Path) -> list[RunFolder]:
     """Find the run in a folder, or the runs that a cross-validation's folder names.
 
     Raises:

@@ -11,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from weakspot.data.readers import target_of
+from weakspot.data.classes import target_of
 from weakspot.data.splits import group_numbers
 from weakspot.evaluation.truth import Truth
 from weakspot.models.bundle_meta import BundleMeta

@@ -15,7 +15,7 @@ from weakspot.evaluation.subsets import EvaluatedImages, size_of
 from weakspot.metrics import BEST_BOXES, IOU_LEVELS, best_iou, size_class
 from weakspot.models.output_store import OutputStore
 from weakspot.ops.maps import comparable_map, visible
-from weakspot.postprocess.box_calibration import Calibration, calibrate
+from weakspot.postprocess.box_calibration import Calibration, calibrate_min_score
 from weakspot.postprocess.boxes import boxes_array
 from weakspot.postprocess.predictions import draw_boxes
 from weakspot.types import Box, ModelOutput, Size
@@ -123,5 +123,5 @@ def calibrated_rule(rule: BoxRule, held_out: OutputStore, preprocess: Preprocess
     """
     every = rule.absolute(min_score=None)
     scores = [box.score for i in range(len(held_out)) for box in undecided_boxes(held_out, i, preprocess, every)]
-    calibration = calibrate(scores, len(held_out), rule.false_boxes)
+    calibration = calibrate_min_score(scores, len(held_out), rule.false_boxes)
     return rule.absolute(min_score=calibration.min_score), calibration

@@ -111,9 +111,9 @@ def _groups(folder: Path) -> dict[Path, str]:
     if not any((folder / name).is_file() for name in ("split.csv", "folds.json")):
         return {}
     from weakspot.config.schema import read_config
-    from weakspot.evaluation.pooled import find_runs
+    from weakspot.evaluation.pooled import runs_of
 
-    run = find_runs(folder)[0]
+    run = runs_of(folder)[0]
     samples, _ = read_split(run.split, Path(read_config(run.config).data.root or "."))
     return {sample.path: sample.group for sample in samples if sample.group is not None}
 

@@ -22,7 +22,7 @@ from weakspot.models.network import CamNet
 from weakspot.types import ModelOutput
 
 FINEST = 14
-"""Cells along the shorter side that maps at the input's resolution are averaged to: two a patch of occlusion."""
+"""Maps at input resolution are reduced to so many cells along the shorter side: two for each occlusion patch."""
 
 
 def check_heatmap(heatmap: str, refine: str, resize: str) -> None:
@@ -48,7 +48,7 @@ def check_heatmap(heatmap: str, refine: str, resize: str) -> None:
         return
     if refine != "none":
         raise WeakspotError(
-            f"heatmap={heatmap} would have no say, as refine.method={refine} draws boxes from evidence of its own; "
+            f"heatmap={heatmap} has no effect with refine.method={refine}: the evidence heads give the boxes; "
             "set refine=none, or heatmap=cam"
         )
     if resize == "tile":
@@ -73,7 +73,7 @@ class ClassMaps:
     def __call__(self, outputs: Sequence[ModelOutput], pixels: Tensor) -> list[ModelOutput]:
         """The same outputs with maps ``(classes, h, w)`` of the method, raw.
 
-        A method that does not depend on the class says nothing of Good, so that margins over Good are its map.
+        A method that does not depend on the class gets an empty map for Good, so that margins over Good are its map.
 
         Args:
             outputs: of a batch, without evidence heads.

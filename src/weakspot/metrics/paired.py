@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -38,12 +38,8 @@ class Difference:
     groups: int
     p_value: float
 
-    def as_dict(self) -> dict[str, Any]:
-        """JSON-ready."""
-        return asdict(self)
 
-
-def class_weights(targets: npt.NDArray[np.integer[Any]]) -> npt.NDArray[np.float64]:
+def balancing_weights(targets: npt.NDArray[np.integer[Any]]) -> npt.NDArray[np.float64]:
     """Weights ``(n,)`` under which the sum of right answers is balanced accuracy.
 
     Args:
@@ -77,7 +73,7 @@ def paired_difference(
     n = len(first)
     if n == 0:
         return Difference(math.nan, math.nan, Estimate(math.nan, 0, math.nan, math.nan), 0, math.nan)
-    weights = class_weights(strata)
+    weights = balancing_weights(strata)
     values = [float((weights * scores).sum()) for scores in (first, second)]
     change = second - first
     draws = draw_groups(groups, N_RESAMPLES, seed)
@@ -107,7 +103,7 @@ def group_estimate(scores: FloatArray, groups: Sequence[int], strata: npt.NDArra
     if len(scores) == 0:
         return Estimate(math.nan, 0, math.nan, math.nan)
     resamples = stratum_means(draw_groups(groups, N_RESAMPLES, seed), scores, strata)
-    return percentile_estimate(float((class_weights(strata) * scores).sum()), len(scores), resamples)
+    return percentile_estimate(float((balancing_weights(strata) * scores).sum()), len(scores), resamples)
 
 
 def draw_groups(groups: Sequence[int], resamples: int, seed: int) -> npt.NDArray[np.intp]:

@@ -14,7 +14,7 @@ import numpy as np
 from scipy.stats import chi2
 
 CONFIDENCE = 0.8
-"""Confidence that the true rate is at most the promised one."""
+"""Confidence of the upper bound: a higher true rate gives so low a count with probability 1 − CONFIDENCE at most."""
 
 
 @dataclass(frozen=True)
@@ -57,7 +57,7 @@ class Calibration:
         }
 
 
-def calibrate(scores: Sequence[float], n_good: int, wanted: float) -> Calibration:
+def calibrate_min_score(scores: Sequence[float], n_good: int, wanted: float) -> Calibration:
     """Find the smallest score that keeps false boxes rare.
 
     Args:

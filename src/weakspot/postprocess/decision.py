@@ -23,7 +23,6 @@ FEWEST = 5
 """With fewer validation images of either kind, Good or not, nothing is fitted."""
 
 COLDEST, HOTTEST = 0.05, 20.0
-BINS = 10
 
 
 @dataclass(frozen=True)
@@ -161,7 +160,7 @@ def _fit(validation: Validation, costs: DecisionCosts) -> FittedDecision:
             1 - calibrated.probabilities(validation.logits[defects])[:, 0], costs.recall
         )
         groups = len(np.unique(validation.groups[defects]))
-        if_so = f", did these show {n_defect} parts and not {groups}" if groups < n_defect else ""
+        if_so = f" (less, as they are of only {groups} groups)" if groups < n_defect else ""
         origin = f"finds {_percent(costs.recall)} of defects with {_percent(promised)} confidence{if_so}; {basis}"
         return FittedDecision(replace(calibrated, threshold=threshold), origin, n_good, n_defect)
     with_bias = enough and validation.logits.shape[1] == 2
@@ -171,7 +170,7 @@ def _fit(validation: Validation, costs: DecisionCosts) -> FittedDecision:
     # that the network was trained with; costs are of as many of one as of the other.
     mix = n_defect / n_good if with_bias else 1.0
     threshold = costs.false_alarm * mix / (costs.false_alarm * mix + costs.miss)
-    weighing = f"a miss costs {costs.miss:g}, a false alarm {costs.false_alarm:g}, of as many defects as Good"
+    weighing = f"a miss costs {costs.miss:g} and a false alarm {costs.false_alarm:g}, with as many defects as Good"
     origin = f"{weighing} (Elkan, IJCAI 2001); {basis}"
     return FittedDecision(replace(calibrated, threshold=threshold), origin, n_good, n_defect)
 
@@ -274,36 +273,3 @@ def recall_threshold(scores: FloatArray, recall: float, confidence: float = 0.8)
 def _surely(found: int, n: int, recall: float) -> float:
     """How surely the true recall is at least `recall` when `found` of `n` were found."""
     return float(betaincc(found, n - found + 1, recall))
-
-
-def expected_calibration_error(confidences: FloatArray, right: npt.NDArray[Any], bins: int = BINS) -> float:
-    """Mean distance of confidence from accuracy, over bins of equally many images (Nixon et al., CVPR-W 2019).
-
-    Args:
-        confidences: probability of the most probable class, 0…1, shape ``(n,)``.
-        right: whether that class was right, shape ``(n,)``.
-        bins: number of bins.
-
-    Returns:
-        0…1; NaN for no image.
-    """
-    rows = reliability(confidences, right, bins)
-    n = sum(count for _, _, count in rows)
-    return sum(abs(confidence - right) * count for confidence, right, count in rows) / n if n else math.nan
-
-
-def reliability(confidences: FloatArray, right: npt.NDArray[Any], bins: int = BINS) -> list[tuple[float, float, int]]:
-    """Sort images into bins of equally many by confidence, and measure each bin.
-
-    Args:
-        confidences: of the most probable class, 0…1, shape ``(n,)``.
-        right: whether it was right, shape ``(n,)``.
-        bins: how many; with fewer images there are as many bins as images.
-
-    Returns:
-        Mean confidence, accuracy and number of images of each bin, in increasing confidence; empty for no image.
-    """
-    confidences, right = np.asarray(confidences, dtype=np.float64), np.asarray(right, dtype=np.float64)
-    order = np.argsort(confidences, kind="stable")
-    groups = np.array_split(order, min(bins, max(1, len(order))))
-    return [(float(confidences[p].mean()), float(right[p].mean()), len(p)) for p in groups if len(p)]

@@ -33,13 +33,10 @@ def doubts(prediction: Prediction, decision: Decision) -> tuple[float, str] | No
     if prediction.status != "ok":
         return None
     found = []
-    threshold = 0.5 if decision.threshold is None else decision.threshold
-    probability = prediction.probability
-    # In odds, so that it means the same at every threshold.
-    for_it, against = probability * (1 - threshold), (1 - probability) * threshold
-    surer = max(for_it, against) / (for_it + against) if for_it + against else 0.5
+    probability, surer = prediction.probability, _sureness(prediction, decision)
     if surer < SURE:
-        at = "" if decision.threshold is None else f"; {threshold:.2f} is called one"
+        threshold = decision.threshold
+        at = "" if threshold is None else f"; {threshold:.2f} is called one"
         found.append((2 - 2 * surer, f"its class is a close call (probability of a defect {probability:.2f}{at})"))
     if prediction.label != GOOD and not prediction.boxes:
         found.append((0.9, "called defective, and no box: evidence below threshold"))
@@ -47,6 +44,18 @@ def doubts(prediction: Prediction, decision: Decision) -> tuple[float, str] | No
         doubt = next(box.doubt for box in prediction.boxes if box.trust == best)
         found.append((1 - best, f"no box is trusted more than {best:.0%}: {doubt}"))
     return max(found, default=None)
+
+
+def is_close_call(prediction: Prediction, decision: Decision) -> bool:
+    """Whether the probability of a defect lies near the threshold that decides the class."""
+    return prediction.status == "ok" and _sureness(prediction, decision) < SURE
+
+
+def _sureness(prediction: Prediction, decision: Decision) -> float:
+    """0.5 at the threshold, 1 far from it; in odds, so that it means the same at every threshold."""
+    threshold = 0.5 if decision.threshold is None else decision.threshold
+    for_it, against = prediction.probability * (1 - threshold), (1 - prediction.probability) * threshold
+    return max(for_it, against) / (for_it + against) if for_it + against else 0.5
 
 
 class ReviewQueue:

@@ -15,8 +15,16 @@ from weakspot.evaluation.subsets import EvaluatedImage
 from weakspot.metrics import BEST_BOXES, best_iou
 from weakspot.postprocess.boxes import boxes_array
 from weakspot.report.page import render
+from weakspot.report.picture_records import (
+    MISTAKES,
+    add_thumbnails,
+    box_record,
+    image_record,
+    link,
+    outcome,
+    shown_evidence,
+)
 from weakspot.report.pictures import Album, colour_maps, small_map, thumbnail_side
-from weakspot.report.records import MISTAKES, add_thumbnails, box_record, image_record, link, outcome, shown_evidence
 from weakspot.utils import console
 from weakspot.utils.files import write_text
 

@@ -16,12 +16,12 @@ from weakspot.evaluation.schema import Measurement
 from weakspot.evaluation.subsets import EvaluatedImage
 from weakspot.evaluation.truth import Truth
 from weakspot.metrics import size_class
-from weakspot.postprocess.review import doubts
+from weakspot.postprocess.review import doubts, is_close_call
 from weakspot.report.checks import baseline, checks
 from weakspot.report.lab import LabImage
 from weakspot.report.page import render
+from weakspot.report.picture_records import MISTAKES, add_thumbnails, box_record, image_record, link, shown_evidence
 from weakspot.report.pictures import Album, colour_maps, small_map, thumbnail_side
-from weakspot.report.records import MISTAKES, add_thumbnails, box_record, image_record, link, shown_evidence
 from weakspot.report.verdict import FITS, Case, failures, headline
 from weakspot.types import GOOD, FloatArray, Prediction
 from weakspot.utils.files import write_text
@@ -88,8 +88,7 @@ def common(
     """
     ious = [0.0 if record["outcome"] in ("good", "missed") else one.drawn.at_step(step)[1]
             for record, one in zip(records, tested, strict=True)]  # fmt: skip
-    predictions = [one.image.prediction for one in tested]
-    found = failures([_case(*each) for each in zip(records, ious, predictions, strict=True)])
+    found = failures([_case(*each) for each in zip(records, ious, tested, strict=True)])
     measurement = metrics.measurement
     return {
         "metrics": metrics,
@@ -121,9 +120,10 @@ def _scale(records: Sequence[dict[str, Any]], *, from_zero: bool) -> tuple[float
     return 0.0 if from_zero else float(np.median(lows)), float(np.quantile(highs, 0.9))
 
 
-def _case(record: dict[str, Any], iou: float | None, prediction: Prediction) -> Case:
+def _case(record: dict[str, Any], iou: float | None, one: Tested) -> Case:
+    prediction = one.image.prediction
     masked = bool(record["truth"])
-    close = record["doubt"] is not None and "close call" in record["doubt"][1]
+    close = is_close_call(prediction, one.image.subset.meta.decision)
     off = _off(prediction, record["truth"], iou or 0.0) if record["outcome"] == "found" and masked else ""
     return Case(record["defect"], record["outcome"], iou if masked else None, close, off)
 
@@ -166,13 +166,13 @@ def _extremes(records: Sequence[dict[str, Any]], ious: Sequence[float | None]) -
         for i, record in enumerate(records)
         if record["truth"]
     }
-    groups = {
-        "smallest box that fits": [i for i in sides if (ious[i] or 0.0) >= FITS],
-        "largest defect called Good": [i for i in sides if records[i]["outcome"] == "missed"],
-        "smallest defect called Good": [i for i in sides if records[i]["outcome"] == "missed"],
+    missed = [i for i in sides if records[i]["outcome"] == "missed"]
+    groups: dict[str, tuple[Any, list[int]]] = {
+        "smallest box that fits": (min, [i for i in sides if (ious[i] or 0.0) >= FITS]),
+        "largest defect called Good": (max, missed),
+        "smallest defect called Good": (min, missed),
     }
-    pick = {name: max if name.startswith("largest") else min for name in groups}
-    chosen = {name: pick[name](members, key=lambda i: sides[i]) for name, members in groups.items() if members}
+    chosen = {name: pick(members, key=lambda i: sides[i]) for name, (pick, members) in groups.items() if members}
     return {name: {"image": i, "side": sides[i], "name": records[i]["name"]} for name, i in chosen.items()}
 
 

@@ -39,7 +39,7 @@ NEVER_DIFFER = {
 }  # fmt: skip
 
 
-def find_runs(folder: Path) -> list[RunFolder]:
+def runs_below(folder: Path) -> list[RunFolder]:
     """Find finished runs at or anywhere below a folder; evaluations inside a run do not count as runs.
 
     Raises:

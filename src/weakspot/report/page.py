@@ -14,8 +14,6 @@ from weakspot.metrics.intervals import Estimate
 from weakspot.report.crossfit import known
 from weakspot.utils.files import jsonable
 
-STYLE = "page.css"
-
 
 @cache
 def environment() -> Environment:

@@ -42,8 +42,8 @@ def write_pairs(path: Path, samples: Sequence[Sample], found: NearDuplicates) ->
             axes.set_title(f"{samples[position].defect}  {samples[position].path.name[-20:]}", fontsize=6)
         grid[2 * number].text(0, 1.16, f"{score:.2f}", transform=grid[2 * number].transAxes, fontsize=9, weight="bold")
     figure.suptitle(
-        f"{found.repeated} of {found.images} images show one of {found.n_groups} parts several times. The {len(pairs)} "
-        f"most doubtful links (agreement from {found.limit:.2f}; different parts {found.usual:.2f}):",
+        f"{found.repeated} of {found.images} images belong to {found.n_groups} groups that show the same part. "
+        f"The {len(pairs)} most doubtful links (agreement from {found.limit:.2f}; different parts {found.usual:.2f}):",
         fontsize=9,
     )
     with atomic_path(path) as temporary:

@@ -8,11 +8,11 @@ from typing import Any
 
 from weakspot._version import __version__
 from weakspot.config.schema import read_config
-from weakspot.evaluation.pooled import MEMBERS, Pooled, find_runs
+from weakspot.evaluation.pooled import MEMBERS, Pooled, runs_of
 from weakspot.evaluation.records import MetricsRecord
 from weakspot.report.contents import Tested, common, records, write_page
 from weakspot.report.lab import as_drawn
-from weakspot.report.records import link
+from weakspot.report.picture_records import link
 from weakspot.report.verdict import pooled_advice, pooled_threshold
 from weakspot.runs.folder import RunFolder
 from weakspot.utils import console
@@ -36,7 +36,7 @@ def write_pooled_report(folder: Path) -> Path:
         WeakspotError: when one of its files, or a fold, is missing or damaged.
     """
     record = MetricsRecord.read(folder / "metrics.json")
-    runs, page = find_runs(folder), folder / "report.html"
+    runs, page = runs_of(folder), folder / "report.html"
     pooled = Pooled.read(runs)
     with console.status("reading all folds"):
         truth = pooled.truth

@@ -33,8 +33,6 @@ from weakspot.runs.folder import RunFolder, own_test_subset
 from weakspot.utils import console
 from weakspot.utils.files import shown
 
-CURVE_POINTS = 200
-
 
 @dataclass(frozen=True)
 class Evaluated:

@@ -45,7 +45,7 @@ def summary_page(
         cells=cells,
         best=best,
         failures=failures,
-        heat_maps=heat_maps(cells, best),
+        heat_maps=heat_map_tables(cells, best),
         folds=folds(rows),
         plus_minus=plus_minus,
         rule_text=rule_text,
@@ -119,7 +119,7 @@ def _mean_at(rows: Sequence[Row], threshold: float) -> float | None:
     return statistics.mean(values) if values else None
 
 
-def heat_maps(cells: Sequence[Row], best: Sequence[Row]) -> list[dict[str, Any]]:
+def heat_map_tables(cells: Sequence[Row], best: Sequence[Row]) -> list[dict[str, Any]]:
     """A table of subset × threshold for each measure and each (experiment, method, threshold kind), ready to show.
 
     Args:

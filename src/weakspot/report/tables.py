@@ -57,9 +57,9 @@ def metrics_table(record: MetricsRecord, title: str) -> Table:
             _row(table, f"validation subset: {name}", structure(value, Estimate))
     if test.other_groups:
         table.add_section()
-        _row(table, "balanced accuracy on parts not trained on", test.other_groups.classification.balanced_accuracy)
+        _row(table, "balanced accuracy on groups not trained on", test.other_groups.classification.balanced_accuracy)
         if test.other_groups.localisation:
-            _row(table, "V2 on parts not trained on", test.other_groups.localisation.max_box_acc_v2)
+            _row(table, "V2 on groups not trained on", test.other_groups.localisation.max_box_acc_v2)
     if test.localisation:
         _localisation_rows(table, test.localisation)
         _threshold_rows(table, test.localisation, record.thresholds["boxes"]["value"])
@@ -188,10 +188,11 @@ def comparison_table(found: Comparison) -> Table:
             str(estimate.n), str(change.groups),
         )  # fmt: skip
     trained = max(found.first_times, found.second_times) > 1
-    rightly = "right more often, the first" if trained else "only the first right"
+    rightly = "{} images classified correctly more often by the {}" if trained else "{} images right in the {} only"
     notes = [
-        f"{rightly}: {found.first_right} images, {'' if trained else 'only '}the second: {found.second_right}",
-        "groups, not images, are drawn and swapped",
+        rightly.format(found.first_right, "first"),
+        rightly.format(found.second_right, "second"),
+        "intervals and p-values count each group once",
         f"classes: {', '.join(found.classes)}",
     ]
     if trained:
@@ -239,7 +240,7 @@ def summary_table(findings: Findings, title: str) -> Table:
     found_near = (
         "too much alike to tell"
         if not near.tells_groups
-        else f"{near.repeated} images show one of {near.n_groups} parts several times"
+        else f"{near.repeated} images belong to {near.n_groups} groups of the same part"
         if near.pairs
         else "0"
     )
@@ -257,7 +258,7 @@ def _control_rows(table: Table, controls: Controls) -> None:
         _row(table, f"evidence near the border, {controls.border.area:.0%} of the area", controls.border.share)
     if controls.erased:
         fall = controls.erased.erased.difference
-        _row(table, "log-odds lost by erasing boxes, less those by erasing elsewhere", fall)
+        _row(table, "fall of the log-odds: boxes erased, minus equal areas erased elsewhere", fall)
 
 
 def split_table(defects: Sequence[str], subsets: Sequence[Subset]) -> Table:

@@ -180,14 +180,14 @@ def _mend(record: MetricsRecord) -> list[str]:
         steps[-1] += " Until the alarms are gone believe no number here."
     if leak and leak.held_out_of_trained_groups:
         steps.append(
-            f"{leak.held_out_of_trained_groups} test pictures show a part that was trained on. Train again with "
-            "split.near_duplicates=together before you believe the numbers."
+            f"{leak.held_out_of_trained_groups} test pictures show the same part as a training picture. "
+            "Train again with split.near_duplicates=together before you believe the numbers."
         )
     matrix = test.classification.confusion_matrix
     if matrix.defects and matrix.missed / matrix.defects > 0.05:
         steps.append(
-            f"{matrix.missed} of {matrix.defects} defects are missed. If a miss is dearer than a false alarm, say so: "
-            "weakspot evaluate run=RUN decision.miss=5, of as many defects as Good (needs split.val_size=0.15)."
+            f"{matrix.missed} of {matrix.defects} defects are missed. If a missed defect costs more than a false "
+            "alarm: weakspot evaluate run=RUN decision.miss=5 (needs a run with split.val_size=0.15)."
         )
     if test.localisation and test.localisation.resolution.smaller.value > 0.25:
         steps.append(

@@ -42,7 +42,7 @@ class RunFolder:
 
     @property
     def split(self) -> Path:
-        """Which image is in which part."""
+        """Which image is in which subset."""
         return self.path / "split.csv"
 
     @property

@@ -14,13 +14,14 @@ from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
 from weakspot.config.schema import DataConfig, SplitConfig, one_of
+from weakspot.data.classes import class_names, target_of
 from weakspot.data.images import ImageInfo, inspect_images
 from weakspot.data.near_duplicates import NearDuplicates
-from weakspot.data.readers import class_names, read_samples, target_of
+from weakspot.data.readers import read_samples
 from weakspot.data.splits import group_numbers, portable, split_hash, split_samples, with_subsets
 from weakspot.data.summary import summarize
 from weakspot.errors import WeakspotError
-from weakspot.training.findings import leak_record, near_duplicates
+from weakspot.training.cached_searches import leak_record, near_duplicates
 from weakspot.types import Sample, Subset, Task
 from weakspot.utils import console
 from weakspot.utils.files import shown
@@ -200,15 +201,15 @@ def _split_warnings(data: Data) -> list[str]:
     shared, near = sum(data.near_training_image), data.near_duplicates
     if shared:
         given = data.samples[0].subset is not None
-        way_out = "the subsets were given" if given else "split.near_duplicates=together keeps each part on one side"
+        way_out = "the subsets were given" if given else "split.near_duplicates=together keeps each part in one subset"
         found.append(
             f"warning: {shared} of {len(data.samples) - len(data.indices('train'))} held-out images show a part that "
             f"training images show too (another exposure, another frame); the numbers will flatter ({way_out})"
         )
     elif near is not None and near.pairs:
         found.append(
-            f"near-duplicates: {near.repeated} of {near.images} images show one of {near.n_groups} parts that were "
-            "photographed several times; each part is kept on one side of the split"
+            f"near-duplicates: {near.repeated} of {near.images} images belong to {near.n_groups} groups that show the "
+            "same part; each group is kept in one subset"
         )
     missing = set(data.classes) - {data.classes[data.targets[i]] for i in data.indices("train")}
     found += [f"warning: no training image is of class {name!r}; it will not be recognised" for name in sorted(missing)]
@@ -265,6 +266,6 @@ def joined_groups(samples: Sequence[Sample], near: NearDuplicates) -> list[Sampl
     labels = connected_components(links, directed=False)[1][: len(samples)]
     sizes = np.bincount(labels)
     return [
-        sample if sizes[label] == 1 else replace(sample, group=f"part {label}")
+        sample if sizes[label] == 1 else replace(sample, group=f"group {label}")
         for sample, label in zip(samples, labels, strict=True)
     ]

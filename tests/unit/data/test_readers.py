@@ -13,8 +13,9 @@ from helpers.real import REAL_DATA, needs_data
 from PIL import Image
 
 import weakspot.data
+from weakspot.data.classes import class_names, target_of
 from weakspot.data.images import read_mask
-from weakspot.data.readers import MVTEC_AD, READERS, class_names, read_samples, reader, target_of
+from weakspot.data.readers import MVTEC_AD, READERS, read_samples, reader
 from weakspot.errors import WeakspotError
 from weakspot.types import GOOD, Sample
 
@@ -372,7 +373,7 @@ def test_paths_start_from_the_table_and_stay_inside(pictures: Path, monkeypatch:
         ("path,label\na.png,good,extra\n", "line 2: more cells than columns"),
         ("path,label,part,split\na.png,good,train,train\n", "part and split are the same thing"),
         ("path,label,subset\na.png,good,training\n", "line 2: subset 'training' is unknown .did you mean 'train'"),
-        ("path,label,subset\na.png,good,train\nb.png,cut,\n", "line 3 has no part while others have one"),
+        ("path,label,subset\na.png,good,train\nb.png,cut,\n", "line 3 has no subset while others have one"),
         ("path,label,mask\na.png,good,b.png\nb.png,cut,\n", "line 2: a Good image has no mask"),
         ("path,label,mask\nb.png,cut,masks/b.png\n", r"line 2: .*masks/b\.png does not exist"),
         ("path,label\n", "names no image"),

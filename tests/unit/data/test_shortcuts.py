@@ -25,12 +25,12 @@ from weakspot.data.shortcuts import (
     find_shortcuts,
     follow_confidence,
     largest_correlations,
-    measure,
     measure_all,
+    measure_image,
 )
 from weakspot.data.synthetic.biases import BIASES
 from weakspot.errors import WeakspotError
-from weakspot.training.findings import near_duplicates
+from weakspot.training.cached_searches import near_duplicates
 
 
 def measured(folder: Path) -> tuple[np.ndarray, list[int]]:
@@ -153,7 +153,7 @@ def test_what_is_measured_of_a_file(tmp_path: Path) -> None:
     picture.save(tmp_path / "a.png")
     picture.save(tmp_path / "b.jpg", quality=30)
     picture.convert("L").save(tmp_path / "c.jpg", quality=95)
-    rows = np.array([measure(info)[-len(FILE_MEASURES) :] for info in inspect_images(list_images(tmp_path))])
+    rows = np.array([measure_image(info)[-len(FILE_MEASURES) :] for info in inspect_images(list_images(tmp_path))])
     by_name = dict(zip(FILE_MEASURES, rows.T.tolist(), strict=True))
     assert by_name["height"] == [40, 40, 40]
     assert by_name["JPEG file"] == [0, 1, 1]

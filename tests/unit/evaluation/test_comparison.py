@@ -16,7 +16,7 @@ from weakspot.config.rules import BoxRule
 from weakspot.config.sweep import CELLS
 from weakspot.errors import WeakspotError
 from weakspot.evaluation.comparison import SetUp, compare
-from weakspot.evaluation.pooled import Pooled, find_runs
+from weakspot.evaluation.pooled import Pooled, runs_of
 from weakspot.report.compare_page import write_comparison
 
 RULE = BoxRule("components", threshold_kind="absolute", threshold=1.0)
@@ -69,17 +69,17 @@ def test_what_was_said_of_an_image_is_averaged_over_the_trainings(tmp_path: Path
     assert "means of up to 2 and 2 trainings" in " ".join(result.output.split())
     assert "Means of up to 2 and 2 trainings" in (tmp_path / "c.html").read_text(encoding="utf-8")
     # Folds as cells of their own are no repetition.
-    folds = as_sweep(tmp_path / "folds", [run.path for run in find_runs(one)])
+    folds = as_sweep(tmp_path / "folds", [run.path for run in runs_of(one)])
     assert set(SetUp.read(folds).times) == {1}
     assert {compare(folds, one).differences[name].difference.value for name in MEASURES} == {0}
-    second = find_runs(one)[1].path  # the sweep's first cell has no image of it
+    second = runs_of(one)[1].path  # the sweep's first cell has no image of it
     found = compare(folds, second)
     page = write_comparison(tmp_path / "second.html", folds, second, found).read_text(encoding="utf-8")
     assert found.images == page.count('"sides"') == 8
 
 
 def pooled(folder: Path) -> Pooled:
-    return Pooled.read(find_runs(folder))
+    return Pooled.read(runs_of(folder))
 
 
 def test_sweeps_that_are_no_finished_set_up(tmp_path: Path) -> None:

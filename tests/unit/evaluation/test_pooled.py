@@ -15,7 +15,7 @@ from weakspot.commands.cross_validate import cross_validate
 from weakspot.config.schema import TrainConfig
 from weakspot.errors import WeakspotError
 from weakspot.evaluation.comparison import compare
-from weakspot.evaluation.pooled import MEMBERS, Pooled, find_runs
+from weakspot.evaluation.pooled import MEMBERS, Pooled, runs_of
 from weakspot.postprocess.prediction_files import read_predictions
 
 pytestmark = pytest.mark.slow
@@ -44,7 +44,7 @@ def test_every_image_is_tested_once_and_numbers_are_pooled(folds: Path, fabric: 
     expected = balanced_accuracy_score(truth, [p.label for p in predictions])
     assert classification["balanced_accuracy"]["value"] == pytest.approx(expected)
     assert classification["balanced_accuracy"]["n"] == len(pictures)
-    runs = find_runs(folds)
+    runs = runs_of(folds)
     assert len(runs) == len(metrics["folds"]) == 2
     pixels = [run.read_metrics()["test"]["localisation"]["n"] for run in runs]
     assert metrics["test"]["localisation"]["n"] == sum(pixels)
@@ -57,7 +57,7 @@ def test_comparing_with_itself_and_with_another(folds: Path, fabric: Path, tmp_p
     assert (itself.first_right, itself.second_right, itself.only_first) == (0, 0, 0)
     assert itself.differences["max_box_acc_v2"].p_value == 1
     other = cross_validate(config(fabric, "cv=2", "boxes.threshold=0.2", "model.optimizer.lr=0.01"))
-    a, b = (Pooled.read(find_runs(folder)) for folder in (folds, other))
+    a, b = (Pooled.read(runs_of(folder)) for folder in (folds, other))
     found = compare(folds, other)
     assert found.first_right == int(((a.right() == 1) & (b.right() == 0)).sum())
     assert found.second_right == int(((b.right() == 1) & (a.right() == 0)).sum())
@@ -66,13 +66,13 @@ def test_comparing_with_itself_and_with_another(folds: Path, fabric: Path, tmp_p
     written = json.loads((tmp_path / "c.json").read_text())
     assert written["differences"]["balanced_accuracy"]["difference"]["n"] == found.images
     # A single run against all folds: on what both were tested on.
-    (fold, _) = find_runs(folds)
+    (fold, _) = runs_of(folds)
     assert compare(folds, fold.path).images == len(Pooled.read([fold]).samples)
     assert compare(folds, fold.path).only_first > 0
 
 
 def test_folds_of_different_splits_are_not_pooled(folds: Path) -> None:
-    run = find_runs(folds)[0]
+    run = runs_of(folds)[0]
     with pytest.raises(WeakspotError, match="was tested in two of these runs"):
         Pooled.read([run, run])
 
@@ -89,7 +89,7 @@ def test_what_cannot_be_cross_validated_or_compared(
             cross_validate(config(fabric, *overrides))
     with pytest.raises(WeakspotError, match="neither a finished run nor"):
         compare(folds, tmp_path)
-    first, second = find_runs(folds)
+    first, second = runs_of(folds)
     with pytest.raises(WeakspotError, match="no image in common"):
         compare(first.path, second.path)
     (second.path / "metrics.json").unlink()

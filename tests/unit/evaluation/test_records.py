@@ -9,13 +9,17 @@ from typing import Any
 
 import pytest
 from helpers.measurements import UNKNOWN, border, erasure
-from helpers.reports import make_data, make_folds, make_report
+from helpers.reports import make_data, make_meta
+from helpers.runs import train_config
 
+from weakspot.commands.results import MeasuredRun, metrics_record
 from weakspot.config.rules import BoxRule
 from weakspot.errors import WeakspotError
-from weakspot.evaluation.records import Leakage, MetricsRecord
+from weakspot.evaluation.measure import measure
+from weakspot.evaluation.records import FoldRecord, Leakage, MetricsRecord, SplitRecord
 from weakspot.evaluation.schema import Alarm, PartialResult
 from weakspot.evaluation.serialise import with_new_names
+from weakspot.evaluation.subsets import EvaluatedSubset
 
 RULE = BoxRule("components", threshold_kind="absolute", threshold=2.0)
 
@@ -44,12 +48,18 @@ LATER_OF_FOLDS = {
 """Keys that version 0.1 wrote for a run and not for a cross-validation."""
 
 
+def measured_in(root: Path, classes: tuple[str, ...]) -> MetricsRecord:
+    """Of a run on made pictures; nothing but `root/data` is written."""
+    made = make_data(root / "data", 16, classes=classes)
+    config = train_config("data=folder", f"data.root={root / 'data'}", "name=test")
+    subset = EvaluatedSubset.predict(made.samples, made.store, make_meta(made.classes, RULE))
+    return metrics_record(MeasuredRun(config, subset, {"run": "0"}, ["test"] * 16, measurement=measure([subset])))
+
+
 @pytest.fixture(scope="module")
 def record(tmp_path_factory: pytest.TempPathFactory) -> MetricsRecord:
     """Of a run, with everything in it that a record can hold, some of it undefined."""
-    root = tmp_path_factory.mktemp("record")
-    made = make_data(root / "data", 16, classes=("hole", "cut"))
-    found = MetricsRecord.read(make_report(root / "run", made, RULE, root / "data").metrics)
+    found = measured_in(tmp_path_factory.mktemp("record"), ("hole", "cut"))
     measured = found.measurement
     test, controls = measured.test, measured.controls
     assert test.localisation is not None
@@ -72,9 +82,15 @@ def record(tmp_path_factory: pytest.TempPathFactory) -> MetricsRecord:
 @pytest.fixture(scope="module")
 def pooled(tmp_path_factory: pytest.TempPathFactory) -> MetricsRecord:
     """Of a cross-validation."""
-    root = tmp_path_factory.mktemp("pooled")
-    folder = make_folds(root / "folds", make_data(root / "data", 16), RULE, root / "data")
-    return MetricsRecord.read(folder / "metrics.json")
+    found = measured_in(tmp_path_factory.mktemp("pooled"), ("hole",))
+    test = found.measurement.test
+    assert test.localisation is not None
+    with_masks = FoldRecord(
+        "a", test.classification.balanced_accuracy, test.localisation.max_box_acc_v2, found.thresholds
+    )
+    split = SplitRecord(seed=42, folds=2, near_duplicates="together")
+    folds = [with_masks, replace(with_masks, run="b", max_box_acc_v2=None)]
+    return MetricsRecord(found.name, found.data, split, found.measurement, folds=folds)
 
 
 def same(one: MetricsRecord, other: MetricsRecord) -> bool:

@@ -16,7 +16,7 @@ from sklearn.metrics import balanced_accuracy_score
 from weakspot.metrics import Estimate
 from weakspot.metrics.paired import (
     Difference,
-    class_weights,
+    balancing_weights,
     draw_groups,
     group_estimate,
     paired_difference,
@@ -31,7 +31,7 @@ def test_weights_of_classes_give_balanced_accuracy(cases: list[tuple[int, bool]]
     right = np.array([float(r) for _, r in cases])
     decided = np.where(right == 1, targets, 3)
     expected = balanced_accuracy_score(targets, decided)
-    assert (class_weights(targets) * right).sum() == pytest.approx(expected)
+    assert (balancing_weights(targets) * right).sum() == pytest.approx(expected)
 
 
 def test_a_difference_by_hand() -> None:

@@ -13,7 +13,7 @@ from scipy.stats import poisson
 
 from weakspot.config.rules import BoxRule
 from weakspot.errors import WeakspotError
-from weakspot.postprocess.box_calibration import CONFIDENCE, Calibration, calibrate, rate_bound
+from weakspot.postprocess.box_calibration import CONFIDENCE, Calibration, calibrate_min_score, rate_bound
 from weakspot.postprocess.boxes import find_boxes
 
 
@@ -25,7 +25,7 @@ def test_the_bound_is_the_rate_at_which_so_few_events_would_be_unlikely(count: i
 
 def test_the_score_lies_just_above_the_first_box_too_many() -> None:
     scores = [float(s) for s in range(20)]  # on 200 images the bound of 6 boxes is 4.5 per 100, of 7 it is 5.1
-    found = calibrate(scores, 200, wanted=5)
+    found = calibrate_min_score(scores, 200, wanted=5)
     assert rate_bound(6, 200) <= 5 < rate_bound(7, 200)
     assert found.false_boxes == 6
     assert 13 < found.min_score < 13 + 1e-9  # type: ignore[operator]
@@ -45,38 +45,38 @@ def test_what_is_written_down() -> None:
 
 
 def test_boxes_of_equal_score_stay_or_go_together() -> None:
-    found = calibrate([3.0] * 5 + [4.0] * 5, 200, wanted=5)
+    found = calibrate_min_score([3.0] * 5 + [4.0] * 5, 200, wanted=5)
     assert found.false_boxes == 5
     assert 3 < found.min_score < 4  # type: ignore[operator]
-    assert calibrate([3.0] * 50, 200, wanted=5).false_boxes == 0
+    assert calibrate_min_score([3.0] * 50, 200, wanted=5).false_boxes == 0
 
 
 def test_a_rate_that_is_just_reached_is_kept_to() -> None:
     scores = [float(s) for s in range(20)]
-    assert calibrate(scores, 200, wanted=rate_bound(6, 200)).false_boxes == 6
-    assert calibrate(scores, 200, wanted=math.nextafter(rate_bound(6, 200), 0)).false_boxes == 5
+    assert calibrate_min_score(scores, 200, wanted=rate_bound(6, 200)).false_boxes == 6
+    assert calibrate_min_score(scores, 200, wanted=math.nextafter(rate_bound(6, 200), 0)).false_boxes == 5
 
 
 def test_the_next_number_above_a_false_box_may_stay() -> None:
     above = math.nextafter(3.0, math.inf)
-    found = calibrate([above] * 6 + [3.0], 200, wanted=5)
+    found = calibrate_min_score([above] * 6 + [3.0], 200, wanted=5)
     assert (found.min_score, found.false_boxes) == (above, 6)
-    assert calibrate(np.full(20, 3, np.float32), 200, wanted=5).min_score == above  # type: ignore[arg-type]
+    assert calibrate_min_score(np.full(20, 3, np.float32), 200, wanted=5).min_score == above  # type: ignore[arg-type]
 
 
 def test_where_no_box_is_false_every_box_may_stay() -> None:
-    found = calibrate([], 200, wanted=5)
+    found = calibrate_min_score([], 200, wanted=5)
     assert (found.min_score, found.false_boxes) == (None, 0)
-    assert calibrate([1.0, 2.0], 200, wanted=5).min_score is None
+    assert calibrate_min_score([1.0, 2.0], 200, wanted=5).min_score is None
 
 
 def test_too_few_images_promise_nothing_and_say_so() -> None:
-    found = calibrate([1.0, 2.0], 10, wanted=5)
+    found = calibrate_min_score([1.0, 2.0], 10, wanted=5)
     assert found.false_boxes == 0
     assert found.bound > 5
     assert "too few to promise it" in found.origin
     with pytest.raises(ValueError, match=r"^no Good image to calibrate on$"):
-        calibrate([], 0, wanted=5)
+        calibrate_min_score([], 0, wanted=5)
 
 
 @given(
@@ -85,7 +85,7 @@ def test_too_few_images_promise_nothing_and_say_so() -> None:
     wanted=st.floats(0.5, 50),
 )
 def test_no_more_boxes_are_left_than_were_wanted(scores: list[float], n: int, wanted: float) -> None:
-    found = calibrate(scores, n, wanted)
+    found = calibrate_min_score(scores, n, wanted)
     left = [s for s in scores if found.min_score is None or s >= found.min_score]
     assert len(left) == found.false_boxes
     assert found.bound <= wanted or not left

@@ -17,11 +17,9 @@ from weakspot.errors import WeakspotError
 from weakspot.postprocess.decision import (
     Decision,
     Validation,
-    expected_calibration_error,
     fit_decision,
     fit_scaling,
     recall_threshold,
-    reliability,
 )
 
 
@@ -231,14 +229,3 @@ def test_impossible_wishes(wish: dict[str, float], message: str) -> None:
 def test_impossible_decisions(values: dict[str, float]) -> None:
     with pytest.raises(WeakspotError):
         Decision(**values)
-
-
-# --- calibration error --------------------------------------------------------------------------------------------
-
-
-def test_calibration_error_by_hand() -> None:
-    confidences, right = np.array([0.6, 0.6, 0.9, 0.9]), np.array([1, 0, 1, 1])
-    assert reliability(confidences, right, bins=2) == [(0.6, 0.5, 2), (0.9, 1.0, 2)]
-    assert expected_calibration_error(confidences, right, bins=2) == pytest.approx(0.1)
-    assert math.isnan(expected_calibration_error(np.zeros(0), np.zeros(0)))
-    assert expected_calibration_error(np.array([0.7]), np.array([True])) == pytest.approx(0.3)

@@ -28,7 +28,7 @@ from weakspot.report.leaderboard import (
     read_rows,
     write_leaderboard,
 )
-from weakspot.report.summary_page import heat_maps
+from weakspot.report.summary_page import heat_map_tables
 from weakspot.runs.folder import RunFolder
 
 # --- means --------------------------------------------------------------------------------------------------------
@@ -57,7 +57,7 @@ def test_without_masks_there_is_no_v2_and_no_best_threshold(nothing: float | Non
     for cell in aggregate(rows):
         assert (cell["max_box_acc_v2"], cell["max_box_acc_v2_sd"], cell["runs"]) == (None, None, 2)
     assert best_thresholds(rows) == []
-    assert heat_maps(aggregate(rows), []) == []
+    assert heat_map_tables(aggregate(rows), []) == []
     write_leaderboard(tmp_path, rows)
     assert json.loads((tmp_path / "summary.json").read_text())["runs"][0]["max_box_acc_v2"] is None
     assert "nan" not in (tmp_path / "summary.html").read_text()

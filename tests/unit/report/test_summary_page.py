@@ -11,7 +11,7 @@ from helpers.leaderboards import WORKED, Page, make_row, make_rows
 
 from weakspot.report.crossfit import best_thresholds
 from weakspot.report.leaderboard import aggregate, write_leaderboard
-from weakspot.report.summary_page import folds, heat_maps, text_colour
+from weakspot.report.summary_page import folds, heat_map_tables, text_colour
 
 
 def test_the_page_is_well_formed_and_needs_nothing_from_outside(tmp_path: Path) -> None:
@@ -54,7 +54,7 @@ def test_links_lead_from_the_page_to_the_galleries(tmp_path: Path, monkeypatch: 
 
 def test_heat_maps_have_a_row_a_subset_a_column_a_threshold_and_mark_the_honest_one() -> None:
     rows = [*make_rows(WORKED), make_row(threshold=0.5, subset="gear", recipe="g", max_box_acc_v2=0.9, fold=None)]
-    first, second = heat_maps(aggregate(rows), best_thresholds(rows))
+    first, second = heat_map_tables(aggregate(rows), best_thresholds(rows))
     assert first["title"].startswith("V2")
     assert second["title"].startswith("Box accuracy at IoU ≥ 0.3")
     assert first["thresholds"] == [0.3, 0.5, 0.7]

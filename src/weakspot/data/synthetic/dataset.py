@@ -169,12 +169,12 @@ def _write(
     train = good - good // 4
     jobs = [(Path("train" if i < train else "test"), GOOD, i, i if i < train else i - train) for i in range(good)]
     jobs += [(Path("test"), name, i, i) for name in PRODUCTS[subset].defects for i in range(wanted["defect"])]
-    for done, (part, name, index, number) in enumerate(jobs, 1):
+    for done, (below, name, index, number) in enumerate(jobs, 1):
         picture = render(subset, name, index, seed=seed, size=size)
         image = picture.image
         if bias is not None and name != GOOD:
             image = BIASES[bias](image, rng_for(seed, subset, name, index, "bias"))
-        _save(folder / part / name / f"{number:03d}.png", image[..., ::-1])
+        _save(folder / below / name / f"{number:03d}.png", image[..., ::-1])
         if name != GOOD:
             _save(folder / "ground_truth" / name / f"{number:03d}_mask.png", picture.mask)
         if progress is not None:

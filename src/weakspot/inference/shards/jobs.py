@@ -44,7 +44,7 @@ class Job:
         source: pictures, as :class:`~weakspot.inference.shards.places.Pictures` takes them.
         output: folder or URL for the shards' files.
         file_format: of those files, a key of :data:`~weakspot.inference.shards.files.FORMATS`.
-        shard_size: number of pictures in a part.
+        shard_size: number of pictures in a result file.
         threshold: of the box rule; None for the model's own.
         batch_size: number of pictures in a forward pass; None for what suits the device.
         device: as :meth:`~weakspot.inference.localizer.Localizer.load` takes it.
