@@ -64,10 +64,10 @@ def test_a_run_calibrates_on_its_validation_part_and_evaluate_can_wish_again(
     assert recall["b"] >= recall["a"]
     calls = [p.label == "anomaly" for p in read_predictions(folder.predictions)]
     assert calls == [p.probability >= threshold for p in predictions]
-    assert read_validation(run.validation, 2).clusters.tolist() == list(range(len(kept["targets"])))
-    for clusters in ([0], ["a"] * len(kept["targets"]), {}, 3):
+    assert read_validation(run.validation, 2).groups.tolist() == list(range(len(kept["targets"])))
+    for groups in ([0], ["a"] * len(kept["targets"]), {}, 3):
         with pytest.raises(WeakspotError, match=r"validation\.json is damaged"):
-            read_validation(run.validation, 2, clusters)
+            read_validation(run.validation, 2, groups)
     run.validation.write_text("{}")
     with pytest.raises(WeakspotError, match=r"validation\.json is damaged"):
         read_validation(run.validation, 2)

@@ -244,7 +244,7 @@ def test_combinations_that_cannot_be_served(fabric: Path, tiny: None, overrides:
 def test_evaluating_with_other_maps_has_limits(photos: RunFolder) -> None:
     with pytest.raises(WeakspotError, match="was set on maps by cam; train with heatmap=grad_cam"):
         evaluated("run=photos", "heatmap=grad_cam", "boxes.threshold_kind=calibrated", "boxes.threshold=0")
-    with pytest.raises(WeakspotError, match="is the run itself, whose maps stay"):
+    with pytest.raises(WeakspotError, match="is the run itself: its maps are never"):
         evaluated("output=photos", "heatmap=layer_cam")
 
 

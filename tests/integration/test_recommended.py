@@ -134,7 +134,7 @@ def test_a_run_keeps_the_second_look_that_it_was_trained_with(
         assert [box.trust for box in a.boxes] == pytest.approx([box.trust for box in b.boxes], abs=1e-3)
     command = [f"run={finished.path}", f"output={finished.path}", "flip_tta=false"]
     in_place = evaluate_config(*command)
-    with pytest.raises(WeakspotError, match="whose maps stay"):
+    with pytest.raises(WeakspotError, match="maps are never replaced"):
         evaluate(in_place)
 
 

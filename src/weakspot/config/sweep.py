@@ -163,7 +163,7 @@ def check_plugins(arguments: Sequence[str]) -> None:
 
 
 def died(error: Exception) -> bool:
-    """Whether a launcher (joblib's, submitit's, Ray's) says by this that a process running a cell has died."""
+    """Whether this is the error by which a launcher (joblib, submitit, Ray) reports that a cell's process has died."""
     kinds: list[type[BaseException]] = [BrokenExecutor]
     if "submitit" in sys.modules:
         from submitit.core.utils import UncompletedJobError

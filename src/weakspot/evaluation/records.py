@@ -19,6 +19,11 @@ from weakspot.utils.untrusted import read_json
 Thresholds = dict[str, dict[str, Any]]
 """``{name: {"value", "origin"}}``: every number that decides something, and how it was chosen."""
 
+UNREADABLE = (
+    OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError, cattrs.BaseValidationError,
+)  # fmt: skip
+"""What reading a file raises that is no ``metrics.json``."""
+
 
 @dataclass(frozen=True)
 class DataRecord:
@@ -191,7 +196,15 @@ class MetricsRecord:
         """
         try:
             return cls.from_dict(read_json(path))
-        except (OSError, ValueError, KeyError, TypeError, AttributeError, cattrs.BaseValidationError) as error:
+        except (
+            OSError,
+            ValueError,
+            KeyError,
+            TypeError,
+            AttributeError,
+            RecursionError,
+            cattrs.BaseValidationError,
+        ) as error:
             raise WeakspotError(f"{shown(path)} is missing or damaged; give a finished run folder") from error
 
 

@@ -7,12 +7,13 @@ was not measured; both are null in the file.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from weakspot.evaluation.serialise import structure, to_json, with_new_names
-from weakspot.metrics.intervals import Estimate
+from weakspot.metrics.intervals import Estimate, undefined
 from weakspot.metrics.paired import Difference
 from weakspot.metrics.results import (
     ClassificationResult,
@@ -21,6 +22,9 @@ from weakspot.metrics.results import (
     OracleBoxAccuracy,
     PixelResult,
 )
+
+UNKNOWN = undefined(0)
+"""What a version before 0.2 did not measure."""
 
 
 @dataclass(frozen=True)
@@ -56,7 +60,7 @@ class Alarm:
 
 @dataclass(frozen=True)
 class CalibrationResult:
-    """Whether probabilities mean what they say.
+    """How well probabilities agree with the share of right answers.
 
     Attributes:
         ece: expected calibration error, 0…1.
@@ -94,9 +98,9 @@ class Resolution:
         smaller: share of the true boxes with a shorter side.
     """
 
-    cell: float
-    smallest: float
-    smaller: Estimate
+    cell: float = math.nan
+    smallest: float = math.nan
+    smaller: Estimate = UNKNOWN
 
 
 @dataclass(frozen=True)
@@ -129,9 +133,9 @@ class TrustResult:
     boxes: list[list[float]]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Localisation(OracleBoxAccuracy, LocalisationResult):
-    """How well boxes and maps fit the masks.
+    """How well boxes and maps fit the masks; NaN is what a cross-validation of a version before 0.2 did not measure.
 
     Attributes:
         pointing_game: share of images whose strongest point lies on the defect.
@@ -143,11 +147,11 @@ class Localisation(OracleBoxAccuracy, LocalisationResult):
         detection: boxes matched one to one.
     """
 
-    pointing_game: Estimate
+    pointing_game: Estimate = UNKNOWN
     pixel: PixelResult
-    false_boxes_per_100_good: float
+    false_boxes_per_100_good: float = math.nan
     before_decision: BeforeDecision
-    resolution: Resolution
+    resolution: Resolution = Resolution()
     trust: TrustResult
     detection: DetectionResult
 

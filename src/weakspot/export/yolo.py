@@ -86,7 +86,7 @@ def train_or_val(with_boxes: list[bool], groups: list[str]) -> list[str]:
     for group, boxes in zip(groups, with_boxes, strict=True):
         of_group[group] = of_group.get(group, False) or boxes
     if sum(of_group.values()) < 2:
-        raise WeakspotError("a YOLO training set needs at least two subsets with a box, to train and to validate on")
+        raise WeakspotError("a YOLO training set needs at least two groups with a box, to train and to validate on")
     rng, held_out = np.random.default_rng(0), set[str]()
     for kind in (True, False):
         members = sorted(group for group, boxes in of_group.items() if boxes == kind)

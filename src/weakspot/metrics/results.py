@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 from weakspot.metrics.intervals import Estimate
@@ -140,16 +141,16 @@ class OracleBoxAccuracy:
         oracle_single_threshold: that threshold.
     """
 
-    oracle_n: int
-    oracle_box_accuracy_30: float
-    oracle_box_accuracy_50: float
-    oracle_box_accuracy_70: float
-    oracle_threshold_30: float
-    oracle_threshold_50: float
-    oracle_threshold_70: float
-    oracle_max_box_acc_v2: float
-    oracle_single_max_box_acc_v2: float
-    oracle_single_threshold: float
+    oracle_n: int = 0
+    oracle_box_accuracy_30: float = math.nan
+    oracle_box_accuracy_50: float = math.nan
+    oracle_box_accuracy_70: float = math.nan
+    oracle_threshold_30: float = math.nan
+    oracle_threshold_50: float = math.nan
+    oracle_threshold_70: float = math.nan
+    oracle_max_box_acc_v2: float = math.nan
+    oracle_single_max_box_acc_v2: float = math.nan
+    oracle_single_threshold: float = math.nan
 
 
 @dataclass(frozen=True)
@@ -160,7 +161,7 @@ class PixelResult:
         pixel_auroc, pixel_average_precision, aupro: 0…1; NaN unless both kinds of pixels occur.
         n: number of images.
         n_defect_images: number of images with a defect pixel on the grid.
-        longest_side: of the grid that each image was measured on, in pixels.
+        longest_side: of the grid that each image was measured on, in pixels; None where a version before 0.2 measured.
     """
 
     pixel_auroc: float
@@ -168,7 +169,7 @@ class PixelResult:
     aupro: float
     n: int
     n_defect_images: int
-    longest_side: int
+    longest_side: int | None = None
 
 
 @dataclass(frozen=True)

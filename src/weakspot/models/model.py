@@ -110,11 +110,9 @@ class Model:
             WeakspotError: when there is no such device.
         """
         try:
-            location_logits = torch.device(
-                ("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device
-            )
+            target = torch.device(("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device)
             # Channels last is the faster layout for convolutions on CPUs and GPUs alike.
-            layout = {"device": location_logits, "memory_format": torch.channels_last}
+            layout = {"device": target, "memory_format": torch.channels_last}
             self.network.eval().to(**layout)  # type: ignore[call-overload]
             if self.evidence is not None:
                 self.evidence.eval().to(**layout)  # type: ignore[call-overload]

@@ -130,18 +130,22 @@ def _localisation_rows(table: Table, found: Localisation) -> None:
     for colour, of_level in found.trust.levels.items():
         _row(table, f"{colour} boxes with IoU ≥ 0.5", of_level.iou_50)
     smallest = found.resolution
-    _row(table, f"true boxes with a side under {smallest.smallest:.0f} px, too small here", smallest.smaller)
+    if not math.isnan(smallest.smallest):
+        _row(table, f"true boxes with a side under {smallest.smallest:.0f} px, too small here", smallest.smaller)
 
 
 def _threshold_rows(table: Table, found: Localisation, in_use: float) -> None:
     table.add_section()
     table.add_row(f"V2 at the threshold in use, {in_use:g}", _number(found.max_box_acc_v2.value), "", "")
-    oracle = f"V2 at the oracle threshold, {found.oracle_single_threshold:.2f}"
-    table.add_row(oracle, _number(found.oracle_single_max_box_acc_v2), "", "")
+    if found.oracle_n:
+        oracle = f"V2 at the oracle threshold, {found.oracle_single_threshold:.2f}"
+        table.add_row(oracle, _number(found.oracle_single_max_box_acc_v2), "", "")
 
 
 def _pixel_caption(pixel: PixelResult) -> str:
     """At which resolution pixels were compared."""
+    if pixel.longest_side is None:
+        return "pixels were compared on the grid of a version before 0.2"
     return f"pixels are compared on a grid of at most {pixel.longest_side} a side, each image's shape kept"
 
 

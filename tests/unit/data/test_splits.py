@@ -437,7 +437,7 @@ def test_given_subsets_that_cannot_be_used() -> None:
     expected = "split.folds and cv cannot cut data whose subsets are given; leave it out, or the subsets"
     with pytest.raises(WeakspotError, match=f"^{re.escape(expected)}$"):
         split_samples(samples, folds=2, fold=0)
-    with pytest.raises(WeakspotError, match=r"^1 of 8 images are in no part; give all a part$"):
+    with pytest.raises(WeakspotError, match=r"^1 of 8 images are in no subset; give all one$"):
         split_samples([replace(samples[0], subset=None), *samples[1:]])
     with pytest.raises(
         WeakspotError, match="the val subset would hold 2 good and 0 defect images of 11 good and 3 defect"

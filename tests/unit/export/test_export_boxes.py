@@ -18,7 +18,7 @@ from PIL import Image
 from pycocotools.coco import COCO
 from torchvision.datasets import VOCDetection
 
-from weakspot.commands import train as pipeline
+from weakspot.commands.evaluate import evaluate
 from weakspot.data.annotations import Annotation, correct, decode_brush, match_names, read_annotations
 from weakspot.errors import WeakspotError
 from weakspot.export.boxes import BOX_FORMATS, write_boxes
@@ -363,17 +363,17 @@ def test_evaluate_measures_against_what_a_person_drew(
     content = json.loads(path.read_text())
     good = {image["id"] for image in content["images"] if "/good/" in image["file_name"]}
 
-    def evaluate(*overrides: str) -> dict[str, Any]:
+    def measured(*overrides: str) -> dict[str, Any]:
         config = evaluate_config(f"run={run.path}", f"truth={path}", *overrides)
-        return json.loads(pipeline.evaluate(config).metrics.read_text())
+        return json.loads(evaluate(config).metrics.read_text())
 
     with pytest.raises(WeakspotError, match="is labelled good, but a defect is marked in it"):
-        evaluate()
+        measured()
     content["annotations"] = [a for a in content["annotations"] if a["image_id"] not in good]
     path.write_text(json.dumps(content))
-    metrics = evaluate()
+    metrics = measured()
     found = metrics["test"]["localisation"]
     assert found["n"] == metrics["data"]["truth"]["images"] == len({a["image_id"] for a in content["annotations"]}) > 0
     assert found["max_box_acc_v2"]["value"] == 1  # its own boxes are the truth now
     with pytest.raises(WeakspotError, match="is the run itself"):
-        evaluate(f"output={run.path}")
+        measured(f"output={run.path}")

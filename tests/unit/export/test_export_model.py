@@ -104,7 +104,7 @@ def test_a_graph_takes_uint8_pictures_in_any_number_and_explains_itself(
     (entry,) = session.get_inputs()
     assert (entry.name, entry.type, entry.shape[1:]) == ("pictures", "tensor(uint8)", [64, 96, 3])
     assert isinstance(entry.shape[0], str)
-    names = ["logits", "probabilities", "maps", *(["extent", "where"] if kind == "refined" else [])]
+    names = ["logits", "probabilities", "maps", *(["mask_logits", "location_logits"] if kind == "refined" else [])]
     assert [output.name for output in session.get_outputs()] == names
     meta = Localizer.load(path).meta
     pictures = np.stack([meta.preprocess.resize(read_image(image)) for image in list_images(fabric)[:5]])

@@ -266,7 +266,7 @@ def test_a_part_that_cannot_be_written_is_told_and_not_raised(bundle: Path, tmp_
     [
         ({"engine": "rai"}, r"--engine rai is unknown \(did you mean 'ray'\?\)"),
         ({"engine": "ray"}, "--engine ray needs --output"),
-        ({"engine": "ray", "output": "x", "overlays": True}, "--overlays is for --engine local"),
+        ({"engine": "ray", "output": "x", "overlays": True}, "--overlays needs --engine local"),
         ({"engine": "ray", "output": "x", "file_format": "parket"}, r"--format parket is unknown \(did you mean 'parq"),
         ({"file_format": "parquet"}, "--format is for --engine ray"),
         ({"actors": 3}, "--actors is for --engine ray"),

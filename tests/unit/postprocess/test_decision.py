@@ -27,8 +27,10 @@ def two_classes(margin: np.ndarray) -> np.ndarray:
     return np.stack([np.zeros_like(margin), margin], axis=1)
 
 
-def held_out(margin: np.ndarray, targets: list[int], parts: list[int] | None = None) -> Validation:
-    return Validation(two_classes(margin), np.array(targets), np.array(range(len(targets)) if parts is None else parts))
+def held_out(margin: np.ndarray, targets: list[int], groups: list[int] | None = None) -> Validation:
+    return Validation(
+        two_classes(margin), np.array(targets), np.array(range(len(targets)) if groups is None else groups)
+    )
 
 
 # --- temperature and bias -----------------------------------------------------------------------------------------
@@ -148,11 +150,11 @@ def test_the_promised_recall_is_kept_as_often_as_promised(seed: int) -> None:
     assert np.mean(kept) >= 0.7  # 0.8 less four standard errors
 
 
-def test_what_a_fit_says_of_itself() -> None:
+def test_the_origin_of_a_fit() -> None:
     margin, targets = np.r_[-np.ones(6), np.ones(6)], [0] * 6 + [1] * 6
     origin = fit_decision(held_out(margin, targets), DecisionCosts()).origin
     assert origin.startswith(
-        "a miss costs 1, a false alarm 1, of as many defects as Good (Elkan, IJCAI 2001); temperature"
+        "a miss costs 1 and a false alarm 1, with as many defects as Good (Elkan, IJCAI 2001); temperature"
     )
     few = fit_decision(held_out(margin[:8], targets[:8]), DecisionCosts())
     assert (few.decision, few.n_good, few.n_defect, few.held_out) == (Decision(), 6, 2, {})
@@ -176,16 +178,16 @@ def test_what_to_expect_of_a_decision_by_hand() -> None:
 
 def test_photographs_of_one_part_promise_less() -> None:
     margin = np.r_[-np.ones(40), np.tile([1.0, 1.0, 1.0, -1.0], 10)]
-    targets, parts = [0] * 40 + [1] * 40, [*range(40), *np.tile(np.arange(4), 10) + 100]
+    targets, groups = [0] * 40 + [1] * 40, [*range(40), *np.tile(np.arange(4), 10) + 100]
     alone = fit_decision(held_out(margin, targets), DecisionCosts()).held_out["recall"]
-    together = fit_decision(held_out(margin, targets, parts), DecisionCosts()).held_out["recall"]
+    together = fit_decision(held_out(margin, targets, groups), DecisionCosts()).held_out["recall"]
     assert together["value"] == alone["value"] == 0.75
     four = binomtest(3, 4).proportion_ci(method="exact")
     assert (together["low"], together["high"]) == pytest.approx((four.low, four.high))
     assert alone["low"] > 0.55
-    origin = fit_decision(held_out(margin, targets, parts), DecisionCosts(recall=0.5)).origin
-    assert "confidence, did these show 40 parts and not 4; temperature" in origin
-    assert "did these" not in fit_decision(held_out(margin, targets), DecisionCosts(recall=0.5)).origin
+    origin = fit_decision(held_out(margin, targets, groups), DecisionCosts(recall=0.5)).origin
+    assert "confidence (less, as they are of only 4 groups); temperature" in origin
+    assert "of only" not in fit_decision(held_out(margin, targets), DecisionCosts(recall=0.5)).origin
 
 
 def test_percentages_do_not_pass_for_all() -> None:
@@ -210,17 +212,17 @@ def test_the_interval_of_the_held_out_recall_holds_of_new_pictures() -> None:
 
 
 @pytest.mark.parametrize(
-    ("wish", "message"),
+    ("costs", "message"),
     [
         ({"miss": 0.0}, r"decision\.miss=0\.0 is not a cost above 0"),
         ({"false_alarm": -1.0}, r"decision\.false_alarm=-1\.0"),
         ({"recall": 1.0}, r"decision\.recall=1\.0 is outside"),
-        ({"recall": 0.9, "miss": 3.0}, r"leave decision\.miss and false_alarm out"),
+        ({"recall": 0.9, "miss": 3.0}, r"leave out decision\.miss and decision\.false_alarm"),
     ],
 )
-def test_impossible_wishes(wish: dict[str, float], message: str) -> None:
+def test_impossible_costs(costs: dict[str, float], message: str) -> None:
     with pytest.raises(WeakspotError, match=message):
-        DecisionCosts(**wish)
+        DecisionCosts(**costs)
 
 
 @pytest.mark.parametrize(

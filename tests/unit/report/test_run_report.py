@@ -265,9 +265,18 @@ def spoilt(record: MetricsRecord, alarm: Alarm) -> MetricsRecord:
 def test_advice_starts_with_what_spoils_the_numbers(run: RunFolder) -> None:
     record = spoilt(MetricsRecord.read(run.metrics), Alarm("x", "y", "look at the light"))
     first, second, *_, last = advice(record, 3)
-    assert "look at the light" in first
-    assert "7 test pictures show a part that was trained on" in second
+    assert first == "Look at the light. Until the alarms are gone believe no number here."
+    assert "7 test pictures show the same part as a training picture" in second
     assert "weakspot predict" in last
+
+
+def test_advice_gives_each_cure_once_and_no_more_than_two(run: RunFolder) -> None:
+    cures = ("change the light", "change the light", "name the groups", "look at the overlays")
+    record = MetricsRecord.read(run.metrics)
+    record = replace(record, measurement=replace(record.measurement, alarms=[Alarm("x", "y", cure) for cure in cures]))
+    steps = advice(record, 0)
+    assert steps[:2] == ["Change the light.", "Name the groups. Until the alarms are gone believe no number here."]
+    assert not any("overlays" in step for step in steps)
 
 
 # --- the page -----------------------------------------------------------------------------------------------------
