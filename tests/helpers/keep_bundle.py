@@ -17,7 +17,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # for who runs thi
 
 import weakspot.training.evidence.fit as fitting
 from helpers.paths import BUNDLES
-from weakspot.commands import train as pipeline
+from weakspot.commands.train import train
 from weakspot.config.hydra_app import compose
 from weakspot.config.schema import TrainConfig, typed
 from weakspot.data import synthetic
@@ -57,7 +57,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as scratch, contextlib.chdir(scratch):
         os.environ["XDG_CACHE_HOME"] = scratch
         synthetic.generate(Path("data"), "fabric", seed=1, good=40, defect=12, size=(96, 128))
-        run = pipeline.train(typed(compose("train", SETTINGS), TrainConfig))
+        run = train(typed(compose("train", SETTINGS), TrainConfig))
         localizer = Localizer.load(run.path)
         pictures = sorted(Path("data/fabric/test").glob("[!g]*/*.png"))
         # The one with the surest box.

@@ -4,26 +4,40 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shlex
 import shutil
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from helpers.keep_bundle import kept_backbone
 from helpers.paths import BUNDLES
+from typer.testing import CliRunner
 
+from weakspot.cli.main import app
 from weakspot.config.rules import BoxRule
+from weakspot.config.schema import read_config
+from weakspot.data.splits import read_split
 from weakspot.errors import WeakspotError
+from weakspot.evaluation.records import MetricsRecord
+from weakspot.evaluation.schema import to_json
 from weakspot.inference.localizer import Localizer
 from weakspot.models import network
 from weakspot.models.backbones import BACKBONES
 from weakspot.models.bundle_meta import FORMAT, META_FILE, read_meta
 from weakspot.models.network import CamNet
+from weakspot.models.output_store import OutputStore
 from weakspot.postprocess.decision import Decision
 from weakspot.postprocess.prediction_files import read_predictions
-from weakspot.types import Prediction
+from weakspot.postprocess.trust import REASONS
+from weakspot.report.view import RunView
+from weakspot.runs.folder import RunFolder
+from weakspot.types import SUBSETS, Prediction
 
+RUN = BUNDLES.parent / "runs" / "0.1.0"
+MADE_IN = "/tmp/old01"  # noqa: S108 - where version 0.1.0 made the run; its paths stand in the files
 KEPT = sorted(BUNDLES.iterdir(), key=lambda path: int(path.name))
 
 
@@ -113,3 +127,120 @@ def test_tensors_keep_the_names_that_bundles_have_them_under(backbone: str) -> N
     """A network built in another way would refuse every bundle there is; those that are kept are too small to tell."""
     known: dict[str, Any] = json.loads((BUNDLES / "1" / "networks.json").read_text())
     assert shape_of_everything(backbone) == known[backbone], "bundles of this backbone are no longer read"
+
+
+# --- a run folder of version 0.1.0 --------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def old(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> RunFolder:
+    """The run that version 0.1.0 has left, its pictures where its files say they are; their folder is the current."""
+    here = shutil.copytree(RUN, tmp_path / "old")
+    for name in ("config.yaml", "metrics.json", "predictions.jsonl", "predictions.csv"):
+        path = here / "run" / name
+        path.write_text(path.read_text().replace(MADE_IN, str(here)))
+    monkeypatch.chdir(here)
+    return RunFolder(Path("run"))
+
+
+def weakspot(line: str) -> str:
+    """Run the command; what it printed."""
+    done = CliRunner().invoke(app, shlex.split(line), catch_exceptions=False)
+    assert done.exit_code == 0, done.output
+    return done.output
+
+
+def test_metrics_of_0_1_are_read_with_every_number(old: RunFolder) -> None:
+    then, record = json.loads(old.metrics.read_text()), MetricsRecord.read(old.metrics)
+    test, was = record.measurement.test, then["test"]
+    assert test.localisation is not None
+    assert to_json(test.localisation.max_box_acc_v2) == was["localisation"]["v2"]
+    assert test.localisation.oracle_max_box_acc_v2 == was["localisation"]["oracle_v2"]
+    assert test.localisation.oracle_single_max_box_acc_v2 == was["localisation"]["oracle_single_v2"]
+    assert (
+        to_json(test.localisation.per_defect["hole"].max_box_acc_v2) == was["localisation"]["per_defect"]["hole"]["v2"]
+    )
+    assert to_json(test.classification.balanced_accuracy) == was["classification"]["balanced_accuracy"]
+    assert test.other_groups is not None
+    assert to_json(test.other_groups.classification.accuracy) == was["other_parts"]["classification"]["accuracy"]
+    controls = record.measurement.controls
+    assert controls.boxes.keys() == {"whole_image", "centre_box", "random_box", "shuffled_boxes"}
+    assert to_json(controls.boxes["centre_box"].max_box_acc_v2) == then["controls"]["centre_box"]["v2"]
+    assert controls.erased is not None
+    assert controls.erased.erased.groups == then["controls"]["erased"]["erased"]["parts"]
+    assert record.measurement.curve is not None
+    assert record.measurement.curve.max_box_acc_v2_by_defect == then["curve"]["v2_by_defect"]
+    assert record.measurement.curve.max_box_acc_v2_by_size == then["curve"]["v2_by_size"]
+    assert record.split.leakage is not None
+    leakage = then["split"]["leakage"]
+    assert record.split.leakage.groups == leakage["parts"]
+    assert record.split.leakage.held_out_of_trained_groups == leakage["held_out_of_trained_parts"] > 0
+    assert record.split.identical_across_subsets == then["split"]["identical_across_parts"]
+    assert record.flip_tta is then["second_look"] is True
+    assert (record.name, record.seed, record.boxes) == (then["name"], then["seed"], then["boxes"])
+    assert record.thresholds["min_score"] == then["thresholds"]["min_score"]
+    assert MetricsRecord.from_dict(record.to_dict()).to_dict() == record.to_dict()
+
+
+def test_settings_split_maps_and_identity_of_0_1_are_read(old: RunFolder) -> None:
+    config = read_config(old.config)
+    assert config.flip_tta
+    steps = config.refine.location_steps, config.refine.mask_steps, config.refine.location_refit_steps
+    assert steps == (200, 200, 20)
+    samples, subsets = read_split(old.split, Path(str(config.data.root)))
+    assert [subsets.count(name) for name in SUBSETS] == [12, 6, 10]
+    assert all(sample.path.is_file() for sample in samples)
+    store = OutputStore.load(old.maps)
+    with np.load(old.maps) as then:
+        for now, name in ((store.mask_logits, "extent"), (store.location_logits, "where"), (store.flipped, "again")):
+            assert now is not None
+            assert np.array_equal(now, then[name])
+    then, identity = json.loads(old.identity.read_text()), old.read_identity()
+    assert identity["validation_groups"] == then["validation_clusters"]
+    assert identity["leakage"]["held_out_of_trained_groups"] == then["leakage"]["held_out_of_trained_parts"]
+
+
+def test_a_run_of_0_1_is_predicted_with_measured_again_shown_and_compared(old: RunFolder) -> None:
+    known, then = read_predictions(old.predictions), MetricsRecord.read(old.metrics)
+    assert any(box.doubt == REASONS["flip"] for prediction in known for box in prediction.boxes)
+    for found, expected in zip(Localizer.load(old.path).predict([p.path for p in known]), known, strict=True):
+        same(found, expected)
+    weakspot("predict run/bundle pictures/kept/test --output results")
+    assert {p.path.name: p.label for p in read_predictions(Path("results/predictions.jsonl"))}
+
+    weakspot("evaluate run=run output=again")  # as it was: with the same rule, on the same maps
+    for found, expected in zip(read_predictions(Path("again/predictions.jsonl")), known, strict=True):
+        same(found, expected)
+    now = MetricsRecord.read(Path("again/metrics.json"))
+    first, second = (one.measurement.test for one in (then, now))
+    assert to_json(first.classification) == to_json(second.classification)
+    assert first.localisation is not None
+    assert second.localisation is not None
+    assert first.localisation.max_box_acc_v2 == second.localisation.max_box_acc_v2
+    assert to_json(first.localisation.detection) == to_json(second.localisation.detection)
+    assert to_json(first.other_groups) == to_json(second.other_groups)
+    weakspot("evaluate run=run output=smaller boxes.threshold=1")
+    areas = [
+        sum(box.area for p in read_predictions(Path(name, "predictions.jsonl")) for box in p.boxes)
+        for name in ("again", "smaller")
+    ]
+    assert areas[1] < areas[0]
+
+    weakspot("report run")
+    assert "kept" in old.report.read_text(encoding="utf-8")
+    assert "V2" in weakspot("compare run run")
+    weakspot("export boxes run --format coco --output boxes")
+    view = RunView.load(old.path)
+    assert [p.label for p in view.predictions] == [p.label for p in known]
+    assert all(np.isfinite(p.probability) for p in view.predictions)
+
+
+def test_a_run_of_0_1_can_be_given_another_rule_for_good(old: RunFolder) -> None:
+    weakspot("evaluate output=run boxes.false_boxes=800")
+    assert read_config(old.config).boxes.false_boxes == 800
+    assert read_meta(old.bundle).boxes.false_boxes == 800
+    assert json.loads((old.bundle / META_FILE).read_text())["format"] == FORMAT
+    assert Localizer.load(old.path).meta.flip_tta
+    record = MetricsRecord.read(old.metrics)
+    assert record.run == old.read_identity()["run"]
+    weakspot("report run")

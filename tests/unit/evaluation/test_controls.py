@@ -76,6 +76,12 @@ def test_the_same_box_everywhere_raises_the_alarm(masked: list[Sample]) -> None:
     assert "n = 12" in alarm.seen
 
 
+def test_ten_images_with_fitting_boxes_are_enough(masked: list[Sample]) -> None:
+    """Six of ten boxes fit and no guess does: p is above 0.01, and still this is no alarm."""
+    boxes = [Box(4 * n, 3 * n, 4 * n + 6, 3 * n + 4) if n < 6 else Box(40, 0, 48, 6) for n in range(10)]
+    assert box_controls(evaluated(masked[:10], [prediction(box) for box in boxes]))[1] == []
+
+
 def test_few_images_and_a_single_mask_say_nothing(masked: list[Sample]) -> None:
     controls, alarms = box_controls(evaluated(masked[:1], [prediction(Box(20, 12, 40, 28))]))
     assert set(controls) == {"whole_image", "centre_box", "random_box"}
@@ -135,6 +141,18 @@ def test_one_part_seen_often_is_no_evidence() -> None:
     assert alarms  # one order in two gives the same answer
     assert control is not None
     assert control.value == pytest.approx(0.5, abs=0.1)
+
+
+def test_labels_are_shuffled_inside_a_group_that_shows_both_classes() -> None:
+    """A part photographed before and after it was damaged: swapping whole groups would change nothing."""
+    targets = np.tile([0, 1], 12)
+    pairs = [f"part {n // 2}" for n in range(24)]
+    control, alarms = shuffled_labels(labelled(targets, targets, pairs))
+    assert alarms == []
+    assert control is not None
+    assert control.value == pytest.approx(0.5, abs=0.02)
+    _, (alarm,) = shuffled_labels(labelled(targets, np.random.default_rng(1).permutation(targets), pairs))
+    assert "shuffled labels" in alarm.seen
 
 
 def test_one_class_has_no_shuffled_labels() -> None:

@@ -305,7 +305,7 @@ def test_groups_stay_together_and_both_sides_have_boxes() -> None:
     assert all(len({p for p, g in zip(subsets, groups, strict=True) if g == group}) == 1 for group in groups)
     assert {p for p, boxes in zip(subsets, with_boxes, strict=True) if boxes} == {"train", "val"}
     assert 8 <= subsets.count("val") <= 16
-    with pytest.raises(WeakspotError, match="at least two subsets"):
+    with pytest.raises(WeakspotError, match="at least two groups"):
         train_or_val([True, True, False], ["a", "a", "b"])
 
 

@@ -400,6 +400,16 @@ def test_alarms_and_parts_trained_on_stand_in_the_head(run: RunFolder, binary: M
         assert text in words, text
 
 
+def test_three_alarms_are_shown_and_the_others_folded(run: RunFolder, binary: Made, tmp_path: Path) -> None:
+    before = evaluated(binary, run, BoxRule(), tmp_path / "folded")
+    alarms = [Alarm(f"alarm number {n}", "it differs", "look") for n in range(5)]
+    record = replace(before.record, measurement=replace(before.record.measurement, alarms=alarms))
+    text = write_report(replace(before, record=record)).read_text(encoding="utf-8")
+    head, folded = text.split("<summary>2 more alarms</summary>")
+    assert [n for n in range(5) if f"Alarm: alarm number {n}." in head] == [0, 1, 2]
+    assert [n for n in range(5) if f"Alarm: alarm number {n}." in folded] == [3, 4]
+
+
 # --- colours and scripts ------------------------------------------------------------------------------------------
 
 
