@@ -24,7 +24,7 @@ from common import OutputOption, report, say, table
 from weakspot.data.classes import target_of
 from weakspot.data.images import read_image
 from weakspot.evaluation.truth import Truth, levels_reached
-from weakspot.explain.explanation import subject_of_run
+from weakspot.explain.subjects import subject_of_run
 from weakspot.heatmaps.faithfulness import road
 from weakspot.heatmaps.methods import METHODS, Maps
 from weakspot.heatmaps.subject import Subject

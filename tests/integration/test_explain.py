@@ -30,11 +30,8 @@ from weakspot.data.images import list_images
 from weakspot.data.preprocess import Preprocess
 from weakspot.errors import WeakspotError
 from weakspot.explain.compare_methods import compare_all
-from weakspot.explain.explanation import (
-    explain,
-    subject_of_imagenet,
-    subject_of_run,
-)
+from weakspot.explain.explanation import explain
+from weakspot.explain.subjects import subject_of_imagenet, subject_of_run
 from weakspot.heatmaps.methods import METHODS, Settings
 from weakspot.heatmaps.scaling import SCALINGS
 from weakspot.heatmaps.subject import Subject

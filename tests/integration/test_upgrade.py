@@ -22,7 +22,7 @@ from weakspot.config.schema import read_config
 from weakspot.data.splits import read_split
 from weakspot.errors import WeakspotError
 from weakspot.evaluation.records import MetricsRecord
-from weakspot.evaluation.schema import to_json
+from weakspot.evaluation.serialise import to_json
 from weakspot.inference.localizer import Localizer
 from weakspot.models import network
 from weakspot.models.backbones import BACKBONES
@@ -200,9 +200,10 @@ def test_settings_split_maps_and_identity_of_0_1_are_read(old: RunFolder) -> Non
     assert identity["leakage"]["held_out_of_trained_groups"] == then["leakage"]["held_out_of_trained_parts"]
 
 
+@pytest.mark.slow
 def test_a_run_of_0_1_is_predicted_with_measured_again_shown_and_compared(old: RunFolder) -> None:
     known, then = read_predictions(old.predictions), MetricsRecord.read(old.metrics)
-    assert any(box.doubt == REASONS["flip"] for prediction in known for box in prediction.boxes)
+    assert any(box.doubt == REASONS["flip test-time augmentation"] for prediction in known for box in prediction.boxes)
     for found, expected in zip(Localizer.load(old.path).predict([p.path for p in known]), known, strict=True):
         same(found, expected)
     weakspot("predict run/bundle pictures/kept/test --output results")
@@ -235,6 +236,7 @@ def test_a_run_of_0_1_is_predicted_with_measured_again_shown_and_compared(old: R
     assert all(np.isfinite(p.probability) for p in view.predictions)
 
 
+@pytest.mark.slow
 def test_a_run_of_0_1_can_be_given_another_rule_for_good(old: RunFolder) -> None:
     weakspot("evaluate output=run boxes.false_boxes=800")
     assert read_config(old.config).boxes.false_boxes == 800

@@ -109,10 +109,10 @@ class Tally:
 
 @dataclass(frozen=True)
 class Ended:
-    """How a command ended: its status (minus the signal's number if by one), what it said, and after what time."""
+    """How a command ended: its status (minus the signal's number if by one), what it printed, and after what time."""
 
     status: int
-    said: str
+    output: str
     seconds: float
 
     @property
@@ -222,7 +222,7 @@ class Bench:
             self.reset(COMMANDS[name].begin)
             ended = self.run(COMMANDS[name].words)
             if ended.status not in (0, 1) or "Traceback" in ended.output:
-                raise RuntimeError(f"{name}: {ended.said}")
+                raise RuntimeError(f"{name}: {ended.output}")
             self._known[name] = Undisturbed(ended, results(self.here), self.learn())
         return self._known[name]
 
@@ -259,7 +259,7 @@ class Bench:
         tally.faults += 1
         tally.slowest_stop = max(tally.slowest_stop, ended.seconds)
         if ended.status != 130 or "Traceback" in ended.output:
-            tally.note("crashes", f"{name}: Ctrl-C ended it with {ended.status}: {ended.said[-1500:]}")
+            tally.note("crashes", f"{name}: Ctrl-C ended it with {ended.status}: {ended.output[-1500:]}")
         if ended.seconds > CTRL_C_SECONDS:
             tally.note("crashes", f"{name}: {ended.seconds:.1f} s after Ctrl-C")
         for path in not_whole(self.here):
@@ -272,7 +272,7 @@ class Bench:
         ended = self.run(command.words)
         told = bool(command.says) and any(command.says in line for line in ended.errors)
         if "Traceback" in ended.output or (ended.status != known.ended.status and not (ended.status == 1 and told)):
-            tally.note("crashes", f"{name}: ended with {ended.status}: {ended.said[-1500:]}")
+            tally.note("crashes", f"{name}: ended with {ended.status}: {ended.output[-1500:]}")
         else:
             self.compare_files(name, tally)
 
@@ -294,7 +294,7 @@ class Bench:
         errors = [line for line in ended.errors if line not in usual]
         told = "Traceback" not in ended.output and "Logging error" not in ended.output and len(errors) == 1
         if ended.status != 1 or not told or names not in errors[0]:
-            tally.note("crashes", f"{name}: ended with {ended.status}: {ended.said[-1500:]}")
+            tally.note("crashes", f"{name}: ended with {ended.status}: {ended.output[-1500:]}")
 
 
 def fork(

@@ -143,7 +143,7 @@ def deleted_between(bench: Bench, tally: Tally) -> None:
         tally.faults += 1
         named = [line for line in ended.errors if str(path) in line or path.name in line]
         if ended.status != 1 or "Traceback" in ended.output or not named or not gone.is_file():
-            tally.note("crashes", f"{name}: ended with {ended.status}: {ended.said[-1500:]}")
+            tally.note("crashes", f"{name}: ended with {ended.status}: {ended.output[-1500:]}")
         if name == "predict":
             lines = (bench.here / "results" / "predictions.jsonl").read_bytes().splitlines()
             known = bench.undisturbed(name).files["results/predictions.jsonl"].splitlines()
@@ -171,7 +171,7 @@ def two_at_once(bench: Bench, tally: Tally, kinds: Sequence[str] = ("the same ru
         tally.faults += 1
         refused = [one for one in (first, second) if one.errors and one.errors[-1].endswith(("folder", "or wait"))]
         if any("Traceback" in one.output for one in (first, second)) or len(refused) > 1:
-            tally.note("crashes", f"{kind} at once: {first.said[-800:]} {second.said[-800:]}")
+            tally.note("crashes", f"{kind} at once: {first.output[-800:]} {second.output[-800:]}")
         elif kind == "another run" and not refused:
             tally.note("wrong", "two runs in one folder")
         elif kind != "another run" or first not in refused:
@@ -196,7 +196,7 @@ def killed_worker(bench: Bench, tally: Tally) -> None:
     again = bench.run(words)
     found = list(bench.here.glob("outputs/*/*/*/report.html"))
     if again.status or len(found) != 2:
-        tally.note("lost", f"sweep with joblib: {again.said[-1500:]}")
+        tally.note("lost", f"sweep with joblib: {again.output[-1500:]}")
     return None
 
 

@@ -113,7 +113,7 @@ def test_check_goes_on_and_train_names_the_first(here: Path) -> None:
     for i in range(4):
         Image.new("L", (90, 60), 10 * i + 10).save(here / "data" / "good" / f"{i}.png")
     with pytest.raises(WeakspotError, match="holds images and the folder 'round'"):  # which label would they have?
-        read_and_check(command)
+        read_and_check(command.data)
     (here / "data" / "bad" / "round").unlink()
     shown = CliRunner().invoke(cli.app, ["check", "data"], env={"COLUMNS": "10000"})
     assert isinstance(shown.exception, SystemExit | WeakspotError), shown.exception
@@ -121,7 +121,7 @@ def test_check_goes_on_and_train_names_the_first(here: Path) -> None:
     for name in BROKEN:
         assert repr(name)[1:-1] in shown.output, name
     with pytest.raises(WeakspotError) as error:
-        read_and_check(command)
+        read_and_check(command.data)
     assert "\n" not in str(error.value)
     assert f"and {len(BROKEN) - 1} more problems" in str(error.value)
 

@@ -438,11 +438,11 @@ def test_tables_for_people_hold_no_formulas_and_json_holds_names_as_they_are(tmp
 def test_a_split_holds_no_formulas_and_comes_back_exactly(tmp_path: Path) -> None:
     names = [name.replace("/", "_") for name in HOSTILE]
     samples = [Sample(tmp_path / name, name, tmp_path / name, group=name) for name in names]
-    path, parts = tmp_path / "split.csv", ["train" for _ in samples]
-    write_split(path, samples, parts, tmp_path)  # type: ignore[arg-type]
+    path, subsets = tmp_path / "split.csv", ["train" for _ in samples]
+    write_split(path, samples, subsets, tmp_path)  # type: ignore[arg-type]
     assert [row["path"] for row in no_formula(path)] == [inert_path(name) for name in names]
-    assert read_split(path, tmp_path) == (samples, parts)
-    assert [sample.part for sample in with_subsets(samples, path, tmp_path)] == parts
+    assert read_split(path, tmp_path) == (samples, subsets)
+    assert [sample.subset for sample in with_subsets(samples, path, tmp_path)] == subsets
 
 
 def test_boxes_as_csv_hold_no_formulas(tmp_path: Path) -> None:

@@ -99,7 +99,7 @@ def summary(
 
 def _subject(run: str, model: str, weights: Path | None, device: str) -> Subject:
     """What is explained: a run's model, or with ``imagenet`` one of torchvision's."""
-    from weakspot.explain.explanation import subject_of_imagenet, subject_of_run
+    from weakspot.explain.subjects import subject_of_imagenet, subject_of_run
 
     if run == "imagenet":
         return subject_of_imagenet(model, weights, device)
@@ -121,6 +121,7 @@ def _explain(
 ) -> None:
     from weakspot.explain import explanation as explaining
     from weakspot.explain.compare_methods import compare_all
+    from weakspot.explain.subjects import donor_of
     from weakspot.heatmaps.methods import check_method
     from weakspot.report import explained
     from weakspot.report.overlays import UniqueNames
@@ -130,7 +131,7 @@ def _explain(
     if method != "all":
         check_method(method, settings)
     subject = _subject(run, model, weights, device)
-    donor = None if run == "imagenet" else explaining.donor_of(Path(run))
+    donor = None if run == "imagenet" else donor_of(Path(run))
     names = UniqueNames()
     for path in images:
         stem = Path(names(path)).stem

@@ -1,12 +1,52 @@
-"""Class names of a data set, and the class number of a sample."""
+"""Labels as written, class names of a data set, and the class number of a sample."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 
-from weakspot.errors import WeakspotError
+from weakspot.errors import WeakspotError, did_you_mean
 from weakspot.types import ANOMALY, GOOD, Sample, Task
 from weakspot.utils.files import shown
+
+_GOOD_WORDS = ("good", "ok", "okay", "normal", "pass", "passed", "io", "defect_free", "no_defect", "nondefective")
+
+
+def defect_names(labels: Sequence[str], source: Path, good_class: str, kind: str = "folder") -> dict[str, str]:
+    """Map labels as written to defect types; the Good one, in any letter case, becomes :data:`GOOD`.
+
+    Args:
+        labels: one an image.
+        source: the folder or file that they come from.
+        good_class: what Good is called there.
+        kind: what a label is there.
+
+    Returns:
+        The defect type of each label.
+
+    Raises:
+        WeakspotError: when no label is Good or none is a defect, or when two cannot be told apart.
+    """
+    found = sorted(set(labels))
+    where, listed = shown(source), ", ".join(found)
+    if not found:
+        raise WeakspotError(f"{where} holds no class folders; make one for good images and one for each defect")
+    by_folded: dict[str, str] = {}
+    for label in found:
+        if (other := by_folded.setdefault(label.casefold(), label)) != label:
+            raise WeakspotError(f"{where}: {kind}s {other!r} and {label!r} differ in letter case only; rename one")
+    good = by_folded.get(good_class.casefold())
+    if good is None:
+        likely = [by_folded[word] for word in _GOOD_WORDS if word in by_folded]
+        way_out = f"={likely[0]}" if likely else f" to one of them{did_you_mean(good_class, found)}"
+        problem = f"no {kind} is called {good_class!r}, there are: {listed}"
+        raise WeakspotError(f"{where}: {problem}; set data.good_class{way_out}")
+    if len(found) == 1:
+        raise WeakspotError(f"{where}: only {listed!r} images; training needs images with a defect too")
+    if GOOD in by_folded and by_folded[GOOD] != good:
+        clash = by_folded[GOOD]
+        raise WeakspotError(f"{where}: with data.good_class={good_class}, {clash!r} would be a defect; rename it")
+    return {label: GOOD if label == good else label for label in found}
 
 
 def class_names(samples: Iterable[Sample], task: Task) -> list[str]:

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import platformdirs
 
+from weakspot.data.classes import defect_names
 from weakspot.data.folders import check_nesting, images_of_class, no_loose_images, pair_masks
 from weakspot.data.images import subfolders
 from weakspot.data.manifest import read_rows
@@ -36,8 +37,6 @@ _WHERE_FROM = (
 )
 NAME_THEN_NUMBER = r"^(.*?)[-_. \d]*\.[^.]*$"
 """``crack_012.png`` and ``crack-20260101_3.png`` are labelled crack."""
-
-_GOOD_WORDS = ("good", "ok", "okay", "normal", "pass", "passed", "io", "defect_free", "no_defect", "nondefective")
 
 
 def reader(name: str) -> Callable[[Reader], Reader]:
@@ -128,7 +127,7 @@ def read_mvtec(root: Path | None, *, subset: str | None = None, good_class: str 
             no_loose_images(base / subset, "class")
             for folder in subfolders(base / subset):
                 labelled += [(folder.name, folder, image) for image in images_of_class(folder)]
-    names = _defect_names([label for label, _, _ in labelled], base, good_class)
+    names = defect_names([label for label, _, _ in labelled], base, good_class)
     masks = pair_masks(base / "ground_truth", labelled)
     samples = []
     for label, _, image in labelled:
@@ -163,7 +162,7 @@ def read_folder(root: Path | None, *, subset: str | None = None, good_class: str
     for folder in subfolders(base):
         labelled += [(image.parent.name, image) for image in images_of_class(folder)]
         check_nesting(folder)
-    names = _defect_names([label for label, _ in labelled], base, good_class)
+    names = defect_names([label for label, _ in labelled], base, good_class)
     return _good_first([Sample(image, names[label]) for label, image in labelled], base)
 
 
@@ -200,7 +199,7 @@ def read_filename(
                 f"{shown(image)}: data.options.pattern={pattern} finds no label in its name; mend the one or the other"
             )
         labelled.append((label, image))
-    names = _defect_names([label for label, _ in labelled], base, good_class, "label")
+    names = defect_names([label for label, _ in labelled], base, good_class, "label")
     return _good_first([Sample(image, names[label]) for label, image in labelled], base)
 
 
@@ -230,7 +229,7 @@ def read_manifest(
     base = _base(root, subset, [])
     table = base / str(file)
     rows = read_rows(table, base, outside=outside)
-    names = _defect_names([row.label for row in rows], table, good_class, "label")
+    names = defect_names([row.label for row in rows], table, good_class, "label")
     samples = []
     for row in rows:
         if row.mask is not None and names[row.label] == GOOD:
@@ -306,37 +305,6 @@ def _mvtec_base(root: Path, subset: str | None) -> Path:
         raise WeakspotError(f"data.subset is not set; {shown(base)} holds: {', '.join(nested)}")
     way_out = f"set data.root={shown(base)}" if nested else "for one folder per class use data=folder"
     raise WeakspotError(f"{shown(base)} has neither train nor test, so it is not laid out like MVTec AD; {way_out}")
-
-
-def _defect_names(labels: Sequence[str], source: Path, good_class: str, kind: str = "folder") -> dict[str, str]:
-    """Map labels as written to defect types; the Good one, in any letter case, becomes :data:`GOOD`.
-
-    Args:
-        labels: one an image.
-        source: the folder or file that they come from.
-        good_class: what Good is called there.
-        kind: what a label is there.
-    """
-    found = sorted(set(labels))
-    where, listed = shown(source), ", ".join(found)
-    if not found:
-        raise WeakspotError(f"{where} holds no class folders; make one for good images and one for each defect")
-    by_folded: dict[str, str] = {}
-    for label in found:
-        if (other := by_folded.setdefault(label.casefold(), label)) != label:
-            raise WeakspotError(f"{where}: {kind}s {other!r} and {label!r} differ in letter case only; rename one")
-    good = by_folded.get(good_class.casefold())
-    if good is None:
-        likely = [by_folded[word] for word in _GOOD_WORDS if word in by_folded]
-        way_out = f"={likely[0]}" if likely else f" to one of them{did_you_mean(good_class, found)}"
-        problem = f"no {kind} is called {good_class!r}, there are: {listed}"
-        raise WeakspotError(f"{where}: {problem}; set data.good_class{way_out}")
-    if len(found) == 1:
-        raise WeakspotError(f"{where}: only {listed!r} images; training needs images with a defect too")
-    if GOOD in by_folded and by_folded[GOOD] != good:
-        clash = by_folded[GOOD]
-        raise WeakspotError(f"{where}: with data.good_class={good_class}, {clash!r} would be a defect; rename it")
-    return {label: GOOD if label == good else label for label in found}
 
 
 def _good_first(samples: list[Sample], base: Path) -> list[Sample]:

@@ -337,16 +337,13 @@ def split_hash(samples: Sequence[Sample], subsets: Sequence[Subset], root: Path)
 
 
 def portable(path: Path, root: Path) -> str:
-    """Return the path with forward slashes, relative to `root` when it lies below, absolute otherwise.
+    """Return the path with forward slashes, relative to `root` when it lies below, absolute otherwise; without ``..``.
 
     Links are not resolved: an image is known by the place where the user put it.
 
     Args:
         path: a file; it need not exist.
         root: folder that the result is relative to.
-
-    Returns:
-        The path as text; ``..`` is taken out of it.
     """
     whole, base = (Path(os.path.normpath(each.absolute())) for each in (path, root))
     return (whole.relative_to(base) if whole.is_relative_to(base) else whole).as_posix()

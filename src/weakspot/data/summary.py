@@ -9,9 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from weakspot.data.images import ImageInfo, Progress, inspect_images, read_mask
+from weakspot.data.measurements import measure_all
 from weakspot.data.near_duplicates import NearDuplicates, find_near_duplicates
 from weakspot.data.readers import read_samples
-from weakspot.data.shortcuts import Shortcut, find_shortcuts, measure_all
+from weakspot.data.shortcuts import Shortcut, find_shortcuts
 from weakspot.errors import WeakspotError
 from weakspot.types import ANOMALY, GOOD, Sample, Size
 from weakspot.utils.files import shown

@@ -81,14 +81,12 @@ class Method:
 
     Attributes:
         make: from a request to raw maps ``(n, h, w)``.
-        about: what it is, with its paper.
         takes: which :class:`Settings` it takes.
         of_class: whether it depends on the target class.
         pixelwise: whether it works on pixels rather than places; no boxes are drawn on such a map.
     """
 
     make: Callable[[Request], Maps]
-    about: str
     takes: frozenset[str] = frozenset({"target_layer"})
     of_class: bool = True
     pixelwise: bool = False
@@ -246,21 +244,16 @@ def _array(values: Tensor) -> Maps:
 # --- the registry -------------------------------------------------------------------------------------------------
 
 METHODS: dict[str, Method] = {
-    "cam": Method(cam, "class activation map, Zhou et al. 2016", frozenset()),
-    "grad_cam": Method(
-        grad_cam, "Grad-CAM, Selvaraju et al. 2017", frozenset({"target_layer", "activation", "scaling"})
-    ),
-    "guided_grad_cam": Method(guided_grad_cam, "Guided Grad-CAM, Selvaraju et al. 2017", pixelwise=True),
-    "grad_cam_plus_plus": Method(
-        partial(of_library, "GradCAMPlusPlus"), "Grad-CAM++, Chattopadhay et al. 2018 (pytorch-grad-cam)"
-    ),
-    "layer_cam": Method(partial(of_library, "LayerCAM"), "LayerCAM, Jiang et al. 2021 (pytorch-grad-cam)"),
-    "hires_cam": Method(partial(of_library, "HiResCAM"), "HiResCAM, Draelos and Carin 2020 (pytorch-grad-cam)"),
-    "score_cam": Method(partial(of_library, "ScoreCAM"), "Score-CAM, Wang et al. 2020 (pytorch-grad-cam)"),
-    "eigen_cam": Method(eigen_cam, "Eigen-CAM, Muhammad and Yeasin 2020 (pytorch-grad-cam)", of_class=False),
-    "occlusion": Method(
-        occlusion, "fall of the confidence, Zeiler and Fergus 2014 (captum)", frozenset({"patch", "stride", "fill"})
-    ),
+    "cam": Method(cam, frozenset()),  # Zhou et al. 2016
+    # Selvaraju et al. 2017, both
+    "grad_cam": Method(grad_cam, frozenset({"target_layer", "activation", "scaling"})),
+    "guided_grad_cam": Method(guided_grad_cam, pixelwise=True),
+    "grad_cam_plus_plus": Method(partial(of_library, "GradCAMPlusPlus")),  # Chattopadhay et al. 2018
+    "layer_cam": Method(partial(of_library, "LayerCAM")),  # Jiang et al. 2021
+    "hires_cam": Method(partial(of_library, "HiResCAM")),  # Draelos and Carin 2020
+    "score_cam": Method(partial(of_library, "ScoreCAM")),  # Wang et al. 2020
+    "eigen_cam": Method(eigen_cam, of_class=False),  # Muhammad and Yeasin 2020
+    "occlusion": Method(occlusion, frozenset({"patch", "stride", "fill"})),  # Zeiler and Fergus 2014
 }
 """Heat-map methods by their name in ``heatmap`` and ``--heatmap``."""
 

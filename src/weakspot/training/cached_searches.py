@@ -11,10 +11,10 @@ from typing import Any
 import numpy as np
 
 from weakspot.config.schema import read_config
-from weakspot.data import shortcuts
+from weakspot.data import measurements as measuring
 from weakspot.data.images import ImageInfo, inspect_images
+from weakspot.data.measurements import Values
 from weakspot.data.near_duplicates import VERSION, NearDuplicates, find_near_duplicates
-from weakspot.data.shortcuts import Values
 from weakspot.data.splits import portable, read_split
 from weakspot.runs.folder import RunFolder
 from weakspot.types import Sample
@@ -102,23 +102,23 @@ def near_training_images(
 
 
 def measurements(images: Sequence[ImageInfo], cache_folder: Path | None) -> Values:
-    """Measure images with :func:`~weakspot.data.shortcuts.measure_all`; done once, then the result is kept.
+    """Measure images with :func:`~weakspot.data.measurements.measure_all`; done once, then the result is kept.
 
     Args:
         images: those that can be read.
         cache_folder: where to keep the result; None keeps nothing.
     """
-    kept = _kept(cache_folder, "measurements", shortcuts.VERSION, images, ".npy")
+    kept = _kept(cache_folder, "measurements", measuring.VERSION, images, ".npy")
     if kept is not None and kept.is_file():
         try:
             values = read_npy(kept).astype(np.float64, casting="safe")
         except (OSError, ValueError, TypeError, EOFError):
             kept.unlink(missing_ok=True)
         else:
-            if values.shape == (len(images), len(shortcuts.COLUMNS)):
+            if values.shape == (len(images), len(measuring.COLUMNS)):
                 return values
     with console.progress_bar("measuring what should not matter") as progress:
-        values = shortcuts.measure_all(images, progress=progress)
+        values = measuring.measure_all(images, progress=progress)
     if kept is not None:
         with atomic_path(kept) as temporary:
             np.save(temporary, values)

@@ -18,15 +18,11 @@ from sklearn.metrics import roc_auc_score
 
 from weakspot.data import synthetic
 from weakspot.data.images import inspect_images, list_images
+from weakspot.data.measurements import COLUMNS, FILE_MEASURES, GRID, measure_all, measure_image
 from weakspot.data.shortcuts import (
-    COLUMNS,
-    FILE_MEASURES,
-    GRID,
     find_shortcuts,
     follow_confidence,
     largest_correlations,
-    measure_all,
-    measure_image,
 )
 from weakspot.data.synthetic.biases import BIASES
 from weakspot.errors import WeakspotError

@@ -311,7 +311,7 @@ def test_classification_refuses_input_that_does_not_fit():
 def test_five_thousand_images_take_less_than_three_seconds():
     rng = np.random.default_rng(0)
     targets, scores = rng.integers(0, 2, 5000), rng.random(5000)
-    start = time.perf_counter()
+    start = time.process_time()  # not the clock on the wall, as other tests run at the same time
     result = two_class(targets, scores)
-    assert time.perf_counter() - start < 3
+    assert time.process_time() - start < 3
     assert result["auroc"]["low"] < 0.5 < result["auroc"]["high"]

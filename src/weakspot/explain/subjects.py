@@ -1,0 +1,85 @@
+"""What can be explained: the model of a run or of a bundle, or a classifier of photographs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from scipy.special import softmax
+
+from weakspot.data.images import read_image
+from weakspot.errors import WeakspotError
+from weakspot.evaluation.erasure import good_training_images
+from weakspot.heatmaps.network import Logits
+from weakspot.heatmaps.subject import Answer, Subject
+from weakspot.inference.localizer import Localizer
+from weakspot.models.imagenet import load_photographs
+from weakspot.runs.folder import RunFolder
+from weakspot.types import ImageArray, Prediction
+
+
+def subject_of_run(run: Path, device: str = "auto") -> Subject:
+    """Load the model of a run or a bundle, to be explained.
+
+    The maps are those of the classifier. The decision is that of the whole model, with evidence heads, calibration and
+    costs.
+
+    Args:
+        run: a run folder or a bundle.
+        device: ``auto``, ``cpu``, ``cuda`` or any other name torch knows.
+
+    Raises:
+        WeakspotError: when there is no model.
+    """
+    localizer = Localizer.load(run, device)
+    classes = localizer.meta.classes
+
+    def answer(prediction: Prediction) -> Answer:
+        found = {each.name: each.confidence for each in prediction.classes}
+        return Answer(classes.index(prediction.label), np.array([found[name] for name in classes]))
+
+    refined = localizer.model.evidence is not None
+    return Subject(
+        Logits(localizer.model.network),
+        classes,
+        localizer.meta.preprocess,
+        lambda images: [answer(prediction) for prediction in localizer.predict(list(images))],
+        "the evidence heads have half a say in the confidences" if refined else "",
+    )
+
+
+def subject_of_imagenet(model: str = "vgg16", weights: Path | None = None, device: str = "auto") -> Subject:
+    """Load a classifier of photographs with ImageNet's classes, to be explained.
+
+    Args:
+        model: its name in torchvision's registry.
+        weights: a ``.pth`` or ``.safetensors`` file of the whole network; None for torchvision's own.
+        device: ``auto``, ``cpu``, ``cuda`` or any other name torch knows.
+
+    Raises:
+        WeakspotError: as :func:`~weakspot.models.imagenet.load_photographs`.
+    """
+    photographs = load_photographs(model, weights)
+    place = torch.device(("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device)
+    module = photographs.module.to(place)
+
+    def ask(images: Sequence[ImageArray]) -> list[Answer]:
+        answers = []
+        for image in images:
+            with torch.inference_mode():
+                pixels = torch.from_numpy(photographs.preprocess(image).copy())[None].to(place)
+                confidences = softmax(module(pixels)[0].double().cpu().numpy())
+            answers.append(Answer(int(confidences.argmax()), confidences))
+        return answers
+
+    return Subject(module, photographs.classes, photographs.preprocess, ask)
+
+
+def donor_of(run: Path) -> ImageArray | None:
+    """A Good picture that the run was trained on, to put in place of what is erased; None where there is none."""
+    try:
+        return read_image(good_training_images(RunFolder(run))[0].path)
+    except (WeakspotError, IndexError):  # a bundle alone, or its pictures have moved
+        return None
