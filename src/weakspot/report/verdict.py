@@ -175,7 +175,7 @@ def _mend(record: MetricsRecord) -> list[str]:
     """What is wrong with the data or the set-up, and what to do about it."""
     test, leak = record.measurement.test, record.split.leakage
     cures = list(dict.fromkeys(alarm.do for alarm in record.measurement.alarms))[:MOST_CURES]
-    steps = [f"{cure[0].upper()}{cure[1:]}." for cure in cures]
+    steps = [f"{cure[:1].upper()}{cure[1:]}." for cure in cures]
     if cures:
         steps[-1] += " Until the alarms are gone believe no number here."
     if leak and leak.held_out_of_trained_groups:
