@@ -228,7 +228,7 @@ def test_occlusion_of_a_run_is_at_the_grid_of_its_patches(fabric: Path, photos: 
     ("overrides", "message"),
     [
         (("heatmap=guided_grad_cam",), "round which no box can be drawn; choose one of: cam, grad_cam, grad_cam_plus"),
-        (("heatmap=grad_cam", "refine=segment"), r"refine\.method=segment draws boxes.*set refine=none"),
+        (("heatmap=grad_cam", "refine=segment"), r"no effect with refine\.method=segment.*set refine=none"),
         (("heatmap=grad_cam", "data.resize=tile", "data.image_size=[64,96]"), r"set heatmap=cam, or data\.resize="),
     ],
 )
