@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
+from types import FrameType
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -61,6 +63,7 @@ def main() -> None:
     debug = "--debug" in sys.argv
     if debug:
         sys.argv.remove("--debug")
+    signal.signal(signal.SIGINT, _note_interrupt)
     try:
         app()
     except (Exception, KeyboardInterrupt) as error:  # the latter before typer has begun
@@ -81,9 +84,19 @@ def main() -> None:
 INTERRUPTED = 130
 """Exit status after Ctrl-C, as shells have it."""
 
+_INTERRUPTS: list[int] = []
+"""Signals that have come; a library written in C may turn the exception that they raise into one of its own."""
+
+
+def _note_interrupt(number: int, frame: FrameType | None) -> None:
+    _INTERRUPTS.append(number)
+    signal.default_int_handler(number, frame)
+
 
 def was_interrupted(error: BaseException) -> bool:
     """Whether Ctrl-C led to an error, as libraries that it stops half-way raise others while they clean up."""
+    if _INTERRUPTS:
+        return True
     chain = [error]
     for one in chain:  # it grows meanwhile; OmegaConf's errors are their own cause
         chain += [cause for cause in (one.__cause__, one.__context__) if cause and cause not in chain]

@@ -159,7 +159,11 @@ class MetricsRecord:
             key: getattr(self, key)
             for key in ("settings", "run", "seed", "heatmap", "flip_tta", "boxes", "thresholds", "train", "model")
         }
-        split = {key: value for key, value in to_json(self.split).items() if value is not None}
+        split = to_json(self.split)
+        if self.split.note is None:
+            del split["note"]
+        else:
+            split = {key: value for key, value in split.items() if value is not None}
         head = {"name": self.name, "data": to_json(self.data), "split": split}
         if self.folds:
             return {**head, "folds": [to_json(fold) for fold in self.folds], **self.measurement.to_dict()}

@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from weakspot._version import __version__
 from weakspot.config.rules import BoxRule
 from weakspot.data.preprocess import Preprocess
 from weakspot.errors import WeakspotError
@@ -153,6 +154,8 @@ def library_versions() -> dict[str, str]:
 
 
 def _version(name: str = "weakspot") -> str:
+    if name == "weakspot":  # of this very code; an editable install remembers the version that it was installed with
+        return __version__
     try:
         return importlib.metadata.version(name)
     except importlib.metadata.PackageNotFoundError:
