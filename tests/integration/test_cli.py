@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import re
 import shutil
+import signal
 import statistics
 import subprocess
 import sys
@@ -156,6 +158,21 @@ def test_ctrl_c_is_no_error_whatever_a_library_makes_of_it(
     assert result.code == 130
     assert "interrupted" in result.err
     assert "error" not in result.err
+
+
+def test_ctrl_c_is_known_where_a_library_hides_it(weakspot, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As one written in C may, which raises another error with neither cause nor context."""
+
+    def app() -> None:
+        with contextlib.suppress(KeyboardInterrupt):
+            signal.raise_signal(signal.SIGINT)
+        raise TypeError("incompatible function arguments")
+
+    monkeypatch.setattr(cli, "_INTERRUPTS", [])
+    monkeypatch.setattr(cli, "app", app)
+    result = weakspot("predict")
+    assert (result.code, result.out) == (130, "")
+    assert result.err.startswith("interrupted")
 
 
 def test_an_optimiser_that_does_not_exist_is_one_line(weakspot, fabric: Path) -> None:

@@ -116,6 +116,14 @@ def test_what_was_written_is_read_back(record: MetricsRecord, pooled: MetricsRec
     assert len(pooled.folds) == 2
 
 
+def test_a_split_says_what_was_not_set(record: MetricsRecord) -> None:
+    split = record.to_dict()["split"]
+    assert (split["folds"], split["fold"], split["file"]) == (None, None, None)
+    assert "note" not in split
+    other = replace(record, split=SplitRecord(note="other images")).to_dict()["split"]
+    assert other == {"note": "other images"}
+
+
 def test_a_run_of_version_0_1_is_read(record: MetricsRecord, tmp_path: Path) -> None:
     path = tmp_path / "metrics.json"
     path.write_text(json.dumps(as_version_0_1(record.to_dict())))
