@@ -1,4 +1,4 @@
-"""Makes what ``tests/data/bundles/<format>/`` keeps: a bundle of this format, a picture, and what is said of it.
+"""Makes what ``tests/data/bundles/<format>/`` keeps: a bundle of this format, a picture, and its prediction.
 
 To be run once for a new format, never for one that is there: ``python tests/helpers/keep_bundle.py``.
 """

@@ -170,9 +170,22 @@ def test_ctrl_c_is_known_where_a_library_hides_it(weakspot, monkeypatch: pytest.
 
     monkeypatch.setattr(cli, "_INTERRUPTS", [])
     monkeypatch.setattr(cli, "app", app)
-    result = weakspot("predict")
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        result = weakspot("predict")
+    finally:
+        signal.signal(signal.SIGINT, before)
     assert (result.code, result.out) == (130, "")
     assert result.err.startswith("interrupted")
+
+
+def test_a_background_job_goes_on_ignoring_ctrl_c(weakspot, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cli, "app", lambda: signal.raise_signal(signal.SIGINT))
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        assert weakspot("predict").code == 0
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def test_an_optimiser_that_does_not_exist_is_one_line(weakspot, fabric: Path) -> None:

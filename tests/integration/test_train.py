@@ -262,15 +262,15 @@ def test_a_damaged_bundle_is_refused(fabric: Path, here: Path, file: str, damage
         Localizer.load("nowhere")
 
 
-def test_the_test_part_does_not_depend_on_the_experiment(fabric: Path, here: Path) -> None:
-    def test_part(*overrides: str) -> list[str]:
+def test_the_test_subset_does_not_depend_on_the_experiment(fabric: Path, here: Path) -> None:
+    def test_subset(*overrides: str) -> list[str]:
         with train(fabric, *overrides).split.open(newline="") as file:
             return [row["path"] for row in csv.DictReader(file) if row["subset"] == "test"]
 
-    usual = test_part()
-    assert test_part("split.val_size=0.3", "seed=7", "trainer.max_epochs=1") == usual
-    assert test_part("split.seed=7") != usual
-    folds = [test_part("split.folds=3", f"split.fold={k}", "trainer.max_epochs=1") for k in range(3)]
+    usual = test_subset()
+    assert test_subset("split.val_size=0.3", "seed=7", "trainer.max_epochs=1") == usual
+    assert test_subset("split.seed=7") != usual
+    folds = [test_subset("split.folds=3", f"split.fold={k}", "trainer.max_epochs=1") for k in range(3)]
     images = [str(path.relative_to(fabric)) for path in list_images(fabric) if "ground_truth" not in path.parts]
     assert sorted(folds[0] + folds[1] + folds[2]) == sorted(images)
 

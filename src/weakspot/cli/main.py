@@ -63,7 +63,8 @@ def main() -> None:
     debug = "--debug" in sys.argv
     if debug:
         sys.argv.remove("--debug")
-    signal.signal(signal.SIGINT, _note_interrupt)
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # a background job may ignore it, and stays so
+        signal.signal(signal.SIGINT, _note_interrupt)
     try:
         app()
     except (Exception, KeyboardInterrupt) as error:  # the latter before typer has begun

@@ -116,8 +116,8 @@ class Shortcut:
 
 
 WHY = {
-    "label": "a network learns this as readily as the defect, and is wrong wherever it does not hold",
-    "confidence": "there is no defect in those images, so the network goes by something else, if only in part",
+    "label": "the network can learn this difference instead of the defect, and then fails on pictures without it",
+    "confidence": "there is no defect in those images, so the network goes by something else too",
 }
 DO = {
     "place": "if the defect is not always there, photograph both classes alike, or crop or mask that place",

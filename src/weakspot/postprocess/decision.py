@@ -160,7 +160,7 @@ def _fit(validation: Validation, costs: DecisionCosts) -> FittedDecision:
             1 - calibrated.probabilities(validation.logits[defects])[:, 0], costs.recall
         )
         groups = len(np.unique(validation.groups[defects]))
-        if_so = f" (less, as they are of only {groups} groups)" if groups < n_defect else ""
+        if_so = f" (less, as the defect images come from only {groups} groups)" if groups < n_defect else ""
         origin = f"finds {_percent(costs.recall)} of defects with {_percent(promised)} confidence{if_so}; {basis}"
         return FittedDecision(replace(calibrated, threshold=threshold), origin, n_good, n_defect)
     with_bias = enough and validation.logits.shape[1] == 2

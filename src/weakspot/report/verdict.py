@@ -18,7 +18,7 @@ BOX_GRADES = ((0.7, "very good"), (0.5, "good"), (0.3, "fair"))
 """The same for V2."""
 
 MOST_CURES = 2
-"""Of what alarms ask for, so much is said under "What to do next"; the alarms themselves have the rest."""
+"""Number of cures listed under "What to do next"; each alarm names its own as well."""
 
 FITS = 0.5
 """A box fits from this IoU on."""

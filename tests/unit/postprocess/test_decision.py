@@ -186,8 +186,8 @@ def test_photographs_of_one_part_promise_less() -> None:
     assert (together["low"], together["high"]) == pytest.approx((four.low, four.high))
     assert alone["low"] > 0.55
     origin = fit_decision(held_out(margin, targets, groups), DecisionCosts(recall=0.5)).origin
-    assert "confidence (less, as they are of only 4 groups); temperature" in origin
-    assert "of only" not in fit_decision(held_out(margin, targets), DecisionCosts(recall=0.5)).origin
+    assert "confidence (less, as the defect images come from only 4 groups); temperature" in origin
+    assert "come from only" not in fit_decision(held_out(margin, targets), DecisionCosts(recall=0.5)).origin
 
 
 def test_percentages_do_not_pass_for_all() -> None:

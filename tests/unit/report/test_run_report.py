@@ -24,7 +24,7 @@ from weakspot.config.rules import BoxRule
 from weakspot.errors import WeakspotError
 from weakspot.evaluation.measure import measure
 from weakspot.evaluation.records import Leakage, MetricsRecord
-from weakspot.evaluation.schema import Alarm, Measurement, PartialResult
+from weakspot.evaluation.schema import Alarm, Measurement, PartialResult, Resolution
 from weakspot.evaluation.subsets import EvaluatedSubset
 from weakspot.evaluation.thresholds import undecided_boxes
 from weakspot.evaluation.truth import Truth
@@ -398,6 +398,16 @@ def test_alarms_and_parts_trained_on_stand_in_the_head(run: RunFolder, binary: M
     words = " ".join(" ".join(page.words).split())
     for text in ("only parts never seen", "0.123 (n = 5)", "0.456 (n = 5)", "7 test pictures", "Alarm: the light."):
         assert text in words, text
+
+
+def test_an_unknown_resolution_is_no_sentence(run: RunFolder, binary: Made, tmp_path: Path) -> None:
+    """As a cross-validation of version 0.1 left it."""
+    before = evaluated(binary, run, BoxRule(), tmp_path / "unknown")
+    test = before.record.measurement.test
+    assert test.localisation is not None
+    unknown = with_test(before.record.measurement, localisation=replace(test.localisation, resolution=Resolution()))
+    page = Page(write_report(replace(before, record=replace(before.record, measurement=unknown))).read_text("utf-8"))
+    assert "nan" not in " ".join(page.words).split()
 
 
 def test_three_alarms_are_shown_and_the_others_folded(run: RunFolder, binary: Made, tmp_path: Path) -> None:
