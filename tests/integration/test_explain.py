@@ -262,7 +262,7 @@ def test_a_real_cat_is_a_cat_and_the_map_lies_on_it(tmp_path: Path) -> None:
     assert sum(each["confidence"] for each in told["classes"][:3]) > 0.8
     assert "tabby (281)" in output
     photographs = load_photographs("efficientnet_lite0", weights)
-    subject = Subject(photographs.module, photographs.classes, photographs.preprocess, lambda _: [])
+    subject = Subject(photographs.module, photographs.classes, photographs.preprocess, lambda *_: [])
     image = data.chelsea()
     for method in ("cam", "grad_cam", "layer_cam"):
         map_ = subject.maps(subject.pixels([image]), [281], method)[0]

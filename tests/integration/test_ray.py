@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -21,8 +23,10 @@ from PIL import Image
 from weakspot.cli import main as cli
 from weakspot.config.rules import BoxRule
 from weakspot.data.preprocess import Preprocess
+from weakspot.data.roi import PairedRegions
 from weakspot.inference.shards import ray_engine
 from weakspot.models.bundle import BundleMeta, save_bundle
+from weakspot.models.bundle_meta import read_meta, rewrite_meta
 from weakspot.models.model import Model
 from weakspot.models.network import CamNet
 from weakspot.types import ANOMALY, GOOD
@@ -120,6 +124,37 @@ def test_rows_are_those_of_the_local_engine_though_a_worker_is_killed(
     assert local.out.splitlines()[0] in remote.out.splitlines()  # 59 images: 21 anomaly, 37 good
     summary = json.loads(Path("there/summary.json").read_text())
     assert (summary["images"], summary["unreadable"]) == (59, 1)
+
+
+def test_masks_of_the_region_of_interest_reach_every_worker(
+    cluster: str, model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    names = [f"a{number}" for number in range(8)]
+    photos(tmp_path / "photos", [*names, "alone"])
+    (tmp_path / "masks").mkdir()
+    for name in names:
+        with Image.open(tmp_path / "photos" / f"{name}.png") as picture:
+            mask = np.zeros((picture.height, picture.width), np.uint8)
+        mask[4:-4, 5:20] = 255
+        Image.fromarray(mask).save(tmp_path / "masks" / f"{name}.png")
+    shutil.copytree(model, tmp_path / "bundle")
+    meta = read_meta(tmp_path / "bundle")
+    roi = PairedRegions.at(tmp_path / "masks")
+    everything = BoxRule(threshold_kind="absolute", threshold=-1e6)
+    rewrite_meta(tmp_path / "bundle", replace(meta, preprocess=replace(meta.preprocess, roi=roi), boxes=everything))
+    (tmp_path / "masks").rename(tmp_path / "moved")
+    command = ("predict", "bundle", "photos", "--roi", "moved")
+    assert weakspot(*command, "--output", "here", "--no-overlays") == 1
+    assert weakspot(*command, "--output", "there", "--engine", "ray", "--shard-size", "3") == 1
+    written = Path("here/predictions.jsonl").read_bytes()
+    assert rows(Path("there")) == written
+    by_name = {Path(record["path"]).stem: record for record in map(json.loads, written.splitlines())}
+    assert [name for name, record in by_name.items() if record["status"] != "ok"] == ["alone"]
+    assert "alone.png has no mask of its region of interest" in by_name["alone"]["message"]
+    boxes = [box for record in by_name.values() for box in record["boxes"]]
+    assert boxes
+    assert all(box["x0"] >= 5 and box["x1"] <= 20 and box["y0"] >= 4 for box in boxes)
 
 
 def test_after_the_driver_was_killed_the_same_command_does_the_rest(

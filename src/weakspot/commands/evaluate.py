@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
+from weakspot.commands.alarms import RaisedAlarms
 from weakspot.commands.resolve import feature_cache
 from weakspot.commands.results import MeasuredRun, measure_run, write_results
 from weakspot.commands.thresholds import calibrate
@@ -46,6 +47,7 @@ class Request:
         other_maps: whether maps are computed anew.
         other_images: whether other images than the run's own test subset are measured.
         truth: file with the boxes that a person drew; None takes the data set's masks.
+        other_roi: folder with the regions of interest of other images; None for what the model knows.
     """
 
     run: RunFolder
@@ -55,6 +57,7 @@ class Request:
     other_maps: bool
     other_images: bool
     truth: Path | None
+    other_roi: Path | None = None
 
     @property
     def in_place(self) -> bool:
@@ -86,8 +89,9 @@ def evaluate(config: EvaluateConfig) -> RunFolder:
         if request.in_place:
             identity["run"] = run_identity(request.settings, identity["fit"], identity["truth"])
         alarms = [Alarm.from_dict(alarm) for alarm in identity.get("alarms") or []]
+        raised = RaisedAlarms(alarms, identity.get("notes") or [])
         measured = measure_run(
-            MeasuredRun(request.settings, subset, identity, collected.subsets, collected.truth, alarms),
+            MeasuredRun(request.settings, subset, identity, collected.subsets, collected.truth, raised),
             erasing=request.run if request.in_place and request.run.erasure_due else None,
         )
 
@@ -130,9 +134,12 @@ def resolve_request(config: EvaluateConfig) -> Request:
     folder = Path(config.output) if config.output else run.path / "evaluations" / _short_name(config, settings)
     if config.data is not None:  # size and classes are the model's, not the data's
         same = {"image_size": own.data.image_size, "resize": own.data.resize, "task": own.data.task}
+        if config.data.roi is None:
+            same["roi"] = own.data.roi
         settings = with_values(settings, {"data": replace(config.data, **same)})
     truth = None if config.truth is None else Path(config.truth)
-    request = Request(run, RunFolder(folder), settings, meta, other_maps, config.data is not None, truth)
+    roi = None if config.data is None or config.data.roi is None else Path(config.data.roi)
+    request = Request(run, RunFolder(folder), settings, meta, other_maps, config.data is not None, truth, roi)
     _check_target(request)
     return request
 
@@ -208,12 +215,14 @@ def _other_images(request: Request) -> tuple[OutputStore, list[Sample], dict[str
         leak, warnings = near_training_images(run, indexed.samples, indexed.infos, indexed.root, folder)
         for warning in warnings:
             console.remark(warning)
-    return _outputs_of(request, indexed.infos), indexed.samples, {"leakage": leak, "alarms": None}
+    return _outputs_of(request, indexed.infos), indexed.samples, {"leakage": leak, "alarms": None, "notes": None}
 
 
 def _outputs_of(request: Request, images: Sequence[ImageInfo]) -> OutputStore:
     """Outputs by the run's model."""
     localizer, settings = Localizer.load(request.run.path), request.settings
+    if request.other_roi is not None:
+        localizer = localizer.with_masks(request.other_roi)
     with console.progress_bar("maps") as progress:
         return compute_outputs(
             localizer.model,

@@ -33,6 +33,7 @@ class DataConfig:
     task: str = "binary"
     image_size: Any = 224
     resize: str = "squash"
+    roi: str | None = None
     options: dict[str, Any] = field(default_factory=dict)
 
 

@@ -76,11 +76,15 @@ class Annotation:
         return whole
 
 
-def read_annotations(path: Path) -> list[Annotation]:
+def read_annotations(path: Path, key: str = "truth") -> list[Annotation]:
     """Read COCO's detection JSON, or Label Studio's JSON export.
 
     From Label Studio, annotations are read and predictions are not; of several annotations of a task, the last one that
     was not cancelled counts.
+
+    Args:
+        path: the file.
+        key: of the configuration that named it, for messages.
 
     Raises:
         WeakspotError: when the file is neither, or damaged; the message names it.
@@ -97,12 +101,12 @@ def read_annotations(path: Path) -> list[Annotation]:
             )
     except OSError as error:
         raise WeakspotError(
-            f"truth={path} cannot be read ({error.strerror}); give a COCO or Label Studio file"
+            f"{key}={path} cannot be read ({error.strerror}); give a COCO or Label Studio file"
         ) from error
     except (ValueError, KeyError, TypeError, AttributeError, IndexError, OverflowError) as error:
-        raise WeakspotError(f"truth={path} is damaged ({type(error).__name__}: {error}); export it again") from error
+        raise WeakspotError(f"{key}={path} is damaged ({type(error).__name__}: {error}); export it again") from error
     if not found:
-        raise WeakspotError(f"truth={path} holds no annotated picture; predictions that nobody looked at do not count")
+        raise WeakspotError(f"{key}={path} holds no annotated picture; predictions that nobody looked at do not count")
     return found
 
 

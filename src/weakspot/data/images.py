@@ -14,23 +14,23 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path, PurePath
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageOps, UnidentifiedImageError
 
-from weakspot.data.preprocess import Preprocess, PreprocessMode
 from weakspot.errors import WeakspotError
 from weakspot.types import BoolArray, ImageArray, Size
 from weakspot.utils.files import shown
 from weakspot.utils.threads import threads
 
+if TYPE_CHECKING:
+    from weakspot.data.roi import Region
+
 __all__ = [
     "EXTENSIONS",
     "ImageInfo",
-    "Preprocess",
-    "PreprocessMode",
     "Progress",
     "decode_image",
     "holds_image",
@@ -301,6 +301,7 @@ class ImageInfo:
         height, width: size in pixels as a person sees it; 0 where it could not be decoded.
         error: why it could not be read, naming the file; None for a sound image.
         mode: how the pixels are stored, in Pillow's words (``L``, ``RGB``, ``I;16``, …); empty on error.
+        roi: the region of interest, outside which nothing is measured; None where all of the image counts.
     """
 
     path: Path
@@ -309,6 +310,7 @@ class ImageInfo:
     width: int = 0
     error: str | None = None
     mode: str = ""
+    roi: Region | None = None
 
 
 def inspect_image(path: Path) -> ImageInfo:

@@ -33,13 +33,16 @@ def imitation_name(number: int) -> str:
     return f"{IMITATION}-v{VERSION}-{number}"
 
 
-def named_imitation(image: ImageArray, image_sha256: str, name: str) -> tuple[ImageArray, BoolArray]:
+def named_imitation(
+    image: ImageArray, image_sha256: str, name: str, region: BoolArray | None = None
+) -> tuple[ImageArray, BoolArray]:
     """Make the imitation of that name on an image; it is always the same one.
 
     Args:
         image: uint8 RGB ``(H, W, 3)``.
         image_sha256: hash of the file it was read from.
         name: from :func:`imitation_name`.
+        region: ``(H, W)``, where the image may change; None for everywhere.
 
     Returns:
         As :func:`imitate_defect`, the first of at most twenty tries that can be seen.
@@ -48,6 +51,8 @@ def named_imitation(image: ImageArray, image_sha256: str, name: str) -> tuple[Im
     smallest = max(2, image.shape[0] * image.shape[1] // 17_000)
     for _ in range(20):
         changed, mask = imitate_defect(image, rng)
+        if region is not None:
+            changed, mask = np.where(region[..., None], changed, image), mask & region
         if mask.sum() >= smallest:
             break
     return changed, mask

@@ -5,7 +5,7 @@ from __future__ import annotations
 import glob
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 from typing import Any, TypeVar
@@ -17,7 +17,7 @@ from PIL import Image
 from weakspot.data.images import decode_image, is_image, list_images, read_image, to_rgb
 from weakspot.data.preprocess import Preprocess, fit_within
 from weakspot.errors import WeakspotError
-from weakspot.types import ImageArray
+from weakspot.types import BoolArray, ImageArray
 from weakspot.utils.files import shown
 from weakspot.utils.threads import MOST, in_order
 
@@ -50,6 +50,7 @@ class Loaded:
         size: ``(height, width)`` of the original image.
         pixels: float32 ``(3, h, w)``, preprocessed, channels last in memory, or uint8 ``(h, w, 3)``, only resized;
             None on error.
+        region: bool ``(h, w)``, which of the pixels lie in the region of interest; None where all of them count.
         image: the picture, shrunk to the longest side that was requested; None where no picture was requested.
         error: empty, or one line.
     """
@@ -57,6 +58,7 @@ class Loaded:
     name: Path
     size: tuple[int, int] = (0, 0)
     pixels: npt.NDArray[Any] | None = None
+    region: BoolArray | None = None
     image: ImageArray | None = None
     error: str = ""
 
@@ -90,15 +92,31 @@ def load_images(
         name = _name(source, index)
         try:
             image = as_rgb(source)
+            loaded = prepared(name, image, preprocess, normalise=normalise)
         except WeakspotError as error:
             return Loaded(name, error=str(error))
         except (OSError, ValueError) as error:  # a PIL image is decoded only now
             return Loaded(name, error=f"{name} cannot be read ({error})")
-        kept = None if keep_longest is None else fit_within(image, keep_longest)
-        pixels = preprocess(image) if normalise else preprocess.resize(image)
-        return Loaded(name, image.shape[:2], pixels, kept)
+        return loaded if keep_longest is None else replace(loaded, image=fit_within(image, keep_longest))
 
     return in_order(load, enumerate(sources), workers=workers, ahead=4 * workers)
+
+
+def prepared(name: Path, image: ImageArray, preprocess: Preprocess, *, normalise: bool = True) -> Loaded:
+    """Bring one picture to the network's input; the picture itself is not kept.
+
+    Args:
+        name: the file, or what to call an image without one.
+        image: uint8 RGB ``(H, W, 3)``.
+        preprocess: brings it to the network's input.
+        normalise: False only resizes.
+
+    Raises:
+        WeakspotError: when the region of interest is not for this picture.
+    """
+    resized, region = preprocess.resize_within(image, name)
+    pixels = preprocess.normalise(resized) if normalise else resized
+    return Loaded(name, image.shape[:2], pixels, region)
 
 
 def _name(source: ImageSource, index: int) -> Path:
@@ -189,3 +207,18 @@ def batched(items: Iterable[T], size: int) -> Iterator[list[T]]:
     iterator = iter(items)
     while batch := list(islice(iterator, size)):
         yield batch
+
+
+def spread_evenly(items: Sequence[T], count: int) -> list[T]:
+    """At most `count` of the items, evenly over them all.
+
+    Args:
+        items: to choose from.
+        count: how many to choose at most.
+
+    Returns:
+        The chosen items, in their order.
+    """
+    if len(items) <= count:
+        return list(items)
+    return [items[i * len(items) // count] for i in range(count)]

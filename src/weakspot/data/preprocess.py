@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
+from pathlib import Path
 from typing import Any, Literal, get_args
 
 import cv2
 import numpy as np
 import numpy.typing as npt
 
+from weakspot.data.region_pixels import fill_outside
+from weakspot.data.roi import Region, SharedRegion, region_from_dict
 from weakspot.errors import WeakspotError, did_you_mean
-from weakspot.types import ImageArray, Size
+from weakspot.types import BoolArray, ImageArray, Size
 
 PreprocessMode = Literal["torchvision", "caffe"]
 Resizing = Literal["squash", "keep_ratio", "tile"]
@@ -20,6 +23,9 @@ Resizing = Literal["squash", "keep_ratio", "tile"]
 MULTIPLE = 32
 """Sides of an input that is not resized are filled up to a multiple of this many pixels, so that every depth of the
 network has whole cells."""
+
+KEPT = 0.999
+"""A pixel of the input counts where this share of what it was made of lies in the region of interest."""
 
 _MEAN_STD: dict[str, tuple[tuple[float, ...], tuple[float, ...]]] = {
     # in units of 0…255: torchvision's published values apply to 0…1
@@ -42,6 +48,7 @@ class Preprocess:
         resizing: ``squash`` changes the aspect ratio to the input's; ``keep_ratio`` keeps it, puts the image in the
             middle and repeats its outermost pixels on both sides; ``tile`` leaves the image's pixels as they are, adds
             only such a border, and has the network run on one tile at a time.
+        roi: the region of interest; what lies outside is filled from inside. None: the whole picture counts.
 
     Raises:
         WeakspotError: for another mode, resizing or size.
@@ -60,6 +67,7 @@ class Preprocess:
     image_size: Size
     mode: PreprocessMode
     resizing: Resizing = "squash"
+    roi: Region | None = None
 
     def __post_init__(self) -> None:
         if self.mode not in get_args(PreprocessMode):
@@ -116,39 +124,84 @@ class Preprocess:
             )
         return next(iter(found), self.image_size)
 
-    def resize(self, image: ImageArray) -> ImageArray:
+    def resize(self, image: ImageArray, name: Path | None = None) -> ImageArray:
         """Bring an image to its :meth:`input_size`, without cropping, so that map and image stay aligned.
-
-        A side that shrinks is averaged over (INTER_AREA), since linear interpolation would use only two pixels and
-        step over the rest, small defects among them; a side that grows is interpolated (INTER_LINEAR), since
-        INTER_AREA would repeat pixels.
 
         Args:
             image: uint8 RGB of shape ``(height, width, 3)``.
+            name: the file that it was read from, for a region of interest that has a mask for each picture.
 
         Returns:
-            uint8 RGB of shape ``(*input_size, 3)``.
+            uint8 RGB of shape ``(*input_size, 3)``; outside the region of interest it shows nothing of the image.
 
         Raises:
-            WeakspotError: when `image` is no such array.
+            WeakspotError: when `image` is no such array, or the region of interest is not for it.
+        """
+        return self.resize_within(image, name)[0]
+
+    def resize_within(self, image: ImageArray, name: Path | None = None) -> tuple[ImageArray, BoolArray | None]:
+        """As :meth:`resize`, with the pixels of the result that lie in the region of interest.
+
+        Args:
+            image: uint8 RGB of shape ``(height, width, 3)``.
+            name: the file that it was read from.
+
+        Returns:
+            The resized image, and a mask of shape ``input_size``; None without a region of interest.
+
+        Raises:
+            WeakspotError: as :meth:`resize`.
         """
         if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or image.size == 0:
             raise WeakspotError(
                 f"an image must be a uint8 RGB array (height, width, 3), this one is {image.dtype} {image.shape}"
             )
-        rows, columns = image.shape[:2]
+        resized = np.asarray(self._fitted(image, cv2.BORDER_REPLICATE), dtype=np.uint8)
+        if self.roi is None:
+            return resized, None
+        region = _fitted_region(self, self.roi.mask(image, name))
+        if not region.any():
+            called = "the picture" if name is None else name.name
+            raise WeakspotError(
+                f"{called}: nothing is left of its region of interest at {resized.shape[0]}×{resized.shape[1]} pixels; "
+                "draw a larger one, or raise data.image_size"
+            )
+        return fill_outside(resized, region), region
+
+    def _fitted(self, pixels: npt.NDArray[Any], border: int) -> npt.NDArray[Any]:
+        """An image ``(height, width[, 3])`` at its input size.
+
+        A side that shrinks is averaged over (INTER_AREA), since linear interpolation would use only two pixels and
+        step over the rest, small defects among them; a side that grows is interpolated (INTER_LINEAR), since
+        INTER_AREA would repeat pixels.
+        """
+        rows, columns = pixels.shape[:2]
         vertical, horizontal = self.content((rows, columns))
         height, width = vertical.stop - vertical.start, horizontal.stop - horizontal.start
         shrunk = cv2.resize(
-            np.ascontiguousarray(image), (min(width, columns), min(height, rows)), interpolation=cv2.INTER_AREA
+            np.ascontiguousarray(pixels), (min(width, columns), min(height, rows)), interpolation=cv2.INTER_AREA
         )
         resized = cv2.resize(shrunk, (width, height), interpolation=cv2.INTER_LINEAR)
         top, left = vertical.start, horizontal.start
         whole = self.input_size((rows, columns))
         bottom, right = whole[0] - vertical.stop, whole[1] - horizontal.stop
         if top or left or bottom or right:
-            resized = cv2.copyMakeBorder(resized, top, bottom, left, right, cv2.BORDER_REPLICATE)
-        return np.asarray(resized, dtype=np.uint8)
+            resized = cv2.copyMakeBorder(resized, top, bottom, left, right, border)
+        return np.asarray(resized)
+
+    def for_picture(self, image: ImageArray, name: Path | None = None) -> Preprocess:
+        """The same with the region of interest of one picture, for changed copies of it.
+
+        Args:
+            image: uint8 RGB of shape ``(height, width, 3)``.
+            name: the file that it was read from.
+
+        Raises:
+            WeakspotError: when the region of interest is not for it.
+        """
+        if self.roi is None or isinstance(self.roi, SharedRegion):
+            return self
+        return replace(self, roi=SharedRegion.of(self.roi.mask(image, name)))
 
     def content(self, size: Size) -> tuple[slice, slice]:
         """The rows and columns of the network's input that an image fills; the rest is border.
@@ -173,7 +226,7 @@ class Preprocess:
         vertical, horizontal = self.content(size)
         return size[0] / (vertical.stop - vertical.start), size[1] / (horizontal.stop - horizontal.start)
 
-    def __call__(self, image: ImageArray) -> npt.NDArray[np.float32]:
+    def __call__(self, image: ImageArray, name: Path | None = None) -> npt.NDArray[np.float32]:
         """Resize and normalise an image for the network.
 
         In memory the three values of a pixel lie side by side (channels last), which is the fastest layout for
@@ -181,11 +234,12 @@ class Preprocess:
 
         Args:
             image: uint8 RGB of shape ``(height, width, 3)``.
+            name: the file that it was read from, for a region of interest that has a mask for each picture.
 
         Returns:
             float32 of shape ``(3, *input_size)``.
         """
-        return self.normalise(self.resize(image))
+        return self.normalise(self.resize(image, name))
 
     def normalise(self, image: ImageArray) -> npt.NDArray[np.float32]:
         """Normalise an image that has its :meth:`input_size` already.
@@ -213,8 +267,16 @@ class Preprocess:
 
     def to_dict(self) -> dict[str, Any]:
         """Return a dictionary for JSON, which :meth:`from_dict` reads."""
-        plain = {"image_size": list(self.image_size), "mode": self.mode}
-        return plain if self.resizing == "squash" else {**plain, "resizing": self.resizing}
+        found: dict[str, Any] = {"image_size": list(self.image_size), "mode": self.mode}
+        if self.resizing != "squash":
+            found["resizing"] = self.resizing
+        if self.roi is not None:
+            found["roi"] = self.roi.to_dict()
+        return found
+
+    def identity(self) -> dict[str, Any]:
+        """What the network's input depends on: :meth:`to_dict` without where files lie."""
+        return self.to_dict() if self.roi is None else {**self.to_dict(), "roi": self.roi.identity()}
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Preprocess:
@@ -223,7 +285,7 @@ class Preprocess:
         Raises:
             WeakspotError: for a missing, unknown or impossible entry.
         """
-        needed, known = ("image_size", "mode"), ("image_size", "mode", "resizing")
+        needed, known = ("image_size", "mode"), ("image_size", "mode", "resizing", "roi")
         for key in values:
             if key not in known:
                 raise WeakspotError(f"preprocess: {key!r} is not known{did_you_mean(str(key), known)}; known: {known}")
@@ -231,7 +293,19 @@ class Preprocess:
             if key not in values:
                 raise WeakspotError(f"preprocess: {key!r} is missing")
         size = values["image_size"]
-        return cls(tuple(size) if isinstance(size, list) else size, values["mode"], values.get("resizing", "squash"))
+        roi = None if values.get("roi") is None else region_from_dict(values["roi"])
+        return cls(
+            tuple(size) if isinstance(size, list) else size, values["mode"], values.get("resizing", "squash"), roi
+        )
+
+
+def _fitted_region(preprocess: Preprocess, mask: BoolArray) -> BoolArray:
+    """The pixels of the input, its border not among them, that are made of the region of interest alone."""
+    if mask.all():
+        inside = np.zeros(preprocess.input_size((mask.shape[0], mask.shape[1])), dtype=bool)
+        inside[preprocess.content((mask.shape[0], mask.shape[1]))] = True
+        return inside
+    return np.asarray(preprocess._fitted(mask.astype(np.float32), cv2.BORDER_CONSTANT) >= KEPT)
 
 
 @lru_cache

@@ -29,6 +29,14 @@ def decode_mask(counts: Sequence[int] | str, size: Size) -> BoolArray:
     return np.asarray(marked.reshape(size, order="F"))
 
 
+def encode_mask(mask: BoolArray) -> list[int]:
+    """Encode a mask ``(height, width)`` as COCO's run lengths, which :func:`decode_mask` reads."""
+    flat = mask.ravel(order="F")
+    changes = np.flatnonzero(flat[1:] != flat[:-1]) + 1
+    borders = [0] * (1 + bool(flat[0])) if flat.size else [0]
+    return [int(length) for length in np.diff([*borders, *changes.tolist(), flat.size])]
+
+
 def run_lengths(text: str) -> list[int]:
     """Read run lengths from COCO's compressed text.
 

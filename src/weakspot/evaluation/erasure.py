@@ -23,13 +23,16 @@ from weakspot.evaluation.schema import Erasure
 from weakspot.inference.localizer import Localizer
 from weakspot.metrics.paired import paired_difference
 from weakspot.runs.folder import RunFolder
-from weakspot.types import GOOD, Box, ImageArray, Prediction, Sample
+from weakspot.types import GOOD, BoolArray, Box, ImageArray, Prediction, Sample
 from weakspot.utils import console
 
 MOST = 40
 """Images that are painted over, drawn by lot."""
 
 _TRIES = 200
+
+WITHIN = 0.9
+"""Share of a place that must lie in the region of interest: what is erased outside it has no effect."""
 
 
 def measure_erasure(
@@ -57,10 +60,12 @@ def measure_erasure(
     chosen = [called[i] for i in rng.permutation(len(called))[:MOST]]
     with console.progress_bar("erasing boxes") as progress:
         for done, (sample, prediction) in enumerate(chosen, start=1):
-            elsewhere = other_places(prediction, rng)
+            image = read_image(sample.path)
+            within = localizer.for_picture(image, sample.path)
+            elsewhere = other_places(prediction, rng, within.region_of(image))
             if elsewhere:
                 donor = read_image(good[int(rng.integers(len(good)))].path)
-                drops.append(_drops(localizer, read_image(sample.path), prediction, elsewhere, donor))
+                drops.append(_drops(within, image, prediction, elsewhere, donor))
                 groups.append(sample.group or str(sample.path))
             progress(done, len(chosen))
     numbers = {group: number for number, group in enumerate(dict.fromkeys(groups))}
@@ -88,12 +93,13 @@ def _drops(
     return odds[0] - odds[1], odds[0] - odds[2]
 
 
-def other_places(prediction: Prediction, rng: np.random.Generator) -> list[Box]:
+def other_places(prediction: Prediction, rng: np.random.Generator, region: BoolArray | None = None) -> list[Box]:
     """Draw as many boxes of the same sizes that touch none of the predicted boxes.
 
     Args:
         prediction: its boxes, and the size of its image.
         rng: draws the places.
+        region: ``(height, width)`` of the image, where it counts; a place lies in it, but for a tenth; None: all.
 
     Returns:
         One box for each predicted box, in pixels of the original image; no box at all where one of them finds no room.
@@ -105,7 +111,8 @@ def other_places(prediction: Prediction, rng: np.random.Generator) -> list[Box]:
             x = int(rng.integers(prediction.width - width + 1))
             y = int(rng.integers(prediction.height - height + 1))
             place = Box(x, y, x + width, y + height)
-            if not any(_touch(place, other) for other in prediction.boxes):
+            inside = region is None or region[y : y + height, x : x + width].mean() >= WITHIN
+            if inside and not any(_touch(place, other) for other in prediction.boxes):
                 found.append(place)
                 break
         else:

@@ -94,6 +94,7 @@ def compare_all(
         WeakspotError: for a picture, class or layer that is not there.
     """
     image = read_image(path)
+    subject = subject.for_picture(image, path)
     chosen = subject.ask([image])[0].label if target is None else subject.class_id(target)
     pixels, found, wanted = subject.pixels([image]), list[Compared](), settings or Settings()
     subject.layers(pixels).resolve(wanted.target_layer, wanted.activation)  # a wrong one is not nine methods' fault

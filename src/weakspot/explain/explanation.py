@@ -171,6 +171,7 @@ def explain(
         WeakspotError: for anything that is not there, or does not go together.
     """
     image = read_image(path)
+    subject = subject.for_picture(image, path)
     (answer,) = subject.ask([image])
     chosen = answer.label if target is None else subject.class_id(target)
     pixels = subject.pixels([image])

@@ -10,6 +10,7 @@ import torch
 from scipy.special import softmax
 
 from weakspot.data.images import read_image
+from weakspot.data.preprocess import Preprocess
 from weakspot.errors import WeakspotError
 from weakspot.evaluation.erasure import good_training_images
 from weakspot.heatmaps.network import Logits
@@ -45,7 +46,7 @@ def subject_of_run(run: Path, device: str = "auto") -> Subject:
         Logits(localizer.model.network),
         classes,
         localizer.meta.preprocess,
-        lambda images: [answer(prediction) for prediction in localizer.predict(list(images))],
+        lambda images, preprocess: [answer(p) for p in localizer.with_preprocess(preprocess).predict(list(images))],
         "the evidence heads have half a say in the confidences" if refined else "",
     )
 
@@ -65,11 +66,11 @@ def subject_of_imagenet(model: str = "vgg16", weights: Path | None = None, devic
     place = torch.device(("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device)
     module = photographs.module.to(place)
 
-    def ask(images: Sequence[ImageArray]) -> list[Answer]:
+    def ask(images: Sequence[ImageArray], preprocess: Preprocess) -> list[Answer]:
         answers = []
         for image in images:
             with torch.inference_mode():
-                pixels = torch.from_numpy(photographs.preprocess(image).copy())[None].to(place)
+                pixels = torch.from_numpy(preprocess(image).copy())[None].to(place)
                 confidences = softmax(module(pixels)[0].double().cpu().numpy())
             answers.append(Answer(int(confidences.argmax()), confidences))
         return answers

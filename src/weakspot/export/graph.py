@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -172,18 +172,3 @@ def write_openvino(source: Path, target: Path, meta: BundleMeta, *, half: bool) 
     model = openvino.convert_model(str(source))
     model.set_rt_info(description(meta), [METADATA_KEY])
     openvino.save_model(model, str(target), compress_to_fp16=half)
-
-
-def spread_evenly(items: Sequence[Any], count: int) -> list[Any]:
-    """At most `count` of the items, evenly over them all.
-
-    Args:
-        items: to choose from.
-        count: how many to choose at most.
-
-    Returns:
-        The chosen items, in their order.
-    """
-    if len(items) <= count:
-        return list(items)
-    return [items[i * len(items) // count] for i in range(count)]

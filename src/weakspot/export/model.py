@@ -12,11 +12,11 @@ import numpy.typing as npt
 
 from weakspot.config.schema import read_config
 from weakspot.data.images import Progress, read_image
-from weakspot.data.loading import pictures_in
+from weakspot.data.loading import pictures_in, spread_evenly
 from weakspot.data.splits import read_split
 from weakspot.errors import WeakspotError, did_you_mean
 from weakspot.export.certificate import Certificate, bundle_hash, certificate_path, certify
-from weakspot.export.graph import halve_onnx, quantise_onnx, spread_evenly, write_onnx, write_openvino
+from weakspot.export.graph import halve_onnx, quantise_onnx, write_onnx, write_openvino
 from weakspot.inference.localizer import Localizer
 from weakspot.models.bundle import load_bundle
 from weakspot.runs.folder import RunFolder
@@ -161,4 +161,4 @@ def _calibration_pictures(run: Path) -> list[Path]:
 
 def _batches(paths: Sequence[Path], localizer: Localizer) -> Iterator[npt.NDArray[np.uint8]]:
     for path in paths:
-        yield localizer.meta.preprocess.resize(read_image(path))[None]
+        yield localizer.meta.preprocess.resize(read_image(path), path)[None]

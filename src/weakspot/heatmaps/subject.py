@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
@@ -44,14 +45,14 @@ class Subject:
         module: from pixels to logits ``(n, classes)``.
         classes: names; the id of a class is its position.
         preprocess: what brings a picture to the network's input.
-        ask: runs the whole model on pictures.
-        decides: in words, what `ask` uses beyond the network that the maps are of; empty where that is all.
+        answers: runs the whole model on pictures, each brought to the network's input by the given preprocessing.
+        decides: in words, what `answers` uses beyond the network that the maps are of; empty where that is all.
     """
 
     module: nn.Module
     classes: Sequence[str]
     preprocess: Preprocess
-    ask: Callable[[Sequence[ImageArray]], list[Answer]]
+    answers: Callable[[Sequence[ImageArray], Preprocess], list[Answer]]
     decides: str = ""
     _layers: dict[tuple[int, ...], Layers] = field(default_factory=dict, repr=False)
 
@@ -59,6 +60,22 @@ class Subject:
     def device(self) -> torch.device:
         """Where the network is."""
         return next(self.module.parameters()).device
+
+    def ask(self, images: Sequence[ImageArray]) -> list[Answer]:
+        """Run the whole model on pictures, uint8 RGB ``(H, W, 3)`` each."""
+        return self.answers(images, self.preprocess)
+
+    def for_picture(self, image: ImageArray, name: Path) -> Subject:
+        """The same for changed copies of one picture, all of which get its region of interest.
+
+        Args:
+            image: uint8 RGB ``(H, W, 3)``.
+            name: the file that it was read from.
+
+        Raises:
+            WeakspotError: when the model's region of interest is not for it.
+        """
+        return replace(self, preprocess=self.preprocess.for_picture(image, name))
 
     def class_id(self, name: str) -> int:
         """The class of that name or, where none is called so, of that id.
@@ -117,10 +134,13 @@ class Subject:
             image: the picture ``(H, W, 3)``.
 
         Returns:
-            float32 ``(H, W)``.
+            float32 ``(H, W)``; outside the region of interest it has the lowest value that it has inside.
         """
         size = image.shape[:2]
         rows, columns = self.preprocess.content(size)
         whole = upsample(map_, self.preprocess.input_size(size))
         fine: Maps = upsample(whole[rows, columns], size)
-        return fine
+        if self.preprocess.roi is None:
+            return fine
+        region = self.preprocess.roi.mask(image, None)
+        return np.where(region, fine, fine[region].min())

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from copy import copy
 from dataclasses import replace
 from itertools import chain, islice
@@ -14,18 +14,23 @@ import numpy.typing as npt
 from PIL import Image
 
 from weakspot.config.rules import BoxRule
-from weakspot.data.loading import ImageSource, Loaded, Stored, batched, load_images, pictures_in
+from weakspot.data.loading import ImageSource, Loaded, Stored, batched, load_images, pictures_in, prepared
+from weakspot.data.preprocess import Preprocess
+from weakspot.data.roi import PairedRegions
 from weakspot.errors import WeakspotError
 from weakspot.inference.exported import EXPORTED, ExportedModel, load_exported
 from weakspot.models.bundle_meta import BundleMeta
 from weakspot.postprocess.predictions import make_prediction
-from weakspot.types import ImageArray, ModelOutput, Prediction
+from weakspot.postprocess.trust_calibration import TrustCalibration
+from weakspot.types import BoolArray, ImageArray, ModelOutput, Prediction
 from weakspot.utils.threads import in_order
 
 if TYPE_CHECKING:
     import torch
 
     from weakspot.models.model import Model
+
+OTHER_RULE = "its trust was calibrated for another box rule"
 
 
 class Localizer:
@@ -113,6 +118,13 @@ class Localizer:
         return self._model
 
     @property
+    def trust(self) -> TrustCalibration | None:
+        """How the trust of boxes comes about; with another rule than it was calibrated for it promises nothing."""
+        calibration, own = self.meta.trust, self.meta.boxes
+        same = replace(self.rule, **{key: getattr(own, key) for key in ("min_score", "max_boxes", "outlines")}) == own
+        return calibration if same or calibration is None else calibration.without_promise(OTHER_RULE)
+
+    @property
     def device(self) -> torch.device | str:
         """Device that the network runs on."""
         return self._model.device
@@ -130,11 +142,13 @@ class Localizer:
             image: uint8 RGB ``(H, W, 3)``.
 
         Returns:
-            The preprocessed image with its name and original size; the picture itself is not kept.
+            The preprocessed image with its name and original size; the picture itself is not kept. Where the model's
+            region of interest is not for this image, the reason.
         """
-        exported = isinstance(self._model, ExportedModel)
-        pixels = self.meta.preprocess.resize(image) if exported else self.meta.preprocess(image)
-        return Loaded(name, image.shape[:2], pixels)
+        try:
+            return prepared(name, image, self.meta.preprocess, normalise=not isinstance(self._model, ExportedModel))
+        except WeakspotError as error:
+            return Loaded(name, error=str(error))
 
     def predict(
         self, images: ImageSource | Iterable[ImageSource], *, batch_size: int | None = None
@@ -214,8 +228,8 @@ class Localizer:
         Returns:
             One prediction for each, in order.
         """
-        arrays = [item.pixels for item in batch if item.pixels is not None]
-        output = iter(self._ask(arrays) if arrays else [])
+        sound = [item for item in batch if item.pixels is not None]
+        output = iter(self._ask(sound) if sound else [])
         return [
             Prediction(item.name, status="error", message=item.error)
             if item.pixels is None
@@ -227,12 +241,15 @@ class Localizer:
                 self.meta.preprocess,
                 self.rule,
                 self.meta.decision,
+                trust=self.trust,
             )
             for item in batch
         ]
 
-    def _ask(self, arrays: list[npt.NDArray[Any]]) -> list[ModelOutput]:
-        output = self._model.ask(arrays)
+    def _ask(self, batch: Sequence[Loaded]) -> list[ModelOutput]:
+        arrays: list[npt.NDArray[Any]] = [item.pixels for item in batch if item.pixels is not None]
+        found = self._model.ask(arrays)
+        output = [one._replace(region=item.region) for one, item in zip(found, batch, strict=True)]
         if not self.flip_tta:
             return output
         across = 1 if isinstance(self._model, ExportedModel) else 2  # (h, w, 3) or (3, h, w)
@@ -250,6 +267,53 @@ class Localizer:
         other = copy(other)
         other.flip_tta = self.flip_tta if flip_tta is None else flip_tta
         return other
+
+    def for_picture(self, image: ImageArray, name: Path) -> Localizer:
+        """Make a localizer for changed copies of one picture, all of which get its region of interest.
+
+        Args:
+            image: uint8 RGB ``(H, W, 3)``.
+            name: the file that it was read from.
+
+        Raises:
+            WeakspotError: when the model's region of interest is not for it.
+        """
+        return self.with_preprocess(self.meta.preprocess.for_picture(image, name))
+
+    def with_masks(self, folder: Path) -> Localizer:
+        """Make a localizer that takes the regions of interest of its pictures from another folder.
+
+        Args:
+            folder: with a mask for each picture, under its name.
+
+        Raises:
+            WeakspotError: when the model was not trained with a mask for each picture, or the folder holds none.
+        """
+        if not isinstance(self.meta.preprocess.roi, PairedRegions):
+            raise WeakspotError(
+                "this model was not trained with a mask of the region of interest for each picture (data.roi=FOLDER), "
+                "so it takes none"
+            )
+        return self.with_preprocess(replace(self.meta.preprocess, roi=PairedRegions.at(folder)))
+
+    def with_preprocess(self, preprocess: Preprocess) -> Localizer:
+        """Make a localizer with another preprocessing, of the same input size; the model is shared, not copied.
+
+        Args:
+            preprocess: what brings an image to the network's input.
+        """
+        other = copy(self)
+        other.meta = replace(self.meta, preprocess=preprocess)
+        return other
+
+    def region_of(self, image: ImageArray) -> BoolArray | None:
+        """The region of interest of a picture, ``(H, W)``; None where all of every picture counts.
+
+        Args:
+            image: uint8 RGB ``(H, W, 3)``.
+        """
+        roi = self.meta.preprocess.roi
+        return None if roi is None else roi.mask(image, None)
 
     def with_rule(self, **changes: object) -> Localizer:
         """Make a localizer with another box rule; the model is shared, not copied.

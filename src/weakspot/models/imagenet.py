@@ -113,4 +113,4 @@ def _preprocess(entry: Any) -> PhotoPreprocess:  # noqa: ANN401
     preset = entry.transforms()
     side = preset.crop_size[0] if isinstance(preset.crop_size, list | tuple) else preset.crop_size
     size: Size = (side, side)
-    return PhotoPreprocess(size, "torchvision", "squash", tuple(preset.mean), tuple(preset.std))
+    return PhotoPreprocess(size, "torchvision", mean=tuple(preset.mean), std=tuple(preset.std))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import zipfile
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from weakspot.errors import WeakspotError
-from weakspot.types import ModelOutput
+from weakspot.types import BoolArray, ModelOutput
 from weakspot.utils.files import atomic_path
 from weakspot.utils.untrusted import check_npz
 
@@ -21,6 +21,36 @@ PLANES = ("mask_logits", "location_logits", "flipped")
 
 OLD_NAMES = {"mask_logits": "extent", "location_logits": "where", "flipped": "again"}
 """What the same arrays are called in files from before version 0.2."""
+
+
+@dataclass(frozen=True)
+class PackedMasks:
+    """Masks of one size, eight pixels in a byte.
+
+    Attributes:
+        bits: uint8 ``(n, height, ⌈width / 8⌉)``, from :func:`numpy.packbits`.
+        width: in pixels.
+    """
+
+    bits: npt.NDArray[np.uint8]
+    width: int
+
+    def __post_init__(self) -> None:
+        if self.bits.ndim != 3 or self.bits.dtype != np.uint8 or self.bits.shape[2] != -(-self.width // 8):
+            raise WeakspotError("masks of the region of interest do not have the width that they should")
+        if not self.bits.any(axis=(1, 2)).all():
+            raise WeakspotError("a mask of the region of interest is empty")
+
+    @classmethod
+    def of(cls, masks: Sequence[BoolArray]) -> PackedMasks:
+        """Pack masks ``(height, width)``, at least one."""
+        return cls(np.packbits(np.stack(masks), axis=2), masks[0].shape[1])
+
+    def __len__(self) -> int:
+        return len(self.bits)
+
+    def __getitem__(self, index: int) -> BoolArray:
+        return np.unpackbits(self.bits[index], axis=1, count=self.width).astype(bool)
 
 
 @dataclass(frozen=True)
@@ -38,6 +68,7 @@ class OutputStore:
             :class:`~weakspot.types.ModelOutput`; None without evidence heads.
         flipped: float16, of the shape of `mask_logits`, or of `maps` without evidence heads; None without flip
             test-time augmentation.
+        regions: of each image which pixels of the network's input lie in the region of interest; None where all count.
     """
 
     paths: Sequence[Path]
@@ -48,6 +79,7 @@ class OutputStore:
     mask_logits: npt.NDArray[np.float16] | None = None
     location_logits: npt.NDArray[np.float16] | None = None
     flipped: npt.NDArray[np.float16] | None = None
+    regions: PackedMasks | None = None
 
     def __post_init__(self) -> None:
         n, k = self.logits.shape
@@ -56,6 +88,7 @@ class OutputStore:
             and self.sizes.shape == (n, 2)
             and (self.maps.shape[:2], self.maps.ndim) == ((n, k), 4)
             and self.bias.shape == (k,)
+            and (self.regions is None or len(self.regions) == n)
             and all(e.ndim == 3 for e in (self.mask_logits, self.location_logits) if e is not None)
             and (
                 self.flipped is None
@@ -90,9 +123,12 @@ class OutputStore:
             outputs: one for each image, all with the same optional maps.
             bias: float32 ``(classes,)``.
         """
-        logits, maps, *optional = zip(*outputs, strict=True)
-        planes = (None if plane[0] is None else np.stack(plane).astype(np.float16) for plane in optional)
-        return cls(paths, sizes, np.stack(logits), np.stack(maps), bias, *planes)
+        logits, maps, *optional, regions = zip(*outputs, strict=True)
+        mask_logits, location_logits, flipped = (
+            None if plane[0] is None else np.stack(plane).astype(np.float16) for plane in optional
+        )
+        store = cls(paths, sizes, np.stack(logits), np.stack(maps), bias, mask_logits, location_logits, flipped)
+        return store if regions[0] is None else replace(store, regions=PackedMasks.of(regions))
 
     @classmethod
     def join(cls, stores: Sequence[OutputStore]) -> OutputStore:
@@ -103,6 +139,9 @@ class OutputStore:
             return None if arrays[0] is None else np.concatenate(arrays)
 
         joined = {name: together(name) for name in ("sizes", "logits", "maps", *PLANES)}
+        if (first := stores[0].regions) is not None:
+            bits = [store.regions.bits for store in stores if store.regions is not None]
+            joined["regions"] = PackedMasks(np.concatenate(bits), first.width)
         return cls([path for store in stores for path in store.paths], bias=stores[0].bias, **joined)
 
     def __len__(self) -> int:
@@ -110,12 +149,17 @@ class OutputStore:
 
     def rows(self, rows: slice) -> OutputStore:
         """Select some of the images."""
-        planes = (None if plane is None else plane[rows] for plane in self._planes)
-        return OutputStore(self.paths[rows], self.sizes[rows], self.logits[rows], self.maps[rows], self.bias, *planes)
+        regions = None if self.regions is None else PackedMasks(self.regions.bits[rows], self.regions.width)
+        planes = {
+            name: None if plane is None else plane[rows] for name, plane in zip(PLANES, self._planes, strict=True)
+        }
+        changed: dict[str, Any] = {"logits": self.logits[rows], "maps": self.maps[rows], "regions": regions, **planes}
+        return replace(self, paths=self.paths[rows], sizes=self.sizes[rows], **changed)
 
     def __getitem__(self, index: int) -> ModelOutput:
         planes = (None if plane is None else plane[index] for plane in self._planes)
-        return ModelOutput(self.logits[index], self.maps[index], *planes)
+        output = ModelOutput(self.logits[index], self.maps[index], *planes)
+        return output if self.regions is None else output._replace(region=self.regions[index])
 
     def save(self, path: Path) -> None:
         """Write the store as an ``.npz`` file, whole or not at all."""
@@ -127,6 +171,8 @@ class OutputStore:
             "bias": self.bias,
             **dict(zip(PLANES, self._planes, strict=True)),
         }
+        if self.regions is not None:
+            arrays |= {"region_bits": self.regions.bits, "region_width": np.array(self.regions.width)}
         with atomic_path(path) as temporary:
             np.savez(temporary, **{name: array for name, array in arrays.items() if array is not None})
 
@@ -142,7 +188,10 @@ class OutputStore:
             with np.load(path, allow_pickle=False) as file:
                 paths = [Path(str(p)) for p in file["paths"]]
                 planes = [file.get(name, file.get(OLD_NAMES[name])) for name in PLANES]
-                return cls(paths, file["sizes"], file["logits"], file["maps"], file["bias"], *planes)
+                store = cls(paths, file["sizes"], file["logits"], file["maps"], file["bias"], *planes)
+                if "region_bits" not in file:
+                    return store
+                return replace(store, regions=PackedMasks(file["region_bits"], int(file["region_width"])))
         except (OSError, KeyError, ValueError, TypeError, EOFError, zipfile.BadZipFile, WeakspotError) as error:
             why = "is not there" if isinstance(error, FileNotFoundError) else "is damaged"
             raise WeakspotError(f"{path} {why}; train again or give a finished run folder") from error

@@ -7,14 +7,22 @@ import numpy.typing as npt
 from scipy.special import logsumexp
 
 from weakspot.data.preprocess import Preprocess
+from weakspot.errors import WeakspotError
 from weakspot.ops.resize import upsample
-from weakspot.types import ModelOutput, Size
+from weakspot.types import BoolArray, ModelOutput, Size
 
 Maps = npt.NDArray[np.float32]
 
+INSIDE = 0.999
+"""A cell lies in the region of interest where this share of it does."""
+
 
 def visible(output: ModelOutput, size: Size, preprocess: Preprocess) -> ModelOutput:
-    """Cut the border off an output that keeping the image's aspect ratio may have put round the network's input.
+    """Leave out of an output what shows no part of the image that counts.
+
+    That is the border that keeping the aspect ratio may have put round the network's input, which is cut off, and what
+    lies outside the region of interest: there every map gets the lowest value that it has inside, and Good's map the
+    highest, so that no place outside is more like a defect than any inside.
 
     Args:
         output: for the whole network input.
@@ -22,25 +30,53 @@ def visible(output: ModelOutput, size: Size, preprocess: Preprocess) -> ModelOut
         preprocess: what brought the image to the network's input.
 
     Returns:
-        `output` itself where there is no border; else with every map at the input's resolution, cut to the image.
+        `output` itself where there is neither border nor region; else with every map at the input's resolution, cut to
+        the image.
+
+    Raises:
+        WeakspotError: when the region is not of the input's size.
     """
     rows, columns = preprocess.content(size)
     whole_size = preprocess.input_size(size)
-    if (rows.stop - rows.start, columns.stop - columns.start) == whole_size:
+    if output.region is None and (rows.stop - rows.start, columns.stop - columns.start) == whole_size:
         return output
+    if output.region is not None and output.region.shape != tuple(whole_size):
+        raise WeakspotError(
+            f"a region of interest of {output.region.shape} and a network input of {whole_size} (height, width) do not "
+            "belong together; train again"
+        )
+    region = None if output.region is None else output.region[rows, columns]
 
-    def cut(map_: npt.NDArray[np.floating]) -> Maps:
-        whole: Maps = upsample(map_, whole_size)
-        return whole[rows, columns]
+    def cut(map_: npt.NDArray[np.floating], *, of_good: bool = False) -> Maps:
+        seen: Maps = upsample(map_, whole_size)[rows, columns]
+        if region is None:
+            return seen
+        inside = seen[region]
+        return np.where(region, seen, inside.max() if of_good else inside.min())
 
     def cut_each(planes: npt.NDArray[np.floating]) -> Maps:
-        return cut(planes) if planes.ndim == 2 else np.stack([cut(plane) for plane in planes])
+        return cut(planes) if planes.ndim == 2 else np.stack([cut(p, of_good=k == 0) for k, p in enumerate(planes)])
 
-    optional = (
+    mask_logits, location_logits, flipped = (
         None if planes is None else cut_each(planes)
         for planes in (output.mask_logits, output.location_logits, output.flipped)
     )
-    return ModelOutput(output.logits, cut_each(output.maps), *optional)
+    return ModelOutput(output.logits, cut_each(output.maps), mask_logits, location_logits, flipped, region)
+
+
+def region_at(output: ModelOutput, grid: Size) -> BoolArray | None:
+    """The region of interest on a grid over the image; None where all of it counts.
+
+    Args:
+        output: after :func:`visible`.
+        grid: ``(height, width)``.
+
+    Returns:
+        bool of shape `grid`: cells that lie in the region as a whole.
+    """
+    if output.region is None:
+        return None
+    return np.asarray(upsample(output.region.astype(np.float32), grid) >= INSIDE)
 
 
 def class_map(maps: Maps, index: int) -> Maps:

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from types import FrameType
 
 import uvicorn
+from fastapi import FastAPI
 
 from weakspot.errors import WeakspotError
 from weakspot.inference.localizer import Localizer
@@ -34,7 +35,26 @@ def serve(
     Raises:
         WeakspotError: when the address cannot be had.
     """
-    app = make_app(localizer, name, limits, hosts=sorted(LOOPBACK) if host in LOOPBACK else None)
+    run_app(make_app(localizer, name, limits, hosts=hosts_of(host)), host, port, started)
+
+
+def hosts_of(host: str) -> list[str] | None:
+    """Names that a service on this address answers to; None for any."""
+    return sorted(LOOPBACK) if host in LOOPBACK else None
+
+
+def run_app(app: FastAPI, host: str, port: int, started: Callable[[str], None]) -> None:
+    """Run pages until Ctrl-C or SIGTERM.
+
+    Args:
+        app: the pages.
+        host: address to listen on.
+        port: and port; 0 for any that is free.
+        started: called with the address once it is known.
+
+    Raises:
+        WeakspotError: when the address cannot be had.
+    """
     # log_config: uvicorn's own would close the handlers of everything else in this process.
     config = uvicorn.Config(
         app, host=host, port=port, log_level="warning", log_config=None, timeout_graceful_shutdown=PATIENCE,
@@ -42,6 +62,7 @@ def serve(
     )  # fmt: skip
     try:
         listening = config.bind_socket()
+        listening.listen()  # whoever comes right after `started` waits in line and is not turned away
     except SystemExit as error:  # uvicorn's way to say that it cannot
         raise WeakspotError(f"cannot listen on {host}:{port}; another --port may be free") from error
     address = f"http://{'[' + host + ']' if ':' in host else host}:{listening.getsockname()[1]}"

@@ -6,6 +6,8 @@ from typing import Literal
 
 from pydantic import BaseModel, Field
 
+from weakspot.types import Level
+
 
 class ClassRecord(BaseModel):
     """A class and its probability."""
@@ -24,9 +26,9 @@ class BoxRecord(BaseModel):
     score: float = Field(description="log-odds; higher is surer")
     label: str
     outlines: list[list[tuple[int, int]]] = Field(default=[], description="polygons, with boxes.outlines=true only")
-    trust: float | None = Field(default=None, description="0 to 1")
-    doubt: str = Field(default="", description="why the trust is not higher")
-    level: Literal["green", "amber", "red"] | None = None
+    trust: float | None = Field(default=None, description="0 to 1, calibrated: the probability that the box fits")
+    doubt: str = Field(default="", description="why the box is not green")
+    level: Level | None = Field(default=None, description="green only where the calibration can promise it")
 
 
 class PredictionRecord(BaseModel):

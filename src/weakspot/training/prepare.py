@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import cast
 
 import numpy as np
@@ -11,12 +11,15 @@ import torch
 
 from weakspot.data.images import ImageInfo
 from weakspot.data.preprocess import Preprocess, PreprocessMode
+from weakspot.data.roi import Region
+from weakspot.data.roi_files import read_region
 from weakspot.errors import WeakspotError
 from weakspot.models.network import CamNet
 from weakspot.models.weights import Weights, load_weights
 from weakspot.training.dataset import Data, index_and_split
 from weakspot.training.rules import TrainingRules
 from weakspot.types import Size
+from weakspot.utils import console
 
 CROSSFITS = 3
 """Number of folds of the training images, left out in turn, to set a threshold on without a validation subset."""
@@ -79,14 +82,25 @@ def prepare(rules: TrainingRules) -> PreparedRun:
             rules.model.weights, cast(PreprocessMode | None, rules.model.preprocess), rules.model.backbone
         )
         network = build_network(rules, len(data.classes), weights)
-    preprocess = Preprocess(rules.input_size, weights.preprocess, rules.resize)
+    region, of_region = _region_of_interest(rules, data)
+    data = replace(data, infos=[replace(info, roi=region) for info in data.infos])
+    preprocess = Preprocess(rules.input_size, weights.preprocess, rules.resize, region)
     sizes = image_sizes(data.infos)
     preprocess.common_input_size(sizes)
     if preprocess.tile is not None and not network.tileable:
         raise WeakspotError(f"data.resize=tile needs model.backbone=vgg16, as {rules.model.backbone} has no plain stem")
     network.tile = preprocess.tile
-    remarks = (*data.warnings, *of_calibration, f"weights: {weights.origin}", *_shrinking_warning(preprocess, sizes))
+    about_data = (*data.warnings, *of_region, *_shrinking_warning(preprocess, sizes))
+    remarks = (*about_data, *of_calibration, f"weights: {weights.origin}")
     return PreparedRun(rules, data, weights, preprocess, network, remarks)
+
+
+def _region_of_interest(rules: TrainingRules, data: Data) -> tuple[Region | None, list[str]]:
+    """The region of interest, checked against every picture, and what a user should know of it."""
+    if rules.data.roi is None:
+        return None, []
+    with console.progress_bar("region of interest", len(data.infos)) as progress:
+        return read_region(rules.data.roi, data.infos, progress=progress)
 
 
 def _check_calibration(rules: TrainingRules, data: Data) -> list[str]:

@@ -18,7 +18,6 @@ from weakspot.data import images
 from weakspot.data.images import (
     EXTENSIONS,
     ImageInfo,
-    Preprocess,
     inspect_image,
     inspect_images,
     is_image,
@@ -27,6 +26,7 @@ from weakspot.data.images import (
     read_mask,
     to_rgb,
 )
+from weakspot.data.preprocess import Preprocess
 from weakspot.errors import WeakspotError
 
 HEIGHT, WIDTH = 6, 10

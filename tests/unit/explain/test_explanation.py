@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import matplotlib as mpl
 import numpy as np
 import pytest
@@ -22,7 +24,7 @@ from weakspot.types import Box, ImageArray
 # --- what a model says, and what would change it, on a model made by hand ------------------------------------------
 
 
-def brightness(images: list[ImageArray]) -> list[Answer]:
+def brightness(images: Sequence[ImageArray], preprocess: Preprocess) -> list[Answer]:
     """Class 1 where more than 30 pixels are bright: a model that anyone can see through."""
     bright = [float((image[..., 0] > 200).sum()) for image in images]
     return [Answer(int(n > 30), softmax([0.0, (n - 30) / 50])) for n in bright]

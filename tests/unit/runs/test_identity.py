@@ -21,5 +21,5 @@ def test_where_a_model_is_trained_does_not_change_what_it_is_but_precision_does(
 
 
 class _Preprocess:
-    def to_dict(self) -> dict[str, int]:
+    def identity(self) -> dict[str, int]:
         return {}

@@ -28,7 +28,7 @@ from weakspot.utils.untrusted import parse_json
 
 MANIFEST, SUMMARY = "manifest.json", "summary.json"
 
-SETTINGS = ("file_format", "shard_size", "threshold", "batch_size", "flip_tta")
+SETTINGS = ("file_format", "shard_size", "threshold", "batch_size", "flip_tta", "roi")
 """What of a job its results depend on, beside model and pictures."""
 
 Files = dict[str, bytes]
@@ -49,6 +49,8 @@ class Job:
         batch_size: number of pictures in a forward pass; None for what suits the device.
         device: as :meth:`~weakspot.inference.localizer.Localizer.load` takes it.
         flip_tta: whether to run the mirrored pictures too, for the trust of boxes; None for the model's own setting.
+        roi: folder with a mask of its region of interest for each picture, which every worker can read; None for what
+            the model knows.
     """
 
     run: Path
@@ -60,6 +62,7 @@ class Job:
     batch_size: int | None = None
     device: str = "auto"
     flip_tta: bool | None = None
+    roi: str | None = None
 
     def __post_init__(self) -> None:
         if self.file_format not in FORMATS:
@@ -201,7 +204,8 @@ def _load(job: Job, files: Files) -> Localizer:
             (Path(folder) / name).write_bytes(content)
         exported = [name for name in files if Path(name).suffix.lower() in EXPORTED]
         localizer = Localizer.load(Path(folder, *exported), job.device)
-    return localizer.adjusted(job.threshold, job.flip_tta)
+    localizer = localizer.adjusted(job.threshold, job.flip_tta)
+    return localizer if job.roi is None else localizer.with_masks(Path(job.roi))
 
 
 def _read_model(job: Job) -> Files:
