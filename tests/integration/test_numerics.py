@@ -15,11 +15,11 @@ from torch import nn
 from weakspot.commands.train import train as run_train
 from weakspot.data.images import inspect_images
 from weakspot.data.preprocess import Preprocess
+from weakspot.data.views import ImageView
 from weakspot.errors import WeakspotError
 from weakspot.inference.localizer import Localizer
 from weakspot.models import network
 from weakspot.models.backbones import Backbone
-from weakspot.models.feature_cache import ImageView
 from weakspot.models.network import CamNet
 from weakspot.runs.folder import RunFolder
 from weakspot.training.evidence.fit import FeatureSource, _projecting_net

@@ -24,14 +24,14 @@ import numpy.typing as npt
 import platformdirs
 import torch
 
-from weakspot.data.images import ImageInfo
 from weakspot.data.imitations import IMITATION, named_imitation
 from weakspot.data.loading import Loaded, batched, load_images, stack_pixels
 from weakspot.data.preprocess import Preprocess
-from weakspot.data.views import AS_IS, apply_view
+from weakspot.data.views import AS_IS, ImageView
 from weakspot.errors import WeakspotError
 from weakspot.models.backbones import FREEZE_POINT
 from weakspot.models.network import CamNet, inference_batch_size
+from weakspot.models.photometric import see
 from weakspot.models.weights import hash_state
 from weakspot.types import BoolArray
 from weakspot.utils.files import atomic_path
@@ -78,7 +78,7 @@ class FeatureCache:
         Returns:
             A SHA-256 (hexadecimal).
         """
-        parts = [FEATURES_VERSION, image_sha256, preprocess.to_dict(), stem, tap, view, self.precision]
+        parts = [FEATURES_VERSION, image_sha256, preprocess.identity(), stem, tap, view, self.precision]
         return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
     def path(self, key: str) -> Path:
@@ -180,13 +180,6 @@ class FeatureCache:
         return found
 
 
-class ImageView(NamedTuple):
-    """An image in one of its :data:`~weakspot.data.views.VIEWS`."""
-
-    image: ImageInfo
-    view: str = AS_IS
-
-
 def feature_keys(
     network: CamNet, items: Sequence[ImageView], preprocess: Preprocess, cache: FeatureCache, tap: str = FREEZE_POINT
 ) -> list[str]:
@@ -275,11 +268,13 @@ class ViewFeatures(NamedTuple):
         pixels: float32 ``(3, H, W)``, preprocessed.
         mask: ``(H, W)`` of an imitated defect; None for a real image.
         features: ``(channels, h, w)`` of each requested tap.
+        region: ``(H, W)``, which pixels lie in the region of interest; None where all of them count.
     """
 
     pixels: npt.NDArray[np.float32]
     mask: BoolArray | None
     features: list[npt.NDArray[np.float32]]
+    region: BoolArray | None = None
 
 
 def view_features(
@@ -326,8 +321,8 @@ def view_features(
                         stored = True
                     arrays = [cache.rounded(array) for array in arrays]
                 found[row] = [*arrays]
-        for (pixels, mask), arrays in zip(seen, found, strict=True):
-            yield ViewFeatures(pixels, mask, [array for array in arrays if array is not None])
+        for (pixels, mask), arrays, image in zip(seen, found, batch, strict=True):
+            yield ViewFeatures(pixels, mask, [array for array in arrays if array is not None], image.region)
     if cache and stored:  # where nothing came in nothing need go, least of all what the run still wants
         cache.trim(keep={name for names in keys for name in names})
 
@@ -336,8 +331,9 @@ def _see(loaded: Loaded, item: ImageView, preprocess: Preprocess) -> tuple[npt.N
     if loaded.pixels is None:
         raise WeakspotError(loaded.error)
     if not item.view.startswith(IMITATION):
-        return apply_view(loaded.pixels, item.view), None
-    changed, mask = named_imitation(preprocess.denormalise(loaded.pixels), item.image.sha256, item.view)
+        return see(loaded.pixels, item.image.sha256, item.view, preprocess), None
+    before = preprocess.denormalise(loaded.pixels)
+    changed, mask = named_imitation(before, item.image.sha256, item.view, loaded.region)
     return preprocess.normalise(changed), mask
 
 

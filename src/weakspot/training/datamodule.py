@@ -6,7 +6,6 @@ import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 
 import numpy as np
 import pytorch_lightning as pl
@@ -17,9 +16,10 @@ from torch.utils.data import DataLoader, Dataset, Sampler, SequentialSampler, de
 from weakspot.data.images import read_image
 from weakspot.data.loading import batched
 from weakspot.data.preprocess import Preprocess
-from weakspot.data.views import apply_view
+from weakspot.data.views import ImageView
 from weakspot.errors import WeakspotError
 from weakspot.models.feature_cache import FeatureCache
+from weakspot.models.photometric import see
 
 Item = tuple[Tensor, int]
 
@@ -49,7 +49,7 @@ class FeatureDataset(Dataset[Item]):
 class ImageDataset(Dataset[Item]):
     """Preprocessed images ``(3, H, W)``, each in one of its views, with the number of each image's class."""
 
-    items: Sequence[tuple[Path, str]]
+    items: Sequence[ImageView]
     preprocess: Preprocess
     targets: Sequence[int]
 
@@ -57,8 +57,8 @@ class ImageDataset(Dataset[Item]):
         return len(self.items)
 
     def __getitem__(self, index: int) -> Item:
-        path, view = self.items[index]
-        pixels = apply_view(self.preprocess(read_image(path)), view)
+        image, view = self.items[index]
+        pixels = see(self.preprocess(read_image(image.path), image.path), image.sha256, view, self.preprocess)
         return torch.from_numpy(np.ascontiguousarray(pixels)), self.targets[index]
 
 

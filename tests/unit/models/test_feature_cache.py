@@ -13,8 +13,9 @@ import torch
 
 from weakspot.data.images import inspect_images, list_images, read_image
 from weakspot.data.preprocess import Preprocess
+from weakspot.data.views import ImageView
 from weakspot.errors import WeakspotError
-from weakspot.models.feature_cache import FeatureCache, ImageView, compute_features, default_cache_dir, feature_keys
+from weakspot.models.feature_cache import FeatureCache, compute_features, default_cache_dir, feature_keys
 from weakspot.models.network import CamNet
 
 PREPROCESS = Preprocess((32, 48), "caffe")

@@ -17,10 +17,11 @@ from sklearn.decomposition import PCA
 from weakspot.config.schema import RefineConfig
 from weakspot.data.images import ImageInfo, inspect_images, list_images
 from weakspot.data.preprocess import Preprocess
+from weakspot.data.views import ImageView
 from weakspot.errors import WeakspotError
 from weakspot.models.backbones import FREEZE_POINT
 from weakspot.models.evidence import EvidenceNet, Level, Pyramid, halving, pool_places
-from weakspot.models.feature_cache import FeatureCache, ImageView, view_features
+from weakspot.models.feature_cache import FeatureCache, view_features
 from weakspot.models.model import agree
 from weakspot.models.network import CamNet
 from weakspot.training.evidence.bank import Bank, Window

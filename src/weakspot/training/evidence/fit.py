@@ -23,10 +23,10 @@ from weakspot.config.schema import RefineConfig
 from weakspot.data.images import ImageInfo
 from weakspot.data.imitations import imitation_name
 from weakspot.data.preprocess import Preprocess
-from weakspot.data.views import AS_IS
+from weakspot.data.views import AS_IS, ImageView
 from weakspot.errors import WeakspotError
 from weakspot.models.evidence import EvidenceNet, halving
-from weakspot.models.feature_cache import FeatureCache, ImageView, ViewFeatures, view_features
+from weakspot.models.feature_cache import FeatureCache, ViewFeatures, view_features
 from weakspot.models.network import CamNet
 from weakspot.training.evidence.bank import Bank
 from weakspot.training.evidence.heads import HeadTrainer, TrainingBank
@@ -76,6 +76,7 @@ def fit_evidence(
     settings: RefineConfig,
     seed: int,
     folder: Path,
+    views: Sequence[str] = (AS_IS,),
 ) -> EvidenceNet:
     """Train an evidence network.
 
@@ -87,6 +88,7 @@ def fit_evidence(
         seed: another seed gives another network.
         folder: finished stages are kept there, so that an interrupted run goes on after the last one; a scratch folder
             in it is removed at the end.
+        views: of each real image, none of them turned; imitations are made on images as they are.
 
     Returns:
         The network in evaluation mode, on the device of the source's network.
@@ -97,13 +99,14 @@ def fit_evidence(
     rng = np.random.default_rng([seed, 0])
     good, defect = (_at_most(images, settings.max_images // 2, rng) for images in (good, defect))
     imitated = (ImageView(image, imitation_name(n)) for n in count() for image in good)
-    items = [*(ImageView(image, AS_IS) for image in (*good, *defect)), *islice(imitated, settings.imitations)]
+    real = [ImageView(image, view) for image in (*good, *defect) for view in views]
+    items = [*real, *islice(imitated, settings.imitations)]
     scratch = folder / "scratch"
     shutil.rmtree(scratch, ignore_errors=True)
     try:
-        net = _projecting_net(source, [items[i] for i in rng.permutation(len(good) + len(defect))], rng)
+        net = _projecting_net(source, [items[i] for i in rng.permutation(len(real))], rng)
         net.to(next(source.network.parameters()).device)
-        data = _training_bank(source, net, items, len(good), len(defect), scratch)
+        data = _training_bank(source, net, items, len(good) * len(views), len(defect) * len(views), scratch)
         _train(HeadTrainer(net, data, settings.learning_rate, seed), settings, folder)
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
