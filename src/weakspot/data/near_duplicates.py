@@ -3,26 +3,31 @@
 Two photographs show the same part where their fine detail agrees. Both are brought to one scale, what is smooth is
 taken away and the rest divided by its local contrast, so that exposure and shading drop out; then their normalised
 cross-correlation is taken at the shift that suits it best (Lewis, "Fast Normalized Cross-Correlation", 1995). How much
-*different* parts of this very data agree is measured on pairs drawn by lot: a near-duplicate lies far outside that,
-because one screw resembles another, and a fixed background every other picture of it.
+*different* parts of this very data agree is measured on pairs drawn by lot: look-alikes lie far outside that.
+
+Look-alikes may still be two parts of one product in the same pose. So each is verified at a finer scale
+(:mod:`weakspot.data.same_part`): it is certain if it shares surface detail that other look-alikes lack, else possible.
 """
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
-from functools import partial
+from concurrent.futures import Executor
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import cv2
 import numpy as np
 import numpy.typing as npt
-from scipy import fft
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components, minimum_spanning_tree
 
-from weakspot.data.images import ImageInfo, Progress, read_image
+from weakspot.data import spectra
+from weakspot.data.images import ImageInfo, Progress
+from weakspot.data.shifts import Placed, placed
+from weakspot.data.verification import Search, confirmed, read_grey, scaled_grey, scaled_sizes
+from weakspot.types import Size
 from weakspot.utils.threads import threads
 
 Float = npt.NDArray[np.float32]
@@ -33,6 +38,9 @@ SIDE = 96
 NEIGHBOURS = 12
 """Of each picture only those that look most alike as thumbnails are compared closely."""
 
+FURTHER = (16, 32, 64, 128)
+"""Ranks of the look-alikes that a picture is compared with as well when a pair is verified."""
+
 BY_LOT = 1000
 """Pairs that tell how much different parts agree."""
 
@@ -42,10 +50,16 @@ OUTSIDE = 4.0
 LEAST, MOST = 0.5, 0.98
 """Whatever the other pairs do: less agreement is never a near-duplicate, more always is."""
 
+VERIFIED = 0.35
+"""Where different parts agree much, pairs are verified from here on: a small turn costs more than another part does."""
+
 TOO_LARGE = 0.5
 """A group of more than this share of all images is no part: then all of them look the same to this search."""
 
-VERSION = 2
+MOST_GREYS = 2**29
+"""Bytes of brightness that are kept in memory for verification; of more images it is read again."""
+
+VERSION = 3
 """Goes up whenever the same images give other pairs."""
 
 _THUMBNAIL = 32
@@ -53,24 +67,33 @@ _THUMBNAIL = 32
 
 @dataclass(frozen=True)
 class NearDuplicates:
-    """Near-duplicates among a set of images.
+    """Near-duplicates among a set of images; only certain ones form groups.
 
     Attributes:
-        pairs: ``(first, second, agreement)``, positions with first < second; agreement up to 1, in decreasing order.
-        limit: agreement from which on a pair is a near-duplicate.
+        pairs: certain ones, ``(first, second, agreement)``: positions with first < second; agreement up to 1, in
+            decreasing order.
+        limit: agreement from which on two images look alike; less is enough for a pair whose surface agrees.
         usual: median agreement of pairs drawn by lot.
         images: number of images that were compared.
+        possible: further pairs in the same form, which agree as much but share no detail that other look-alikes lack.
+            They may be the same part, or two parts of one product in the same pose; they form no groups.
     """
 
     pairs: list[tuple[int, int, float]]
     limit: float
     usual: float
     images: int
+    possible: list[tuple[int, int, float]] = field(default_factory=list)
 
     @property
     def repeated(self) -> int:
         """Number of images with a near-duplicate."""
         return len({int(position) for pair in self.pairs for position in pair[:2]})
+
+    @property
+    def any(self) -> bool:
+        """Whether there is any pair, certain or possible."""
+        return bool(self.pairs or self.possible)
 
     @property
     def n_groups(self) -> int:
@@ -89,8 +112,10 @@ class NearDuplicates:
     @classmethod
     def from_dict(cls, record: dict[str, Any]) -> NearDuplicates:
         """Read what :meth:`to_dict` made."""
-        pairs = [(int(a), int(b), float(score)) for a, b, score in record["pairs"]]
-        return cls(pairs, float(record["limit"]), float(record["usual"]), int(record["images"]))
+        pairs, possible = (
+            [(int(a), int(b), float(score)) for a, b, score in record.get(name, ())] for name in ("pairs", "possible")
+        )
+        return cls(pairs, float(record["limit"]), float(record["usual"]), int(record["images"]), possible)
 
     def links(self) -> list[tuple[int, int, float]]:
         """The fewest and closest pairs that hold all groups together, the most doubtful first."""
@@ -131,107 +156,75 @@ def find_near_duplicates(
     n = len(images)
     if n < 2:
         return NearDuplicates([], MOST, 0.0, n)
-    sketches: list[Float] = []
-    thumbnails: list[Float] = []
-    scale = min(1.0, SIDE / float(np.quantile([max(image.height, image.width) for image in images], 0.9)))
     with threads(workers) as pool:
-        for sketch, thumbnail in pool.map(partial(_sketch, scale=scale), images):
-            sketches.append(sketch)
-            thumbnails.append(thumbnail)
-            if progress is not None:
-                progress(len(sketches), 2 * n)
+        sketches, thumbnails, greys = _look(images, pool, progress and (lambda done, total: progress(done, 3 * n)))
 
-        def compare(pair: tuple[int, int]) -> float:
-            return agreement(sketches[pair[0]], sketches[pair[1]])
+        def compare(pair: tuple[int, int]) -> Placed:
+            return placed(sketches[pair[0]], sketches[pair[1]])
 
         by_lot = _drawn_pairs(n)
         found = dict(zip(by_lot, pool.map(compare, by_lot), strict=True))
-        usual, limit = _limit(list(found.values()))
-        found |= dict.fromkeys(_same_content(images), 1.0)
-        for i, likely in enumerate(_neighbours(np.stack(thumbnails))):
+        usual, limit = _limit([one.agreement for one in found.values()])
+        copies = _same_content(images)
+        found |= dict.fromkeys(copies, Placed(1.0))
+        nearest: list[list[int]] = []
+        further: list[list[int]] = []
+        for i, (likely, rest) in enumerate(_neighbours(np.stack(thumbnails))):
+            nearest.append(likely)
+            further.append(rest)
             todo = [pair for pair in ((min(i, j), max(i, j)) for j in likely) if pair not in found]
             found.update(zip(todo, pool.map(compare, todo), strict=True))
             if progress is not None:
-                progress(n + i + 1, 2 * n)
-    pairs = [(a, b, score) for (a, b), score in found.items() if score >= limit]
-    return NearDuplicates(sorted(pairs, key=lambda pair: (-pair[2], pair)), limit, usual, n)
+                progress(n + i + 1, 3 * n)
+        if limit > LEAST:  # the products look alike as a whole
+            proposed = spectra.neighbours(np.stack(list(pool.map(_spectrum, images))))
+            for i, likely in enumerate(proposed):
+                nearest[i] = list(dict.fromkeys([*nearest[i], *likely]))
+                todo = [pair for pair in ((min(i, j), max(i, j)) for j in likely) if pair not in found]
+                found.update(zip(todo, pool.map(compare, todo), strict=True))
+        shapes = [sketch.shape for sketch in sketches]
+        search = Search(found, LEAST if limit == LEAST else VERIFIED, nearest, further, shapes, compare)
+        certain = confirmed(
+            images, search, copies, pool, progress and (lambda done: progress(2 * n + done, 3 * n)), greys
+        )
+    alike = [(a, b, one.agreement) for (a, b), one in found.items() if one.agreement >= search.limit]
+    return _graded(sorted(alike, key=lambda pair: (-pair[2], pair)), limit, usual, n, certain)
 
 
-def agreement(a: Float, b: Float) -> float:
-    """Normalised cross-correlation of two sketches at the shift where it is highest.
+def _look(
+    images: Sequence[ImageInfo], pool: Executor, progress: Progress | None
+) -> tuple[list[Float], list[Float], list[Float]]:
+    """Read each image once: its sketch, its thumbnail and, where memory allows, its brightness for verification."""
+    sizes = scaled_sizes(images)
+    longest = float(np.quantile([max(image.height, image.width) for image in images], 0.9))
+    keep = sum(4 * height * width for height, width in sizes) <= MOST_GREYS
 
-    Only shifts at which at least half of the smaller sketch lies over the other one count.
+    def look(image: ImageInfo, size: Size) -> tuple[Float, Float, list[Float]]:
+        grey = read_grey(image)
+        return *_sketch(grey, min(1.0, SIDE / longest)), [scaled_grey(grey, size)] if keep else []
 
-    Args:
-        a: shape ``(h, w)``, fine detail about 0.
-        b: the same of another picture, of any size. If it may be the same picture at another resolution, the larger
-            sketch is brought to the size of the smaller.
-
-    Returns:
-        0…1; 0 where either has no detail, or nothing agrees at any shift.
-    """
-    resized = _at_same_size(a, b)
-    return max(0.0, _best_shift(a, b), _best_shift(*resized) if resized else 0.0)
-
-
-def _best_shift(a: Float, b: Float) -> float:
-    shape = tuple(int(fft.next_fast_len(p + q - 1, real=True)) for p, q in zip(a.shape, b.shape, strict=True))
-    cross = fft.irfft2(fft.rfft2(a, shape) * np.conj(fft.rfft2(b, shape)), shape)
-    rows, columns = (_Overlaps.of(p, q) for p, q in zip(a.shape, b.shape, strict=True))
-    area = np.outer(rows.length, columns.length)
-    in_a = _sums(a, rows.start_a, rows.length, columns.start_a, columns.length)
-    in_b = _sums(b, rows.start_b, rows.length, columns.start_b, columns.length)
-    energy = np.sqrt(in_a * in_b)
-    usable = np.logical_and(area >= 0.5 * min(a.size, b.size), energy > 1e-3 * area)
-    if not usable.any():
-        return 0.0
-    shifted = cross[np.ix_(rows.shift % shape[0], columns.shift % shape[1])]
-    return float((shifted[usable] / energy[usable]).max())
+    sketches, thumbnails, greys = list[Float](), list[Float](), list[Float]()
+    for sketch, thumbnail, scaled in pool.map(look, images, sizes):
+        sketches.append(sketch)
+        thumbnails.append(thumbnail)
+        greys += scaled
+        if progress is not None:
+            progress(len(sketches), len(images))
+    return sketches, thumbnails, greys
 
 
-@dataclass(frozen=True)
-class _Overlaps:
-    """Along one axis, for every shift of a against b: how much of them lies over each other, and from where on."""
-
-    shift: npt.NDArray[np.intp]
-    start_a: npt.NDArray[np.intp]
-    start_b: npt.NDArray[np.intp]
-    length: npt.NDArray[np.intp]
-
-    @classmethod
-    def of(cls, a: int, b: int) -> _Overlaps:
-        shift = np.arange(-b + 1, a)
-        start_a, start_b = np.maximum(shift, 0), np.maximum(-shift, 0)
-        return cls(shift, start_a, start_b, np.minimum(a - start_a, b - start_b))
+def _graded(
+    alike: Sequence[tuple[int, int, float]], limit: float, usual: float, n: int, certain: list[tuple[int, int]]
+) -> NearDuplicates:
+    """Look-alikes that lie in one group are certain, whether or not this very pair was looked at."""
+    groups = NearDuplicates([(a, b, 1.0) for a, b in certain], limit, usual, n).groups()
+    same = [pair for pair in alike if groups[pair[0]] == groups[pair[1]]]
+    possible = [pair for pair in alike if groups[pair[0]] != groups[pair[1]] and pair[2] >= limit]
+    return NearDuplicates(same, limit, usual, n, possible)
 
 
-def _sums(
-    values: Float,
-    top: npt.NDArray[np.intp],
-    height: npt.NDArray[np.intp],
-    left: npt.NDArray[np.intp],
-    width: npt.NDArray[np.intp],
-) -> npt.NDArray[np.float64]:
-    """Sum of squares in every rectangle of some rows by some columns."""
-    integral = np.zeros((values.shape[0] + 1, values.shape[1] + 1))
-    integral[1:, 1:] = np.square(values, dtype=np.float64).cumsum(axis=0).cumsum(axis=1)
-    strips = integral[top + height] - integral[top]
-    sums: npt.NDArray[np.float64] = np.maximum(strips[:, left + width] - strips[:, left], 0)
-    return sums
-
-
-def _at_same_size(a: Float, b: Float) -> tuple[Float, Float] | None:
-    """The larger at the size of the smaller where they may be the same picture at two resolutions."""
-    ratios = [p / q for p, q in zip(a.shape, b.shape, strict=True)]
-    if abs(ratios[0] / ratios[1] - 1) > 0.02 or abs(ratios[0] - 1) < 0.1:
-        return None
-    small, large = (a, b) if a.size < b.size else (b, a)
-    return small, cv2.resize(large, small.shape[::-1], interpolation=cv2.INTER_AREA).astype(np.float32)
-
-
-def _sketch(image: ImageInfo, scale: float) -> tuple[Float, Float]:
+def _sketch(grey: Float, scale: float) -> tuple[Float, Float]:
     """An image's fine detail at `scale`, and a look at all of it: ``(h, w)`` and a unit vector."""
-    grey = cv2.cvtColor(read_image(image.path), cv2.COLOR_RGB2GRAY).astype(np.float32)
     factor = min(scale, 2 * SIDE / max(grey.shape))
     size = [max(4, round(side * factor)) for side in grey.shape[::-1]]
     detail = _less_mean(cv2.resize(grey, size, interpolation=cv2.INTER_AREA), 2)
@@ -243,6 +236,10 @@ def _sketch(image: ImageInfo, scale: float) -> tuple[Float, Float]:
     # Straight edges and grooves along the axes are the machine's, not the part's.
     detail = detail - detail.mean(axis=0, keepdims=True) - detail.mean(axis=1, keepdims=True) + detail.mean()
     return detail, thumbnail / np.float32(max(norm, 1e-6))
+
+
+def _spectrum(image: ImageInfo) -> Float:
+    return spectra.spectrum(read_grey(image))
 
 
 def _less_mean(grey: npt.NDArray[Any], sigma: float) -> Float:
@@ -271,10 +268,12 @@ def _limit(agreements: Sequence[float]) -> tuple[float, float]:
     return float(np.tanh(low)), float(np.clip(np.tanh(low + OUTSIDE * (high - low)), LEAST, MOST))
 
 
-def _neighbours(thumbnails: Float) -> Iterator[list[int]]:
-    """For each image the others that look most alike as thumbnails."""
+def _neighbours(thumbnails: Float) -> Iterator[tuple[list[int], list[int]]]:
+    """For each image the others that look most alike as thumbnails, and a few that look a little less alike."""
     k = min(NEIGHBOURS, len(thumbnails) - 1)
+    ranks = [rank for rank in FURTHER if rank < len(thumbnails) - 1]
     for start in range(0, len(thumbnails), 512):
         alike = thumbnails[start : start + 512] @ thumbnails.T
         alike[np.arange(len(alike)), start + np.arange(len(alike))] = -np.inf
-        yield from np.argpartition(-alike, k - 1, axis=1)[:, :k].tolist()
+        order = np.argpartition(-alike, [k - 1, *ranks], axis=1)
+        yield from zip(order[:, :k].tolist(), order[:, ranks].tolist(), strict=True)

@@ -1,4 +1,4 @@
-"""A picture of near-duplicates, for a person to judge."""
+"""A picture of near-duplicates, certain and possible ones, for a person to judge."""
 
 from __future__ import annotations
 
@@ -11,24 +11,26 @@ from matplotlib.figure import Figure
 from weakspot.data.images import read_image
 from weakspot.data.near_duplicates import NearDuplicates
 from weakspot.data.preprocess import fit_within
+from weakspot.data.repeats import certain_words, possible_words
 from weakspot.types import Sample
 from weakspot.utils.files import atomic_path
 
-SHOWN = 30
-"""Pairs in the picture: the most doubtful ones of all that hold a group together."""
+SHOWN, POSSIBLE = 30, 9
+"""Pairs in the picture: the most doubtful of those that hold a group together, and the most alike of the possible."""
 
 THUMBNAIL = 200
 
 
 def write_pairs(path: Path, samples: Sequence[Sample], found: NearDuplicates) -> None:
-    """Write the most doubtful near-duplicates side by side as PNG, each pair with its labels and agreement.
+    """Write the most doubtful near-duplicates side by side as PNG, each pair with its labels, agreement and grade.
 
     Args:
         path: the file to write.
         samples: the images that were compared, in order.
-        found: near-duplicates among them, at least one pair.
+        found: near-duplicates among them, at least one pair, certain or possible.
     """
-    pairs = found.links()[:SHOWN]
+    certain = found.links()[:SHOWN]
+    pairs = [*certain, *found.possible[:POSSIBLE]]
     columns = min(3, len(pairs))
     rows = -(-len(pairs) // columns)
     figure = Figure(figsize=(4.2 * columns, 2.3 * rows + 0.5), layout="constrained")
@@ -40,11 +42,14 @@ def write_pairs(path: Path, samples: Sequence[Sample], found: NearDuplicates) ->
             picture = read_image(samples[position].path)
             axes.imshow(fit_within(picture, THUMBNAIL))
             axes.set_title(f"{samples[position].defect}  {samples[position].path.name[-20:]}", fontsize=6)
-        grid[2 * number].text(0, 1.16, f"{score:.2f}", transform=grid[2 * number].transAxes, fontsize=9, weight="bold")
-    figure.suptitle(
-        f"{found.repeated} of {found.images} images belong to {found.n_groups} groups that show the same part. "
-        f"The {len(pairs)} most doubtful links (agreement from {found.limit:.2f}; different parts {found.usual:.2f}):",
-        fontsize=9,
-    )
+        grade = "" if number < len(certain) else " possible"
+        grid[2 * number].text(
+            0, 1.16, f"{score:.2f}{grade}", transform=grid[2 * number].transAxes, fontsize=9, weight="bold"
+        )
+    lines = [f"{words}." for words in (certain_words(found), possible_words(found)) if words]
+    shown = f"The {len(certain)} most doubtful links of groups" if certain else "No certain ones"
+    shown += f", and {len(pairs) - len(certain)} possible pairs" if len(pairs) > len(certain) else ""
+    lines.append(f"{shown} (agreement when small; of pairs drawn by lot {found.usual:.2f}):")
+    figure.suptitle("\n".join(lines), fontsize=8)
     with atomic_path(path) as temporary:
         FigureCanvasAgg(figure).print_figure(temporary, dpi=110, format="png")

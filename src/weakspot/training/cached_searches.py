@@ -33,6 +33,7 @@ def leak_record(found: NearDuplicates, held_out: Sequence[str]) -> dict[str, Any
     return {
         "images": found.images,
         "repeated": found.repeated,
+        "possible": len(found.possible),
         "groups": found.n_groups,
         "limit": found.limit,
         "usual": found.usual,
@@ -95,8 +96,8 @@ def near_training_images(
     warnings = []
     if near:
         warnings.append(
-            f"warning: {len(near)} of {n} images show a part that the run was trained on (another exposure, another "
-            f"frame), {near[0]} for one; the numbers will flatter"
+            f"warning: {len(near)} of {n} images show a part that the run was trained on (their surface agrees: "
+            f"another exposure, another frame), {near[0]} for one; the numbers will flatter"
         )
     return leak_record(found, near), warnings
 
@@ -129,5 +130,8 @@ def _kept(cache_folder: Path | None, name: str, version: int, images: Sequence[I
     """Where something that was found out about these very images is kept; None without a cache."""
     if cache_folder is None:
         return None
-    of_content = hashlib.sha256(json.dumps([version, [image.sha256 for image in images]]).encode()).hexdigest()
+    made_of: list[Any] = [version, [image.sha256 for image in images]]
+    if images and images[0].roi is not None:
+        made_of.append(images[0].roi.identity())
+    of_content = hashlib.sha256(json.dumps(made_of).encode()).hexdigest()
     return cache_folder / name / f"{of_content}{suffix}"

@@ -18,6 +18,7 @@ from weakspot.data.classes import class_names, target_of
 from weakspot.data.images import ImageInfo, inspect_images
 from weakspot.data.near_duplicates import NearDuplicates
 from weakspot.data.readers import read_samples
+from weakspot.data.repeats import certain_words, possible_words
 from weakspot.data.splits import group_numbers, portable, split_hash, split_samples, with_subsets
 from weakspot.data.summary import summarize
 from weakspot.errors import WeakspotError
@@ -163,8 +164,8 @@ def index_and_split(settings: DataConfig, split: SplitConfig, cache_folder: Path
     near = None if policy == "ignore" else near_duplicates(indexed.infos, cache_folder)
     if near is not None and not near.tells_groups:
         warnings.append(
-            f"warning: {near.repeated} of {near.images} images look alike down to their detail, so near-duplicates "
-            "cannot be told from different parts (data.group=<regex> names the parts)"
+            f"warning: {near.repeated} of {near.images} images look alike down to their surface, so the search cannot "
+            "tell one part from another, and nothing was grouped (data.group=<regex> names the parts)"
         )
         near = None
     if near is not None and policy == "together":
@@ -204,13 +205,13 @@ def _split_warnings(data: Data) -> list[str]:
         way_out = "the subsets were given" if given else "split.near_duplicates=together keeps each part in one subset"
         found.append(
             f"warning: {shared} of {len(data.samples) - len(data.indices('train'))} held-out images show a part that "
-            f"training images show too (another exposure, another frame); the numbers will flatter ({way_out})"
+            "training images show too (their surface agrees: another exposure, another frame); the numbers will "
+            f"flatter ({way_out})"
         )
     elif near is not None and near.pairs:
-        found.append(
-            f"near-duplicates: {near.repeated} of {near.images} images belong to {near.n_groups} groups that show the "
-            "same part; each group is kept in one subset"
-        )
+        found.append(f"near-duplicates: {certain_words(near)}; each group is kept in one subset")
+    if near is not None and near.possible:
+        found.append(f"near-duplicates: {possible_words(near)}; they are not grouped")
     missing = set(data.classes) - {data.classes[data.targets[i]] for i in data.indices("train")}
     found += [f"warning: no training image is of class {name!r}; it will not be recognised" for name in sorted(missing)]
     return found

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -17,8 +19,9 @@ from hypothesis.extra.numpy import arrays
 from PIL import Image
 
 from weakspot.data import synthetic
-from weakspot.data.images import inspect_images, list_images
-from weakspot.data.near_duplicates import LEAST, NearDuplicates, agreement, find_near_duplicates
+from weakspot.data.images import ImageInfo, inspect_images, list_images
+from weakspot.data.near_duplicates import LEAST, NearDuplicates, find_near_duplicates
+from weakspot.data.shifts import agreement
 from weakspot.training.dataset import index_and_split
 
 Float = npt.NDArray[np.float32]
@@ -112,9 +115,7 @@ def test_few_images_flat_images_and_copies(tmp_path: Path) -> None:
     assert found.groups() == [0, 0, 1]
 
 
-def test_pictures_that_all_look_the_same_are_not_taken_for_one_part(
-    tmp_path: Path,
-) -> None:
+def test_pictures_that_all_look_the_same_are_possible_and_form_no_group(tmp_path: Path) -> None:
     """One object, always in the same place: its edges agree in every pair, and nothing tells one part from the next."""
     structure = cv2.GaussianBlur(noise(0, 96, 96), (0, 0), 1.5) * 300 + 128
     for k in range(24):
@@ -124,13 +125,28 @@ def test_pictures_that_all_look_the_same_are_not_taken_for_one_part(
         Image.fromarray(np.clip(structure + grain, 0, 255).astype(np.uint8)).save(folder / f"{k}.png")
     paths = list_images(tmp_path / "metal")
     found = find_near_duplicates(inspect_images(paths))
-    assert not found.tells_groups
+    assert (found.pairs, found.n_groups, found.repeated) == ([], 0, 0)
+    assert len(found.possible) > 24
     config = parts_config(tmp_path)
+    data = index_and_split(config.data, config.split)
+    assert not any(data.near_training_image)
+    (remark,) = data.warnings
+    assert remark.startswith("near-duplicates: ")
+    assert "may show the same part or only the same pose" in remark
+    assert "not grouped" in remark
+
+
+def test_where_most_images_would_be_one_part_nothing_is_grouped(parts: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def all_one(images: Sequence[ImageInfo], _: object) -> NearDuplicates:
+        return NearDuplicates([(0, k, 0.9) for k in range(1, len(images))], 0.5, 0.1, len(images))
+
+    monkeypatch.setattr("weakspot.training.dataset.near_duplicates", all_one)
+    config = parts_config(parts)
     data = index_and_split(config.data, config.split)
     assert data.near_duplicates is None
     (warning,) = data.warnings
     assert warning.startswith("warning: ")
-    assert "look alike down to their detail" in warning
+    assert "cannot tell one part from another" in warning
 
 
 def test_parts_that_share_their_shape_are_told_apart_by_their_surface(tmp_path: Path) -> None:
@@ -156,6 +172,13 @@ def test_groups_links_and_counts() -> None:
     assert [pair[2] for pair in found.links()] == pytest.approx([0.7, 0.8, 0.9])
     assert (found.repeated, found.n_groups) == (5, 2)
     assert NearDuplicates.from_dict(json.loads(json.dumps(found.to_dict()))) == found
+    older = {name: value for name, value in found.to_dict().items() if name != "possible"}
+    assert NearDuplicates.from_dict(older) == found
+    possible = replace(found, possible=[(0, 3, 0.55)])
+    assert NearDuplicates.from_dict(json.loads(json.dumps(possible.to_dict()))) == possible
+    assert possible.groups() == found.groups()
+    assert possible.any
+    assert not NearDuplicates([], 0.5, 0.1, 6).any
 
 
 @needs_data
