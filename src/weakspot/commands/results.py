@@ -8,13 +8,14 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from weakspot.commands.alarms import NOTHING_RAISED, RaisedAlarms
 from weakspot.config.schema import TrainConfig
 from weakspot.data.annotations import Corrected
 from weakspot.data.splits import portable
 from weakspot.evaluation.erasure import measure_erasure
 from weakspot.evaluation.measure import measure, measure_some
 from weakspot.evaluation.records import DataRecord, Leakage, MetricsRecord, SplitRecord
-from weakspot.evaluation.schema import Alarm, Measurement
+from weakspot.evaluation.schema import Measurement
 from weakspot.evaluation.subsets import EvaluatedSubset
 from weakspot.postprocess.prediction_files import write_predictions
 from weakspot.postprocess.review import ReviewQueue
@@ -36,7 +37,7 @@ class MeasuredRun:
         identity: content of the run's ``run.json``.
         subsets: subset of every image of the run's data set; None where other images are measured.
         truth: boxes that a person drew; None takes the masks that the data set has.
-        alarms: those that were raised before anything was measured.
+        raised: alarms and notes from before anything was measured.
         measurement: None before :func:`measure_run`.
     """
 
@@ -45,7 +46,7 @@ class MeasuredRun:
     identity: Mapping[str, Any]
     subsets: Sequence[Subset] | None
     truth: Corrected | None = None
-    alarms: Sequence[Alarm] = ()
+    raised: RaisedAlarms = NOTHING_RAISED
     measurement: Measurement | None = None
 
 
@@ -70,14 +71,13 @@ def measure_run(run: MeasuredRun, *, erasing: RunFolder | None = None) -> Measur
             f"boxes have a side under {localisation.resolution.smallest:.0f} px, which is as small as this set-up can "
             "localise (raise data.image_size, set data.resize=tile, or refine=segment)"
         )
-    alarms = [*run.alarms, *found.alarms]
+    alarms = [*run.raised.alarms, *found.alarms]
     erased = measure_erasure(erasing, run.subset.samples, run.subset.predictions) if erasing else None
     if erased is not None:
         found = replace(found, controls=replace(found.controls, erased=erased))
         alarms += [erased.alarm] if erased.alarm else []
-    for alarm in alarms:
-        console.alarm(alarm.to_dict())
-    return replace(run, measurement=replace(found, alarms=alarms))
+    console.alarms([alarm.to_dict() for alarm in alarms])
+    return replace(run, measurement=replace(found, alarms=alarms, notes=list(run.raised.notes)))
 
 
 def _other_groups(run: MeasuredRun) -> Any:  # noqa: ANN401 - of the schema
@@ -137,6 +137,7 @@ def metrics_record(run: MeasuredRun) -> MetricsRecord:
         hash=meta.data_hash if run.subsets is not None else None,
         truth=None if run.truth is None else run.truth.described,
         n_test_per_defect=dict(sorted(Counter(sample.defect for sample in run.subset.samples).items())),
+        roi=config.data.roi,
     )
     return MetricsRecord(
         name=config.name,

@@ -5,19 +5,23 @@ A classifier learns whatever tells the classes apart: another session's light, a
 different places; a shortcut is in the same place, or all over, in most defect images. So simple measurements of every
 cell of a coarse grid, of the picture as a whole and of the file are compared between the classes. How large the largest
 difference gets by chance is found by shuffling the labels (maximum statistic: Westfall and Young, 1993).
+
+Whether a difference is the defect's own is asked by :mod:`weakspot.data.defect_itself`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import replace
 from typing import Any
 
+import cv2
 import numpy as np
 import numpy.typing as npt
 from scipy.stats import rankdata
 
-from weakspot.data.measurements import COLUMNS, GRID, Values
+from weakspot.data.findings import Found, Shortcut, by_cause, filled
+from weakspot.data.measurements import CELLS, GRID, Values, quantile
 
 SHUFFLES = 999
 
@@ -30,109 +34,25 @@ MOST = 0.5
 FEWEST = 5
 """Groups of a class below which nothing can be shown."""
 
+HOT = 3.0
+"""From so many (robust) standard deviations of the Good images on a cell stands out."""
 
-CAUSES = {
-    "brightness": "light", "contrast": "light", "light from the right": "light", "light from below": "light",
-    "light at the edge": "light", "red or green cast": "light", "blue or yellow cast": "light",
-    "sharpness or grain": "focus",
-    "blocks of JPEG compression": "file", "bytes a pixel": "file", "JPEG quality": "file", "colour file": "file",
-    "JPEG file": "file",
-    "height": "size", "width": "size", "height by width": "size",
-}  # fmt: skip
-"""What is behind a measure of the picture as a whole, or of its file; behind a measure of a cell it is the place."""
+LARGE = 10
+"""Number of cells from which on a region can be that of a defect that moves about, and yet often covers one place."""
 
-ALIKE = 0.7
-"""Measures whose ranks agree as much as this within the classes have one cause."""
+AROUND = 0.1
+"""A cell belongs to where a region is found when this share of the regions covers it."""
 
-
-@dataclass(frozen=True)
-class Shortcut:
-    """A property other than the defect that goes with the label, or with the network's confidence.
-
-    Attributes:
-        measure: what was measured.
-        place: ``(x0, y0, x1, y1)`` as shares of width and height; None where it is the whole picture, or the file.
-        kind: ``place``, ``picture`` or ``file``.
-        goes_with: ``label`` or ``confidence``.
-        correlation: −1…1. With the label it is the rank-biserial correlation, 2 AUROC − 1: at least this share of the
-            defect images stands out. With the confidence it is Spearman's.
-        p_value: how often shuffling gives as large a correlation in any measurement.
-        groups: number of independent groups compared.
-        others: weaker measures that have the same cause, in words.
-    """
-
-    measure: str
-    place: tuple[float, float, float, float] | None
-    kind: str
-    goes_with: str
-    correlation: float
-    p_value: float
-    groups: int
-    others: tuple[str, ...] = ()
-
-    @property
-    def cause(self) -> str:
-        """``light``, ``focus``, ``file``, ``size`` or ``place``."""
-        return "place" if self.kind == "place" else CAUSES[self.measure]
-
-    @property
-    def name(self) -> str:
-        """What was measured, and where, in words."""
-        where = {"picture": "of the picture as a whole", "file": "of the file"}.get(self.kind) or _in_words(self.place)
-        return f"{self.measure} {where}"
-
-    @property
-    def seen(self) -> str:
-        """What was seen, in a sentence."""
-        basis = f"p = {self.p_value:.3f}, {self.groups} groups"
-        if self.goes_with == "label":
-            auroc = (1 + abs(self.correlation)) / 2
-            than = "higher" if self.correlation > 0 else "lower"
-            tells = f"and alone tells them with AUROC {auroc:.2f}"
-            return f"{self.name} is {than} in defect images {tells} ({basis}){self._others}"
-        goes = "rises" if self.correlation > 0 else "falls"
-        return (
-            f"on Good images the network's confidence in a defect {goes} with {self.name} "
-            f"(rank correlation {self.correlation:+.2f}, {basis}){self._others}"
-        )
-
-    @property
-    def _others(self) -> str:
-        if not self.others:
-            return ""
-        rest = f" and {len(self.others) - 2} more" if len(self.others) > 2 else ""
-        return f"; so do {', '.join(self.others[:2])}{rest}"
-
-    def to_dict(self) -> dict[str, Any]:
-        """JSON-ready, with what was ``seen``, ``why`` it matters and what to ``do``."""
-        return {
-            **asdict(self),
-            "others": list(self.others),
-            "cause": self.cause,
-            "seen": self.seen,
-            "why": WHY[self.goes_with],
-            "do": DO[self.cause],
-        }
-
-
-WHY = {
-    "label": "the network can learn this difference instead of the defect, and then fails on pictures without it",
-    "confidence": "there is no defect in those images, so the network goes by something else too",
-}
-DO = {
-    "place": "if the defect is not always there, photograph both classes alike, or crop or mask that place",
-    "light": "photograph both classes in the same session, with the same light and exposure",
-    "focus": "photograph both classes in the same session, with the same focus",
-    "file": "save both classes by the same program with the same settings",
-    "size": "save both classes at the same size",
-}
+MOVED = 2.0
+"""A region moves when it is found in this many times the cells that it usually has; one that is drawn is near 1."""
 
 
 def find_shortcuts(values: Values, targets: Sequence[int], groups: Sequence[int] | None = None) -> list[Shortcut]:
     """Find measurements that tell Good from defect images.
 
     Args:
-        values: :func:`measure_all` of the images, ``(n, measurements)``.
+        values: :func:`~weakspot.data.measurements.measure_all` of the images, ``(n, measurements)``; NaN where an image
+            cannot have one.
         targets: 0 for Good, anything else for a defect, ``(n,)``.
         groups: number of the group each image belongs to, so that images of a group count once; None: each is alone.
 
@@ -141,10 +61,11 @@ def find_shortcuts(values: Values, targets: Sequence[int], groups: Sequence[int]
         class.
     """
     labels = np.array([target != 0 for target in targets], dtype=bool)
-    of_groups, labels = _one_per_group(values, labels, groups)
-    if min(labels.sum(), (~labels).sum()) < FEWEST:
+    of_groups, of_labels = one_per_group(values, labels, groups)
+    if min(of_labels.sum(), (~of_labels).sum()) < FEWEST:
         return []
-    return _by_cause("label", of_groups, labels, *largest_correlations(of_groups, labels))
+    found = Found(*largest_correlations(of_groups, of_labels), len(values), _count(values, groups))
+    return by_cause("label", striking(found), of_groups, of_labels, found)
 
 
 def follow_confidence(
@@ -153,7 +74,7 @@ def follow_confidence(
     """Find measurements of Good images that the network's confidence in a defect goes with.
 
     Args:
-        values: :func:`measure_all` of Good images, ``(n, measurements)``.
+        values: :func:`~weakspot.data.measurements.measure_all` of Good images, ``(n, measurements)``.
         confidences: probability that each shows a defect, 0…1, ``(n,)``.
         groups: as for :func:`find_shortcuts`.
 
@@ -161,85 +82,43 @@ def follow_confidence(
         As :func:`find_shortcuts`; empty with fewer than four times as many groups.
     """
     with_confidence = np.column_stack([values, np.asarray(confidences, dtype=np.float64)])
-    of_groups, _ = _one_per_group(with_confidence, np.zeros(len(values), dtype=bool), groups)
+    of_groups, same = one_per_group(with_confidence, np.zeros(len(values), dtype=bool), groups)
     if len(of_groups) < 4 * FEWEST:
         return []
-    found = largest_correlations(of_groups[:, :-1], rankdata(of_groups[:, -1]))
-    return _by_cause("confidence", of_groups[:, :-1], np.zeros(len(of_groups), dtype=bool), *found)
+    correlated = largest_correlations(of_groups[:, :-1], rankdata(of_groups[:, -1]))
+    found = Found(*correlated, len(values), len(of_groups))
+    return by_cause("confidence", striking(found), of_groups[:, :-1], same, found)
 
 
-def _by_cause(
-    goes_with: str, values: Values, labels: npt.NDArray[np.bool_], correlations: Values, p_values: Values
-) -> list[Shortcut]:
-    """Those that stand out, the strongest of each cause, with the names of the weaker ones."""
-    columns = [
-        int(column)
-        for column in np.argsort(-np.abs(correlations), kind="stable")
-        if p_values[column] <= P_VALUE and abs(correlations[column]) >= MOST
-    ]
-    findings: list[tuple[list[int], list[Shortcut]]] = []
-    for column in columns:
-        name, kind, place = COLUMNS[column]
-        correlation, p_value = float(correlations[column]), float(p_values[column])
-        found = Shortcut(name, place, kind, goes_with, correlation, p_value, len(values))
-        same = [each for each in findings if _one_cause(each, found, column, values, labels)]
-        if same:
-            same[0][0].append(column)
-            same[0][1].append(found)
-        else:
-            findings.append(([column], [found]))
-    return [replace(members[0], others=_names(members)) for _, members in findings]
+def joined(by_label: Sequence[Shortcut], by_confidence: Sequence[Shortcut]) -> list[Shortcut]:
+    """Put what the confidence follows to the alarm of the same cause, so that one cause raises one alarm.
+
+    Args:
+        by_label: from :func:`find_shortcuts`.
+        by_confidence: from :func:`follow_confidence`.
+
+    Returns:
+        All of `by_label`, and of `by_confidence` what has another cause, or lies at other places.
+    """
+
+    def same(one: Shortcut, other: Shortcut) -> bool:
+        return one.cause == other.cause and (one.cause != "place" or bool(set(one.places) & set(other.places)))
+
+    labelled = [replace(one, also_confidence=any(same(one, other) for other in by_confidence)) for one in by_label]
+    return [*labelled, *(one for one in by_confidence if not any(same(one, other) for other in by_label))]
 
 
-def _one_cause(
-    finding: tuple[list[int], list[Shortcut]],
-    found: Shortcut,
-    column: int,
-    values: Values,
-    labels: npt.NDArray[np.bool_],
-) -> bool:
-    """Whether a measure has the cause of a finding: by what it is of, by touching its place, or by going with it."""
-    columns, members = finding
-    if found.kind != "place" and found.cause == members[0].cause:
-        return True
-    if found.kind == "place" and any(_touching(found.place, member.place) for member in members):
-        return True
-    return any(abs(_correlation_within(values[:, [column, other]], labels)) >= ALIKE for other in columns)
-
-
-def _touching(
-    first: tuple[float, float, float, float] | None, second: tuple[float, float, float, float] | None
-) -> bool:
-    """Whether two cells are the same one or neighbours, corners included."""
-    if first is None or second is None:
-        return False
-    return all(abs(a - b) * GRID < 1.5 for a, b in zip(first[:2], second[:2], strict=True))
-
-
-def _correlation_within(pair: Values, labels: npt.NDArray[np.bool_]) -> float:
-    """Rank correlation of two measures ``(n, 2)`` after what the classes differ in is taken away; 0 for a constant."""
-    ranks = np.empty_like(pair)
-    for label in np.unique(labels):
-        inside = labels == label
-        of_class = rankdata(pair[inside], axis=0)
-        ranks[inside] = of_class - of_class.mean(axis=0)
-    scale = float(np.sqrt((ranks**2).sum(axis=0).prod()))
-    return float(ranks.prod(axis=1).sum() / scale) if scale > 1e-9 else 0.0
-
-
-def _names(members: Sequence[Shortcut]) -> tuple[str, ...]:
-    """Names of all but the strongest, once each; beside a place the measure is enough for another one."""
-    strongest, *weaker = members
-    of_place = strongest.kind == "place"
-    names = dict.fromkeys(one.measure if of_place and one.kind == "place" else one.name for one in weaker)
-    return tuple(name for name in names if name not in (strongest.measure, strongest.name) or not of_place)
+def striking(found: Found) -> list[int]:
+    """Positions of the measures that stand out, the strongest first."""
+    order = np.argsort(-np.abs(found.correlations), kind="stable")
+    return [int(c) for c in order if found.p_values[c] <= P_VALUE and abs(found.correlations[c]) >= MOST]
 
 
 def largest_correlations(values: Values, against: npt.NDArray[Any], *, seed: int = 0) -> tuple[Values, Values]:
     """Rank correlation of every measurement, and how often shuffling gives as large a one in *any* of them.
 
     Args:
-        values: ``(n, measurements)``.
+        values: ``(n, measurements)``; NaN counts as the median of the others.
         against: ``(n,)``; booleans, both occurring, or ranks.
         seed: of the shuffles.
 
@@ -247,7 +126,7 @@ def largest_correlations(values: Values, against: npt.NDArray[Any], *, seed: int
         Correlations and p-values, ``(measurements,)`` each. The correlation is the rank-biserial 2 AUROC − 1 for
         booleans, else Spearman's; it is 0 for a measurement that is the same in all images.
     """
-    ranks = rankdata(values, axis=0)
+    ranks = rankdata(filled(values), axis=0)
     rng = np.random.default_rng(seed)
     shuffled = np.stack([against, *(rng.permutation(against) for _ in range(SHUFFLES))]).astype(np.float64)
     centred = shuffled - shuffled.mean(axis=1, keepdims=True)
@@ -263,26 +142,60 @@ def largest_correlations(values: Values, against: npt.NDArray[Any], *, seed: int
     return correlations[0], (1 + reached) / (1 + SHUFFLES)
 
 
-def _one_per_group(
+def one_per_group(
     values: Values, labels: npt.NDArray[np.bool_], groups: Sequence[int] | None
 ) -> tuple[Values, npt.NDArray[np.bool_]]:
-    """Average the images of each group; a group with both labels gives two averages."""
+    """Average the images of each group over what was measured; a group with both labels gives two averages.
+
+    Args:
+        values: ``(n, measurements)``; may hold NaN.
+        labels: ``(n,)``.
+        groups: number of the group of each image; None: each is alone.
+
+    Returns:
+        ``(groups, measurements)`` and ``(groups,)``.
+    """
     numbers = np.arange(len(labels)) if groups is None else np.asarray(groups)
     _, of = np.unique(2 * numbers + labels, return_inverse=True)
-    counts = np.bincount(of)
-    sums = np.zeros((len(counts), values.shape[1]))
-    np.add.at(sums, of, values)
-    of_group = np.zeros(len(counts), dtype=bool)
+    number, known = int(of.max(initial=-1)) + 1, ~np.isnan(values)
+    sums, counts = np.zeros((number, values.shape[1])), np.zeros((number, values.shape[1]))
+    np.add.at(sums, of, np.where(known, values, 0))
+    np.add.at(counts, of, known)
+    of_group = np.zeros(number, dtype=bool)
     of_group[of] = labels
-    return sums / counts[:, None], of_group
+    return np.where(counts, sums / np.maximum(counts, 1), np.nan), of_group
 
 
-# --- measurements -------------------------------------------------------------------------------------------------
+def moves(values: Values, labels: npt.NDArray[np.bool_], column: int, *, higher: bool) -> bool:
+    """Whether what stands out at a place is a large region that is another one in each picture, as a defect's is.
+
+    The region: cells that touch one another and differ from the same cells of Good pictures, all of them compared with
+    the rest of their picture. A mark or a tinted border is the same region each time.
+
+    Args:
+        values: ``(n, measurements)``, NaN for what was not measured.
+        labels: whether each shows a defect, ``(n,)``.
+        column: position of the measure of the place.
+        higher: whether it is higher in defect pictures.
+
+    Returns:
+        False too where the place stands out in fewer than five pictures.
+    """
+    cells = GRID * GRID
+    first, cell = CELLS + column % CELLS // cells * cells, column % cells
+    of_cells = values[:, first : first + cells]
+    usual = quantile(of_cells[~labels].T, 0.5)
+    spread = 1.4826 * quantile(np.abs(of_cells[~labels] - usual).T, 0.5)
+    above = np.nan_to_num(of_cells[labels] - usual) * (1 if higher else -1)
+    hot = (above > HOT * np.maximum(spread, 1e-6)).reshape(-1, GRID, GRID)
+    connected = [cv2.connectedComponents(one.astype(np.uint8), connectivity=8)[1].ravel() for one in hot]
+    regions = np.array([parts == parts[cell] for parts in connected if parts[cell]]).reshape(-1, cells)
+    if len(regions) < FEWEST:
+        return False
+    size = float(np.median(regions.sum(axis=1)))
+    return size >= LARGE and int((regions.mean(axis=0) >= AROUND).sum()) >= MOVED * size
 
 
-def _in_words(place: tuple[float, float, float, float] | None) -> str:
-    """A place in words."""
-    if place is None:
-        return ""
-    x, y = (place[0] + place[2]) / 2, (place[1] + place[3]) / 2
-    return f"at one place ({x:.0%} from the left, {y:.0%} from the top)"
+def _count(values: Values, groups: Sequence[int] | None) -> int:
+    """Number of independent groups; one with both labels is one."""
+    return len(values) if groups is None else len(set(groups))

@@ -4,15 +4,19 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from weakspot.data.defect_itself import settle
+from weakspot.data.findings import Shortcut
+from weakspot.data.good_class import doubt
 from weakspot.data.images import ImageInfo, Progress, inspect_images, read_mask
-from weakspot.data.measurements import measure_all
+from weakspot.data.measurements import Values, measure_all
 from weakspot.data.near_duplicates import NearDuplicates, find_near_duplicates
 from weakspot.data.readers import read_samples
-from weakspot.data.shortcuts import Shortcut, find_shortcuts
+from weakspot.data.roi_files import read_region
+from weakspot.data.shortcuts import find_shortcuts
 from weakspot.errors import WeakspotError
 from weakspot.types import ANOMALY, GOOD, Sample, Size
 from weakspot.utils.files import shown
@@ -139,23 +143,35 @@ class Findings:
         readable: the samples whose image can be read.
         near_duplicates: photographs of the same part, by position in `readable`.
         shortcuts: properties other than the defect that tell the classes apart.
+        explained: differences between the classes that are the defect's own, a sentence each.
+        question: asks whether the class called Good is the right one; None where nothing speaks against it.
+        values: :func:`~weakspot.data.measurements.measure_all` of `readable`.
+        of_region: what is known of the region of interest, a sentence each; empty without one.
     """
 
     summary: DataSummary
     readable: list[Sample]
     near_duplicates: NearDuplicates
     shortcuts: list[Shortcut]
+    explained: list[str] = field(default_factory=list)
+    question: str | None = None
+    values: Values | None = field(default=None, repr=False, compare=False)
+    of_region: list[str] = field(default_factory=list)
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-ready."""
-        pairs = [
-            {"first": self.readable[a].path, "second": self.readable[b].path, "agreement": score}
-            for a, b, score in self.near_duplicates.pairs
-        ]
+        near = self.near_duplicates
+        pairs, possible = (
+            [{"first": self.readable[a].path, "second": self.readable[b].path, "agreement": r} for a, b, r in found]
+            for found in (near.pairs, near.possible)
+        )
         return {
             **self.summary.to_dict(),
-            "near_duplicates": {**self.near_duplicates.to_dict(), "pairs": pairs},
+            "near_duplicates": {**near.to_dict(), "pairs": pairs, "possible": possible},
             "shortcuts": [shortcut.to_dict() for shortcut in self.shortcuts],
+            "explained": self.explained,
+            "question": self.question,
+            "roi": self.of_region,
         }
 
 
@@ -165,6 +181,7 @@ def look_through(
     good_class: str = GOOD,
     options: Mapping[str, Any] | None = None,
     *,
+    roi: str | None = None,
     progress: Progress | None = None,
 ) -> Findings:
     """Read, inspect and summarise one data set.
@@ -174,10 +191,11 @@ def look_through(
         layout: as for :func:`~weakspot.data.readers.read_samples`.
         good_class: what good images are called.
         options: of the layout.
+        roi: as ``data.roi``; nothing outside the region of interest is measured.
         progress: called with (done, total); every image counts four times, as it is read, compared and measured.
 
     Raises:
-        WeakspotError: when the folder is not a data set of this layout.
+        WeakspotError: when the folder is not a data set of this layout, or the region of interest does not fit it.
     """
     samples = read_samples(layout, folder, good_class=good_class, **(options or {}))
     n = len(samples)
@@ -188,11 +206,17 @@ def look_through(
     infos = inspect_images([sample.path for sample in samples], progress=part(0, 1))
     sound = [i for i, info in enumerate(infos) if info.error is None]
     readable = [infos[i] for i in sound]
+    region, of_region = (None, list[str]()) if roi is None else read_region(roi, readable)
+    readable = [replace(info, roi=region) for info in readable]
     near = find_near_duplicates(readable, progress=part(1, 2))
     targets = [int(not samples[i].is_good) for i in sound]
     groups = near.groups() if near.tells_groups else None
-    found = find_shortcuts(measure_all(readable, progress=part(3, 1)), targets, groups)
-    return Findings(summarize(samples, infos), [samples[i] for i in sound], near, found)
+    values, of_sound = measure_all(readable, progress=part(3, 1)), [samples[i] for i in sound]
+    summary = summarize(samples, infos)
+    usable = of_sound if not summary.bad_masks else [replace(sample, mask=None) for sample in of_sound]
+    checked = settle(find_shortcuts(values, targets, groups), values, usable, readable, groups)
+    question = doubt(of_sound, values, good_class)
+    return Findings(summary, of_sound, near, checked.alarms, checked.explained, question, values, of_region)
 
 
 def _range(values: Sequence[int]) -> tuple[int, int]:

@@ -32,6 +32,8 @@ SHUFFLES = 1000
 BOX_P_VALUE = 0.05
 """Boxes that beat what knows nothing of the image with this certainty raise no alarm; few images allow no more."""
 
+BETTER = " (experiment=recommended draws better ones than plain class maps)"
+
 FEWEST = 10
 """With fewer images, boxes and the border raise no alarm."""
 
@@ -84,6 +86,7 @@ def shuffled_boxes(
 
 def _box_alarm(images: EvaluatedImages, guesses: dict[str, list[npt.NDArray[np.float64]]]) -> list[Alarm]:
     truth, known = images.truth, images.truth.known
+    refined = all(subset.store.mask_logits is not None for subset in images.subsets)
     if len(known) < FEWEST:
         return []
 
@@ -101,7 +104,7 @@ def _box_alarm(images: EvaluatedImages, guesses: dict[str, list[npt.NDArray[np.f
             f"V2 of the boxes is {found.second:.3f}, that of the {name.replace('_', ' ')} {found.first:.3f} "
             f"(n = {len(known)}, p = {found.p_value:.3f})",
             "boxes that know nothing of the image fit about as well",
-            "use the class, not the boxes (experiment=recommended draws better ones than plain class maps)",
+            "use the class, not the boxes" + ("" if refined else BETTER),
         )
     ]
 
@@ -176,7 +179,7 @@ def border_evidence(images: EvaluatedImages) -> tuple[BorderEvidence | None, lis
     area, hits = 1 - (1 - 2 * BORDER) ** 2, int(peaks.sum())
     p_value = float(binomtest(hits, len(peaks), area, alternative="greater").pvalue)
     control = BorderEvidence(bootstrap(np.mean, [shares]), proportion(hits, len(peaks)), area, p_value)
-    if 3 * hits < 2 * len(peaks) or p_value > P_VALUE:
+    if not control.striking:
         return control, []
     alarm = Alarm(
         f"in {hits} of {len(peaks)} images called defective the strongest evidence lies within {BORDER:.0%} of "

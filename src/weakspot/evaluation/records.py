@@ -35,6 +35,7 @@ class DataRecord:
         hash: over the content and the label of every image; None where other images than the run's own were measured.
         truth: the file that the true boxes come from; None where they come from the data set's masks.
         n_test_per_defect: number of images by defect type.
+        roi: the region of interest, as ``data.roi`` names it; None where all of every image counts.
     """
 
     layout: str
@@ -45,6 +46,7 @@ class DataRecord:
     hash: str | None = None
     truth: Any = None
     n_test_per_defect: dict[str, int] = field(default_factory=dict)
+    roi: str | None = None
 
     @property
     def title(self) -> str:
@@ -58,11 +60,12 @@ class Leakage:
 
     Attributes:
         images: number of images compared.
-        repeated: number of images with a near-duplicate.
+        repeated: number of images that certainly show the same part as another one.
         groups: number of groups that those form.
         limit: agreement from which on two images are near-duplicates, up to 1.
         usual: median agreement of pairs drawn by lot.
         held_out_of_trained_groups: number of measured images whose group was trained on too.
+        possible: number of further pairs that may show the same part; they are in no group.
     """
 
     images: int
@@ -71,6 +74,7 @@ class Leakage:
     limit: float
     usual: float
     held_out_of_trained_groups: int
+    possible: int = 0
 
 
 @dataclass(frozen=True)

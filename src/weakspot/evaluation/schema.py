@@ -21,6 +21,7 @@ from weakspot.metrics.results import (
     LocalisationResult,
     OracleBoxAccuracy,
     PixelResult,
+    TrustResult,
 )
 
 UNKNOWN = undefined(0)
@@ -103,36 +104,6 @@ class Resolution:
     smaller: Estimate = UNKNOWN
 
 
-@dataclass(frozen=True)
-class TrustLevel:
-    """Boxes of one colour.
-
-    Attributes:
-        n: number of boxes.
-        mean_iou: with the nearest true box; NaN for no box.
-        iou_50: share of them with an IoU of 0.5 or more.
-    """
-
-    n: int
-    mean_iou: float
-    iou_50: Estimate
-
-
-@dataclass(frozen=True)
-class TrustResult:
-    """Whether boxes that are trusted more fit better, on the images with a mask.
-
-    Attributes:
-        rank_correlation: Spearman's, of trust and IoU over boxes; NaN for fewer than three boxes.
-        levels: by colour, ``green``, ``amber`` and ``red``.
-        boxes: ``[trust, IoU]`` of each box.
-    """
-
-    rank_correlation: Estimate
-    levels: dict[str, TrustLevel]
-    boxes: list[list[float]]
-
-
 @dataclass(frozen=True, kw_only=True)
 class Localisation(OracleBoxAccuracy, LocalisationResult):
     """How well boxes and maps fit the masks; NaN is what a cross-validation of a version before 0.2 did not measure.
@@ -206,6 +177,13 @@ class BorderEvidence:
     area: float
     p_value: float
 
+    @property
+    def striking(self) -> bool:
+        """Whether two thirds of the peaks lie in the frame, and chance does not explain that."""
+        return 3 * self.peaks.value >= 2 - 1e-9 and self.p_value <= BORDER_P_VALUE
+
+
+BORDER_P_VALUE = 0.01
 
 FEWEST_ERASED = 10
 """Images below which erasing boxes raises no alarm."""
@@ -257,12 +235,17 @@ class Controls:
         shuffled_labels: balanced accuracy of the same answers against shuffled labels, mean and middle 95 %.
         border: evidence along the border.
         erased: what erasing the boxes does.
+        told_apart: whether the true labels do better than shuffled ones; None where a version before 0.3 did not say.
+        boxes_beaten: whether the predicted boxes do better than the best of `boxes`; None where that is not known, or
+            too few images have a mask.
     """
 
     boxes: dict[str, LocalisationResult] = field(default_factory=dict)
     shuffled_labels: Estimate | None = None
     border: BorderEvidence | None = None
     erased: Erasure | None = None
+    told_apart: bool | None = None
+    boxes_beaten: bool | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-ready, an entry a control; what was not measured is left out."""
@@ -272,20 +255,30 @@ class Controls:
             "border": to_json(self.border),
             "erased": self.erased and self.erased.to_dict(),
         }
+        verdicts = {"told_apart": self.told_apart, "boxes_beaten": self.boxes_beaten}
         boxes = {name: to_json(result) for name, result in self.boxes.items()}
-        return boxes | {name: value for name, value in others.items() if value}
+        known = {name: value for name, value in verdicts.items() if value is not None}
+        return boxes | {name: value for name, value in others.items() if value} | known
 
     @classmethod
     def from_dict(cls, record: Mapping[str, Any]) -> Controls:
         """Read what :meth:`to_dict` made."""
-        named = ("shuffled_labels", "border", "erased")
+        named = ("shuffled_labels", "border", "erased", "told_apart", "boxes_beaten")
         shuffled = (record.get("shuffled_labels") or {}).get("balanced_accuracy")
         return cls(
             {name: structure(value, LocalisationResult) for name, value in record.items() if name not in named},
             structure(shuffled, Estimate) if shuffled else None,
             structure(record["border"], BorderEvidence) if record.get("border") else None,
             structure(record["erased"], Erasure) if record.get("erased") else None,
+            _flag(record.get("told_apart")),
+            _flag(record.get("boxes_beaten")),
         )
+
+
+def _flag(value: Any) -> bool | None:  # noqa: ANN401 - JSON
+    if value is not None and not isinstance(value, bool):
+        raise TypeError(f"not true, false or null: {value!r}")
+    return value
 
 
 @dataclass(frozen=True)
@@ -316,20 +309,23 @@ class Measurement:
         controls: what guesses would have scored.
         alarms: what spoils the numbers.
         curve: box accuracy at every threshold; None without masks.
+        notes: differences between the classes that are the defect's own, a sentence each.
     """
 
     test: SubsetResult
     controls: Controls = field(default_factory=Controls)
     alarms: list[Alarm] = field(default_factory=list)
     curve: ThresholdCurve | None = None
+    notes: list[str] = field(default_factory=list)
 
     def to_dict(self) -> dict[str, Any]:
-        """JSON-ready: ``test``, ``controls``, ``alarms`` and ``curve`` of ``metrics.json``."""
+        """JSON-ready: ``test``, ``controls``, ``alarms``, ``curve`` and ``notes`` of ``metrics.json``."""
         return {
             "test": {name: value for name, value in to_json(self.test).items() if value is not None},
             "controls": self.controls.to_dict(),
             "alarms": [alarm.to_dict() for alarm in self.alarms],
             "curve": to_json(self.curve),
+            "notes": self.notes,
         }
 
     @classmethod
@@ -345,4 +341,5 @@ class Measurement:
             Controls.from_dict(record.get("controls") or {}),
             [Alarm.from_dict(alarm) for alarm in record.get("alarms") or []],
             structure(record["curve"], ThresholdCurve) if record.get("curve") else None,
+            [str(note) for note in record.get("notes") or []],
         )

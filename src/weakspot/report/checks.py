@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from weakspot.evaluation.controls import BORDER
-from weakspot.evaluation.schema import Measurement
+from weakspot.evaluation.schema import ERASED_P_VALUE, Measurement
 from weakspot.report.page import interval, number
 
 BOXES = {
@@ -52,7 +52,8 @@ def _shuffled_labels(measurement: Measurement) -> Iterator[Check]:
     if not control:
         return
     own = measurement.test.classification.balanced_accuracy.value
-    above = own > control.high
+    told_apart = measurement.controls.told_apart
+    above = own > control.high if told_apart is None else told_apart
     yield Check(
         "Could the labels be shuffled without harm?",
         f"Shuffled: balanced accuracy {interval(control)}. With the true labels: {number(own)}.",
@@ -70,7 +71,8 @@ def _boxes(measurement: Measurement) -> Iterator[Check]:
     own = localisation.max_box_acc_v2
     best = max(scores, key=lambda name: scores[name])
     listed = "; ".join(f"{BOXES[name]} {number(value)}" for name, value in scores.items())
-    beaten = own.low > scores[best]
+    known = measurement.controls.boxes_beaten
+    beaten = own.low > scores[best] if known is None else known
     yield Check(
         "Would boxes that do not look at the picture fit as well?",
         f"V2 of {listed}. Of the model's boxes: {number(own.value)} ({interval(own)}).",
@@ -85,7 +87,7 @@ def _erased(measurement: Measurement) -> Iterator[Check]:
     if not control or not control.images:
         return
     change = control.erased
-    shown = change.p_value <= 0.05 and change.difference.value > 0
+    shown = change.p_value <= ERASED_P_VALUE and change.difference.value > 0
     chance = "p < 0.001" if change.p_value < 0.001 else f"p = {number(change.p_value)}"
     yield Check(
         "Does the alarm go away when its boxes are painted over?",
@@ -103,7 +105,7 @@ def _border(measurement: Measurement) -> Iterator[Check]:
     if not control:
         return
     share, peaks, area = control.share, control.peaks, control.area
-    more = share.low > area
+    more = share.low > area or control.striking
     yield Check(
         "Does it look at the border instead of the part?",
         f"Of the evidence {share.value:.0%} lies within {BORDER:.0%} of the border, which is {area:.0%} of the "

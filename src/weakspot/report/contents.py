@@ -94,6 +94,8 @@ def common(
         "metrics": metrics,
         "controls": measurement.controls,
         "alarms": measurement.alarms,
+        "alarm_pictures": [None] * len(measurement.alarms),
+        "notes": measurement.notes,
         "test": measurement.test,
         "classes": measurement.test.classification,
         "boxes": measurement.test.localisation,

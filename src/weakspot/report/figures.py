@@ -14,13 +14,12 @@ from matplotlib.figure import Figure
 from weakspot.config.rules import BoxRule
 from weakspot.data.images import read_image, read_mask
 from weakspot.data.preprocess import fit_within
-from weakspot.evaluation.schema import CalibrationResult, Measurement, TrustResult
+from weakspot.evaluation.schema import CalibrationResult, Measurement
 from weakspot.evaluation.subsets import EvaluatedSubset
 from weakspot.metrics import IOU_LEVELS, best_iou, mask_boxes
-from weakspot.metrics.results import ConfusionMatrix
+from weakspot.metrics.results import ConfusionMatrix, TrustResult
 from weakspot.ops.maps import class_map, margin_map, shown_map
 from weakspot.postprocess.boxes import boxes_array
-from weakspot.postprocess.trust import AMBER, GREEN
 from weakspot.report.overlays import blend, draw
 from weakspot.types import GOOD, BoolArray, FloatArray, ModelOutput, Prediction, Sample
 from weakspot.utils.files import atomic_path
@@ -124,8 +123,7 @@ def trust_figure(trust: TrustResult) -> Figure:
     axes.scatter(values[:, 0], values[:, 1], s=10, color="0.6", label="a box")
     tenths = [tenth.mean(axis=0) for tenth in np.array_split(values, min(10, len(values)))]
     axes.plot(*np.array(tenths).T, marker="o", color="#0072b2", label="mean of a tenth of them")
-    for limit in (AMBER, GREEN):
-        axes.axvline(limit, color="0.7", linestyle=":", linewidth=1)
+    axes.axhline(0.5, color="0.7", linestyle=":", linewidth=1)
     found = trust.rank_correlation
     axes.set(xlabel="trust", ylabel="IoU with the nearest true box", xlim=(0, 1.02), ylim=(-0.02, 1.02))
     axes.set_title(f"{found.n} boxes, rank correlation {found.value:.2f}", fontsize=9)

@@ -128,7 +128,8 @@ def _image(
     output = visible(store[index], prediction.size, meta.preprocess)
     decided = meta.classes.index(prediction.label) or output.likeliest_defect
     whole = meta.preprocess.input_size(prediction.size)
-    drawn = draw_boxes_at(output, decided, prediction.size, whole, rule, key, steps, meta.classes[decided])
+    label = meta.classes[decided]
+    drawn = draw_boxes_at(output, decided, prediction.size, whole, rule, key, steps, label, meta.trust)
     # The rule's own boxes have been trusted or not already.
     boxes = {_key(box): box for box in prediction.boxes}
     true = truth.boxes[index].astype(np.float64)

@@ -62,7 +62,7 @@ def outcome(prediction: Prediction, sample: Sample) -> str:
 
 def box_record(box: Box) -> list[Any]:
     """Write a box as ``[x0, y0, x1, y1, score, trust, colour, doubt]``; trust and its colour are None where unknown."""
-    colour = level(box.trust)
+    colour = level(box)
     return [*box.xyxy, round(box.score, 4), round(box.trust, 4) if colour else None, colour, box.doubt]
 
 

@@ -19,12 +19,14 @@ from weakspot.data.images import read_image
 from weakspot.data.preprocess import fit_within
 from weakspot.errors import WeakspotError
 from weakspot.evaluation.records import MetricsRecord
+from weakspot.evaluation.schema import Alarm
 from weakspot.evaluation.serialise import to_json
 from weakspot.evaluation.subsets import EvaluatedImage, EvaluatedSubset
 from weakspot.evaluation.truth import Truth
 from weakspot.models.bundle import BundleMeta, find_bundle, read_meta
 from weakspot.postprocess.decision import Decision
 from weakspot.postprocess.prediction_files import read_predictions
+from weakspot.postprocess.trust_calibration import TrustCalibration
 from weakspot.report.contents import Tested, common, records, write_page
 from weakspot.report.lab import Lab, make_lab
 from weakspot.report.pictures import data_url, jpeg
@@ -74,7 +76,9 @@ def read_evaluated(path: Path) -> Evaluated:
         if score is not None and rule["min_score"] is None:  # JSON knows no infinity
             rule = {**rule, "min_score": float("inf")}
         decision = Decision(**record.thresholds["decision"]["decision"])
-        meta = replace(meta, boxes=BoxRule(**rule), decision=decision, thresholds=record.thresholds)
+        trust = record.thresholds.get("trust", {}).get("calibration")
+        calibration = None if trust is None else TrustCalibration.from_dict(trust)
+        meta = replace(meta, boxes=BoxRule(**rule), decision=decision, trust=calibration, thresholds=record.thresholds)
     predictions = read_predictions(folder.predictions)
     if len(predictions) != len(samples):
         raise WeakspotError(f"{folder.predictions} and {run.maps} do not belong together; run 'weakspot evaluate'")
@@ -123,6 +127,7 @@ def _content(evaluated: Evaluated, shown: dict[str, Any], lab: Lab, worth_a_look
         "command": _command(evaluated),
         "config": folder.config.read_text(encoding="utf-8"),
         "duplicates": _picture(folder.figures / "near_duplicates.png"),
+        "alarm_pictures": [_alarm_picture(folder, alarm) for alarm in record.measurement.alarms],
         "fitted_by": folder.read_identity().get("fitted_by"),
     }
 
@@ -147,6 +152,16 @@ def _command(evaluated: Evaluated) -> str:
         return f"weakspot evaluate run={shlex.quote(str(folder.path.parent.parent))} {keys}"
     path = shlex.quote(str(folder.path.absolute()))
     return f"weakspot train --config-path={path} --config-name=config output=again reuse=false"
+
+
+def _alarm_picture(folder: RunFolder, alarm: Alarm) -> str | None:
+    """What an alarm looks like; an evaluation takes the picture of its run."""
+    name = alarm.details.get("picture")
+    if not name:
+        return None
+    file = Path(str(name)).name  # whatever else metrics.json says
+    own, of_run = folder.figures / file, RunFolder(folder.path.parent.parent).figures / file
+    return _picture(own if own.is_file() else of_run)
 
 
 def _picture(path: Path) -> str | None:

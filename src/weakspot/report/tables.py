@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from rich.table import Table
 from rich.text import Text
 
+from weakspot.data.repeats import certain_words, paired_words, possible_words
 from weakspot.data.summary import Findings
 from weakspot.evaluation.comparison import Comparison
 from weakspot.evaluation.records import MetricsRecord
@@ -129,6 +130,7 @@ def _localisation_rows(table: Table, found: Localisation) -> None:
     _row(table, "trust and IoU, rank correlation over boxes", found.trust.rank_correlation)
     for colour, of_level in found.trust.levels.items():
         _row(table, f"{colour} boxes with IoU ≥ 0.5", of_level.iou_50)
+    _row(table, "green among boxes on Good images, before the class decision", found.trust.false_green)
     smallest = found.resolution
     if not math.isnan(smallest.smallest):
         _row(table, f"true boxes with a side under {smallest.smallest:.0f} px, too small here", smallest.smaller)
@@ -233,22 +235,22 @@ def summary_table(findings: Findings, title: str) -> Table:
     if len(summary.sizes) > 1:
         table.add_row("most common", f"{_listing(common)}; {len(summary.sizes)} different sizes")
     table.add_row("files", f"{_listing(summary.extensions)}; pixels {_listing(summary.modes)}")
+    masked = len(summary.missing_masks) < summary.total - summary.per_class[GOOD]
     for name, found in (
         ("unreadable", summary.unreadable),
         ("defects without mask", summary.missing_masks),
-        ("empty masks", summary.empty_masks),
-        ("unusable masks", summary.bad_masks),
+        *((("empty masks", summary.empty_masks), ("unusable masks", summary.bad_masks)) if masked else ()),
         ("exact duplicates", summary.duplicates),
     ):
         table.add_row(name, str(len(found)), style="yellow" if found else "")
-    found_near = (
-        "too much alike to tell"
-        if not near.tells_groups
-        else f"{near.repeated} images belong to {near.n_groups} groups of the same part"
-        if near.pairs
-        else "0"
-    )
+    found_near = certain_words(near) or "none certain"
+    if not near.tells_groups:
+        found_near = "too much alike to tell one part from another"
     table.add_row("near-duplicates", found_near, style="yellow" if near.pairs else "")
+    if near.possible:
+        table.add_row("  possible", possible_words(near))
+    if near.tells_groups and (paired := paired_words(findings.readable, near)):
+        table.add_row("  in both classes", paired)
     return table
 
 

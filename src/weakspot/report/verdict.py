@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from weakspot.evaluation.records import MetricsRecord
 from weakspot.evaluation.schema import Controls, Localisation, Measurement
 from weakspot.metrics.results import ClassificationResult
+from weakspot.report.checks import BOXES
 from weakspot.types import GOOD
 
 CLASS_GRADES = ((0.95, "very good"), (0.85, "good"), (0.7, "fair"))
@@ -84,14 +85,14 @@ def headline(measurement: Measurement) -> dict[str, str]:
     """A word and a sentence each for ``classes`` and ``boxes``."""
     localisation = measurement.test.localisation
     return {
-        "classes": _classes(measurement.test.classification),
+        "classes": _classes(measurement.test.classification, measurement.controls) + _spoilt(measurement),
         "boxes": _boxes(localisation, measurement.controls)
         if localisation
         else "Boxes: not measured, as no defect image has a mask.",
     }
 
 
-def _classes(found: ClassificationResult) -> str:
+def _classes(found: ClassificationResult, controls: Controls) -> str:
     balanced, matrix = found.balanced_accuracy, found.confusion_matrix
     if math.isnan(balanced.value):
         return "Classes: not measured, as Good and defective pictures are both needed."
@@ -101,11 +102,19 @@ def _classes(found: ClassificationResult) -> str:
         f"Classes: {word}. It calls {caught} of {defects} defective pictures defective ({_percent(caught, defects)}) "
         f"and {matrix.false_alarms} of {matrix.good} Good ones too ({_percent(matrix.false_alarms, matrix.good)})."
     )
-    if balanced.low <= 0.5:
+    proven = balanced.low > 0.5 if controls.told_apart is None else controls.told_apart
+    if not proven:
         text += " This is not proven to be better than guessing."
     elif at_worst != word:
         text += f" The interval does not rule out {at_worst}."
     return text
+
+
+def _spoilt(measurement: Measurement) -> str:
+    """That the classes differ in more than the defect, where an alarm says so."""
+    if not any(alarm.details.get("goes_with") == "label" for alarm in measurement.alarms):
+        return ""
+    return " But the classes differ in more than the defect: see the alarm before you believe it."
 
 
 def _boxes(found: Localisation, controls: Controls) -> str:
@@ -116,8 +125,8 @@ def _boxes(found: Localisation, controls: Controls) -> str:
         f"Boxes: {word}. A box fits (IoU ≥ 0.5) on {count} of {fits.n} defective pictures ({_percent(count, fits.n)})."
     )
     best = max(((control.max_box_acc_v2.value, name) for name, control in controls.boxes.items()), default=None)
-    if best is not None and v2.low <= best[0]:
-        text += f" That is not proven to be better than a {best[1].replace('_', ' ').removesuffix(' box')} box."
+    if best is not None and not (v2.low > best[0] if controls.boxes_beaten is None else controls.boxes_beaten):
+        text += f" That is not proven to be better than {BOXES.get(best[1], best[1])}."
     return text
 
 
@@ -180,8 +189,8 @@ def _mend(record: MetricsRecord) -> list[str]:
         steps[-1] += " Until the alarms are gone believe no number here."
     if leak and leak.held_out_of_trained_groups:
         steps.append(
-            f"{leak.held_out_of_trained_groups} test pictures show the same part as a training picture. "
-            "Train again with split.near_duplicates=together before you believe the numbers."
+            f"{leak.held_out_of_trained_groups} test pictures show the same part as a training picture: their "
+            "surface agrees. Train again with split.near_duplicates=together before you believe the numbers."
         )
     matrix = test.classification.confusion_matrix
     if matrix.defects and matrix.missed / matrix.defects > 0.05:
@@ -190,10 +199,10 @@ def _mend(record: MetricsRecord) -> list[str]:
             "alarm: weakspot evaluate run=RUN decision.miss=5 (needs a run with split.val_size=0.15)."
         )
     if test.localisation and test.localisation.resolution.smaller.value > 0.25:
-        steps.append(
-            f"{test.localisation.resolution.smaller.value:.0%} of the true boxes are too small for this set-up: raise "
-            "data.image_size, set data.resize=tile, or use experiment=recommended."
-        )
+        named = any("experiment=recommended" in step for step in steps)
+        ways = "raise data.image_size or set data.resize=tile" + ("" if named else ", or use experiment=recommended")
+        share = f"{test.localisation.resolution.smaller.value:.0%}"
+        steps.append(f"{share} of the true boxes are too small for this set-up: {ways}.")
     return steps
 
 

@@ -17,13 +17,10 @@ from scipy.stats import spearmanr
 from sklearn.metrics import roc_auc_score
 
 from weakspot.data import synthetic
+from weakspot.data.findings import Shortcut
 from weakspot.data.images import inspect_images, list_images
 from weakspot.data.measurements import COLUMNS, FILE_MEASURES, GRID, measure_all, measure_image
-from weakspot.data.shortcuts import (
-    find_shortcuts,
-    follow_confidence,
-    largest_correlations,
-)
+from weakspot.data.shortcuts import find_shortcuts, follow_confidence, joined, largest_correlations
 from weakspot.data.synthetic.biases import BIASES
 from weakspot.errors import WeakspotError
 from weakspot.training.cached_searches import near_duplicates
@@ -110,12 +107,62 @@ def test_measures_of_the_same_kind_of_thing_are_one_finding() -> None:
     assert light.to_dict()["do"] != size.to_dict()["do"]
 
 
-def test_neighbouring_cells_are_one_place_and_far_ones_are_two() -> None:
+def test_all_places_are_one_finding_that_lists_them() -> None:
     near = [column_of("brightness", "place", (0, 0)), column_of("sharpness or grain", "place", (1, 1))]
     (corner,) = find_shortcuts(*planted_values(*near))
     assert (corner.cause, len(corner.others)) == ("place", 1)
     far = [near[0], column_of("brightness", "place", (7, 7))]
-    assert [found.cause for found in find_shortcuts(*planted_values(*far))] == ["place", "place"]
+    (both,) = find_shortcuts(*planted_values(*far))
+    assert set(both.places) == {(0, 0, 1 / GRID, 1 / GRID), (7 / GRID, 7 / GRID, 1, 1)}
+    assert "at 2 places" in both.what
+
+
+def test_what_is_at_most_places_is_of_the_picture_as_a_whole() -> None:
+    inner = [column_of("brightness", "place", (x, y)) for x in range(1, 7) for y in range(2, 5)]
+    (light,) = find_shortcuts(*planted_values(*inner))
+    assert (light.cause, light.kind, light.measure, light.place) == ("light", "picture", "brightness", None)
+    frame = [column_of("brightness", "place", (x, y)) for x in range(8) for y in range(8) if {x, y} & {0, 7}]
+    (border,) = find_shortcuts(*planted_values(*frame))
+    assert (border.cause, len(border.places)) == ("place", 28)
+
+
+def test_a_blurred_picture_and_its_small_file_are_one_finding() -> None:
+    blurred = [column_of("sharpness or grain", "picture"), column_of("bytes a pixel", "file")]
+    (found,) = find_shortcuts(*planted_values(*blurred))
+    assert found.cause == "focus"
+    saved = [column_of("sharpness or grain", "picture"), column_of("JPEG quality", "file")]
+    assert [found.cause for found in find_shortcuts(*planted_values(*saved))] == ["file"]
+
+
+def test_what_the_confidence_follows_too_is_said_with_the_alarm_of_that_cause() -> None:
+    corner, light = column_of("brightness", "place", (0, 0)), column_of("contrast", "picture")
+    (by_label,) = find_shortcuts(*planted_values(corner))
+    rng = np.random.default_rng(1)
+    values = rng.normal(size=(60, len(COLUMNS)))
+    same = follow_confidence(values, values[:, corner].tolist())
+    (one,) = joined([by_label], same)
+    assert one.also_confidence
+    assert "confidence goes with it" in one.seen
+    other = follow_confidence(values, values[:, light].tolist())
+    assert [each.goes_with for each in joined([by_label], other)] == ["label", "confidence"]
+
+
+def test_parts_are_counted_once_however_they_are_labelled() -> None:
+    """Sixty pictures of thirty parts, each good and defective: thirty parts, not sixty."""
+    values, targets = planted_values(column_of("brightness", "picture"))
+    (found,) = find_shortcuts(values, targets, [*range(30), *range(30)])
+    assert (found.images, found.groups) == (60, 30)
+    assert "60 images of 30 parts" in found.seen
+
+
+def test_every_measure_has_words_and_a_cause() -> None:
+    for number, (name, kind, place) in enumerate(COLUMNS):
+        for sign in (-1, 1):
+            one = Shortcut(name, place, kind, "label", sign * 0.9, 0.001, 50, images=60, columns=(number,))
+            assert one.what.startswith("defective pictures ")
+            assert one.do
+            assert one.cause in ("place", "light", "focus", "file", "size")
+            assert ("trainer.augment=photometric" in one.do) == (one.cause in ("light", "focus", "file"))
 
 
 def test_measures_that_go_together_within_the_classes_have_one_cause() -> None:
@@ -137,7 +184,8 @@ def test_a_grey_picture_has_no_colour(tmp_path: Path) -> None:
     values = measure_all(inspect_images(list_images(tmp_path)))
     coloured = [i for i, (name, _, _) in enumerate(COLUMNS) if name.startswith(("red", "blue"))]
     assert len(coloured) > 100
-    assert (values[:, coloured] == 0).all()
+    assert np.isnan(values[:, coloured]).all()
+    assert np.isfinite(np.delete(values, coloured, axis=1)).all()
 
 
 # --- measurements -------------------------------------------------------------------------------------------------
@@ -162,7 +210,8 @@ def test_what_is_measured_of_a_file(tmp_path: Path) -> None:
 def test_tiny_and_flat_pictures_are_measured(tmp_path: Path) -> None:
     Image.new("L", (1, 1), 7).save(tmp_path / "a.png")
     Image.new("RGB", (300, 2)).save(tmp_path / "b.png")
-    assert np.isfinite(measure_all(inspect_images(list_images(tmp_path)))).all()
+    coloured = [i for i, (name, _, _) in enumerate(COLUMNS) if name.startswith(("red", "blue"))]
+    assert np.isfinite(np.delete(measure_all(inspect_images(list_images(tmp_path))), coloured, axis=1)).all()
     assert measure_all([]).shape == (0, len(COLUMNS))
 
 

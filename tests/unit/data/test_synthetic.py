@@ -17,7 +17,8 @@ from weakspot.errors import WeakspotError
 from weakspot.types import GOOD
 
 SMALL = (96, 128)
-CASES = [(name, defect) for name, subset in synthetic.PRODUCTS.items() for defect in subset.defects]
+KINDS = {**synthetic.PRODUCTS, **synthetic.STRIKING}
+CASES = [(name, defect) for name, subset in KINDS.items() for defect in subset.defects]
 BENCHMARK = ROOT / "benchmarks" / "cheap_baseline.py"
 
 
@@ -33,7 +34,7 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.mark.parametrize(("subset", "defect"), CASES)
 def test_defect_changes_nothing_outside_its_mask_and_much_inside(subset: str, defect: str) -> None:
     image, twin, mask = synthetic.render(subset, defect, 1)
-    assert image.shape == (*synthetic.PRODUCTS[subset].size, 3)
+    assert image.shape == (*KINDS[subset].size, 3)
     assert image.shape[0] != image.shape[1]
     assert mask.shape == image.shape[:2]
     assert set(np.unique(mask)) == {0, 255}
@@ -41,11 +42,11 @@ def test_defect_changes_nothing_outside_its_mask_and_much_inside(subset: str, de
     change = np.abs(image.astype(int) - twin).max(axis=2)[mask > 0]
     assert change.mean() > 15
     assert (change > 0).mean() > 0.95
-    low, high = synthetic.PRODUCTS[subset].area
+    low, high = KINDS[subset].area
     assert low <= (mask > 0).mean() <= high
 
 
-@pytest.mark.parametrize("subset", synthetic.PRODUCTS)
+@pytest.mark.parametrize("subset", KINDS)
 def test_good_image_is_its_own_twin(subset: str) -> None:
     image, twin, mask = synthetic.render(subset, GOOD, 0, size=SMALL)
     assert image.shape == (*SMALL, 3)

@@ -22,7 +22,7 @@ def truth_of(n: int) -> Truth:
 
 def test_trust_is_held_against_the_masks() -> None:
     boxes = [
-        Box(0, 0, 10, 10, trust=0.9), Box(0, 0, 10, 6, trust=0.6), Box(0, 0, 10, 2, trust=0.3),
+        Box(0, 0, 10, 10, trust=0.9, level="green"), Box(0, 0, 10, 6, trust=0.6), Box(0, 0, 10, 2, trust=0.3),
         Box(15, 15, 20, 20, trust=0.1),
     ]  # fmt: skip
     predictions = [Prediction(Path(f"{i}.png"), boxes=(box,)) for i, box in enumerate(boxes)]

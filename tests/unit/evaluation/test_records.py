@@ -212,7 +212,8 @@ def test_a_file_that_is_not_there_is_one_line_that_names_it(tmp_path: Path) -> N
         ("test.classification", {}), ("test.classification.accuracy", "high"),
         ("test.classification.accuracy.value", "high"), ("test.classification.accuracy.n", None),
         ("test.localisation", 3), ("test.calibration.reliability", [[1, 2]]), ("controls", [1]),
-        ("controls.whole_image", 3), ("controls.erased", {"erased": 3}), ("alarms", [{"seen": "x"}]),
+        ("controls.whole_image", 3), ("controls.told_apart", 3), ("notes", 3), ("controls.erased", {"erased": 3}),
+        ("alarms", [{"seen": "x"}]),
         ("alarms", {"a": 1}), ("alarms", 3), ("curve", {"thresholds": []}), ("folds", 3), ("folds", [{}]),
     ],
 )  # fmt: skip

@@ -32,6 +32,7 @@ from weakspot.metrics import Estimate, best_iou
 from weakspot.postprocess.boxes import boxes_array
 from weakspot.postprocess.prediction_files import read_predictions
 from weakspot.postprocess.predictions import draw_boxes, draw_boxes_at, make_prediction
+from weakspot.report.checks import checks
 from weakspot.report.lab import Lab, make_lab
 from weakspot.report.page import as_json, inlined
 from weakspot.report.pictures import Album, outlines, small_map, thumbnail_side, thumbnails
@@ -245,12 +246,34 @@ def test_the_verdict_says_what_the_numbers_say(run: RunFolder) -> None:
     assert f"{false} of {good + false} Good ones" in sentences["classes"]
     assert f"on {round(boxes.box_accuracy_50.value * boxes.n)} of {boxes.n} defective" in sentences["boxes"]
     poor = replace(boxes, max_box_acc_v2=replace(boxes.max_box_acc_v2, value=0.1, low=0.0))
-    assert "not proven to be better than a" in headline(with_test(measured, localisation=poor))["boxes"]
+    older = replace(measured, controls=replace(measured.controls, told_apart=None, boxes_beaten=None))
+    assert "not proven to be better than" in headline(with_test(older, localisation=poor))["boxes"]
     luck = replace(classes, balanced_accuracy=replace(classes.balanced_accuracy, value=0.6, low=0.45))
-    assert "not proven to be better than guessing" in headline(with_test(measured, classification=luck))["classes"]
+    assert "not proven to be better than guessing" in headline(with_test(older, classification=luck))["classes"]
     bare = with_test(measured, localisation=None)
     assert "no defect image has a mask" in headline(bare)["boxes"]
     assert "Without masks" in threshold_advice(replace(record, measurement=bare), "threshold")
+
+
+def test_the_verdict_follows_from_the_controls(run: RunFolder) -> None:
+    """The page never says yes and no of one question, whatever the intervals say."""
+    measured = MetricsRecord.read(run.metrics).measurement
+    for yes in (True, False):
+        controls = replace(measured.controls, told_apart=yes, boxes_beaten=yes)
+        one = replace(measured, controls=controls)
+        meanings = " ".join(check.meaning for check in checks(one))
+        assert ("not proven to be better than guessing" in headline(one)["classes"]) != yes
+        assert ("the classes are told apart." in meanings) == yes
+        assert ("not proven to be better than" in headline(one)["boxes"]) != yes
+        assert ("beat all of them" in meanings) == yes
+
+
+def test_the_verdict_warns_where_the_classes_differ_in_more_than_the_defect(run: RunFolder) -> None:
+    measured = MetricsRecord.read(run.metrics).measurement
+    plain = replace(measured, alarms=[Alarm("x", "y", "z", {"goes_with": "confidence"})])
+    assert "more than the defect" not in headline(plain)["classes"]
+    spoilt_ = replace(measured, alarms=[Alarm("x", "y", "z", {"goes_with": "label"})])
+    assert "more than the defect" in headline(spoilt_)["classes"]
 
 
 LEAKAGE = Leakage(images=24, repeated=9, groups=2, limit=0.8, usual=0.1, held_out_of_trained_groups=7)
@@ -277,6 +300,24 @@ def test_advice_gives_each_cure_once_and_no_more_than_two(run: RunFolder) -> Non
     steps = advice(record, 0)
     assert steps[:2] == ["Change the light.", "Name the groups. Until the alarms are gone believe no number here."]
     assert not any("overlays" in step for step in steps)
+
+
+def test_what_to_do_next_names_no_set_up_twice(run: RunFolder) -> None:
+    record = MetricsRecord.read(run.metrics)
+    test = record.measurement.test
+    assert test.localisation is not None
+    coarse = replace(test.localisation, resolution=Resolution(16.0, 40.0, Estimate(0.9, 20, 0.7, 1.0)))
+    alarms = [
+        Alarm("a", "y", "use the class, not the boxes (experiment=recommended draws better ones)"),
+        Alarm("b", "y", "photograph both classes in the same session"),
+        Alarm("c", "y", "save both classes by the same program"),
+    ]
+    for raised in (alarms, []):
+        measured = replace(with_test(record.measurement, localisation=coarse), alarms=raised)
+        steps = advice(replace(record, measurement=measured), 3)
+        assert sum("experiment=recommended" in step for step in steps) == 1
+        assert len(steps) == len(set(steps))
+        assert sum("Until the alarms are gone" in step for step in steps) == bool(raised)
 
 
 # --- the page -----------------------------------------------------------------------------------------------------
@@ -418,6 +459,22 @@ def test_three_alarms_are_shown_and_the_others_folded(run: RunFolder, binary: Ma
     head, folded = text.split("<summary>2 more alarms</summary>")
     assert [n for n in range(5) if f"Alarm: alarm number {n}." in head] == [0, 1, 2]
     assert [n for n in range(5) if f"Alarm: alarm number {n}." in folded] == [3, 4]
+
+
+def test_an_alarm_shows_its_picture_and_folds_its_numbers(run: RunFolder, binary: Made, tmp_path: Path) -> None:
+    before = evaluated(binary, run, BoxRule(), tmp_path / "pictured")
+    before.folder.figures.mkdir(parents=True, exist_ok=True)
+    Image.new("RGB", (40, 20)).save(before.folder.figures / "alarm_1.png")
+    alarms = [
+        Alarm("with numbers", "it differs", "look", {"what": "pictures are darker", "picture": "alarm_1.png"}),
+        Alarm("without one", "it differs", "look", {"picture": "gone.png"}),
+    ]
+    measured = replace(before.record.measurement, alarms=alarms, notes=["the defect shows there"])
+    text = write_report(replace(before, record=replace(before.record, measurement=measured))).read_text("utf-8")
+    assert "Alarm: Pictures are darker." in text
+    assert text.count("a red line marks where they differ") == 1
+    assert text.index("Alarm: Pictures are darker.") < text.index("With numbers.")
+    assert "No alarm: the defect shows there." in text
 
 
 # --- colours and scripts ------------------------------------------------------------------------------------------

@@ -12,6 +12,16 @@ defect, one function in ``defects.py`` and its name there.
 from __future__ import annotations
 
 from weakspot.data.synthetic.dataset import GENERATOR_VERSION, ensure, generate
-from weakspot.data.synthetic.picture import DEMO_PRODUCT, PRODUCTS, Product, Rendered, render
+from weakspot.data.synthetic.picture import DEMO_PRODUCT, PRODUCTS, STRIKING, Product, Rendered, render
 
-__all__ = ["DEMO_PRODUCT", "GENERATOR_VERSION", "PRODUCTS", "Product", "Rendered", "ensure", "generate", "render"]
+__all__ = [
+    "DEMO_PRODUCT",
+    "GENERATOR_VERSION",
+    "PRODUCTS",
+    "STRIKING",
+    "Product",
+    "Rendered",
+    "ensure",
+    "generate",
+    "render",
+]

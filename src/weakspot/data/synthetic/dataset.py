@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from weakspot.data.synthetic.biases import BIASES
-from weakspot.data.synthetic.picture import PRODUCTS, checked_size, find_product, render
+from weakspot.data.synthetic.picture import checked_size, find_product, render
 from weakspot.data.synthetic.scene import rng_for
 from weakspot.errors import WeakspotError, did_you_mean
 from weakspot.types import GOOD, Size
@@ -41,7 +41,7 @@ def ensure(
 
     Args:
         root: folder of the data set; made when it is missing.
-        subset: a name in :data:`PRODUCTS`.
+        subset: a name in :data:`~weakspot.data.synthetic.picture.PRODUCTS`, or in ``STRIKING`` beside it.
         seed: another seed makes other pictures.
         good: number of Good images; three quarters of them go to ``train/good``, the others to ``test/good``.
         defect: number of images of each defect type.
@@ -81,7 +81,7 @@ def generate(
 
     Args:
         root: folder of the data set; made when it is missing.
-        subset: a name in :data:`PRODUCTS`.
+        subset: a name in :data:`~weakspot.data.synthetic.picture.PRODUCTS`, or in ``STRIKING`` beside it.
         seed: another seed makes other pictures.
         good: number of Good images; three quarters of them go to ``train/good``, the others to ``test/good``.
         defect: number of images of each defect type.
@@ -168,7 +168,7 @@ def _write(
     good, seed, bias = wanted["good"], wanted["seed"], wanted.get("bias")
     train = good - good // 4
     jobs = [(Path("train" if i < train else "test"), GOOD, i, i if i < train else i - train) for i in range(good)]
-    jobs += [(Path("test"), name, i, i) for name in PRODUCTS[subset].defects for i in range(wanted["defect"])]
+    jobs += [(Path("test"), name, i, i) for name in find_product(subset).defects for i in range(wanted["defect"])]
     for done, (below, name, index, number) in enumerate(jobs, 1):
         picture = render(subset, name, index, seed=seed, size=size)
         image = picture.image

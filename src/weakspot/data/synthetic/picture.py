@@ -25,6 +25,7 @@ from weakspot.data.synthetic.defects import (
 )
 from weakspot.data.synthetic.nuisances import CLEAN_ROOM, NUISANCES
 from weakspot.data.synthetic.scene import SUPERSAMPLING, Defect, Float, Nuisance, Rng, Scene, Surface, rng_for
+from weakspot.data.synthetic.striking import figure, large_stain, missing_head, missing_limb
 from weakspot.data.synthetic.surfaces import brushed_metal, fabric, gear
 from weakspot.errors import WeakspotError, did_you_mean
 from weakspot.types import GOOD, ImageArray, Size
@@ -71,6 +72,13 @@ PRODUCTS: Mapping[str, Product] = {
     "gear": Product(gear, _named(broken_tooth, crack, pits, rust, scratch), (224, 240), (0.02, 0.16), CLEAN_ROOM),
 }
 """The subsets by name; a subset's folder has the same name."""
+
+STRIKING: Mapping[str, Product] = {
+    "figure": Product(figure, _named(missing_limb, missing_head), (208, 240), (0.01, 0.16), CLEAN_ROOM),
+    "stained_metal": Product(brushed_metal, _named(large_stain), (208, 272), (0.15, 0.38)),
+    "stained_fabric": Product(fabric, _named(large_stain), (192, 256), (0.15, 0.38)),
+}
+"""More subsets, whose defect changes a statistic of the whole picture; no search for shortcuts may alarm of them."""
 
 DEMO_PRODUCT = "brushed_metal"
 """The subset that shows weakspot best."""
@@ -131,7 +139,7 @@ def render(subset: str, defect: str, index: int, *, seed: int = 0, size: Size | 
     """Draw one picture.
 
     Args:
-        subset: a name in :data:`PRODUCTS`.
+        subset: a name in :data:`PRODUCTS` or :data:`STRIKING`.
         defect: a defect of the subset, or ``good``.
         index: number of the picture within its class; another number is another part.
         seed: with subset, defect and index it decides everything.
@@ -174,10 +182,11 @@ def _expose(image: Float, noise: Float) -> ImageArray:
 
 def find_product(subset: str) -> Product:
     """The subset of that name, or a WeakspotError that suggests one."""
-    if subset not in PRODUCTS:
-        hint = did_you_mean(subset, PRODUCTS)
-        raise WeakspotError(f"no synthetic subset {subset!r}{hint}; there are {', '.join(PRODUCTS)}")
-    return PRODUCTS[subset]
+    known = {**PRODUCTS, **STRIKING}
+    if subset not in known:
+        hint = did_you_mean(subset, known)
+        raise WeakspotError(f"no synthetic subset {subset!r}{hint}; there are {', '.join(known)}")
+    return known[subset]
 
 
 def checked_size(size: Size) -> Size:

@@ -1,0 +1,72 @@
+"""Words for what goes with the label: what it looks like, why it matters, what to do."""
+
+from __future__ import annotations
+
+Place = tuple[float, float, float, float]
+"""``(x0, y0, x1, y1)`` as shares of width and height."""
+
+MASKS, BOXES, UNUSUAL = "the masks of the defects", "the predicted boxes", "the most unusual places of each image"
+"""What can be left out to see whether a difference is the defect's own."""
+
+MOVES = "a large region that is another one in each picture"
+"""What stands out at a place where nothing can be left out, and the difference is the defect's own all the same."""
+
+STAYS = {"": "", **{what: f"; it stays where {what} are left out" for what in (MASKS, BOXES, UNUSUAL)}}
+WHY = {
+    "label": "the network can learn this difference instead of the defect, and then fails on pictures without it",
+    "confidence": "there is no defect in those images, so the network goes by something else too",
+}
+
+OR_TRAIN = ", or train with trainer.augment=photometric"
+"""What helps besides where training can make up for the difference."""
+
+DO = {
+    "place": "photograph both classes alike, or leave that place out of every picture (data.roi; weakspot roi draws it)",
+    "light": f"photograph both classes in the same session, with the same light and exposure{OR_TRAIN}",
+    "focus": f"photograph both classes in the same session, with the same focus{OR_TRAIN}",
+    "file": f"save both classes by the same program with the same settings{OR_TRAIN}",
+    "size": "save both classes at the same size",
+}
+UNCHECKED = {
+    "place": "if the defect is always at that place, this is the defect and all is well; otherwise ",
+    "light": "if the defect itself changes the whole picture, all is well; otherwise ",
+    "focus": "if the defect itself changes the whole picture, all is well; otherwise ",
+}
+"""Said first where no mask, and no box, could tell the defect from a shortcut."""
+
+
+LOOKS = {
+    "brightness": ("are brighter", "are darker"),
+    "red or green cast": ("are redder", "are greener"), "red or green": ("are redder", "are greener"),
+    "blue or yellow cast": ("are yellower", "are bluer"), "blue or yellow": ("are yellower", "are bluer"),
+    "sharpness or grain": ("show more fine detail", "show less fine detail"),
+    "grain": ("show more fine detail", "show less fine detail"),
+    "contrast": ("have more contrast", "have less contrast"),
+    "light from the right": ("get more light from the right", "get more light from the left"),
+    "light from below": ("get more light from below", "get more light from above"),
+    "light at the edge": ("are brighter at their edges", "are darker at their edges"),
+    "tone curve": ("look darker and richer in contrast", "look lighter and poorer in contrast"),
+    "blocks of JPEG compression": ("show more blocks of JPEG compression", "show fewer blocks of JPEG compression"),
+    "bytes a pixel": ("have larger files, pixel for pixel,", "have smaller files, pixel for pixel,"),
+    "JPEG quality": ("were saved at a higher JPEG quality", "were saved at a lower JPEG quality"),
+    "colour file": ("are more often colour files", "are more often grey files"),
+    "JPEG file": ("are more often JPEG files", "are less often JPEG files"),
+    "height": ("have more rows of pixels", "have fewer rows of pixels"),
+    "width": ("have more columns of pixels", "have fewer columns of pixels"),
+    "height by width": ("are taller for their width", "are wider for their height"),
+}  # fmt: skip
+"""What a higher and a lower value of a measure look like."""
+
+
+def in_words(place: Place | None, places: int = 1) -> str:
+    """Say where a place is.
+
+    Args:
+        place: the strongest one.
+        places: how many there are.
+    """
+    if place is None:
+        return ""
+    x, y = (place[0] + place[2]) / 2, (place[1] + place[3]) / 2
+    where = f"({x:.0%} from the left, {y:.0%} from the top)"
+    return f"at one place {where}" if places < 2 else f"at {places} places, most so at one {where}"
