@@ -36,6 +36,9 @@ Size = tuple[int, int]
 Subset = Literal["train", "val", "test"]
 SUBSETS: Final[tuple[Subset, ...]] = ("train", "val", "test")
 Task = Literal["binary", "multiclass"]
+Level = Literal["green", "amber", "red"]
+"""How far a box can be trusted, in a word."""
+LEVELS: Final[tuple[Level, ...]] = ("green", "amber", "red")
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +86,7 @@ class Box:
             empty unless ``boxes.outlines`` is set.
         trust: 0…1, see :mod:`weakspot.postprocess.trust`; NaN where it is unknown.
         doubt: why the trust is not higher; empty for a box that is trusted.
+        level: the colour of the trust; None where it is unknown.
 
     Raises:
         ValueError: when the box has no area or starts before pixel 0.
@@ -106,6 +110,7 @@ class Box:
     outlines: tuple[tuple[tuple[int, int], ...], ...] = ()
     trust: float = field(default=math.nan, compare=False)
     doubt: str = field(default="", compare=False)
+    level: Level | None = field(default=None, compare=False)
 
     def __post_init__(self) -> None:
         if not (0 <= self.x0 < self.x1 and 0 <= self.y0 < self.y1):
@@ -145,6 +150,8 @@ class ModelOutput(NamedTuple):
         location_logits: ``(h', w')``, log-odds that there is a defect at a place; None without evidence heads.
         flipped: the map that boxes are drawn round (`mask_logits`, or `maps` without evidence heads) of the mirrored
             image, mirrored back; None without flip test-time augmentation.
+        region: bool, at the resolution of the network's input, which of its pixels lie in the region of interest; None
+            where all of them count.
     """
 
     logits: npt.NDArray[np.float32]
@@ -152,6 +159,7 @@ class ModelOutput(NamedTuple):
     mask_logits: npt.NDArray[np.floating] | None = None
     location_logits: npt.NDArray[np.floating] | None = None
     flipped: npt.NDArray[np.floating] | None = None
+    region: BoolArray | None = None
 
     def with_flipped(self, mirrored: ModelOutput) -> ModelOutput:
         """The same output with the map of the mirrored image in :attr:`flipped`.

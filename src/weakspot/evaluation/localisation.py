@@ -11,9 +11,9 @@ import numpy.typing as npt
 from scipy.stats import spearmanr
 
 from weakspot.data.splits import group_numbers
-from weakspot.evaluation.schema import BeforeDecision, Localisation, Resolution, ThresholdCurve, TrustLevel, TrustResult
+from weakspot.evaluation.schema import BeforeDecision, Localisation, Resolution, ThresholdCurve
 from weakspot.evaluation.subsets import EvaluatedImages, size_of
-from weakspot.evaluation.thresholds import sweep, threshold_curve, undecided_boxes
+from weakspot.evaluation.thresholds import sweep, threshold_curve, undecided_boxes, undecided_boxes_with_trust
 from weakspot.evaluation.truth import Truth, levels_reached
 from weakspot.metrics import (
     best_iou,
@@ -25,11 +25,11 @@ from weakspot.metrics import (
 )
 from weakspot.metrics.intervals import N_RESAMPLES, Estimate, percentile_estimate
 from weakspot.metrics.paired import draw_groups, group_estimate
-from weakspot.metrics.results import LocalisationResult
+from weakspot.metrics.results import LocalisationResult, TrustLevel, TrustResult
 from weakspot.ops.maps import Maps, comparable_map, shown_map
 from weakspot.postprocess.boxes import boxes_array
 from weakspot.postprocess.trust import level
-from weakspot.types import ModelOutput, Prediction
+from weakspot.types import LEVELS, ModelOutput, Prediction
 
 
 def measure_localisation(images: EvaluatedImages) -> tuple[Localisation, ThresholdCurve]:
@@ -57,7 +57,7 @@ def measure_localisation(images: EvaluatedImages) -> tuple[Localisation, Thresho
         false_boxes_per_100_good=_per_100([len(boxes[i]) for i in images.good]),
         before_decision=before_decision(images),
         resolution=resolution(images),
-        trust=measure_trust(images.predictions, truth),
+        trust=replace(measure_trust(images.predictions, truth), false_green=green_on_good(images)),
         detection=detection_metrics(
             [boxes[i] for i in measurable],
             [np.array([box.score for box in images.predictions[i].boxes]) for i in measurable],
@@ -132,17 +132,30 @@ def measure_trust(predictions: Sequence[Prediction], truth: Truth) -> TrustResul
     """
     groups = group_numbers(truth.samples)
     rows = [
-        (box.trust, best_iou(boxes_array([box]), truth.boxes[i].astype(np.float64)), groups[i])
+        (box.trust, best_iou(boxes_array([box]), truth.boxes[i].astype(np.float64)), groups[i], level(box))
         for i in truth.known
         for box in predictions[i].boxes
     ]
     values = np.array([row[:2] for row in rows], dtype=np.float64).reshape(-1, 2)
-    levels = {}
-    for name in ("green", "amber", "red"):
-        ious = values[[level(trust) == name for trust in values[:, 0]], 1]
+    levels = dict[str, TrustLevel]()
+    for name in LEVELS:
+        ious = values[[row[3] == name for row in rows], 1]
         share = proportion(int((ious >= 0.5).sum()), len(ious))
         levels[name] = TrustLevel(len(ious), float(ious.mean()) if len(ious) else math.nan, share)
     return TrustResult(_rank_correlation(values, [int(row[2]) for row in rows]), levels, values.tolist())
+
+
+def green_on_good(images: EvaluatedImages) -> Estimate:
+    """Measure the share of green boxes among those that Good images would get if no class decision took them away.
+
+    Args:
+        images: only the Good ones count; boxes are drawn by each one's own model and its box rule.
+    """
+    colours = []
+    for i in images.good:
+        subset, row = images.images[i]
+        colours += [level(box) for box in undecided_boxes_with_trust(subset.store, row, subset.meta)]
+    return proportion(colours.count("green"), len(colours))
 
 
 def _rank_correlation(values: npt.NDArray[np.float64], groups: Sequence[int]) -> Estimate:

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from weakspot.data.classes import target_of
-from weakspot.evaluation.controls import border_evidence, box_controls, shuffled_labels
+from weakspot.evaluation.controls import FEWEST, border_evidence, box_controls, shuffled_labels
 from weakspot.evaluation.localisation import measure_localisation
 from weakspot.evaluation.schema import CalibrationResult, Controls, Measurement, PartialResult, SubsetResult
 from weakspot.evaluation.subsets import EvaluatedImages, EvaluatedSubset, class_probabilities
@@ -67,14 +67,16 @@ def measure(
     """
     images = EvaluatedImages(subsets, drawn)
     shuffled, alarms = shuffled_labels(images)
+    told_apart = None if shuffled is None else not alarms
     border, raised = border_evidence(images)
     alarms += raised
-    controls = Controls(shuffled_labels=shuffled, border=border)
+    controls = Controls(shuffled_labels=shuffled, border=border, told_apart=told_apart)
     localisation = curve = None
     if images.truth.known:
         localisation, curve = measure_localisation(images)
         boxes, raised = box_controls(images)
-        controls, alarms = replace(controls, boxes=boxes), [*alarms, *raised]
+        beaten = None if len(images.truth.known) < FEWEST else not raised
+        controls, alarms = replace(controls, boxes=boxes, boxes_beaten=beaten), [*alarms, *raised]
     return Measurement(replace(_measure_classes(images), localisation=localisation), controls, alarms, curve)
 
 

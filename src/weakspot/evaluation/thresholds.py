@@ -13,11 +13,12 @@ from weakspot.data.preprocess import Preprocess
 from weakspot.evaluation.schema import ThresholdCurve
 from weakspot.evaluation.subsets import EvaluatedImages, size_of
 from weakspot.metrics import BEST_BOXES, IOU_LEVELS, best_iou, size_class
+from weakspot.models.bundle_meta import BundleMeta
 from weakspot.models.output_store import OutputStore
 from weakspot.ops.maps import comparable_map, visible
 from weakspot.postprocess.box_calibration import Calibration, calibrate_min_score
 from weakspot.postprocess.boxes import boxes_array
-from weakspot.postprocess.predictions import draw_boxes
+from weakspot.postprocess.predictions import draw_boxes, trusted
 from weakspot.types import Box, ModelOutput, Size
 
 SWEEP_STEPS = 39
@@ -104,6 +105,20 @@ def undecided_boxes(store: OutputStore, index: int, preprocess: Preprocess, rule
     size = size_of(store, index)
     output = visible(store[index], size, preprocess)
     return _draw(output, output.likeliest_defect, size, preprocess, rule)
+
+
+def undecided_boxes_with_trust(store: OutputStore, index: int, meta: BundleMeta) -> list[Box]:
+    """As :func:`undecided_boxes`, by a model's own box rule, each box with its trust.
+
+    Args:
+        store: outputs for a set of images.
+        index: position of the image in it.
+        meta: description of the model.
+    """
+    size, rule = size_of(store, index), replace(meta.boxes, outlines=False)
+    output = visible(store[index], size, meta.preprocess)
+    boxes, whole = _draw(output, output.likeliest_defect, size, meta.preprocess, rule), meta.preprocess.input_size(size)
+    return trusted(boxes, output, output.likeliest_defect, size, whole, rule, meta.trust) if boxes else []
 
 
 def _draw(output: ModelOutput, index: int, size: Size, preprocess: Preprocess, rule: BoxRule) -> list[Box]:

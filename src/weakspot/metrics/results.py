@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import partial
 
-from weakspot.metrics.intervals import Estimate
+from weakspot.metrics.intervals import Estimate, undefined
 
 
 @dataclass(frozen=True)
@@ -195,3 +196,35 @@ class DetectionResult:
     ap_50: float
     precision_50: Estimate
     recall_50: Estimate
+
+
+@dataclass(frozen=True)
+class TrustLevel:
+    """Boxes of one colour.
+
+    Attributes:
+        n: number of boxes.
+        mean_iou: with the nearest true box; NaN for no box.
+        iou_50: share of them with an IoU of 0.5 or more.
+    """
+
+    n: int
+    mean_iou: float
+    iou_50: Estimate
+
+
+@dataclass(frozen=True)
+class TrustResult:
+    """Whether boxes that are trusted more fit better, on the images with a mask.
+
+    Attributes:
+        rank_correlation: Spearman's, of trust and IoU over boxes; NaN for fewer than three boxes.
+        levels: by colour, ``green``, ``amber`` and ``red``.
+        boxes: ``[trust, IoU]`` of each box.
+        false_green: share of green boxes among those that Good images would get if no class decision took them away.
+    """
+
+    rank_correlation: Estimate
+    levels: dict[str, TrustLevel]
+    boxes: list[list[float]]
+    false_green: Estimate = field(default_factory=partial(undefined, 0))

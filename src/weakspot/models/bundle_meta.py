@@ -14,10 +14,11 @@ from weakspot.config.rules import BoxRule
 from weakspot.data.preprocess import Preprocess
 from weakspot.errors import WeakspotError
 from weakspot.postprocess.decision import Decision
+from weakspot.postprocess.trust_calibration import TrustCalibration
 from weakspot.utils.files import write_json
 from weakspot.utils.untrusted import expect, read_json
 
-FORMAT = 3
+FORMAT = 4
 """Goes up when a bundle of today could not be used rightly by a weakspot of yesterday. Every older one is read for
 ever: a new key has a default that means what there was before it, and ``tests/data/bundles`` keeps one of each format.
 """
@@ -48,6 +49,7 @@ class BundleMeta:
         split_hash, data_hash: which data the model was trained on.
         heatmap: method of the maps that boxes are drawn round.
         flip_tta: whether the mirrored image is run too (flip test-time augmentation), for the trust of boxes.
+        trust: how the trust of boxes comes about; None where it was not calibrated.
         evidence: arguments of :class:`~weakspot.models.evidence.EvidenceNet`; None without evidence heads.
         versions: of the libraries that the model was made with.
     """
@@ -65,11 +67,13 @@ class BundleMeta:
     flip_tta: bool = False
     evidence: dict[str, Any] | None = None
     decision: Decision = field(default_factory=Decision)
+    trust: TrustCalibration | None = None
     versions: dict[str, str] = field(default_factory=lambda: library_versions())
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-ready; :meth:`from_dict` reads it back."""
-        return {**asdict(self), "preprocess": self.preprocess.to_dict(), "format": FORMAT}
+        trust = None if self.trust is None else self.trust.to_dict()
+        return {**asdict(self), "preprocess": self.preprocess.to_dict(), "trust": trust, "format": FORMAT}
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> BundleMeta:
@@ -92,8 +96,9 @@ class BundleMeta:
         try:
             _check(values)
             boxes, preprocess = BoxRule(**values.pop("boxes")), Preprocess.from_dict(values.pop("preprocess"))
-            decision = Decision(**values.pop("decision", {}))
-            return cls(**values, boxes=boxes, preprocess=preprocess, decision=decision)
+            decision, trust = Decision(**values.pop("decision", {})), values.pop("trust", None)
+            calibration = None if trust is None else TrustCalibration.from_dict(trust)
+            return cls(**values, boxes=boxes, preprocess=preprocess, decision=decision, trust=calibration)
         except (KeyError, TypeError) as error:
             raise WeakspotError(f"a key is missing or unknown ({error})") from error
         except (ValueError, OverflowError) as error:

@@ -33,6 +33,7 @@ def find_boxes(
     rule: BoxRule,
     *,
     score_map: FloatArray | None = None,
+    within: BoolArray | None = None,
     label: str = ANOMALY,
 ) -> list[Box]:
     """Turn the evidence of one image into boxes.
@@ -43,6 +44,7 @@ def find_boxes(
         rule: threshold and method.
         score_map: shape ``(h, w)``, what the boxes are scored by, minus infinity where nothing may be drawn;
             `evidence` itself where None.
+        within: shape ``(h, w)``, where a pixel may be hot; None for everywhere.
         label: class name written on every box.
 
     Returns:
@@ -70,7 +72,7 @@ def find_boxes(
     if scores.shape != evidence.shape:
         raise ValueError(f"score map {scores.shape} and evidence {evidence.shape} differ in shape")
     size = checked_size(size)
-    hot = _hot(evidence, rule)
+    hot = _hot(evidence, rule) if within is None else _hot(evidence, rule) & within
     if not hot.any():
         return []
     lowest = -math.inf if rule.min_score is None else rule.min_score

@@ -13,7 +13,7 @@ from typing import Any, Protocol
 
 from weakspot.errors import WeakspotError
 from weakspot.postprocess.trust import level
-from weakspot.types import Box, ClassConfidence, Prediction
+from weakspot.types import LEVELS, Box, ClassConfidence, Prediction
 from weakspot.utils.files import atomic_path, jsonable
 from weakspot.utils.spreadsheet import inert, inert_path
 from weakspot.utils.untrusted import expect, parse_json
@@ -78,15 +78,16 @@ def _box_record(box: Box) -> dict[str, Any]:
     record = asdict(box)
     if not box.outlines:
         del record["outlines"]
-    return {**record, "level": level(box.trust)}
+    return {**record, "level": level(box)}
 
 
 def _box(record: dict[str, Any]) -> Box:
     expect(record, x0=int, y0=int, x1=int, y1=int, score=_NUMBER, label=_TEXT, trust=_NUMBER, doubt=str)
     outlines = tuple(tuple((x, y) for x, y in polygon) for polygon in record.get("outlines", ()))
-    known = {key: value for key, value in record.items() if key != "level"}
-    trust = math.nan if known.get("trust") is None else known["trust"]
-    return Box(**{**known, "trust": trust, "outlines": outlines})
+    if record.get("level") not in (None, *LEVELS):
+        raise ValueError(f"level is {record['level']!r}")
+    trust = math.nan if record.get("trust") is None else record["trust"]
+    return Box(**{**record, "trust": trust, "outlines": outlines})
 
 
 _TEXT, _NUMBER = (str, type(None)), (int, float, type(None))

@@ -14,11 +14,12 @@ from scipy.special import logsumexp
 
 from weakspot.config.rules import BoxRule
 from weakspot.data.preprocess import Preprocess
-from weakspot.ops.maps import Maps, class_map, margin_map, visible
+from weakspot.ops.maps import Maps, class_map, margin_map, region_at, visible
 from weakspot.ops.resize import upsample
 from weakspot.postprocess.boxes import find_boxes
 from weakspot.postprocess.decision import Decision
-from weakspot.postprocess.trust import with_trust
+from weakspot.postprocess.trust import Evidence, box_features, with_trust
+from weakspot.postprocess.trust_calibration import TrustCalibration
 from weakspot.types import Box, ClassConfidence, ModelOutput, Prediction, Size
 
 FINEST = 1024
@@ -41,6 +42,7 @@ def make_prediction(
     decision: Decision,
     *,
     target: str | None = None,
+    trust: TrustCalibration | None = None,
 ) -> Prediction:
     """Decide the class of one image and, unless it is Good, draw its boxes.
 
@@ -54,6 +56,7 @@ def make_prediction(
         rule: from evidence to boxes.
         decision: from logits to the class.
         target: the true class where it is known.
+        trust: makes a probability of what is known of a box; None leaves trust uncalibrated.
 
     Raises:
         WeakspotError: when a map that boxes are drawn on holds NaN or infinity.
@@ -63,7 +66,7 @@ def make_prediction(
     decided = decision.decide(probabilities)
     boxes = draw_boxes(output, decided, size, preprocess.input_size(size), rule, classes[decided])
     if boxes:
-        boxes = trusted(boxes, output, decided, size, preprocess.input_size(size), rule)
+        boxes = trusted(boxes, output, decided, size, preprocess.input_size(size), rule, trust)
     order = np.argsort(-probabilities, kind="stable")
     return Prediction(
         path=name,
@@ -80,7 +83,13 @@ def make_prediction(
 
 
 def trusted(
-    boxes: Sequence[Box], output: ModelOutput, index: int, size: Size, input_size: Size, rule: BoxRule
+    boxes: Sequence[Box],
+    output: ModelOutput,
+    index: int,
+    size: Size,
+    input_size: Size,
+    rule: BoxRule,
+    calibration: TrustCalibration | None,
 ) -> list[Box]:
     """Add its trust to each box of one image.
 
@@ -91,17 +100,38 @@ def trusted(
         size: ``(height, width)`` of the original image.
         input_size: ``(height, width)`` of the network's input for it.
         rule: that the boxes were drawn by.
+        calibration: of trust; None where there is none.
     """
+    return with_trust(boxes, _drawn_from(output, index, size, input_size, rule), rule, calibration)
+
+
+def describe_boxes(
+    boxes: Sequence[Box], output: ModelOutput, index: int, size: Size, input_size: Size, rule: BoxRule
+) -> npt.NDArray[np.float64]:
+    """What trust is made of, for each box of one image: ``(n, features)``.
+
+    Args:
+        boxes: what :func:`draw_boxes` drew from the other arguments, at least one.
+        output: the model's output for the image, after :func:`~weakspot.ops.maps.visible`.
+        index: number of the class of the boxes, not 0.
+        size: ``(height, width)`` of the original image.
+        input_size: ``(height, width)`` of the network's input for it.
+        rule: that the boxes were drawn by.
+    """
+    return box_features(boxes, _drawn_from(output, index, size, input_size, rule), rule)
+
+
+def _drawn_from(output: ModelOutput, index: int, size: Size, input_size: Size, rule: BoxRule) -> Evidence:
     evidence, scores = _evidence(output, index, size, input_size, rule)
     flipped = output.as_flipped
-    return with_trust(
-        boxes,
+    return Evidence(
         evidence,
         scores,
         margin_map(output.maps, index),
         size,
-        rule,
         in_logits=output.mask_logits is not None,
+        within=region_at(output, grid_of(evidence)),
+        picture=float(logsumexp(output.logits[1:]) - output.logits[0]),
         flipped=None if flipped is None else _evidence(flipped, index, size, input_size, rule)[0],
     )
 
@@ -130,7 +160,8 @@ def draw_boxes(output: ModelOutput, index: int, size: Size, input_size: Size, ru
     if index == 0:
         return []
     evidence, scores = _evidence(output, index, size, input_size, rule)
-    return find_boxes(evidence, size, rule, score_map=scores, label=label)
+    within = region_at(output, grid_of(evidence))
+    return find_boxes(evidence, size, rule, score_map=scores, within=within, label=label)
 
 
 def draw_boxes_at(
@@ -142,6 +173,7 @@ def draw_boxes_at(
     key: SteppedKey,
     steps: Sequence[float],
     label: str,
+    calibration: TrustCalibration | None = None,
 ) -> list[list[Box]]:
     """Draw boxes as :func:`draw_boxes` does, at many values of one key of the rule; what they share is done once.
 
@@ -155,27 +187,30 @@ def draw_boxes_at(
             it.
         steps: values of `key`, in any order.
         label: class name written on every box.
+        calibration: of trust; None where there is none.
 
     Returns:
         The boxes at each step.
     """
     evidence, scores = _evidence(output, index, size, input_size, rule)
+    within = region_at(output, grid_of(evidence))
 
     def at(step: float) -> list[Box]:
         moved = replace(rule, threshold=step) if key == "threshold" else replace(rule, min_score=step)
-        return find_boxes(evidence, size, moved, score_map=scores, label=label)
+        return find_boxes(evidence, size, moved, score_map=scores, within=within, label=label)
 
     if key == "threshold":
         return [at(step) for step in steps]
     # Boxes differ only where another region is left out, so they are drawn once for each number of regions.
     every = replace(rule, min_score=None, merge=None, max_boxes=sys.maxsize, outlines=False)
-    peaks = np.array([box.score for box in find_boxes(evidence, size, every, score_map=scores)])
+    peaks = np.array([box.score for box in find_boxes(evidence, size, every, score_map=scores, within=within)])
     left = [int((peaks >= step).sum()) for step in steps]
     drawn = {count: at(step) for count, step in dict(zip(left, steps, strict=True)).items()}
     distinct = list({box.xyxy: box for boxes in drawn.values() for box in boxes}.values())
-    trust = {box.xyxy: (box.trust, box.doubt) for box in trusted(distinct, output, index, size, input_size, rule)}
+    found = {box.xyxy: box for box in trusted(distinct, output, index, size, input_size, rule, calibration)}
     for count, boxes in drawn.items():
-        drawn[count] = [replace(box, trust=trust[box.xyxy][0], doubt=trust[box.xyxy][1]) for box in boxes]
+        known = [(box, found[box.xyxy]) for box in boxes]
+        drawn[count] = [replace(box, trust=one.trust, doubt=one.doubt, level=one.level) for box, one in known]
     return [drawn[count] for count in left]
 
 
@@ -187,6 +222,11 @@ def _evidence(output: ModelOutput, index: int, size: Size, input_size: Size, rul
     scores = upsample(margin_map(output.maps, index), input_size)
     relative = rule.threshold_kind == "relative"
     return upsample(class_map(output.maps, index), input_size) if relative else scores, scores
+
+
+def grid_of(map_: Maps) -> Size:
+    """The ``(height, width)`` of a map, in cells."""
+    return map_.shape[0], map_.shape[1]
 
 
 def place_scores(location_logits: Maps, logits: npt.NDArray[np.float32]) -> Maps:

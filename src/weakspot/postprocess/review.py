@@ -8,7 +8,7 @@ import math
 from pathlib import Path
 
 from weakspot.postprocess.decision import Decision
-from weakspot.postprocess.trust import GREEN
+from weakspot.postprocess.trust import SURE as SURE_BOX
 from weakspot.types import GOOD, Prediction
 from weakspot.utils.files import atomic_path
 from weakspot.utils.spreadsheet import inert, inert_path
@@ -40,7 +40,7 @@ def doubts(prediction: Prediction, decision: Decision) -> tuple[float, str] | No
         found.append((2 - 2 * surer, f"its class is a close call (probability of a defect {probability:.2f}{at})"))
     if prediction.label != GOOD and not prediction.boxes:
         found.append((0.9, "called defective, and no box: evidence below threshold"))
-    if prediction.boxes and not math.isnan(best := max(box.trust for box in prediction.boxes)) and best < GREEN:
+    if prediction.boxes and not math.isnan(best := max(box.trust for box in prediction.boxes)) and best < SURE_BOX:
         doubt = next(box.doubt for box in prediction.boxes if box.trust == best)
         found.append((1 - best, f"no box is trusted more than {best:.0%}: {doubt}"))
     return max(found, default=None)

@@ -66,6 +66,11 @@ class RunFolder:
         return self.path / "calibration.npz"
 
     @property
+    def imitations(self) -> Path:
+        """Logits and maps of defects imitated on those images, that trust is calibrated on."""
+        return self.path / "imitations.npz"
+
+    @property
     def validation(self) -> Path:
         """Logits and classes of the validation subset, that probabilities are calibrated on; there where one is."""
         return self.path / "validation.json"
@@ -217,12 +222,13 @@ def find_fit(fit_hash: str, beside: RunFolder) -> RunFolder | None:
     """A finished run whose model was fitted from the same data, split, network and settings; newest first.
 
     Looked for under ``outputs/`` and among the neighbours of `beside`, which comes first itself; None where there is
-    none.
+    none. A run that has held-out Good images and no defects imitated on them is passed over.
     """
     candidates = {*OUTPUTS.glob("*/*/*/run.json"), *beside.path.parent.glob("*/run.json")}
     for identity in [beside.identity, *sorted(candidates, key=lambda path: path.parent.name, reverse=True)]:
         run = RunFolder(identity.parent)
-        if run.fitted and run.read_identity().get("fit") == fit_hash:
+        calibrates = run.imitations.is_file() or not run.calibration.is_file()  # others are from before trust was
+        if run.fitted and calibrates and run.read_identity().get("fit") == fit_hash:
             return run
     return None
 
@@ -232,7 +238,8 @@ def adopt_fit(run: RunFolder, donor: RunFolder) -> None:
     if run.path.resolve() == donor.path.resolve():
         return
     run.bundle.mkdir(exist_ok=True)
-    maps = [path for path in (donor.maps, donor.calibration, donor.validation) if path.is_file()]
+    imitated = (donor.imitations.with_suffix(".json"), donor.imitations)
+    maps = [path for path in (donor.maps, donor.calibration, *imitated, donor.validation) if path.is_file()]
     for source in [*donor.bundle.glob("*.safetensors"), *maps]:
         with atomic_path(run.path / source.relative_to(donor.path)) as temporary:
             try:

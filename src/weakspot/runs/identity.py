@@ -46,7 +46,7 @@ def fit_identity(
             split_hash,
             weights_hash,
             config.data.task,
-            preprocess.to_dict(),
+            preprocess.identity(),
             model,
             trainer,
             _refine_identity(config),
@@ -86,8 +86,9 @@ def settings_identity(config: TrainConfig) -> str:
     return short_hash([values])
 
 
-DECISIONS = 2
-"""Goes up when the same costs make another decision: runs from before are not today's, though their models are."""
+DECISIONS = 3
+"""Goes up when the same costs make another decision, or boxes get another trust: runs from before are not today's,
+though their models are."""
 
 
 def run_identity(config: TrainConfig, fit: str, truth_hash: str) -> str:

@@ -15,24 +15,19 @@ from sklearn.model_selection import StratifiedGroupKFold
 from weakspot.data.images import ImageInfo
 from weakspot.data.loading import batched, stack_pixels
 from weakspot.data.preprocess import Preprocess
-from weakspot.data.views import AS_IS, AUGMENTATIONS, MIRRORED
+from weakspot.data.views import AS_IS, AUGMENTATIONS, MIRRORED, ImageView, split_view
 from weakspot.heatmaps.classes import ClassMaps
 from weakspot.models.backbones import FREEZE_POINT
 from weakspot.models.bundle_meta import BundleMeta
 from weakspot.models.evidence import EvidenceNet
-from weakspot.models.feature_cache import (
-    FeatureCache,
-    ImageView,
-    Progress,
-    compute_features,
-    feature_keys,
-    view_features,
-)
+from weakspot.models.feature_cache import FeatureCache, Progress, compute_features, feature_keys, view_features
+from weakspot.models.imitation_store import ImitationStore
 from weakspot.models.model import Model
 from weakspot.models.network import inference_batch_size
 from weakspot.models.output_store import OutputStore
 from weakspot.training.datamodule import DataModule, FeatureDataset, ImageDataset
 from weakspot.training.evidence.fit import FeatureSource, fit_evidence
+from weakspot.training.imitated import MOST_PICTURES, imitated_outputs
 from weakspot.training.lightning_fit import FitSummary, estimate_minutes, fit
 from weakspot.training.lightning_module import ClassifierModule, class_weights
 from weakspot.training.prepare import CROSSFITS, PreparedRun, image_sizes
@@ -51,6 +46,7 @@ class FittedRun:
         test: outputs for the test subset.
         held_out: outputs for the Good images that the boxes' smallest score is set on; None where there are none.
         validation: outputs for the validation subset, Good images first; None where it is empty.
+        imitated: outputs for defects imitated on the images of `held_out`; None where there are none.
     """
 
     model: Model
@@ -58,6 +54,7 @@ class FittedRun:
     test: OutputStore
     held_out: OutputStore | None
     validation: OutputStore | None
+    imitated: ImitationStore | None = None
 
 
 def fit_and_infer(prepared: PreparedRun, folder: Path) -> FittedRun:
@@ -67,7 +64,9 @@ def fit_and_infer(prepared: PreparedRun, folder: Path) -> FittedRun:
         prepared: its network is trained in place.
         folder: run folder, for checkpoints and logs; an interrupted fit goes on from there.
     """
-    held_out = _crossfitted_outputs(prepared, folder / "checkpoints") if prepared.crossfits else None
+    held_out, imitated = None, None
+    if prepared.crossfits:
+        held_out, imitated = _crossfitted_outputs(prepared, folder / "checkpoints")
     model, summary = fit_model(prepared, folder)
     data, decided_on = prepared.data, prepared.validation_images
     images = [data.infos[i] for i in (*data.indices("test"), *decided_on)]
@@ -75,8 +74,9 @@ def fit_and_infer(prepared: PreparedRun, folder: Path) -> FittedRun:
     tests, good = len(data.indices("test")), len(prepared.calibration_images)
     if held_out is None and good:
         held_out = outputs.rows(slice(tests, tests + good))
+        imitated = _imitated(prepared, model, MOST_PICTURES)
     validation = outputs.rows(slice(tests, len(images))) if decided_on else None
-    return FittedRun(model, summary, outputs.rows(slice(tests)), held_out, validation)
+    return FittedRun(model, summary, outputs.rows(slice(tests)), held_out, validation, imitated)
 
 
 def fit_model(prepared: PreparedRun, folder: Path) -> tuple[Model, FitSummary]:
@@ -111,10 +111,12 @@ def _device(rules: TrainingRules) -> str:
     return "cuda" if torch.cuda.is_available() and rules.trainer.accelerator != "cpu" else "cpu"
 
 
-def _crossfitted_outputs(prepared: PreparedRun, checkpoints: Path) -> OutputStore:
-    """Outputs for the Good training images, each by a model that was trained without it."""
+def _crossfitted_outputs(prepared: PreparedRun, checkpoints: Path) -> tuple[OutputStore, ImitationStore | None]:
+    """Outputs for the Good training images and imitations on them, each by a model that was trained without it."""
     left_out = [_leave_out(prepared, fold) for fold in range(CROSSFITS)]  # of the network as it is now
-    return OutputStore.join([_held_out_outputs(one, checkpoints / f"without-{k}") for k, one in enumerate(left_out)])
+    found = [_held_out_outputs(one, checkpoints / f"without-{k}") for k, one in enumerate(left_out)]
+    imitated = [one for _, one in found if one is not None]
+    return OutputStore.join([store for store, _ in found]), ImitationStore.join(imitated) if imitated else None
 
 
 def _leave_out(prepared: PreparedRun, fold: int) -> PreparedRun:
@@ -130,14 +132,26 @@ def _leave_out(prepared: PreparedRun, fold: int) -> PreparedRun:
     return replace(prepared, data=replace(data, subsets=subsets), network=deepcopy(prepared.network))
 
 
-def _held_out_outputs(prepared: PreparedRun, folder: Path) -> OutputStore:
-    """Outputs for the Good images of the validation subset; not repeated where they are on disk already."""
-    kept = folder / "calibration.npz"
+def _held_out_outputs(prepared: PreparedRun, folder: Path) -> tuple[OutputStore, ImitationStore | None]:
+    """Outputs for the Good images of the validation subset and imitations on them; not repeated if they are on disk."""
+    kept, of_imitations = folder / "calibration.npz", folder / "imitations.npz"
     if not kept.is_file():
         model, _ = fit_model(prepared, folder)
         images = [prepared.data.infos[i] for i in prepared.calibration_images]
-        _outputs_of(prepared, model, images).save(kept)
-    return OutputStore.load(kept)
+        imitated = _imitated(prepared, model, -(-MOST_PICTURES // CROSSFITS))
+        if imitated is not None:
+            imitated.save(of_imitations)
+        _outputs_of(prepared, model, images).save(kept)  # last: what has it is whole
+    return OutputStore.load(kept), ImitationStore.load(of_imitations) if of_imitations.is_file() else None
+
+
+def _imitated(prepared: PreparedRun, model: Model, most: int) -> ImitationStore | None:
+    """Outputs for defects imitated on at most so many Good images of the validation subset."""
+    rules, images = prepared.rules, [prepared.data.infos[i] for i in prepared.calibration_images]
+    with console.progress_bar("imitated defects, for trust") as progress:
+        return imitated_outputs(
+            model, images, prepared.preprocess, rules.heatmap, rules.flip_tta, most=most, progress=progress
+        )
 
 
 def _fit_evidence(prepared: PreparedRun, checkpoints: Path) -> EvidenceNet | None:
@@ -148,7 +162,8 @@ def _fit_evidence(prepared: PreparedRun, checkpoints: Path) -> EvidenceNet | Non
         [data.infos[i] for i in data.indices("train") if (data.targets[i] == 0) == is_good] for is_good in (True, False)
     )
     source = FeatureSource(prepared.network, prepared.preprocess, rules.cache)
-    return fit_evidence(source, good, defect, rules.refine, rules.seed, checkpoints)
+    unturned = [view for view in AUGMENTATIONS[rules.trainer.augment] if split_view(view)[0] == AS_IS]
+    return fit_evidence(source, good, defect, rules.refine, rules.seed, checkpoints, unturned)
 
 
 def _examples(prepared: PreparedRun) -> dict[Subset, list[tuple[ImageView, int]]]:
@@ -170,15 +185,13 @@ def _datasets(prepared: PreparedRun) -> dict[Subset, FeatureDataset | ImageDatas
     targets = {subset: [target for _, target in examples[subset]] for subset in SUBSETS}
     if cache is None:
         return {
-            subset: ImageDataset(
-                [(item.image.path, item.view) for item, _ in examples[subset]], preprocess, targets[subset]
-            )
+            subset: ImageDataset([item for item, _ in examples[subset]], preprocess, targets[subset])
             for subset in SUBSETS
         }
     every = [item for subset in SUBSETS for item, _ in examples[subset]]
     with console.progress_bar("frozen layers, once per image") as progress:
         if rules.has_heads:  # all taps in one pass, before the last of them is asked for alone
-            plain = [item for item in every if item.view == AS_IS]
+            plain = [item for item in every if split_view(item.view)[0] == AS_IS]
             taps = tuple(dict.fromkeys([*network.pyramid, FREEZE_POINT]))
             compute_features(network, plain, preprocess, cache, taps=taps, progress=progress)
         keys = iter(compute_features(network, every, preprocess, cache, progress=progress)[0])
@@ -257,7 +270,8 @@ def compute_outputs(
         arrays = [np.stack([view.features[i] for view in batch]) for i in range(len(model.taps))]
         features = {tap: torch.from_numpy(array).to(device) for tap, array in zip(model.taps, arrays, strict=True)}
         pixels = torch.from_numpy(stack_pixels([view.pixels for view in batch])).to(device)
-        outputs += by_method(model.answer(features, pixels), pixels)
+        found = by_method(model.answer(features, pixels), pixels)
+        outputs += [one._replace(region=view.region) for one, view in zip(found, batch, strict=True)]
         if progress:
             progress(len(outputs), len(views))
     if flip_tta:

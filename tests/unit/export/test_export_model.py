@@ -153,6 +153,8 @@ def test_one_wrong_weight_and_there_is_no_file(
         ({"same_class": 8}, "1 of 9 pictures get another class"),
         ({"same_boxes": 7}, "2 of 9 pictures get other boxes"),
         ({"same_boxes": 7, "tolerance": None}, ""),
+        ({"same_levels": 9}, ""),
+        ({"same_levels": 6}, "3 of 9 pictures get boxes of another colour"),
     ],
 )
 def test_what_fails_a_certificate(changes: dict[str, Any], why: str) -> None:

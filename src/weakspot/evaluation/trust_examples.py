@@ -1,0 +1,76 @@
+"""Boxes whose answer is known without a mask: on held-out Good images, and on defects imitated there."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+
+import numpy as np
+import numpy.typing as npt
+
+from weakspot.config.rules import BoxRule
+from weakspot.data.preprocess import Preprocess
+from weakspot.evaluation.subsets import size_of
+from weakspot.models.imitation_store import ImitationStore
+from weakspot.models.output_store import OutputStore
+from weakspot.ops.iou import box_iou
+from weakspot.ops.maps import visible
+from weakspot.postprocess.boxes import boxes_array
+from weakspot.postprocess.predictions import describe_boxes, draw_boxes
+from weakspot.postprocess.trust_calibration import FEATURES, RIGHT, BoxExamples, TrustCalibration, fit_trust
+
+NONE_RIGHT: npt.NDArray[np.int64] = np.zeros((0, 4), dtype=np.int64)
+
+
+def calibrated_trust(
+    rule: BoxRule, held_out: OutputStore, imitated: ImitationStore, preprocess: Preprocess
+) -> TrustCalibration | str:
+    """Calibrate the trust of the boxes that a rule draws.
+
+    Args:
+        rule: from evidence to boxes, with its smallest score.
+        held_out: outputs for Good images that the model was not trained on.
+        imitated: outputs for defects imitated on some of them.
+        preprocess: what brought the images to the network's input.
+
+    Returns:
+        The calibration, or why there is none.
+    """
+    photographs = {path: number for number, path in enumerate(held_out.paths)}
+    every = replace(rule, min_score=None)
+
+    def of_good(drawn_by: BoxRule) -> BoxExamples:
+        sources = range(len(held_out))
+        return _examples(held_out, sources, preprocess, drawn_by, lambda _: NONE_RIGHT)
+
+    sources = [photographs.get(path, 0) for path in imitated.outputs.paths]
+    on_imitations = _examples(imitated.outputs, sources, preprocess, rule, lambda i: imitated.boxes[i])
+    on_good = of_good(every)
+    return fit_trust(on_imitations, on_good, on_good if rule.min_score is None else of_good(rule))
+
+
+def _examples(
+    store: OutputStore,
+    sources: Sequence[int],
+    preprocess: Preprocess,
+    rule: BoxRule,
+    true_boxes: Callable[[int], npt.NDArray[np.int64]],
+) -> BoxExamples:
+    """Every box that a rule draws of the likeliest defect class, whichever class an image is given."""
+    rule = replace(rule, outlines=False)
+    features = [np.zeros((0, len(FEATURES) - (store.flipped is None)))]
+    right, picture, source = list[bool](), list[int](), list[int]()
+    for i in range(len(store)):
+        size = size_of(store, i)
+        output = visible(store[i], size, preprocess)
+        index, whole = output.likeliest_defect, preprocess.input_size(size)
+        boxes = draw_boxes(output, index, size, whole, rule, "")
+        if not boxes:
+            continue
+        features.append(describe_boxes(boxes, output, index, size, whole, rule))
+        overlaps = box_iou(boxes_array(boxes), true_boxes(i).astype(np.float64)).max(axis=1, initial=0.0)
+        right += (overlaps >= RIGHT).tolist()
+        picture += [i] * len(boxes)
+        source += [sources[i]] * len(boxes)
+    numbers = (np.array(values, dtype=np.int64) for values in (picture, source))
+    return BoxExamples(np.concatenate(features), np.array(right, dtype=bool), *numbers)
