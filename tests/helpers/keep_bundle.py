@@ -56,7 +56,7 @@ def main() -> None:
     fitting.EvidenceNet = functools.partial(EvidenceNet, location_width=16, mask_width=16)  # type: ignore[misc, assignment]
     with tempfile.TemporaryDirectory() as scratch, contextlib.chdir(scratch):
         os.environ["XDG_CACHE_HOME"] = scratch
-        synthetic.generate(Path("data"), "fabric", seed=1, good=40, defect=12, size=(96, 128))
+        synthetic.generate(Path("data"), "fabric", seed=1, good=200, defect=12, size=(96, 128))
         run = train(typed(compose("train", SETTINGS), TrainConfig))
         localizer = Localizer.load(run.path)
         pictures = sorted(Path("data/fabric/test").glob("[!g]*/*.png"))

@@ -124,6 +124,7 @@ def test_ctrl_c_before_a_command_has_begun(weakspot, monkeypatch: pytest.MonkeyP
     def interrupt() -> None:
         raise KeyboardInterrupt
 
+    monkeypatch.setattr(cli, "check_syntax", lambda words: None)
     monkeypatch.setattr(cli, "app", interrupt)
     result = weakspot("predict")
     assert (result.code, result.out) == (130, "")
@@ -169,6 +170,7 @@ def test_ctrl_c_is_known_where_a_library_hides_it(weakspot, monkeypatch: pytest.
         raise TypeError("incompatible function arguments")
 
     monkeypatch.setattr(cli, "_INTERRUPTS", [])
+    monkeypatch.setattr(cli, "check_syntax", lambda words: None)
     monkeypatch.setattr(cli, "app", app)
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
@@ -180,6 +182,7 @@ def test_ctrl_c_is_known_where_a_library_hides_it(weakspot, monkeypatch: pytest.
 
 
 def test_a_background_job_goes_on_ignoring_ctrl_c(weakspot, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cli, "check_syntax", lambda words: None)
     monkeypatch.setattr(cli, "app", lambda: signal.raise_signal(signal.SIGINT))
     before = signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:
@@ -304,11 +307,18 @@ def test_predict_a_file_a_folder_and_a_glob(weakspot, run_folder: Path, fabric: 
         out = Path(f"out{count}{len(source)}")
         assert len((out / "predictions.jsonl").read_text().splitlines()) == count
         assert len(list((out / "overlays").iterdir())) == count
-    # Into a folder that was predicted into before: nothing of the old pictures stays that can be removed.
-    (out / "overlays" / "a folder.jpg").mkdir()
-    assert weakspot("predict", "run", str(images[1]), "--output", str(out)).code == 0
-    assert {path.name for path in (out / "overlays").iterdir()} == {f"{images[1].stem}.jpg", "a folder.jpg"}
-    assert len((out / "predictions.jsonl").read_text().splitlines()) == 1
+    # Into a folder that was predicted into before: nothing is lost, and more is added only where that is asked for.
+    before = {path: path.read_bytes() for path in out.rglob("*") if path.is_file()}
+    refused = weakspot("predict", "run", str(images[1]), "--output", str(out))
+    assert "holds 3 predictions already; choose another --output, or keep them and add these with" in refused.error
+    assert {path: path.read_bytes() for path in out.rglob("*") if path.is_file()} == before
+    assert weakspot("predict", "run", str(images[1]), "--output", str(out), "--append").code == 0
+    lines = (out / "predictions.jsonl").read_text().splitlines()
+    assert lines[:3] == before[out / "predictions.jsonl"].decode().splitlines()
+    assert [json.loads(line)["path"] for line in lines[3:]] == [str(images[1])]
+    table = (out / "predictions.csv").read_bytes()
+    assert table.startswith(before[out / "predictions.csv"])
+    assert len(list((out / "overlays").iterdir())) == 4
     weakspot("predict", "run", str(folder), "--no-overlays")
     (default,) = Path("outputs/predict").iterdir()
     assert not (default / "overlays").exists()

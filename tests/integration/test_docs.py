@@ -20,6 +20,7 @@ from nbclient import NotebookClient
 from weakspot.config import hydra_app
 from weakspot.data import synthetic
 from weakspot.data.images import list_images
+from weakspot.data.roi_files import write_polygons
 from weakspot.models import network
 from weakspot.postprocess.prediction_files import read_predictions
 
@@ -29,7 +30,8 @@ TINY = tiny_run(epochs=1)
 
 
 TASKS = {
-    "check-your-data": ["check", "check", "split", "train"],
+    "check-your-data": ["check", "check", "check", "split", "train"],
+    "cure-a-shortcut": ["roi", "train", "train"],
     "tune-a-threshold": ["evaluate", "evaluate", "evaluate", "predict", "train"],
     "decide-by-cost": ["evaluate"],
     "large-pictures": [],
@@ -47,13 +49,14 @@ TASKS = {
 
 MADE = {
     "check-your-data": ["split.csv", "outputs/fixed/metrics.json"],
-    "tune-a-threshold": ["outputs/photos/evaluations", "results/predictions.csv", "outputs/sweeps"],
+    "cure-a-shortcut": ["outputs/inside/metrics.json", "outputs/lights/metrics.json"],
+    "tune-a-threshold": ["outputs/photos/evaluations", "surer/predictions.csv", "outputs/sweeps"],
     "decide-by-cost": ["outputs/photos/evaluations"],
     "compare-two-set-ups": ["outputs/plain_cam/hazelnut", "outputs/recommended/hazelnut"],
     "sweep": ["outputs/sweeps", "outputs/plain_cam/leather"],
     "explain": ["outputs/explain", "flipped/predictions.csv", "outputs/photos/audit.json"],
     "export-boxes": ["annotations", "outputs/photos/evaluations"],
-    "export-models": ["outputs/photos/exports/model.onnx", "results/predictions.csv"],
+    "export-models": ["outputs/photos/exports/model.onnx", "exported/predictions.csv"],
 }
 """Something of what they leave."""
 
@@ -130,7 +133,9 @@ def test_the_commands_of_a_task_run_after_those_of_the_readme(
         if line == "weakspot audit outputs/photos":  # after so few steps there is hardly a box
             boxes = "boxes.threshold_kind=absolute boxes.threshold=-9 decision.miss=1e6"
             run(monkeypatch, f"weakspot evaluate output=outputs/photos {boxes}")
-        if not line.startswith("weakspot serve"):  # it would not end; tests/unit/serve asks it
+        if line.startswith("weakspot roi"):  # it would not end; test_region_of_interest.py draws on its page
+            write_polygons(Path("roi.json"), [[(4, 4), (90, 4), (90, 70), (4, 70)]], (96, 128))
+        elif not line.startswith("weakspot serve"):  # it would not end; tests/unit/serve asks it
             run(monkeypatch, line)
     for made in MADE.get(name, []):
         assert Path(made).exists()

@@ -52,11 +52,11 @@ def trained(fabric: Path, name: str, overrides: tuple[str, ...], change: Callabl
 def fitted(run: RunFolder) -> dict[str, Any]:
     """Everything that decides something: the tensors, and of the description all but where the data were."""
     meta = json.loads((run.bundle / "model.json").read_text())
-    held_out = [run.calibration, run.validation]
+    held_out = [run.calibration, run.imitations, run.validation]
     return {
         "tensors": hashlib.sha256((run.bundle / "model.safetensors").read_bytes()).hexdigest(),
         "held out": [hashlib.sha256(path.read_bytes()).hexdigest() for path in held_out if path.is_file()],
-        **{key: meta[key] for key in ("boxes", "decision", "thresholds", "classes", "preprocess", "evidence")},
+        **{key: meta[key] for key in ("boxes", "decision", "thresholds", "trust", "classes", "preprocess", "evidence")},
         "epochs": [epoch["train/loss"] for epoch in run.read_identity()["train"]["history"]],
     }
 

@@ -43,7 +43,14 @@ def test_a_run_folder_holds_what_the_design_says(fabric: Path, here: Path) -> No
     assert classification["balanced_accuracy"]["value"] == pytest.approx(balanced_accuracy_score(truth, decided))
     assert classification["confusion_matrix"]["counts"] == confusion_matrix(truth, decided, labels=labels).tolist()
     assert content["test"]["localisation"]["n"] == sum(p.target == "anomaly" for p in predictions)
-    assert set(content["controls"]) == {"whole_image", "centre_box", "random_box", "shuffled_boxes", "shuffled_labels"}
+    assert set(content["controls"]) == {
+        "whole_image",
+        "centre_box",
+        "random_box",
+        "shuffled_boxes",
+        "shuffled_labels",
+        "told_apart",
+    }
     assert content["test"]["localisation"]["detection"]["n_true"] >= content["test"]["localisation"]["n"]
     assert 0 <= content["test"]["localisation"]["pixel"]["aupro"] <= 1
     assert content["thresholds"]["boxes"] == {"value": 0.7, "kind": "relative", "origin": "configuration"}

@@ -149,6 +149,7 @@ def deleted_between(bench: Bench, tally: Tally) -> None:
             known = bench.undisturbed(name).files["results/predictions.jsonl"].splitlines()
             if len(lines) != len(known) or sum(a != b for a, b in zip(lines, known, strict=True)) != 1:
                 tally.note("wrong", "predict: other pictures got other answers")
+            shutil.rmtree(bench.here / "results")  # finished, if not as wished: the same command would be refused
         gone.replace(path)
         bench.compare(name, tally)
 

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from weakspot.errors import WeakspotError
 from weakspot.utils import console
+
+if TYPE_CHECKING:
+    from weakspot.data.summary import Findings
 
 Folder = Annotated[Path, typer.Argument(help="Folder in MVTec AD layout, of several such, or a folder per class.")]
 Layout = Annotated[str, typer.Option(help="auto, mvtec, folder, filename or manifest.")]
@@ -25,9 +28,16 @@ def check(
     layout: Layout = "auto",
     good_class: GoodClass = "good",
     option: Options = None,
+    roi: Annotated[
+        str | None, typer.Option(help="Region of interest, as data.roi: auto, a mask, a COCO file or a folder.")
+    ] = None,
     output: Annotated[Path | None, typer.Option(help="Write the findings as JSON here as well.")] = None,
     pairs: Annotated[
-        Path | None, typer.Option(help="Folder for a picture (PNG) of near-duplicates, the most doubtful pairs first.")
+        Path | None,
+        typer.Option(help="Folder for a picture (PNG) of near-duplicates: the most doubtful and the possible pairs."),
+    ] = None,
+    alarms: Annotated[
+        Path | None, typer.Option(help="Folder for a picture (PNG) of each alarm: Good beside defective.")
     ] = None,
 ) -> None:
     """Show what a data set contains and what is wrong with it; exits with 1 if training would refuse it.
@@ -36,6 +46,7 @@ def check(
     """
     from weakspot.data.readers import find_datasets
     from weakspot.data.summary import look_through
+    from weakspot.report.alarms import write_alarms
     from weakspot.report.pairs import write_pairs
     from weakspot.report.tables import summary_table
     from weakspot.utils.files import write_json
@@ -44,17 +55,18 @@ def check(
     for folder, found_layout in find_datasets(data, layout):
         try:
             with console.progress_bar(f"reading {folder.name}") as progress:
-                found[folder] = look_through(folder, found_layout, good_class, _parsed(option), progress=progress)
+                found[folder] = look_through(
+                    folder, found_layout, good_class, _parsed(option), roi=roi, progress=progress
+                )
         except WeakspotError as error:  # the other data sets are still worth a look
             refused.append(error)
             continue
         findings = found[folder]
         console.out.print(summary_table(findings, f"{folder} ({found_layout} layout)"))
-        for problem in findings.summary.problems:
-            console.error(problem)
-        for shortcut in findings.shortcuts:
-            console.alarm(shortcut.to_dict())
-        if pairs and findings.near_duplicates.pairs:
+        _tell(findings)
+        if alarms and findings.shortcuts:
+            write_alarms(alarms / folder.name, findings.readable, findings.values, findings.shortcuts)
+        if pairs and findings.near_duplicates.any:
             write_pairs(pairs / f"{folder.name}.png", findings.readable, findings.near_duplicates)
     if output:
         write_json(output, {str(folder): findings.to_dict() for folder, findings in found.items()})
@@ -65,6 +77,19 @@ def check(
     count = sum(len(findings.summary.problems) for findings in found.values())
     if count:
         raise WeakspotError(f"{count} problem(s) in {data}; training would refuse it")
+
+
+def _tell(findings: Findings) -> None:
+    """Print problems, alarms, what is no alarm, and what is to be asked."""
+    for problem in findings.summary.problems:
+        console.error(problem)
+    for line in findings.of_region:
+        console.remark(line)
+    console.alarms([shortcut.to_dict() for shortcut in findings.shortcuts])
+    for line in findings.explained:
+        console.remark(f"no alarm: {line}")
+    if findings.question:
+        console.remark(f"warning: {findings.question}")
 
 
 def split(

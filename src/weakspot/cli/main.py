@@ -29,6 +29,7 @@ from weakspot.cli import (
 from weakspot.cli import (
     serve as cli_serve,
 )
+from weakspot.cli.syntax import check_options, hydra_arguments
 from weakspot.errors import WeakspotError, as_weakspot_error
 from weakspot.utils import console
 from weakspot.utils.files import OUTPUTS, new_folder
@@ -54,6 +55,7 @@ app.command()(cli_explain.explain)
 app.command()(cli_explain.summary)
 app.add_typer(cli_export.app, name="export")
 app.command()(cli_serve.serve)
+app.command()(cli_serve.roi)
 app.command()(cli_predict.predict)
 HYDRA_VERB = {"allow_extra_args": True, "ignore_unknown_options": True, "help_option_names": []}
 
@@ -66,6 +68,7 @@ def main() -> None:
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # a background job may ignore it, and stays so
         signal.signal(signal.SIGINT, _note_interrupt)
     try:
+        check_syntax(sys.argv[1:])
         app()
     except (Exception, KeyboardInterrupt) as error:  # the latter before typer has begun
         expected = isinstance(error, WeakspotError | OSError) or was_interrupted(error)
@@ -80,6 +83,19 @@ def main() -> None:
         if end.code == INTERRUPTED:  # what typer makes of Ctrl-C
             _say_interrupted()
         raise
+
+
+def check_syntax(arguments: Sequence[str]) -> None:
+    """Tell whoever writes ``key=value`` for a verb that takes options what to write."""
+    command: Any = typer.main.get_command(app)
+    words, path = list(arguments), list[str]()
+    while words and hasattr(command, "commands"):  # a group of verbs
+        path.append(words.pop(0))
+        command = command.commands.get(path[-1])
+    if command is None or hasattr(command, "commands") or command.context_settings == HYDRA_VERB:
+        return
+    options = {option for parameter in command.params for option in parameter.opts if option.startswith("--")}
+    check_options(" ".join(path), words, options)
 
 
 INTERRUPTED = 130
@@ -135,7 +151,7 @@ def train(context: typer.Context) -> None:
 
     if set(context.args) & set(hydra_app.HELP_FLAGS):
         return print(hydra_app.help_text("train"))
-    done = hydra_app.run("train", _train_task, context.args)
+    done = hydra_app.run("train", _train_task, hydra_arguments("train", context.args, "data.root"))
     if done.sweep:
         failures = [asdict(failure) for failure in done.failures]
         from weakspot.evaluation.pooled import runs_of
@@ -154,7 +170,7 @@ def evaluate(context: typer.Context) -> None:
 
     if set(context.args) & set(hydra_app.HELP_FLAGS):
         return print(hydra_app.help_text("evaluate"))
-    hydra_app.run("evaluate", _evaluate_task, context.args).check()
+    hydra_app.run("evaluate", _evaluate_task, hydra_arguments("evaluate", context.args, "run")).check()
 
 
 @app.command()

@@ -24,6 +24,9 @@ def predict(
     source: Annotated[str, typer.Argument(help="Image, folder or glob pattern (quote it); with ray also a URL.")],
     output: Annotated[str | None, typer.Option(help="Folder for the results; default outputs/predict/<time>.")] = None,
     threshold: Annotated[float | None, typer.Option(help="Box threshold instead of the run's own.")] = None,
+    append: Annotated[
+        bool, typer.Option("--append", help="Keep the predictions that --output holds, and add these; not with ray.")
+    ] = False,
     overlays: Annotated[
         bool | None, typer.Option(help="Write a picture with map and boxes for every image; not with ray.")
     ] = None,
@@ -32,6 +35,9 @@ def predict(
     ] = None,
     flip_tta: Annotated[
         bool | None, typer.Option(help="Look at the mirrored picture too, for a surer trust; default: as trained.")
+    ] = None,
+    roi: Annotated[
+        Path | None, typer.Option(help="Masks of the regions of interest, for a model trained with a mask for each.")
     ] = None,
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
     engine: Annotated[str, typer.Option(help="local, or ray: many machines, a file per shard.")] = "local",
@@ -53,8 +59,9 @@ def predict(
         if output is None:
             raise WeakspotError("--engine ray needs --output: the same command goes on there when it was interrupted")
         job = Job(
-            run, source, output, file_format or "jsonl", shard_size or 256, threshold, batch_size, device, flip_tta
-        )
+            run, source, output, file_format or "jsonl", shard_size or 256, threshold, batch_size, device, flip_tta,
+            None if roi is None else str(roi.resolve()),
+        )  # fmt: skip
         return _on_ray(job, actors)
     for name, value in (("--format", file_format), ("--shard-size", shard_size), ("--actors", actors)):
         if value is not None:
@@ -68,18 +75,26 @@ def predict(
 
     images = find_sources(source)
     localizer = Localizer.load(run, device).adjusted(threshold, flip_tta)
-    _here(run, localizer, images, folder, overlays is not False, batch_size)
+    if roi is not None:
+        localizer = localizer.with_masks(roi)
+    _here(run, localizer, images, folder, overlays is not False, batch_size, append)
 
 
 def _here(
-    run: Path, localizer: Localizer, images: list[Path], folder: Path, overlays: bool, batch_size: int | None
+    run: Path,
+    localizer: Localizer,
+    images: list[Path],
+    folder: Path,
+    overlays: bool,
+    batch_size: int | None,
+    append: bool,
 ) -> None:
     from weakspot.commands import predict as predicting
 
     counts: Counter[str] = Counter()
     unreadable = 0
     with console.progress_bar("predicting", len(images)) as progress:
-        results = predicting.predict(localizer, images, folder, overlays=overlays, batch_size=batch_size)
+        results = predicting.predict(localizer, images, folder, overlays=overlays, batch_size=batch_size, append=append)
         for done, prediction in enumerate(results, start=1):
             if prediction.status == "ok":
                 counts[prediction.label] += 1

@@ -1,4 +1,4 @@
-"""The verb ``weakspot serve``."""
+"""The verbs that open a page in the browser: ``weakspot serve`` and ``weakspot roi``."""
 
 from __future__ import annotations
 
@@ -46,3 +46,42 @@ def serve(
 
     run_service(localizer, run.name, host, port, Limits(megabytes, megapixels, images, at_once), started)
     console.out.print("stopped", highlight=False)
+
+
+def roi(
+    data: Annotated[Path, typer.Argument(help="Folder of a data set, or of pictures.")],
+    output: Annotated[Path, typer.Option(help="File to write (COCO polygons); train takes it as data.roi.")] = Path(
+        "roi.json"
+    ),
+    port: Annotated[int, typer.Option(min=0, max=65535, help="Port; 0 for any that is free.")] = 0,
+    browser: Annotated[bool, typer.Option(help="Open the page in the browser.")] = True,
+) -> None:
+    """Draw the region of interest: what lies outside counts neither in training nor in maps and boxes.
+
+    Example:  weakspot roi photos --output roi.json    (then: weakspot train data.root=photos data.roi=roi.json)
+    """
+    from weakspot.commands.roi import pictures_to_draw_on
+
+    try:
+        from weakspot.serve.roi_app import Drawing, make_roi_app
+        from weakspot.serve.run import hosts_of, run_app
+    except ImportError as error:
+        raise WeakspotError(f"{error.name} is not installed; pip install 'weakspot[serve]'") from error
+
+    if output.suffix.lower() != ".json":
+        raise WeakspotError(f"--output {output}: the file is of COCO polygons; give a name that ends in .json")
+    pictures, size, remarks = pictures_to_draw_on(data)
+    for remark in remarks:
+        console.remark(remark)
+
+    def saved(share: float) -> None:
+        text = f"saved: {output} ({share:.0%} of a picture); weakspot train data.root={data} data.roi={output}"
+        console.out.print(text, highlight=False, soft_wrap=True)
+
+    def started(address: str) -> None:
+        console.out.print(f"draw at {address}; Ctrl-C ends it", highlight=False, soft_wrap=True)
+        if browser:
+            typer.launch(address)
+
+    host = "127.0.0.1"
+    run_app(make_roi_app(Drawing(pictures, size, output), hosts=hosts_of(host), saved=saved), host, port, started)

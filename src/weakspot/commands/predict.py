@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from contextlib import suppress
 from pathlib import Path
 
 from weakspot.data.loading import ImageSource
 from weakspot.errors import WeakspotError
 from weakspot.inference.localizer import Localizer
-from weakspot.postprocess.prediction_files import prediction_writer
+from weakspot.postprocess.prediction_files import prediction_writer, read_predictions
 from weakspot.postprocess.review import ReviewQueue
 from weakspot.report.overlays import LONGEST_SIDE, UniqueNames, write_overlay
 from weakspot.types import Prediction
@@ -23,12 +22,11 @@ def predict(
     *,
     overlays: bool = True,
     batch_size: int | None = None,
+    append: bool = False,
 ) -> Iterator[Prediction]:
     """Predict images and write ``predictions.jsonl``, ``predictions.csv`` and ``overlays/`` as they come.
 
-    At the end ``review.csv`` names the images that a person should check first. Results of an earlier prediction that
-    finished in the same folder are replaced: overlays that were not written anew are removed, and all of them are
-    removed without `overlays`.
+    At the end ``review.csv`` names the images that a person should check first.
 
     Args:
         localizer: a loaded model.
@@ -36,40 +34,38 @@ def predict(
         output: folder for the results; made if missing.
         overlays: write a picture with map and boxes for every image.
         batch_size: images in one forward pass; None for what suits the device.
+        append: keep the predictions of an earlier call that finished in the same folder, and add these behind them.
 
     Yields:
         Every prediction after it was written; the files get their names when the iterator is exhausted,
         ``predictions.jsonl`` last.
 
     Raises:
-        WeakspotError: when `output` is a run folder, or another process is writing to it.
+        WeakspotError: when `output` is a run folder, holds predictions and `append` is False, or another process is
+            writing to it.
     """
     if (output / "run.json").is_file():
         raise WeakspotError(f"{output} is a run folder; its predictions are its test subset's, choose another folder")
-    names, review = UniqueNames(), ReviewQueue(localizer.meta.decision)
+    names, review, finished = UniqueNames(), ReviewQueue(localizer.meta.decision), output / "predictions.jsonl"
     with only_one(output):
-        earlier = _overlays(output) if (output / "predictions.jsonl").is_file() else {}
+        earlier = read_predictions(finished) if finished.is_file() else []
+        if earlier and not append:
+            raise WeakspotError(
+                f"{output} holds {len(earlier)} predictions already; choose another --output, or keep them and add "
+                "these with --append"
+            )
         with prediction_writer(output) as write:
+            for prediction in earlier:
+                write(prediction)
+                review.add(prediction)
+                names(prediction.path)
             for prediction, loaded in localizer.stream(
                 images, batch_size=batch_size, keep_longest=LONGEST_SIDE if overlays else None
             ):
                 write(prediction)
                 review.add(prediction)
+                name = names(prediction.path)
                 if loaded.image is not None:
-                    write_overlay(output / "overlays" / names(prediction.path), loaded.image, prediction)
+                    write_overlay(output / "overlays" / name, loaded.image, prediction)
                 yield prediction
             review.write(output / "review.csv")
-        for name, file in earlier.items():
-            with suppress(OSError):  # open elsewhere; no reason to lose what was predicted
-                if _file(output / "overlays" / name) == file:
-                    (output / "overlays" / name).unlink()
-
-
-def _overlays(output: Path) -> dict[str, tuple[int, int]]:
-    """Names of the overlays in a folder, each with what tells the file from one that replaces it."""
-    return {path.name: _file(path) for path in (output / "overlays").glob("*.jpg")}
-
-
-def _file(path: Path) -> tuple[int, int]:
-    status = path.lstat()
-    return status.st_ino, status.st_mtime_ns

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import asdict, replace
+from typing import Any
 
 from weakspot.config.rules import BoxRule, DecisionCosts
 from weakspot.evaluation.records import Thresholds
 from weakspot.evaluation.thresholds import calibrated_rule
-from weakspot.models.bundle_meta import BundleMeta
+from weakspot.evaluation.trust_examples import calibrated_trust
+from weakspot.models.bundle_meta import BundleMeta, find_bundle, read_meta
+from weakspot.models.imitation_store import ImitationStore
 from weakspot.models.output_store import OutputStore
 from weakspot.postprocess.box_calibration import Calibration
 from weakspot.postprocess.decision import FittedDecision, fit_decision, read_validation
+from weakspot.postprocess.trust_calibration import TrustCalibration
 from weakspot.runs.folder import RunFolder
 
 
@@ -29,15 +33,43 @@ def calibrate(meta: BundleMeta, rule: BoxRule, costs: DecisionCosts, run: RunFol
     calibration = None
     if rule.threshold_kind == "calibrated":
         rule, calibration = calibrated_rule(rule, OutputStore.load(run.calibration), meta.preprocess)
+    trust = _trust(meta, rule, run)
     groups = run.read_identity().get("validation_groups")  # runs of before November 2026 do not know them
     fitted = fit_decision(read_validation(run.validation, len(meta.classes), groups), costs)
-    return replace(meta, boxes=rule, decision=fitted.decision, thresholds=_described(rule, fitted, calibration))
+    return replace(
+        meta,
+        boxes=rule,
+        decision=fitted.decision,
+        trust=None if isinstance(trust, str) else trust,
+        thresholds=_described(rule, fitted, calibration, trust),
+    )
 
 
-def _described(rule: BoxRule, fitted: FittedDecision, calibration: Calibration | None) -> Thresholds:
+def _trust(meta: BundleMeta, rule: BoxRule, run: RunFolder) -> TrustCalibration | str:
+    """Calibrate trust on the run's held-out Good images; or say why that cannot be."""
+    if not run.calibration.is_file():
+        return "there are no held-out Good images (split.val_size=0.15 makes some)"
+    if not run.imitations.is_file():
+        return "no defects were imitated on the held-out Good images; train again"
+    if read_meta(find_bundle(run.path)).heatmap != meta.heatmap:
+        return f"the held-out images have no maps by {meta.heatmap}; train with heatmap={meta.heatmap}"
+    return calibrated_trust(
+        rule, OutputStore.load(run.calibration), ImitationStore.load(run.imitations), meta.preprocess
+    )
+
+
+def _described(
+    rule: BoxRule, fitted: FittedDecision, calibration: Calibration | None, trust: TrustCalibration | str
+) -> Thresholds:
     """Every number that decides something, with where it comes from."""
+    of_trust: dict[str, Any] = (
+        {"value": None, "origin": f"nothing is green, as trust is not calibrated: {trust}"}
+        if isinstance(trust, str)
+        else {"value": trust.green, "origin": trust.origin, "calibration": trust.to_dict()}
+    )
     return {
         "decision": {"value": fitted.decision.threshold, **asdict(fitted)},
         "boxes": {"value": rule.threshold, "kind": rule.threshold_kind, "origin": "configuration"},
         **({"min_score": calibration.to_dict()} if calibration else {}),
+        "trust": of_trust,
     }

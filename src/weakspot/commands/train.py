@@ -9,19 +9,16 @@ from contextlib import contextmanager, nullcontext
 from dataclasses import asdict
 from pathlib import Path
 
-from scipy.special import softmax
-
+from weakspot.commands.alarms import raise_alarms
 from weakspot.commands.resolve import resolve
 from weakspot.commands.results import MeasuredRun, measure_run, write_results
 from weakspot.commands.thresholds import calibrate
 from weakspot.config.schema import TrainConfig, with_values, write_config
-from weakspot.data.shortcuts import find_shortcuts, follow_confidence
+from weakspot.data.roi_files import AUTO
 from weakspot.data.splits import write_split
-from weakspot.evaluation.schema import Alarm
 from weakspot.evaluation.subsets import EvaluatedSubset
 from weakspot.models.bundle import save_bundle
 from weakspot.models.bundle_meta import read_meta, rewrite_meta
-from weakspot.models.output_store import OutputStore
 from weakspot.report.pairs import write_pairs
 from weakspot.report.run_report import read_evaluated, write_report
 from weakspot.runs.folder import (
@@ -35,7 +32,6 @@ from weakspot.runs.folder import (
     parent_folder,
 )
 from weakspot.runs.identity import fit_identity, run_identity
-from weakspot.training.cached_searches import measurements
 from weakspot.training.prepare import PreparedRun, prepare
 from weakspot.training.stages import FittedRun, announcement, bundle_meta, fit_and_infer
 from weakspot.utils import console
@@ -73,22 +69,30 @@ def train(config: TrainConfig) -> RunFolder:
         run.update_identity(run=run_hash, fit=fit_hash)  # first, so that the folder is found again
         with alone(run.path) if config.output is None else nullcontext(), logging_to(run.log):
             log.info("pre-trained weights: %s", prepared.weights.origin)
-            config = with_values(config, {"data.root": str(prepared.data.root.resolve())})
+            config = with_values(config, _whole_paths(config, prepared))
             _write_inputs(run, config, prepared)
             with alone(parent_folder(config), fit_hash):
                 _fit_or_adopt(config, prepared, run, fit_hash)
             store, samples = own_test_subset(run)
-            alarms = _alarms(prepared, store)
-            run.update_identity(alarms=[alarm.to_dict() for alarm in alarms])
             meta = calibrate(read_meta(run.bundle), prepared.rules.boxes, config.decision, run)
             rewrite_meta(run.bundle, meta)
             subset = EvaluatedSubset.predict(samples, store, meta)
+            raised = raise_alarms(prepared, subset, run)
+            run.update_identity(alarms=[alarm.to_dict() for alarm in raised.alarms], notes=list(raised.notes))
             measured = measure_run(
-                MeasuredRun(config, subset, run.read_identity(), prepared.data.subsets, alarms=alarms),
+                MeasuredRun(config, subset, run.read_identity(), prepared.data.subsets, raised=raised),
                 erasing=run if run.erasure_due else None,
             )
             write_results(run, measured)
     return run
+
+
+def _whole_paths(config: TrainConfig, prepared: PreparedRun) -> dict[str, str]:
+    """Folders and files of the configuration as they are called from anywhere."""
+    found = {"data.root": str(prepared.data.root.resolve())}
+    if config.data.roi not in (None, AUTO):
+        found["data.roi"] = str(Path(str(config.data.roi)).expanduser().resolve())
+    return found
 
 
 def _identities(config: TrainConfig, prepared: PreparedRun) -> tuple[str, str]:
@@ -128,7 +132,7 @@ def _write_inputs(run: RunFolder, config: TrainConfig, prepared: PreparedRun) ->
     data = prepared.data
     write_config(run.config, config)
     write_split(run.split, data.samples, data.subsets, data.root)
-    if data.near_duplicates is not None and data.near_duplicates.pairs:
+    if data.near_duplicates is not None and data.near_duplicates.any:
         write_pairs(run.figures / "near_duplicates.png", data.samples, data.near_duplicates)
     groups = data.groups
     run.update_identity(
@@ -170,19 +174,6 @@ def _save_fit(run: RunFolder, prepared: PreparedRun, fitted: FittedRun) -> None:
         write_json(run.validation, {"logits": fitted.validation.logits, "targets": targets})
     if fitted.held_out is not None:
         fitted.held_out.save(run.calibration)
+    if fitted.imitated is not None:
+        fitted.imitated.save(run.imitations)
     fitted.test.save(run.maps)
-
-
-def _alarms(prepared: PreparedRun, store: OutputStore) -> list[Alarm]:
-    """What but the defect tells the classes apart, or moves the network's confidence on the Good images of the test."""
-    data, cache = prepared.data, prepared.rules.cache
-    values, groups = measurements(data.infos, cache.folder if cache else None), data.groups
-    tests = data.indices("test")
-    good = [n for n, i in enumerate(tests) if data.targets[i] == 0]
-    positions = [tests[n] for n in good]
-    confidences = 1 - softmax(store.logits[good], axis=1)[:, 0]
-    found = [
-        *find_shortcuts(values, data.targets, groups),
-        *follow_confidence(values[positions], confidences.tolist(), [groups[i] for i in positions]),
-    ]
-    return [Alarm.from_dict(shortcut.to_dict()) for shortcut in found]

@@ -256,6 +256,10 @@ def _explain(error: Exception, config_name: str, overrides: Sequence[str]) -> st
             return f"{group}={choice} is unknown{did_you_mean(choice, choices)}; choose: {', '.join(choices)}"
     if missing:
         return _unknown_key(missing.group(1), config_name, overrides)
+    if "Ambiguous value" in text:
+        bad = next((o for o in overrides if "," in o), "")
+        key, _, value = bad.partition("=")
+        return f"{bad}: a comma makes several values of it (-m sweeps over them); for one value: '{key}=\"{value}\"'"
     mismatch = re.search(r"LexerNoViableAltException|mismatched input|no viable alternative|extraneous input", text)
     if mismatch or "Error parsing override" in text:
         bad = next(o for o in overrides if not _parses(o))

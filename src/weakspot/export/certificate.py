@@ -49,6 +49,8 @@ class Certificate:
             their ``ratio``; ``threads`` and ``machine``.
         accuracy: balanced accuracy and V2 of both on these pictures, where they are labelled.
         bundle: SHA-256 of the original's ``model.json``, which names the tensors' hash.
+        same_levels: number of pictures whose boxes have the same colours; None in certificates from before they were
+            compared.
     """
 
     images: int
@@ -60,6 +62,7 @@ class Certificate:
     speed: dict[str, Any]
     accuracy: dict[str, Any]
     bundle: str
+    same_levels: int | None = None
 
     @property
     def failure(self) -> str:
@@ -74,6 +77,8 @@ class Certificate:
             return f"{self.images - self.same_class} of {self.images} pictures get another class"
         if self.same_boxes < self.images:
             return f"{self.images - self.same_boxes} of {self.images} pictures get other boxes"
+        if self.same_levels is not None and self.same_levels < self.images:
+            return f"{self.images - self.same_levels} of {self.images} pictures get boxes of another colour"
         return ""
 
     def to_dict(self) -> dict[str, Any]:
@@ -131,6 +136,7 @@ def certify(
         },
         accuracy=_accuracy(run.meta.classes, samples, first, second),
         bundle=bundle,
+        same_levels=sum(_levels(a) == _levels(b) for a, b in zip(first, second, strict=True)),
     )
 
 
@@ -140,6 +146,10 @@ def _probabilities(prediction: Prediction) -> dict[str, float]:
 
 def _corners(prediction: Prediction) -> list[tuple[str, tuple[int, int, int, int]]]:
     return sorted((box.label, box.xyxy) for box in prediction.boxes)
+
+
+def _levels(prediction: Prediction) -> list[tuple[tuple[int, int, int, int], str | None]]:
+    return sorted((box.xyxy, box.level) for box in prediction.boxes)
 
 
 def _accuracy(

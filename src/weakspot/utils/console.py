@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from typing import Any
 
@@ -79,5 +79,21 @@ def remark(text: str, style: str | None = None) -> None:
 
 def alarm(record: Mapping[str, Any]) -> None:
     """Print an alarm: what was ``seen``, ``why`` it matters, what to ``do``."""
-    text = f"alarm: {record['seen']}; {record['why']}. {record['do'].capitalize()}."
+    text = f"alarm: {record['seen']}; {record['why']}. {record['do'][:1].upper()}{record['do'][1:]}."
     err.print(text, style="yellow", markup=False, highlight=False)
+
+
+MOST_ALARMS = 3
+"""Alarms printed in full."""
+
+
+def alarms(records: Sequence[Mapping[str, Any]]) -> None:
+    """Print the first :data:`MOST_ALARMS` alarms in full, and what the others have seen in a line each.
+
+    Args:
+        records: each with what was ``seen``, ``why`` it matters and what to ``do``, the most pressing first.
+    """
+    for record in records[:MOST_ALARMS]:
+        alarm(record)
+    for record in records[MOST_ALARMS:]:
+        err.print(f"alarm, less pressing: {record['seen']}.", style="yellow", markup=False, highlight=False)

@@ -1,0 +1,107 @@
+"""Two ways to write a setting: ``key=value`` for verbs that have a configuration, ``--option value`` for the others.
+
+Whoever mixes them up is told the line to type.
+"""
+
+from __future__ import annotations
+
+import re
+import shlex
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from weakspot.errors import WeakspotError, did_you_mean
+
+SETTING = re.compile(r"[A-Za-z_][\w./@]*=")
+"""How ``key=value`` begins."""
+
+WITH_VALUE = frozenset({"-c", "--cfg", "-p", "--package", "-cp", "--config-path", "-cn", "--config-name", "-cd",
+                        "--config-dir", "-i", "--info"})  # fmt: skip
+ALONE = frozenset({"-h", "--help", "--hydra-help", "--version", "--resolve", "-r", "--run", "-m", "--multirun",
+                   "-sc", "--shell-completion"})  # fmt: skip
+"""Flags of Hydra's, with and without a value of their own."""
+
+AS_KEY = {"good_class": "data.good_class", "layout": "data.layout", "group": "data.group", "roi": "data.roi",
+          "option": "data.options", "test_size": "split.test_size", "val_size": "split.val_size",
+          "threshold": "boxes.threshold", "subset": "data.subset", "root": "data.root"}  # fmt: skip
+"""Keys of the options that other verbs call by their last word."""
+
+
+def hydra_arguments(verb: str, arguments: Sequence[str], positional: str) -> list[str]:
+    """Bring the arguments of a verb with a configuration into the order that Hydra takes: flags first.
+
+    Args:
+        verb: ``train`` or ``evaluate``.
+        arguments: as they were typed.
+        positional: key that a folder without a key stands for.
+
+    Returns:
+        Flags, then ``key=value``.
+
+    Raises:
+        WeakspotError: for ``--option value``, with the line to type.
+    """
+    flags, settings, wrong = list[str](), list[str](), False
+    rest = list(arguments)
+    while rest:
+        word = rest.pop(0)
+        if word in WITH_VALUE:
+            flags += [word, *([rest.pop(0)] if rest and "=" not in rest[0] else [])]
+        elif word in ALONE or word.partition("=")[0] in WITH_VALUE:
+            flags.append(word)
+        elif word.startswith("--"):
+            name, given, value = word[2:].partition("=")
+            if not given and rest and not rest[0].startswith("-") and not SETTING.match(rest[0]):
+                value, given = rest.pop(0), "="
+            key = name.replace("-", "_")
+            settings.append(f"{AS_KEY.get(key, key)}={value if given else 'true'}")
+            wrong = True
+        elif not SETTING.match(word) and not word.startswith(("-", "+", "~")) and Path(word).expanduser().is_dir():
+            settings.append(f"{positional}={_quoted(word)}")
+        else:
+            settings.append(word)
+    if wrong:
+        raise WeakspotError(f"{verb} takes key=value and no --options; type: {_line(verb, [*flags, *settings])}")
+    return [*flags, *settings]
+
+
+def check_options(verb: str, arguments: Sequence[str], options: Iterable[str]) -> None:
+    """Refuse ``key=value`` where a verb takes options.
+
+    Args:
+        verb: what was called.
+        arguments: as they were typed, behind the verb.
+        options: that it has, with their dashes.
+
+    Raises:
+        WeakspotError: with the line to type, where each key has an option.
+    """
+    if not any(SETTING.match(word) and not _is_path(word) for word in arguments):
+        return
+    known, words, unknown = sorted(options), list[str](), ""
+    for word in arguments:
+        if not SETTING.match(word) or _is_path(word):
+            words.append(word)
+            continue
+        key, _, value = word.partition("=")
+        option = "--" + key.rpartition(".")[2].replace("_", "-")
+        if option in known:
+            words += [option, value]
+        else:
+            unknown = unknown or f"{word}: {verb} has no {option}{did_you_mean(option, known)}"
+    if unknown:
+        raise WeakspotError(f"{unknown}; it takes options and no key=value ('weakspot {verb} --help' lists them)")
+    raise WeakspotError(f"{verb} takes options and no key=value; type: {_line(verb, words)}")
+
+
+def _is_path(word: str) -> bool:
+    return Path(word).expanduser().exists() or "/" in word.partition("=")[0] or "*" in word.partition("=")[0]
+
+
+def _quoted(word: str) -> str:
+    """A folder as a value that Hydra takes as it is."""
+    return word if re.fullmatch(r"[\w./~-]+", word) else '"' + word.replace("\\", "\\\\").replace('"', '\\"') + '"'
+
+
+def _line(verb: str, words: Iterable[str]) -> str:
+    return shlex.join(["weakspot", *verb.split(), *words])
