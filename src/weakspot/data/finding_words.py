@@ -21,7 +21,7 @@ OR_TRAIN = ", or train with trainer.augment=photometric"
 """What helps besides where training can make up for the difference."""
 
 DO = {
-    "place": "photograph both classes alike, or leave that place out of every picture (data.roi; weakspot roi draws it)",
+    "place": "photograph both classes alike, or leave that place out of all (data.roi; weakspot roi draws it)",
     "light": f"photograph both classes in the same session, with the same light and exposure{OR_TRAIN}",
     "focus": f"photograph both classes in the same session, with the same focus{OR_TRAIN}",
     "file": f"save both classes by the same program with the same settings{OR_TRAIN}",
