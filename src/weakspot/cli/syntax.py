@@ -76,19 +76,21 @@ def check_options(verb: str, arguments: Sequence[str], options: Iterable[str]) -
     Raises:
         WeakspotError: with the line to type, where each key has an option.
     """
-    if not any(SETTING.match(word) and not _is_path(word) for word in arguments):
-        return
-    known, words, unknown = sorted(options), list[str](), ""
-    for word in arguments:
-        if not SETTING.match(word) or _is_path(word):
+    known, words, unknown, wrong = sorted(options), list[str](), "", False
+    for before, word in zip(["", *arguments], arguments, strict=False):
+        of_option = before.startswith("-") and "=" not in before  # --option file=labels.csv
+        if of_option or not SETTING.match(word) or _is_path(word):
             words.append(word)
             continue
+        wrong = True
         key, _, value = word.partition("=")
         option = "--" + key.rpartition(".")[2].replace("_", "-")
         if option in known:
             words += [option, value]
         else:
             unknown = unknown or f"{word}: {verb} has no {option}{did_you_mean(option, known)}"
+    if not wrong:
+        return
     if unknown:
         raise WeakspotError(f"{unknown}; it takes options and no key=value ('weakspot {verb} --help' lists them)")
     raise WeakspotError(f"{verb} takes options and no key=value; type: {_line(verb, words)}")

@@ -77,5 +77,6 @@ def test_keys_are_answered_by_the_line_to_type(
 def test_a_path_with_an_equals_sign_is_a_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "lot=7").mkdir()
-    for words in (["lot=7"], ["run", "photos/lot=*/x.png", "photos/lot=7.png"]):
+    of_option = ["later", "--layout", "manifest", "--option", "file=labels.csv"]
+    for words in (["lot=7"], ["run", "photos/lot=*/x.png", "photos/lot=7.png"], of_option):
         assert check_options("predict", words, {"--threshold"}) is None
