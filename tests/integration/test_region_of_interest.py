@@ -24,7 +24,7 @@ from starlette.testclient import TestClient
 from weakspot.commands import evaluate as evaluation
 from weakspot.data import synthetic
 from weakspot.data.images import list_images, read_image
-from weakspot.data.roi import PairedRegions, PlainBackground, Region, SharedRegion
+from weakspot.data.roi import PairedRegions, PlainBackground, RegionOfInterest, SharedRegion
 from weakspot.data.roi_files import read_shared_mask, write_polygons
 from weakspot.data.summary import look_through
 from weakspot.errors import WeakspotError
@@ -55,7 +55,7 @@ def masks_for(folder: Path, pictures: list[Path], below: Path) -> Path:
     return folder
 
 
-def with_roi(run: Path, roi: Region) -> Path:
+def with_roi(run: Path, roi: RegionOfInterest) -> Path:
     meta = read_meta(run / "bundle")
     rewrite_meta(run / "bundle", replace(meta, preprocess=replace(meta.preprocess, roi=roi)))
     return run
@@ -84,7 +84,7 @@ def painted(image: ImageArray, region: BoolArray, seed: int) -> ImageArray:
 @pytest.mark.parametrize("kind", ["shared", "paired", "auto"])
 def test_every_runtime_answers_alike(fabric: Path, tiny: None, tmp_path: Path, kind: str, refined: bool) -> None:
     pictures = list_images(fabric / "fabric" / "test")[:6]
-    make: dict[str, Callable[[], Region]] = {
+    make: dict[str, Callable[[], RegionOfInterest]] = {
         "shared": lambda: SharedRegion.of(right_half()),
         "paired": lambda: PairedRegions.at(masks_for(tmp_path / "masks", list_images(fabric / "fabric"), fabric)),
         "auto": PlainBackground,
@@ -189,6 +189,11 @@ def test_bad_regions_are_one_line(fabric: Path, tiny: None, tmp_path: Path, made
     with pytest.raises(WeakspotError, match=message) as caught:
         train(fabric, f"data.roi={roi}")
     assert "\n" not in str(caught.value)
+
+
+def test_a_missing_region_is_told_before_the_data_are_read(tiny: None, tmp_path: Path) -> None:
+    with pytest.raises(WeakspotError, match=r"data.roi=.*missing.json does not exist"):
+        train(tmp_path / "no data here", f"data.roi={tmp_path / 'missing.json'}")
 
 
 def test_a_mark_that_is_left_out_raises_no_alarm(tmp_path: Path) -> None:

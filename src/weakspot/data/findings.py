@@ -51,7 +51,7 @@ class Shortcut:
         groups: number of independent groups compared.
         others: weaker measures that have the same cause, in words.
         places: every place that stands out, the strongest first.
-        images: number of images compared; 0 where a version before 0.3 did not say.
+        images: number of images compared; 0 where a version before 0.2 did not say.
         checked: what was left out to see whether the defect itself makes the difference: ``masks``, ``boxes``,
             ``unusual places``; empty where that could not be told.
         columns: positions of all measures of this cause in :data:`~weakspot.data.measurements.COLUMNS`.

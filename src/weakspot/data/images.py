@@ -23,10 +23,10 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 from weakspot.errors import WeakspotError
 from weakspot.types import BoolArray, ImageArray, Size
 from weakspot.utils.files import shown
-from weakspot.utils.threads import threads
+from weakspot.utils.threads import each
 
 if TYPE_CHECKING:
-    from weakspot.data.roi import Region
+    from weakspot.data.roi import RegionOfInterest
 
 __all__ = [
     "EXTENSIONS",
@@ -310,7 +310,7 @@ class ImageInfo:
     width: int = 0
     error: str | None = None
     mode: str = ""
-    roi: Region | None = None
+    roi: RegionOfInterest | None = None
 
 
 def inspect_image(path: Path) -> ImageInfo:
@@ -340,10 +340,4 @@ def inspect_images(
     Returns:
         One :class:`ImageInfo` for each path, in order.
     """
-    infos = []
-    with threads(workers) as pool:
-        for info in pool.map(inspect_image, paths):
-            infos.append(info)
-            if progress is not None:
-                progress(len(infos), len(paths))
-    return infos
+    return each(inspect_image, paths, workers=workers, progress=progress)

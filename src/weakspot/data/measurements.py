@@ -16,7 +16,7 @@ from PIL import Image
 
 from weakspot.data.images import ImageInfo, Progress, read_image
 from weakspot.types import BoolArray, ImageArray, Size
-from weakspot.utils.threads import threads
+from weakspot.utils.threads import each
 
 VERSION = 4
 """Goes up whenever the same image is measured otherwise."""
@@ -75,17 +75,13 @@ def measure_all(
     Raises:
         WeakspotError: when an image cannot be read; the message names it.
     """
-    rows: list[Values] = []
     left_out: Sequence[Ignored | None] = [None] * len(images) if ignored is None else ignored
 
-    def measured(image: ImageInfo, makes: Ignored | None) -> Values:
+    def measured(item: tuple[ImageInfo, Ignored | None]) -> Values:
+        image, makes = item
         return measure_image(image, None if makes is None else makes((image.height, image.width)))
 
-    with threads(workers) as pool:
-        for row in pool.map(measured, images, left_out):
-            rows.append(row)
-            if progress is not None:
-                progress(len(rows), len(images))
+    rows = each(measured, list(zip(images, left_out, strict=True)), workers=workers, progress=progress)
     return of_rows(np.array(rows).reshape(len(images), CELLS + 1 + len(FILE_MEASURES)))
 
 

@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from weakspot.data.region_pixels import fill_outside
-from weakspot.data.roi import Region, SharedRegion, region_from_dict
+from weakspot.data.roi import RegionOfInterest, SharedRegion, region_from_dict
 from weakspot.errors import WeakspotError, did_you_mean
 from weakspot.types import BoolArray, ImageArray, Size
 
@@ -67,7 +67,7 @@ class Preprocess:
     image_size: Size
     mode: PreprocessMode
     resizing: Resizing = "squash"
-    roi: Region | None = None
+    roi: RegionOfInterest | None = None
 
     def __post_init__(self) -> None:
         if self.mode not in get_args(PreprocessMode):
@@ -159,7 +159,9 @@ class Preprocess:
         resized = np.asarray(self._fitted(image, cv2.BORDER_REPLICATE), dtype=np.uint8)
         if self.roi is None:
             return resized, None
-        region = _fitted_region(self, self.roi.mask(image, name))
+        mask = self.roi.mask(image, name)
+        shared = isinstance(self.roi, SharedRegion)  # the same for all pictures of a size, so it is fitted once
+        region = _fitted_shared(self, (mask.shape[0], mask.shape[1])) if shared else _fitted_region(self, mask)
         if not region.any():
             called = "the picture" if name is None else name.name
             raise WeakspotError(
@@ -297,6 +299,14 @@ class Preprocess:
         return cls(
             tuple(size) if isinstance(size, list) else size, values["mode"], values.get("resizing", "squash"), roi
         )
+
+
+@lru_cache(maxsize=8)
+def _fitted_shared(preprocess: Preprocess, size: Size) -> BoolArray:
+    assert isinstance(preprocess.roi, SharedRegion)  # noqa: S101 - for the type checker
+    region = _fitted_region(preprocess, preprocess.roi.at_size(size))
+    region.flags.writeable = False
+    return region
 
 
 def _fitted_region(preprocess: Preprocess, mask: BoolArray) -> BoolArray:

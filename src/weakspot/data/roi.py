@@ -28,7 +28,7 @@ ASPECT = 0.01
 """A mask for all pictures also fits a picture of another size whose aspect ratio differs by at most this share."""
 
 
-class Region(Protocol):
+class RegionOfInterest(Protocol):
     """A region of interest; its dictionary is what a bundle keeps of it."""
 
     def mask(self, image: ImageArray, name: Path | None) -> BoolArray:
@@ -67,13 +67,17 @@ class SharedRegion:
         return cls((mask.shape[0], mask.shape[1]), tuple(encode_mask(mask)))
 
     def mask(self, image: ImageArray, name: Path | None = None) -> BoolArray:
-        """As :meth:`Region.mask`; the mask is resized for a picture of the same aspect ratio."""
+        """As :meth:`RegionOfInterest.mask`; the mask is resized for a picture of the same aspect ratio."""
         size = image.shape[0], image.shape[1]
         if not self.fits(size):
             raise WeakspotError(
                 f"{_called(name)} is {size[0]}×{size[1]} (height×width) and the region of interest was drawn on "
                 f"{self.size[0]}×{self.size[1]}; draw it on pictures of this shape (weakspot roi)"
             )
+        return self.at_size(size)
+
+    def at_size(self, size: Size) -> BoolArray:
+        """The mask resized to ``(height, width)``; read-only, as it is kept."""
         return _at_size(self, size)
 
     def fits(self, size: Size) -> bool:
@@ -81,11 +85,11 @@ class SharedRegion:
         return abs(size[0] * self.size[1] / (size[1] * self.size[0]) - 1) <= ASPECT
 
     def to_dict(self) -> dict[str, Any]:
-        """As :meth:`Region.to_dict`."""
+        """As :meth:`RegionOfInterest.to_dict`."""
         return {"kind": "shared", "size": list(self.size), "counts": list(self.counts)}
 
     def identity(self) -> dict[str, Any]:
-        """As :meth:`Region.identity`."""
+        """As :meth:`RegionOfInterest.identity`."""
         return {
             "kind": "shared",
             "size": list(self.size),
@@ -108,16 +112,16 @@ class PlainBackground:
     """The foreground of each picture, where its background is plain: :func:`foreground`."""
 
     def mask(self, image: ImageArray, name: Path | None = None) -> BoolArray:
-        """As :meth:`Region.mask`; the whole of a picture whose background is not plain."""
+        """As :meth:`RegionOfInterest.mask`; the whole of a picture whose background is not plain."""
         found = foreground(image)
         return np.ones(image.shape[:2], dtype=bool) if isinstance(found, str) else found
 
     def to_dict(self) -> dict[str, Any]:
-        """As :meth:`Region.to_dict`."""
+        """As :meth:`RegionOfInterest.to_dict`."""
         return {"kind": "auto"}
 
     def identity(self) -> dict[str, Any]:
-        """As :meth:`Region.identity`."""
+        """As :meth:`RegionOfInterest.identity`."""
         return {"kind": "auto", "version": 1}
 
 
@@ -167,7 +171,7 @@ class PairedRegions:
         return None
 
     def mask(self, image: ImageArray, name: Path | None) -> BoolArray:
-        """As :meth:`Region.mask`."""
+        """As :meth:`RegionOfInterest.mask`."""
         if name is None or (file := self.find(name)) is None:
             raise WeakspotError(
                 f"{_called(name)} has no mask of its region of interest in {self.folder}; put one there under its name"
@@ -178,11 +182,11 @@ class PairedRegions:
         return mask
 
     def to_dict(self) -> dict[str, Any]:
-        """As :meth:`Region.to_dict`."""
+        """As :meth:`RegionOfInterest.to_dict`."""
         return {"kind": "paired", "folder": str(self.folder), "sha256": self.sha256}
 
     def identity(self) -> dict[str, Any]:
-        """As :meth:`Region.identity`."""
+        """As :meth:`RegionOfInterest.identity`."""
         return {"kind": "paired", "sha256": self.sha256}
 
 
@@ -193,8 +197,8 @@ def _image_called(stems: Sequence[str], folder: Path) -> Path | None:
     return next((path for path in candidates if path.is_file()), None)
 
 
-def region_from_dict(values: Mapping[str, Any]) -> Region:
-    """Read what :meth:`Region.to_dict` wrote; it may come from a file that somebody else made.
+def region_from_dict(values: Mapping[str, Any]) -> RegionOfInterest:
+    """Read what :meth:`RegionOfInterest.to_dict` wrote; it may come from a file that somebody else made.
 
     Raises:
         WeakspotError: for an unknown kind or an impossible mask.
@@ -213,7 +217,7 @@ def region_from_dict(values: Mapping[str, Any]) -> Region:
     raise WeakspotError(f"a region of interest of kind {kind!r} is not known; upgrade weakspot, or train again")
 
 
-def _shared_from(values: Mapping[str, Any]) -> Region:
+def _shared_from(values: Mapping[str, Any]) -> RegionOfInterest:
     height, width = values["size"]
     if not all(type(number) is int for number in (height, width, *values["counts"])):
         raise ValueError("run lengths that are no whole numbers")

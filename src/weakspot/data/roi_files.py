@@ -2,32 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
-from typing import TypeVar
 
 import numpy as np
 
 from weakspot.data.annotations import read_annotations
 from weakspot.data.images import ImageInfo, Progress, inspect_image, read_image, read_mask
 from weakspot.data.region_pixels import foreground
-from weakspot.data.roi import PairedRegions, PlainBackground, Region, SharedRegion
+from weakspot.data.roi import PairedRegions, PlainBackground, RegionOfInterest, SharedRegion
 from weakspot.errors import WeakspotError
 from weakspot.types import BoolArray
 from weakspot.utils.files import shown, write_json
-from weakspot.utils.threads import threads
+from weakspot.utils.threads import each
 
 AUTO = "auto"
 
 MOST_NOT_PLAIN = 0.05
 """With a larger share of pictures whose background is not plain, ``auto`` is refused."""
 
-T = TypeVar("T")
-
 
 def read_region(
     setting: str, images: Sequence[ImageInfo], *, workers: int | None = None, progress: Progress | None = None
-) -> tuple[Region, list[str]]:
+) -> tuple[RegionOfInterest, list[str]]:
     """Read a region of interest and check it against every picture that it is for.
 
     Args:
@@ -45,22 +43,40 @@ def read_region(
             missing for one, or there is no plain background for ``auto``; the message names the file and the way out.
     """
     if setting == AUTO:
-        found = _each(foreground_share, images, workers, progress)
+        found = each(foreground_share, images, workers=workers, progress=progress)
         return PlainBackground(), _check_foregrounds(found, images)
     path = Path(setting).expanduser()
     if path.is_dir():
         regions = PairedRegions.at(path)
         _check_pairs(regions, images)
-        shares = _each(lambda image: float(_mask_of(regions, image).mean()), images, workers, progress)
+        shares = each(partial(_share, regions), images, workers=workers, progress=progress)
         return regions, [f"region of interest: {float(np.median(shares)):.0%} of a picture (median of {len(shares)})"]
-    region = SharedRegion.of(read_shared_mask(path))
+    mask = read_shared_mask(path)
+    region = SharedRegion.of(mask)
     wrong = next((image for image in images if not region.fits((image.height, image.width))), None)
     if wrong is not None:
         raise WeakspotError(
             f"data.roi={path} is {region.size[0]}×{region.size[1]} (height×width) and {shown(wrong.path)} is "
             f"{wrong.height}×{wrong.width}; draw it on pictures of this shape, or give a folder with a mask for each"
         )
-    return region, [f"region of interest: {read_shared_mask(path).mean():.0%} of each picture, from {path}"]
+    return region, [f"region of interest: {mask.mean():.0%} of each picture, from {path}"]
+
+
+def check_setting(setting: str) -> None:
+    """Refuse a region of interest that is not there, before anything takes time.
+
+    Args:
+        setting: as for :func:`read_region`.
+
+    Raises:
+        WeakspotError: when it is neither ``auto`` nor the path of something.
+    """
+    path = Path(setting).expanduser()
+    if setting != AUTO and not path.exists():
+        raise WeakspotError(
+            f"data.roi={path} does not exist; give a mask, a COCO file ('weakspot roi DATA' draws one), a folder with "
+            "a mask for each picture, or auto"
+        )
 
 
 def read_shared_mask(path: Path) -> BoolArray:
@@ -72,11 +88,7 @@ def read_shared_mask(path: Path) -> BoolArray:
     Raises:
         WeakspotError: when there is no such file, it marks nothing, or is about several pictures.
     """
-    if not path.is_file():
-        raise WeakspotError(
-            f"data.roi={path} does not exist; give a mask, a COCO file ('weakspot roi DATA' draws one), a folder with "
-            "a mask for each picture, or auto"
-        )
+    check_setting(str(path))
     if path.suffix.lower() == ".json":
         drawn = [annotation for annotation in read_annotations(path, "data.roi") if annotation.boxes]
         if len(drawn) > 1:
@@ -171,18 +183,7 @@ def _check_pairs(regions: PairedRegions, images: Sequence[ImageInfo]) -> None:
         owner[mask] = image.path
 
 
-def _mask_of(regions: PairedRegions, image: ImageInfo) -> BoolArray:
+def _share(regions: PairedRegions, image: ImageInfo) -> float:
+    """Share of a picture that its mask marks; the picture itself is not read again."""
     blank = np.broadcast_to(np.uint8(0), (image.height, image.width, 3))
-    return regions.mask(blank, image.path)
-
-
-def _each(
-    job: Callable[[ImageInfo], T], images: Sequence[ImageInfo], workers: int | None, progress: Progress | None
-) -> list[T]:
-    found: list[T] = []
-    with threads(workers) as pool:
-        for one in pool.map(job, images):
-            found.append(one)
-            if progress is not None:
-                progress(len(found), len(images))
-    return found
+    return float(regions.mask(blank, image.path).mean())

@@ -272,7 +272,7 @@ def same_pixels(a: Surface, b: Surface) -> bool:
 
 
 @dataclass(frozen=True)
-class Evidence:
+class Support:
     """What speaks for the same part, seen from one of two pictures.
 
     Attributes:
@@ -299,7 +299,7 @@ class Evidence:
         return self.blocks >= MANY_BLOCKS and min(self.share, self.among_own) >= PLENTY
 
 
-def weigh(a: Surface, match: Match, others: Sequence[Match]) -> Evidence:
+def weigh(a: Surface, match: Match, others: Sequence[Match]) -> Support:
     """Weigh what a match shows beyond what other look-alikes show too.
 
     Args:
@@ -308,7 +308,7 @@ def weigh(a: Surface, match: Match, others: Sequence[Match]) -> Evidence:
         others: in other look-alikes of `a`.
     """
     if not others or not len(a.places):
-        return Evidence()
+        return Support()
     siblings = siblings_among([match.closeness, *(other.closeness for other in others)])
     best = np.max([other.score for k, other in enumerate(others, start=1) if k not in siblings], axis=0)
     together, inside = _aligned(a.places, match)
@@ -318,7 +318,7 @@ def weigh(a: Surface, match: Match, others: Sequence[Match]) -> Evidence:
         own, inside = own & a.smooth, inside & a.smooth
     shared = inside & ~own & (best > _SHARED)
     n, n_own, n_shared = (int(one.sum()) for one in (inside, own, shared))
-    return Evidence(n_own * a.worth, n_own / max(1, n), n_own / max(1, n - n_shared), doubtful)
+    return Support(n_own * a.worth, n_own / max(1, n), n_own / max(1, n - n_shared), doubtful)
 
 
 def siblings_among(closeness: Sequence[float]) -> set[int]:

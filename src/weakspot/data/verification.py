@@ -16,8 +16,8 @@ from scipy.cluster.hierarchy import DisjointSet
 from weakspot.data.images import ImageInfo, read_image
 from weakspot.data.same_part import (
     SIDE,
-    Evidence,
     Match,
+    Support,
     Surface,
     common_detail,
     fine_detail,
@@ -209,11 +209,11 @@ class _Verifier:
         there = self._evidence(b, a)
         return there.plenty or (here.enough and there.enough)
 
-    def _evidence(self, a: int, b: int) -> Evidence:
+    def _evidence(self, a: int, b: int) -> Support:
         """What speaks for the same part, seen from `a`."""
         match = self._match(a, b)
         if not fits_together(self._surface(a).places, match).any():
-            return Evidence()  # without a look at the null
+            return Support()  # without a look at the null
         if a not in self._nulls:
             null = self._search.null(a)
             self._nulls[a] = null, [self._match(a, c) for c in null]

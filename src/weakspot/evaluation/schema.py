@@ -235,7 +235,7 @@ class Controls:
         shuffled_labels: balanced accuracy of the same answers against shuffled labels, mean and middle 95 %.
         border: evidence along the border.
         erased: what erasing the boxes does.
-        told_apart: whether the true labels do better than shuffled ones; None where a version before 0.3 did not say.
+        told_apart: whether the true labels do better than shuffled ones; None where a version before 0.2 did not say.
         boxes_beaten: whether the predicted boxes do better than the best of `boxes`; None where that is not known, or
             too few images have a mask.
     """

@@ -18,7 +18,7 @@ from weakspot.ops.maps import Maps, class_map, margin_map, region_at, visible
 from weakspot.ops.resize import upsample
 from weakspot.postprocess.boxes import find_boxes
 from weakspot.postprocess.decision import Decision
-from weakspot.postprocess.trust import Evidence, box_features, with_trust
+from weakspot.postprocess.trust import DrawnFrom, box_features, with_trust
 from weakspot.postprocess.trust_calibration import TrustCalibration
 from weakspot.types import Box, ClassConfidence, ModelOutput, Prediction, Size
 
@@ -121,10 +121,10 @@ def describe_boxes(
     return box_features(boxes, _drawn_from(output, index, size, input_size, rule), rule)
 
 
-def _drawn_from(output: ModelOutput, index: int, size: Size, input_size: Size, rule: BoxRule) -> Evidence:
+def _drawn_from(output: ModelOutput, index: int, size: Size, input_size: Size, rule: BoxRule) -> DrawnFrom:
     evidence, scores = _evidence(output, index, size, input_size, rule)
     flipped = output.as_flipped
-    return Evidence(
+    return DrawnFrom(
         evidence,
         scores,
         margin_map(output.maps, index),

@@ -66,7 +66,7 @@ SELDOM = "boxes like it are not right often enough"
 
 
 @dataclass(frozen=True)
-class Evidence:
+class DrawnFrom:
     """What the boxes of one image were drawn from.
 
     Attributes:
@@ -98,7 +98,7 @@ def level(box: Box) -> Level | None:
 
 
 def with_trust(
-    boxes: Sequence[Box], drawn_from: Evidence, rule: BoxRule, calibration: TrustCalibration | None = None
+    boxes: Sequence[Box], drawn_from: DrawnFrom, rule: BoxRule, calibration: TrustCalibration | None = None
 ) -> list[Box]:
     """Give each box its ``trust``, its ``level`` and, where that is not green, its ``doubt``.
 
@@ -147,7 +147,7 @@ def _uncalibrated(box: Box, features: npt.NDArray[np.float64]) -> Box:
     return replace(box, trust=trust, doubt=doubt, level="amber" if trust >= AMBER else "red")
 
 
-def box_features(boxes: Sequence[Box], drawn_from: Evidence, rule: BoxRule) -> npt.NDArray[np.float64]:
+def box_features(boxes: Sequence[Box], drawn_from: DrawnFrom, rule: BoxRule) -> npt.NDArray[np.float64]:
     """Describe each box by what speaks for it.
 
     Args:

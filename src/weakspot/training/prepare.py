@@ -11,8 +11,8 @@ import torch
 
 from weakspot.data.images import ImageInfo
 from weakspot.data.preprocess import Preprocess, PreprocessMode
-from weakspot.data.roi import Region
-from weakspot.data.roi_files import read_region
+from weakspot.data.roi import RegionOfInterest
+from weakspot.data.roi_files import check_setting, read_region
 from weakspot.errors import WeakspotError
 from weakspot.models.network import CamNet
 from weakspot.models.weights import Weights, load_weights
@@ -74,6 +74,8 @@ def prepare(rules: TrainingRules) -> PreparedRun:
     Raises:
         WeakspotError: for anything the user can mend.
     """
+    if rules.data.roi is not None:
+        check_setting(rules.data.roi)
     data = index_and_split(rules.data, rules.split, rules.cache.folder if rules.cache else None)
     of_calibration = _check_calibration(rules, data)
     with torch.random.fork_rng(devices=[]):
@@ -95,7 +97,7 @@ def prepare(rules: TrainingRules) -> PreparedRun:
     return PreparedRun(rules, data, weights, preprocess, network, remarks)
 
 
-def _region_of_interest(rules: TrainingRules, data: Data) -> tuple[Region | None, list[str]]:
+def _region_of_interest(rules: TrainingRules, data: Data) -> tuple[RegionOfInterest | None, list[str]]:
     """The region of interest, checked against every picture, and what a user should know of it."""
     if rules.data.roi is None:
         return None, []

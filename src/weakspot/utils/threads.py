@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import os
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from itertools import islice
@@ -30,6 +30,33 @@ def threads(workers: int | None = None) -> Iterator[ThreadPoolExecutor]:
         yield pool
     finally:
         pool.shutdown(cancel_futures=True)
+
+
+def each(
+    work: Callable[[Item], Result],
+    items: Sequence[Item],
+    *,
+    workers: int | None = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> list[Result]:
+    """`work` of every item, by threads, in the order of `items`.
+
+    Args:
+        work: called in a thread; what it raises is raised here.
+        items: what to work on.
+        workers: how many threads; None for one a core, at most :data:`MOST`.
+        progress: called with (done, total) in the calling thread after each item.
+
+    Returns:
+        One result for each item.
+    """
+    results: list[Result] = []
+    with threads(workers) as pool:
+        for result in pool.map(work, items):
+            results.append(result)
+            if progress is not None:
+                progress(len(results), len(items))
+    return results
 
 
 def in_order(

@@ -17,7 +17,7 @@ from hypothesis.extra.numpy import arrays
 from weakspot.config.rules import BoxRule
 from weakspot.postprocess.boxes import find_boxes
 from weakspot.postprocess.prediction_files import read_predictions, write_predictions
-from weakspot.postprocess.trust import NOT_CALIBRATED, REASONS, Evidence, box_features, level, with_trust
+from weakspot.postprocess.trust import NOT_CALIBRATED, REASONS, DrawnFrom, box_features, level, with_trust
 from weakspot.postprocess.trust_calibration import FEATURES, TrustCalibration
 from weakspot.types import Box, Prediction
 
@@ -42,7 +42,7 @@ def trusted(
     evidence: np.ndarray, class_map: np.ndarray, rule: BoxRule = LOGITS, *, in_logits: bool = True
 ) -> list[Box]:
     boxes = find_boxes(evidence, SIZE, rule)
-    return with_trust(boxes, Evidence(evidence, evidence, class_map, SIZE, in_logits=in_logits), rule)
+    return with_trust(boxes, DrawnFrom(evidence, evidence, class_map, SIZE, in_logits=in_logits), rule)
 
 
 def test_sharp_edges_and_a_class_map_that_agrees() -> None:
@@ -67,7 +67,7 @@ def test_a_class_map_that_looks_elsewhere_or_nowhere() -> None:
     assert (box.doubt, level(box)) == (REASONS["agreement"], "red")
     (flat,) = trusted(steep(), np.ones((4, 4)))
     assert (flat.trust, level(flat)) == (0.0, "red")
-    assert with_trust([], Evidence(steep(), steep(), elsewhere, SIZE, in_logits=True), LOGITS) == []
+    assert with_trust([], DrawnFrom(steep(), steep(), elsewhere, SIZE, in_logits=True), LOGITS) == []
 
 
 @pytest.mark.parametrize(
@@ -82,7 +82,7 @@ def test_the_mirrored_pass_must_find_the_same_box(shift: int, trust: float, doub
     strict = replace(LOGITS, min_score=8.5)  # the box's own score decides, not that of the other
     boxes = find_boxes(steep(), SIZE, strict)
     flipped = np.roll(steep(high=5), shift, axis=1)
-    seen = Evidence(steep(), steep(), steep(), SIZE, in_logits=True, flipped=flipped)
+    seen = DrawnFrom(steep(), steep(), steep(), SIZE, in_logits=True, flipped=flipped)
     (box,) = with_trust(boxes, seen, strict)
     assert (box.trust, box.doubt) == (pytest.approx(trust), doubt)
     (lost,) = with_trust(boxes, replace(seen, flipped=np.full(SIZE, -9.0)), strict)
@@ -111,7 +111,7 @@ def test_dropped_boxes_lend_no_trust_and_scores_do_not_matter() -> None:
 @settings(max_examples=60)
 def test_trust_is_a_share_and_nothing_else_changes(evidence: np.ndarray, class_map: np.ndarray) -> None:
     boxes = find_boxes(evidence, (31, 17), LOGITS)
-    result = with_trust(boxes, Evidence(evidence, evidence, class_map, (31, 17), in_logits=True), LOGITS)
+    result = with_trust(boxes, DrawnFrom(evidence, evidence, class_map, (31, 17), in_logits=True), LOGITS)
     assert result == boxes  # trust does not count in comparisons
     assert all(0 <= box.trust <= 1 for box in result)
     assert all(box.doubt and level(box) in ("amber", "red") for box in result)
@@ -147,7 +147,7 @@ def test_features_are_what_they_say() -> None:
     evidence[1:3, 2:4] = 1
     rule = BoxRule(threshold=0.7)
     boxes = find_boxes(evidence, (40, 60), rule, score_map=evidence * 3)
-    seen = Evidence(evidence, evidence * 3, evidence, (40, 60), in_logits=False, picture=2.5, flipped=evidence)
+    seen = DrawnFrom(evidence, evidence * 3, evidence, (40, 60), in_logits=False, picture=2.5, flipped=evidence)
     (row,) = box_features(boxes, seen, rule)
     assert row.tolist() == [math.asinh(2.5), math.asinh(3), 1.0, 1 - 400 / 2400, 1.0, 1.0, 1.0]
 
@@ -156,14 +156,14 @@ def test_contrast_is_inside_against_a_ring_and_none_where_the_box_is_everything(
     evidence = np.zeros((8, 8))
     evidence[2:6, 2:6] = 1
     evidence[1, 1:7] = 0.5  # 6 of the 20 cells of the ring
-    seen = Evidence(evidence, evidence, evidence, (8, 8), in_logits=False)
+    seen = DrawnFrom(evidence, evidence, evidence, (8, 8), in_logits=False)
     boxes = [Box(2, 2, 6, 6), Box(0, 0, 8, 8)]
     assert box_features(boxes, seen, BoxRule())[:, 2].tolist() == pytest.approx([1 - 6 * 0.5 / 20, 0])
 
 
 def test_a_calibrated_box_is_green_only_from_the_limit_on() -> None:
     boxes = find_boxes(steep(), SIZE, LOGITS)
-    seen = Evidence(steep(), steep(), steep(), SIZE, in_logits=True)
+    seen = DrawnFrom(steep(), steep(), steep(), SIZE, in_logits=True)
     (sure,) = with_trust(boxes, seen, LOGITS, calibration(stability=3.0))
     assert (sure.trust, sure.level, sure.doubt) == (pytest.approx(1 / (1 + math.exp(-3))), "green", "")
     (below,) = with_trust(boxes, seen, LOGITS, calibration(stability=3.0, green=0.96))
@@ -176,7 +176,7 @@ def test_the_reason_is_the_feature_that_costs_most() -> None:
     elsewhere = np.zeros((4, 4))
     elsewhere[3, 3], elsewhere[1, 1] = 10, 2
     boxes = find_boxes(steep(), SIZE, LOGITS)
-    seen = Evidence(steep(), steep(), elsewhere, SIZE, in_logits=True)
+    seen = DrawnFrom(steep(), steep(), elsewhere, SIZE, in_logits=True)
     (box,) = with_trust(boxes, seen, LOGITS, calibration(stability=5.0, agreement=1.0, cover=1.0))
     assert box.doubt == "" or box.level == "green"
     (box,) = with_trust(boxes, seen, LOGITS, calibration(stability=0.1, agreement=1.0, cover=1.0))
@@ -185,7 +185,7 @@ def test_the_reason_is_the_feature_that_costs_most() -> None:
 
 def test_a_mirrored_pass_that_was_not_calibrated_can_only_lower_trust() -> None:
     boxes = find_boxes(steep(), SIZE, LOGITS)
-    seen = Evidence(steep(), steep(), steep(), SIZE, in_logits=True, flipped=np.roll(steep(), 8, axis=1))
+    seen = DrawnFrom(steep(), steep(), steep(), SIZE, in_logits=True, flipped=np.roll(steep(), 8, axis=1))
     (box,) = with_trust(boxes, seen, LOGITS, calibration(stability=3.0))
     assert (box.trust, box.level, box.doubt) == (0.0, "red", REASONS["flip test-time augmentation"])
     without = replace(seen, flipped=None)  # calibrated with the pass, and run without it: the worst is assumed

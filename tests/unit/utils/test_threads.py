@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from weakspot.utils.threads import MOST, in_order, shared_out, threads, wanted
+from weakspot.utils.threads import MOST, each, in_order, shared_out, threads, wanted
 
 
 def test_results_come_in_order_though_the_first_takes_longest() -> None:
@@ -20,6 +20,19 @@ def test_results_come_in_order_though_the_first_takes_longest() -> None:
 
     assert list(in_order(work, range(20), workers=4, ahead=6)) == [10 * item for item in range(20)]
     assert list(in_order(work, [], ahead=3)) == []
+
+
+def test_each_result_is_told_of_in_order() -> None:
+    told: list[tuple[int, int]] = []
+
+    def later(number: int) -> int:
+        time.sleep(0.05 if number == 0 else 0)
+        return 10 * number
+
+    assert each(later, [0, 1, 2], workers=2, progress=lambda done, total: told.append((done, total))) == [0, 10, 20]
+    assert told == [(1, 3), (2, 3), (3, 3)]
+    with pytest.raises(ZeroDivisionError):
+        each(lambda number: 1 // number, [1, 0])
 
 
 def test_an_endless_source_is_taken_no_further_ahead_than_was_asked_for() -> None:
