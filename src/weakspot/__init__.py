@@ -12,6 +12,9 @@ if TYPE_CHECKING:
     from weakspot.inference.localizer import Localizer
 
 from weakspot._version import __version__ as __version__
+from weakspot.utils.threads import sleep_while_waiting
+
+sleep_while_waiting()  # nothing above loads torch, which reads the setting when it is loaded
 
 __all__ = ["Box", "Localizer", "Prediction", "Sample", "WeakspotError", "read_samples"]
 

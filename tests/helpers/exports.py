@@ -18,7 +18,7 @@ from weakspot.models.evidence import EvidenceNet
 from weakspot.models.model import Model
 from weakspot.models.network import CamNet
 from weakspot.postprocess.decision import Decision
-from weakspot.types import ANOMALY, GOOD
+from weakspot.types import ANOMALY, GOOD, Size
 
 
 def quiet(done: int, total: int) -> None:
@@ -40,12 +40,22 @@ def make_run(folder: Path, fabric: Path, *, refined: bool) -> Path:
             evidence.mask_out.bias.fill_(0.0)
             for layer in (evidence.location_out, evidence.mask_out):
                 layer.weight.mul_(30)
+    save_model(folder / "bundle", Model(net, evidence), "tiny", Preprocess((64, 96), "torchvision", "keep_ratio"))
+    samples = read_samples("mvtec", fabric, subset="fabric")
+    write_split(folder / "split.csv", samples, split_samples(samples, test_size=0.2, seed=0), fabric)
+    write_config(folder / "config.yaml", settings(fabric))
+    return folder
+
+
+def save_model(folder: Path, model: Model, backbone: str, preprocess: Preprocess) -> None:
+    """A bundle with a decision that is not the plainest."""
+    evidence = model.evidence
     meta = BundleMeta(
         classes=[GOOD, ANOMALY],
-        preprocess=Preprocess((64, 96), "torchvision", "keep_ratio"),
-        backbone="tiny",
+        preprocess=preprocess,
+        backbone=backbone,
         outputs=2,
-        boxes=BoxRule("components", "absolute", 0.2, merge=0.5) if refined else BoxRule(),
+        boxes=BoxRule() if evidence is None else BoxRule("components", "absolute", 0.2, merge=0.5),
         thresholds={"boxes": {"value": 0.2, "origin": "test"}},
         weights={"origin": "random", "sha256": ""},
         split_hash="",
@@ -53,8 +63,14 @@ def make_run(folder: Path, fabric: Path, *, refined: bool) -> Path:
         evidence=None if evidence is None else evidence.settings,
         decision=Decision(temperature=1.7, threshold=0.3, bias=-0.4),
     )
-    save_bundle(folder / "bundle", Model(net, evidence), meta)
-    samples = read_samples("mvtec", fabric, subset="fabric")
-    write_split(folder / "split.csv", samples, split_samples(samples, test_size=0.2, seed=0), fabric)
-    write_config(folder / "config.yaml", settings(fabric))
-    return folder
+    save_bundle(folder, model, meta)
+
+
+def bundle_of(folder: Path, network: CamNet, backbone: str, size: Size, *, refined: bool = False) -> None:
+    """A bundle of any network; with evidence heads of random weights where `refined`."""
+    evidence = None
+    if refined:
+        features = network.forward_taps(torch.zeros(1, 3, *size), network.pyramid)
+        channels = [(features[tap].shape[1], 4) for tap in network.pyramid]
+        evidence = EvidenceNet(network.pyramid, channels, 6, 6).eval()
+    save_model(folder, Model(network, evidence), backbone, Preprocess(size, "inception"))

@@ -22,7 +22,7 @@ from weakspot.config.hydra_app import compose
 from weakspot.config.schema import TrainConfig, typed
 from weakspot.data import synthetic
 from weakspot.inference.localizer import Localizer
-from weakspot.models import network
+from weakspot.models import backbones
 from weakspot.models.backbones import FREEZE_POINT, Backbone
 from weakspot.models.bundle_meta import FORMAT
 from weakspot.models.evidence import EvidenceNet
@@ -52,7 +52,7 @@ def main() -> None:
     target = BUNDLES / str(FORMAT)
     if target.exists():
         raise SystemExit(f"{target} is kept for ever")
-    network.BACKBONES["kept"] = kept_backbone
+    backbones.BACKBONES["kept"] = kept_backbone
     fitting.EvidenceNet = functools.partial(EvidenceNet, location_width=16, mask_width=16)  # type: ignore[misc, assignment]
     with tempfile.TemporaryDirectory() as scratch, contextlib.chdir(scratch):
         os.environ["XDG_CACHE_HOME"] = scratch

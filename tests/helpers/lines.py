@@ -5,6 +5,7 @@ from __future__ import annotations
 import glob
 import shlex
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -25,7 +26,7 @@ def run(monkeypatch: pytest.MonkeyPatch, line: str) -> None:
         arguments += TINY
         if "output=outputs/photos" in arguments:  # so that there are boxes to audit
             arguments += ALL_ANOMALY
-        if "experiment=recommended" in arguments:
+        if "experiment=recommended" in arguments or Path(arguments[2]).is_dir():  # a folder takes it
             arguments += FEW_STEPS
     monkeypatch.setattr(sys, "argv", arguments)
     code: object = 0

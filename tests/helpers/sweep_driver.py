@@ -20,8 +20,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # for who runs thi
 from helpers.backbones import tiny_backbone
 from weakspot.cli import main as cli
 from weakspot.commands import train as pipeline
+from weakspot.models import backbones
 from weakspot.models import feature_cache as features
-from weakspot.models import network
 from weakspot.training import lightning_fit as fit
 from weakspot.training import stages
 
@@ -57,7 +57,7 @@ def store_half(self: features.FeatureCache, key: str, array: Any) -> None:
     store(self, key, array)
 
 
-network.BACKBONES["tiny"] = tiny_backbone
+backbones.BACKBONES["tiny"] = tiny_backbone
 store = features.FeatureCache.store
 features.FeatureCache.store = store_half  # type: ignore[method-assign]
 counting(features, "_forward", "stem", lambda network, pixels, *_: len(pixels))

@@ -18,11 +18,12 @@ from weakspot.data.preprocess import Preprocess
 from weakspot.data.views import ImageView
 from weakspot.errors import WeakspotError
 from weakspot.inference.localizer import Localizer
-from weakspot.models import network
+from weakspot.models import backbones
 from weakspot.models.backbones import Backbone
 from weakspot.models.network import CamNet
 from weakspot.runs.folder import RunFolder
-from weakspot.training.evidence.fit import FeatureSource, _projecting_net
+from weakspot.training.evidence.fit import _projecting_net
+from weakspot.training.evidence.source import FeatureSource
 from weakspot.training.lightning_module import ClassifierModule
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("tiny")]
@@ -148,7 +149,7 @@ def normalised() -> Backbone:
 
 
 def test_a_last_batch_of_one_trains_where_the_tail_normalises(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(network.BACKBONES, "normalised", normalised)
+    monkeypatch.setitem(backbones.BACKBONES, "normalised", normalised)
     flat_pictures(Path("flat"), 8, 8)
     small = ("model.backbone=normalised", "data.image_size=32")
     run = train_flat("name=one", *small, "trainer.batch_size=11", "split.val_size=0")  # 12 to train on
@@ -157,7 +158,7 @@ def test_a_last_batch_of_one_trains_where_the_tail_normalises(here: Path, monkey
 
 
 def test_a_lone_image_leaves_statistics_alone_and_others_do_not(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(network.BACKBONES, "normalised", normalised)
+    monkeypatch.setitem(backbones.BACKBONES, "normalised", normalised)
     net = CamNet("normalised").train()
     norm = net.tail[1]
     assert isinstance(norm, nn.BatchNorm2d)

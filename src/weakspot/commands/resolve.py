@@ -77,15 +77,20 @@ def feature_cache(config: CacheConfig) -> FeatureCache | None:
     return FeatureCache(folder, int(config.max_gb * 2**30), cast(Precision, config.precision))
 
 
-def image_size(setting: Any) -> Size:  # noqa: ANN401 - whatever the user wrote
+def image_size(setting: Any) -> Size | None:  # noqa: ANN401 - whatever the user wrote
     """Read ``data.image_size`` as ``(height, width)``: a number is a square, a list is ``[height, width]``.
+
+    Returns:
+        The size; None for ``auto``, which the pictures decide.
 
     Raises:
         WeakspotError: for anything else.
     """
+    if setting == "auto":
+        return None
     values = [setting, setting] if isinstance(setting, int) and not isinstance(setting, bool) else setting
     if not isinstance(values, list | tuple) or len(values) != 2 or not all(isinstance(v, int) for v in values):
-        raise WeakspotError(f"data.image_size={setting} must be a number such as 224 or a list such as [224,320]")
+        raise WeakspotError(f"data.image_size={setting} must be auto, a number such as 224 or a list such as [224,320]")
     return values[0], values[1]
 
 
@@ -102,9 +107,10 @@ def check_settings(config: TrainConfig) -> None:
     one_of("data.resize", config.data.resize, get_args(Resizing))
     one_of("trainer.schedule", config.trainer.schedule, ("constant", "cosine"))
     one_of("trainer.augment", config.trainer.augment, tuple(AUGMENTATIONS))
-    height, width = image_size(config.data.image_size)
-    if config.trainer.augment == "turns" and height != width:
-        raise WeakspotError(f"trainer.augment=turns needs a square data.image_size, not {height}×{width}; use flips")
+    size = image_size(config.data.image_size)
+    if config.trainer.augment == "turns" and (size is None or size[0] != size[1]):
+        of_size = "auto" if size is None else f"{size[0]}×{size[1]}"
+        raise WeakspotError(f"trainer.augment=turns needs a square data.image_size, not {of_size}; use flips")
     stop = config.trainer.stop_at_accuracy
     for key, value, fine, wanted in (
         ("trainer.batch_size", config.trainer.batch_size, config.trainer.batch_size >= 1, "at least 1"),

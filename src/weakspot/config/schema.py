@@ -89,6 +89,7 @@ class RefineConfig:
     mask_steps: int = 2500
     location_refit_steps: int = 600
     learning_rate: float = 2e-3
+    statistics: bool = True
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ from weakspot.data.roi import RegionOfInterest, SharedRegion, region_from_dict
 from weakspot.errors import WeakspotError, did_you_mean
 from weakspot.types import BoolArray, ImageArray, Size
 
-PreprocessMode = Literal["torchvision", "caffe"]
+PreprocessMode = Literal["torchvision", "caffe", "inception", "clip"]
 Resizing = Literal["squash", "keep_ratio", "tile"]
 
 MULTIPLE = 32
@@ -34,6 +34,8 @@ _MEAN_STD: dict[str, tuple[tuple[float, ...], tuple[float, ...]]] = {
         (0.229 * 255, 0.224 * 255, 0.225 * 255),
     ),
     "caffe": ((123.0, 117.0, 104.0), (1.0, 1.0, 1.0)),
+    "inception": ((127.5,) * 3, (127.5,) * 3),
+    "clip": ((122.7709383, 116.7460125, 104.09373615), (68.5005327, 66.6321579, 70.32316305)),
 }
 
 
@@ -43,8 +45,8 @@ class Preprocess:
 
     Attributes:
         image_size: ``(height, width)`` of the network input, each 32…4096; with ``tile`` that of a tile.
-        mode: ``torchvision`` (0…1, minus mean, divided by standard deviation) or ``caffe`` (0…255 minus mean); it
-            belongs to the pre-trained weights.
+        mode: ``torchvision`` (0…1, minus mean, divided by standard deviation), ``caffe`` (0…255 minus mean),
+            ``inception`` (−1…1) or ``clip`` (as ``torchvision``, other numbers); it belongs to the pre-trained weights.
         resizing: ``squash`` changes the aspect ratio to the input's; ``keep_ratio`` keeps it, puts the image in the
             middle and repeats its outermost pixels on both sides; ``tile`` leaves the image's pixels as they are, adds
             only such a border, and has the network run on one tile at a time.

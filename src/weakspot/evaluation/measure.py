@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -21,6 +22,7 @@ from weakspot.metrics.calibration import expected_calibration_error, reliability
 from weakspot.metrics.classification import IntArray
 from weakspot.metrics.results import ClassificationResult
 from weakspot.postprocess.boxes import boxes_array
+from weakspot.postprocess.parts import together
 from weakspot.types import ANOMALY, GOOD, FloatArray, Prediction, Sample
 
 
@@ -99,7 +101,24 @@ def _measure_classes(images: EvaluatedImages) -> SubsetResult:
         measure_calibration(probabilities, targets),
         len(set(images.groups)),
         good_or_not,
+        per_part=_measure_parts(images, targets, probabilities),
     )
+
+
+def _measure_parts(images: EvaluatedImages, targets: IntArray, probabilities: FloatArray) -> ClassificationResult | None:
+    """Classification with one decision for all photographs of a part; parts that carry both classes are left out."""
+    members = defaultdict[int, list[int]](list)
+    for i, group in enumerate(images.groups):
+        members[group].append(i)
+    parts = [of_part for of_part in members.values() if len(set(targets[of_part])) == 1]
+    if len(members) == len(images.samples) or not parts:
+        return None
+    shares = np.array([together(probabilities[of_part]) for of_part in parts])
+    decisions = [images.images[of_part[0]].subset.meta.decision for of_part in parts]
+    decided = np.array([decision.decide(p) for decision, p in zip(decisions, shares, strict=True)])
+    firsts = [of_part[0] for of_part in parts]
+    defects = [images.samples[i].defect for i in firsts]
+    return classification_metrics(targets[firsts], shares, images.classes, defects, predicted=decided)
 
 
 def measure_calibration(probabilities: npt.NDArray[np.float64], targets: npt.NDArray[np.int64]) -> CalibrationResult:

@@ -151,6 +151,8 @@ class SubsetResult:
         good_or_not: all defect classes taken for one; None with two classes.
         localisation: None where no image has a mask.
         other_groups: without the images whose group was trained on too; None where there is no such image.
+        per_part: one decision for all photographs of a group, whose log-odds are averaged; groups with Good and
+            defective images are left out. None where every image has a group of its own.
     """
 
     classification: ClassificationResult
@@ -159,6 +161,7 @@ class SubsetResult:
     good_or_not: ClassificationResult | None = None
     localisation: Localisation | None = None
     other_groups: PartialResult | None = None
+    per_part: ClassificationResult | None = None
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,7 @@ import logging
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,9 @@ from weakspot.errors import WeakspotError
 from weakspot.inference.exported import GRAPH_OUTPUTS, METADATA_KEY
 from weakspot.models.bundle_meta import BundleMeta
 from weakspot.models.model import Model
+from weakspot.models.tokens import Embedding
 from weakspot.postprocess.decision import Decision
+from weakspot.types import Size
 
 OPSET = 18
 
@@ -83,7 +86,7 @@ def write_onnx(path: Path, model: Model, meta: BundleMeta) -> None:
         import onnxscript  # noqa: F401 - torch.onnx needs it
     except ImportError as error:
         raise WeakspotError(f"{error.name} is not installed; pip install 'weakspot[onnx]'") from error
-    graph = Graph(model, meta.preprocess, meta.decision).eval()
+    graph = Graph(_settled(model, meta.preprocess.image_size), meta.preprocess, meta.decision).eval()
     names = GRAPH_OUTPUTS if meta.evidence is not None else GRAPH_OUTPUTS[:3]
     blank = torch.zeros((2, *meta.preprocess.image_size, 3), dtype=torch.uint8)
     with _quiet(), torch.no_grad():
@@ -97,6 +100,17 @@ def write_onnx(path: Path, model: Model, meta: BundleMeta) -> None:
     entry = proto.metadata_props.add()
     entry.key, entry.value = METADATA_KEY, description(meta)
     onnx.save(proto, str(path))
+
+
+def _settled(model: Model, size: Size) -> Model:
+    """The same model for one size of pictures; a copy, where that makes a difference."""
+    if not isinstance(model.network.stem[0], Embedding):
+        return model
+    model = deepcopy(model)
+    for layer in model.network.stem:
+        if isinstance(layer, Embedding):
+            layer.settle(size)
+    return model
 
 
 def description(meta: BundleMeta) -> str:

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torchvision.ops.misc import Permute
 
 from weakspot.errors import WeakspotError, did_you_mean
+from weakspot.models.tokens import TokenLayer, TokenMap, uncut_name
 
 ACTIVATIONS = (
     nn.ReLU, nn.ReLU6, nn.GELU, nn.SiLU, nn.Hardswish, nn.ELU, nn.LeakyReLU, nn.PReLU, nn.Mish, nn.SELU, nn.CELU,
@@ -34,8 +35,9 @@ class Layer:
         parameters: how many numbers it holds, those of the layers inside it included.
         trained: whether any of them is trained; False where it has none.
         is_map: the output is a feature map, channels first.
-        convolution: it is a convolution itself.
-        also: its usual name in the literature, ``conv5_3``; empty where there is none.
+        convolution: it is a convolution itself, or the end of a vision transformer, whose tokens lie in a map.
+        also: its usual name in the literature, ``conv5_3``, or in the library's uncut network, ``blocks.5.0.conv_dw``;
+            empty where there is none.
     """
 
     name: str
@@ -168,6 +170,14 @@ class _Watch:
         self._from: dict[int, str] = {}
         self._channels_last: dict[int, bool] = {}
         self._inside = {name: sum(1 for _ in child.modules()) > 1 for name, child in module.named_modules()}
+        self._of_tokens = {
+            f"{name}.{inner}"
+            for name, child in module.named_modules()
+            if isinstance(child, TokenLayer)
+            for inner, _ in child.named_modules()
+            if inner
+        }
+        self._with_prefix: set[int] = set()
 
     def __call__(self, name: str, module: nn.Module, given: tuple[Any, ...], output: Any) -> None:  # noqa: ANN401
         if not isinstance(output, Tensor):
@@ -179,7 +189,9 @@ class _Watch:
         else:
             self._channels_last.setdefault(id(output), first)
         self._kept.append(output)
-        if not self._inside[name] and source is not None:
+        if isinstance(module, TokenLayer) and module.prefix and not isinstance(module, TokenMap):
+            self._with_prefix.add(id(output))
+        if source is not None and (not self._inside[name] or isinstance(module, NORMS)):
             self._follow(name, module, source, output)
         self.layers.pop(name, None)  # one that runs twice counts where it ran last
         self.layers[name] = Layer(
@@ -188,9 +200,15 @@ class _Watch:
             shape=tuple(output.shape[1:]),
             parameters=sum(p.numel() for p in module.parameters()),
             trained=any(p.requires_grad for p in module.parameters()),
-            is_map=output.ndim == 4 and not self._channels_last[id(output)],
-            convolution=isinstance(module, nn.Conv2d),
+            is_map=self._is_map(name, module, output),
+            convolution=isinstance(module, nn.Conv2d | TokenMap),
         )
+
+    def _is_map(self, name: str, module: nn.Module, output: Tensor) -> bool:
+        """Whether it is ``(n, channels, h, w)``; what timm computes between a transformer's layers is not."""
+        if name in self._of_tokens and not isinstance(module, nn.Conv2d):
+            return False
+        return output.ndim == 4 and not self._channels_last[id(output)] and id(output) not in self._with_prefix
 
     def _follow(self, name: str, module: nn.Module, source: Tensor, output: Tensor) -> None:
         """Note which convolution a tensor is still the output of."""
@@ -198,7 +216,10 @@ class _Watch:
         if isinstance(module, nn.Conv2d):
             self._from[id(output)] = name
         elif convolution is not None and isinstance(module, NORMS):
-            self._from[id(output)] = convolution
+            if isinstance(getattr(module, "act", None), ACTIVATIONS):  # timm has both in one layer
+                self.activation_of[convolution] = name
+            else:
+                self._from[id(output)] = convolution
         elif isinstance(module, ACTIVATIONS):
             # One that runs again (ResNet's blocks share theirs) is looked at where it ran last.
             self.activation_of = {before: after for before, after in self.activation_of.items() if after != name}
@@ -229,7 +250,10 @@ def watching(module: nn.Module, note: Callable[[str, nn.Module, tuple[Any, ...],
 
 
 def _usual_names(module: nn.Module, layers: Mapping[str, Layer]) -> dict[str, str]:
-    """``conv1_1`` … of a VGG: nothing but 3×3 convolutions, counted anew after every pool; of others nothing."""
+    """``conv1_1`` … of a VGG: nothing but 3×3 convolutions, counted anew after every pool; of others the library's."""
+    uncut: tuple[str, ...] = getattr(module, "layer_names", ())
+    if uncut:
+        return _library_names(module, layers, uncut)
     modules = dict(module.named_modules())
     convolutions = [modules[name] for name, layer in layers.items() if layer.convolution]
     leaves = [name for name in layers if not list(modules[name].children())]
@@ -246,3 +270,17 @@ def _usual_names(module: nn.Module, layers: Mapping[str, Layer]) -> dict[str, st
             number += 1
             names[name] = f"conv{block}_{number}"
     return names
+
+
+def _library_names(module: nn.Module, layers: Mapping[str, Layer], uncut: tuple[str, ...]) -> dict[str, str]:
+    """Names in the uncut network, whose layers have been numbered anew in ``stem`` and ``tail``."""
+    cut = [f"{part}.{number}" for part in ("stem", "tail") for number in range(len(module.get_submodule(part)))]  # type: ignore[arg-type]
+    names = dict(zip(cut, uncut, strict=True))
+    found: dict[str, str] = {}
+    for name in layers:
+        first, _, inner = name.partition(".")
+        number, _, rest = inner.partition(".")
+        known = names.get(f"{first}.{number}")
+        if known is not None:
+            found[name] = uncut_name(f"{known}.{rest}" if rest else known)
+    return found

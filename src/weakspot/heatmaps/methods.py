@@ -24,6 +24,7 @@ from weakspot.errors import WeakspotError, did_you_mean
 from weakspot.heatmaps.gradients import guided_gradients, record_layer
 from weakspot.heatmaps.layers import Layers, list_layers
 from weakspot.heatmaps.scaling import scale
+from weakspot.models.tokens import TokenMap
 
 Maps = npt.NDArray[np.float32]
 Fill = Literal["mean", "black", "white", "grey"]
@@ -84,12 +85,14 @@ class Method:
         takes: which :class:`Settings` it takes.
         of_class: whether it depends on the target class.
         pixelwise: whether it works on pixels rather than places; no boxes are drawn on such a map.
+        slow: whether it runs the network hundreds of times.
     """
 
     make: Callable[[Request], Maps]
     takes: frozenset[str] = frozenset({"target_layer"})
     of_class: bool = True
     pixelwise: bool = False
+    slow: bool = False
 
 
 # --- our own ------------------------------------------------------------------------------------------------------
@@ -251,9 +254,9 @@ METHODS: dict[str, Method] = {
     "grad_cam_plus_plus": Method(partial(of_library, "GradCAMPlusPlus")),  # Chattopadhay et al. 2018
     "layer_cam": Method(partial(of_library, "LayerCAM")),  # Jiang et al. 2021
     "hires_cam": Method(partial(of_library, "HiResCAM")),  # Draelos and Carin 2020
-    "score_cam": Method(partial(of_library, "ScoreCAM")),  # Wang et al. 2020
+    "score_cam": Method(partial(of_library, "ScoreCAM"), slow=True),  # Wang et al. 2020
     "eigen_cam": Method(eigen_cam, of_class=False),  # Muhammad and Yeasin 2020
-    "occlusion": Method(occlusion, frozenset({"patch", "stride", "fill"})),  # Zeiler and Fergus 2014
+    "occlusion": Method(occlusion, frozenset({"patch", "stride", "fill"}), slow=True),  # Zeiler and Fergus 2014
 }
 """Heat-map methods by their name in ``heatmap`` and ``--heatmap``."""
 
@@ -339,7 +342,7 @@ def heat_maps(
 def _refuse_attention(module: nn.Module, method: str) -> None:
     kinds = {type(part).__name__ for part in module.modules()}
     attention = sorted(kind for kind in kinds if "Attention" in kind)
-    if attention:
+    if attention and TokenMap.__name__ not in kinds:  # which ends in a feature map, like a convolution
         raise WeakspotError(
             f"{method} reads a convolution's feature map, and behind this network's last one comes {attention[0]}; "
             "choose one of: occlusion"

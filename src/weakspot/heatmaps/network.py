@@ -18,6 +18,7 @@ class Logits(nn.Module):
     def __init__(self, network: CamNet) -> None:
         super().__init__()
         self.stem, self.tail, self.head = network.stem, network.tail, network.head
+        self.layer_names = network.layer_names
         self.one_logit = network.outputs == 1
         self.training = network.training
 

@@ -3,42 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
 from functools import partial
 
 from torch import nn
 from torchvision import models
 from torchvision.models import vgg
 
-FREEZE_POINT = "stem"
-"""The tap at the freeze point: what the trained tail is fed with."""
+from weakspot.errors import WeakspotError, did_you_mean
+from weakspot.models.cut import FREEZE_POINT, PREFIX, Backbone
+from weakspot.models.timm_networks import efficientnet_lite, timm_backbone
 
-
-@dataclass(frozen=True)
-class Backbone:
-    """A convolutional network cut in two at the freeze point.
-
-    Attributes:
-        stem: the frozen part, from ``(batch, 3, H, W)`` to features.
-        tail: the trained part, up to the last feature map; no pooling after it.
-        channels: number of channels of the tail's output.
-        smallest: smallest image side (pixels) that leaves at least one map cell.
-        taps: finer features inside the stem, by name: the number of its layers that come before each. The next layer
-            must not work in place.
-        pyramid: taps that the evidence network uses, fine to coarse; the last may be :data:`FREEZE_POINT`.
-        layer_names: names of the layers of stem and tail in the uncut network's state; empty where they are numbered.
-        tileable: whether the stem can be run over tiles: it has plain convolutions and pools, and no layer that depends
-            on the whole image.
-    """
-
-    stem: nn.Sequential
-    tail: nn.Sequential
-    channels: int
-    smallest: int
-    taps: Mapping[str, int] = field(default_factory=dict)
-    pyramid: tuple[str, ...] = (FREEZE_POINT,)
-    layer_names: tuple[str, ...] = ()
-    tileable: bool = True
+__all__ = ["BACKBONES", "FREEZE_POINT", "Backbone", "build_backbone"]
 
 
 def vgg16() -> Backbone:
@@ -107,5 +82,27 @@ BACKBONES: dict[str, Callable[[], Backbone]] = {
     "resnet50": partial(resnet, models.resnet50, 2048),
     "convnext_tiny": convnext_tiny,
     "efficientnet_b0": efficientnet_b0,
+    "efficientnet_lite0": partial(efficientnet_lite, 0),
+    "efficientnet_lite1": partial(efficientnet_lite, 1),
+    "efficientnet_lite2": partial(efficientnet_lite, 2),
 }
 """Backbones by their name in ``model.backbone``. A new one is one function here and one yaml."""
+
+
+def build_backbone(name: str) -> Backbone:
+    """Build a backbone with random weights.
+
+    Args:
+        name: a key of :data:`BACKBONES`, or ``timm:`` and a name that timm knows.
+
+    Raises:
+        WeakspotError: for an unknown name, a network that cannot be cut, and one of timm where timm is not installed.
+    """
+    if name.startswith(PREFIX):
+        return timm_backbone(name.removeprefix(PREFIX))
+    if name not in BACKBONES:
+        raise WeakspotError(
+            f"model.backbone={name} is unknown{did_you_mean(name, BACKBONES)}; "
+            f"choose one of: {', '.join(BACKBONES)}, or {PREFIX}NAME for a network of timm"
+        )
+    return BACKBONES[name]()

@@ -9,6 +9,7 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load as load_tensors
 from safetensors.torch import save as save_tensors
+from torch import Tensor
 
 from weakspot.errors import WeakspotError
 from weakspot.models.bundle_meta import (
@@ -23,11 +24,17 @@ from weakspot.models.bundle_meta import (
 from weakspot.models.evidence import EvidenceNet, with_new_names
 from weakspot.models.model import Model
 from weakspot.models.network import CamNet
+from weakspot.models.statistics import StatisticsHead
+from weakspot.models.timm_networks import parameter_count
 from weakspot.utils.files import atomic_path, write_json
 
 __all__ = ["META_FILE", "BundleMeta", "find_bundle", "load_bundle", "read_meta", "rewrite_meta", "save_bundle"]
 
-EVIDENCE_PREFIX = "evidence."
+EVIDENCE_PREFIX, STATISTICS_PREFIX = "evidence.", "statistics."
+
+MOST_TIMES = 4
+"""A network of timm with so many times the numbers of the file is not built: a name could take all memory there is.
+What timm has behind the features, and a bundle has not, is never that much."""
 
 
 def save_bundle(folder: Path, model: Model, meta: BundleMeta) -> None:
@@ -40,8 +47,9 @@ def save_bundle(folder: Path, model: Model, meta: BundleMeta) -> None:
     """
     folder.mkdir(parents=True, exist_ok=True)
     state = dict(model.network.state_dict())
-    if model.evidence is not None:
-        state |= {EVIDENCE_PREFIX + name: tensor for name, tensor in model.evidence.state_dict().items()}
+    for prefix, head in ((EVIDENCE_PREFIX, model.evidence), (STATISTICS_PREFIX, model.statistics)):
+        if head is not None:
+            state |= {prefix + name: tensor for name, tensor in head.state_dict().items()}
     content = save_tensors({name: tensor.detach().cpu().contiguous() for name, tensor in state.items()})
     with atomic_path(folder / WEIGHTS_FILE) as temporary:
         temporary.write_bytes(content)
@@ -64,20 +72,31 @@ def load_bundle(folder: Path) -> tuple[Model, BundleMeta]:
         content = weights_path.read_bytes()
         if hashlib.sha256(content).hexdigest() != sha256:
             raise WeakspotError(f"{weights_path} is damaged: it does not match {META_FILE}; copy the bundle again")
+        state = load_tensors(content)
+        if parameter_count(meta.backbone) > MOST_TIMES * sum(tensor.numel() for tensor in state.values()):
+            raise WeakspotError(f"{weights_path} cannot be used: it does not hold a network {meta.backbone}")
         network = CamNet(meta.backbone, len(meta.classes), meta.outputs)
         network.tile = meta.preprocess.tile
-        state = load_tensors(content)
         spoilt = [name for name, tensor in state.items() if not torch.isfinite(tensor).all()]
         if spoilt:
             raise WeakspotError(f"{weights_path} cannot be used: {spoilt[0]} holds NaN or infinity; train again")
-        of_evidence = {name: state.pop(name) for name in list(state) if name.startswith(EVIDENCE_PREFIX)}
+        of_evidence, of_statistics = (_taken(state, prefix) for prefix in (EVIDENCE_PREFIX, STATISTICS_PREFIX))
         network.load_state_dict(state)
-        evidence = None
+        evidence = statistics = None
         if meta.evidence is not None:
             evidence = EvidenceNet(**meta.evidence)
-            state = {name.removeprefix(EVIDENCE_PREFIX): tensor for name, tensor in of_evidence.items()}
-            evidence.load_state_dict(with_new_names(state))
+            evidence.load_state_dict(with_new_names(of_evidence))
             evidence.eval()
+        if meta.statistics is not None:
+            statistics = StatisticsHead(**meta.statistics)
+            statistics.load_state_dict(of_statistics)
+            statistics.eval()
     except (OSError, SafetensorError, RuntimeError, TypeError, ValueError) as error:
         raise WeakspotError(f"{weights_path} cannot be used: {str(error).splitlines()[0]}") from error
-    return Model(network.eval(), evidence), meta
+    return Model(network.eval(), evidence, statistics), meta
+
+
+def _taken(state: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    """Take the tensors of one head out of the state; their names lose the prefix."""
+    names = [name for name in state if name.startswith(prefix)]
+    return {name.removeprefix(prefix): state.pop(name) for name in names}

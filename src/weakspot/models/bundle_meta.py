@@ -18,7 +18,7 @@ from weakspot.postprocess.trust_calibration import TrustCalibration
 from weakspot.utils.files import write_json
 from weakspot.utils.untrusted import expect, read_json
 
-FORMAT = 4
+FORMAT = 5
 """Goes up when a bundle of today could not be used rightly by a weakspot of yesterday. Every older one is read for
 ever: a new key has a default that means what there was before it, and ``tests/data/bundles`` keeps one of each format.
 """
@@ -51,6 +51,7 @@ class BundleMeta:
         flip_tta: whether the mirrored image is run too (flip test-time augmentation), for the trust of boxes.
         trust: how the trust of boxes comes about; None where it was not calibrated.
         evidence: arguments of :class:`~weakspot.models.evidence.EvidenceNet`; None without evidence heads.
+        statistics: arguments of :class:`~weakspot.models.statistics.StatisticsHead`; None without a statistics head.
         versions: of the libraries that the model was made with.
     """
 
@@ -66,6 +67,7 @@ class BundleMeta:
     heatmap: str = "cam"
     flip_tta: bool = False
     evidence: dict[str, Any] | None = None
+    statistics: dict[str, Any] | None = None
     decision: Decision = field(default_factory=Decision)
     trust: TrustCalibration | None = None
     versions: dict[str, str] = field(default_factory=lambda: library_versions())
@@ -123,7 +125,7 @@ def _check(values: Mapping[str, Any]) -> None:
     """
     expect(values, classes=list, backbone=str, outputs=int, split_hash=str, data_hash=str, heatmap=str)
     expect(values, boxes=dict, preprocess=dict, decision=dict, weights=dict, thresholds=dict, versions=dict)
-    expect(values, evidence=(dict, type(None)))
+    expect({"statistics": None, **values}, evidence=(dict, type(None)), statistics=(dict, type(None)))
     expect({"flip_tta": False, **values}, flip_tta=bool)
     classes = values["classes"]
     named = all(isinstance(name, str) and 0 < len(name) <= LONGEST_NAME for name in classes)
@@ -137,6 +139,8 @@ def _check(values: Mapping[str, Any]) -> None:
     expect(values.get("decision", {}), temperature=number, threshold=(*number, type(None)), bias=number)
     if values.get("evidence"):
         _check_evidence(values["evidence"])
+    if values.get("statistics"):
+        _check_statistics(values["statistics"])
 
 
 def _check_evidence(settings: Mapping[str, Any]) -> None:
@@ -150,6 +154,15 @@ def _check_evidence(settings: Mapping[str, Any]) -> None:
         raise ValueError(f"evidence channels are not pairs of 1 to {MOST_CHANNELS}")
     if not all(2 <= settings.get(key, 2) <= WIDEST for key in ("location_width", "mask_width")):
         raise ValueError(f"evidence widths are not 2 to {WIDEST}")
+
+
+def _check_statistics(settings: Mapping[str, Any]) -> None:
+    expect(settings, taps=list, channels=list)
+    taps, channels = settings["taps"], settings["channels"]
+    if not (1 <= len(taps) == len(channels) <= MOST_TAPS and all(isinstance(tap, str) for tap in taps)):
+        raise ValueError(f"statistics has {len(taps)} taps and {len(channels)} numbers of channels")
+    if not all(type(n) is int and 1 <= n <= MOST_CHANNELS for n in channels):
+        raise ValueError(f"statistics channels are not 1 to {MOST_CHANNELS}")
 
 
 def library_versions() -> dict[str, str]:

@@ -17,6 +17,7 @@ from weakspot.errors import WeakspotError
 from weakspot.models.backbones import FREEZE_POINT
 from weakspot.models.evidence import EvidenceNet, pool_places
 from weakspot.models.network import CamNet, inference_batch_size
+from weakspot.models.statistics import StatisticsHead
 from weakspot.types import ModelOutput
 
 
@@ -36,15 +37,18 @@ class Model:
     Attributes:
         network: logits and class activation maps.
         evidence: the two evidence heads; None without them.
+        statistics: the statistics head; None without it.
     """
 
     network: CamNet
     evidence: EvidenceNet | None = None
+    statistics: StatisticsHead | None = None
 
     @property
     def taps(self) -> tuple[str, ...]:
         """Names of the frozen features that :meth:`answer` needs."""
-        return (FREEZE_POINT,) if self.evidence is None else tuple(dict.fromkeys([*self.evidence.taps, FREEZE_POINT]))
+        of_heads = [tap for head in (self.evidence, self.statistics) if head is not None for tap in head.taps]
+        return tuple(dict.fromkeys([*of_heads, FREEZE_POINT]))
 
     def __call__(self, pixels: Tensor) -> list[ModelOutput]:
         """Run the model on preprocessed images ``(batch, 3, H, W)``; gives an output for each."""
@@ -79,11 +83,14 @@ class Model:
             pixels: the same preprocessed images, ``(batch, 3, H, W)``.
         """
         output = self.network.forward_tail(features[FREEZE_POINT])
+        logits, others = output.logits, list[Tensor]()
+        if self.statistics is not None:
+            others.append(self.statistics([features[tap] for tap in self.statistics.taps]))
         if self.evidence is None:
-            return BatchOutput(output.logits, output.maps)
+            return BatchOutput(agree(logits, others), output.maps)
         evidence = self.evidence([features[tap] for tap in self.evidence.taps], pixels)
-        logits = agree(output.logits, pool_places(evidence.location_logits[:, None]))
-        return BatchOutput(logits, output.maps, evidence.mask_logits, evidence.location_logits)
+        others.append(pool_places(evidence.location_logits[:, None]))
+        return BatchOutput(agree(logits, others), output.maps, evidence.mask_logits, evidence.location_logits)
 
     # What a Localizer asks of a model, exported ones too (weakspot.inference.exported).
 
@@ -114,25 +121,30 @@ class Model:
             # Channels last is the faster layout for convolutions on CPUs and GPUs alike.
             layout = {"device": target, "memory_format": torch.channels_last}
             self.network.eval().to(**layout)  # type: ignore[call-overload]
-            if self.evidence is not None:
-                self.evidence.eval().to(**layout)  # type: ignore[call-overload]
+            for head in (self.evidence, self.statistics):
+                if head is not None:
+                    head.eval().to(**layout)  # type: ignore[call-overload]
         except (RuntimeError, AssertionError) as error:
             reason = str(error).strip().splitlines()[0]
             raise WeakspotError(f"device {device} cannot be used ({reason}); try cpu") from error
 
 
-def agree(logits: Tensor, defect: Tensor) -> Tensor:
-    """Average two estimates for the same images in log-odds: the classifier's, and that of the evidence heads.
+def agree(logits: Tensor, others: Sequence[Tensor]) -> Tensor:
+    """Average several estimates for the same images in log-odds: the classifier's, and those of the heads.
 
-    They err on different images: one judges the picture as a whole, the other its most suspicious places.
+    They err on different images: the classifier judges the picture as a whole, the statistics head how its features
+    are distributed, the location head its most suspicious places.
 
     Args:
         logits: ``(n, classes)`` of the classifier, Good first.
-        defect: ``(n,)``, log-odds of not being Good from the evidence heads.
+        others: ``(n,)`` each, log-odds of not being Good; may be empty.
 
     Returns:
-        ``(n, classes)``: the log-odds of not being Good are the mean of the two; the ratios among defect classes are
-        the classifier's.
+        ``(n, classes)``: the log-odds of not being Good are the mean of all; the ratios among defect classes are the
+        classifier's.
     """
+    if not others:
+        return logits
     odds = torch.logsumexp(logits[:, 1:], dim=1) - logits[:, 0]
-    return torch.cat([logits[:, :1], logits[:, 1:] + ((defect - odds) / 2)[:, None]], dim=1)
+    shift = torch.stack([odds, *others]).mean(dim=0) - odds
+    return torch.cat([logits[:, :1], logits[:, 1:] + shift[:, None]], dim=1)

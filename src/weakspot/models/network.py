@@ -19,7 +19,8 @@ from torch.nn import functional
 
 from weakspot.data.preprocess import Preprocess
 from weakspot.errors import WeakspotError, did_you_mean
-from weakspot.models.backbones import BACKBONES, FREEZE_POINT
+from weakspot.models.backbones import FREEZE_POINT, build_backbone
+from weakspot.models.tokens import without_prefix
 from weakspot.types import Size
 
 
@@ -39,14 +40,14 @@ class CamNet(nn.Module):
     """A classifier whose every logit is the mean of a map.
 
     Args:
-        backbone: a key of :data:`BACKBONES`.
+        backbone: a key of :data:`~weakspot.models.backbones.BACKBONES`, or ``timm:`` and a name that timm knows.
         classes: number of classes, Good included (at least 2).
         outputs: 2 for a softmax over the classes; 1 for a single logit of the Anomaly class, in which case Good's
             logit and map are fixed at zero, so that softmax becomes the logistic function.
 
     Raises:
-        WeakspotError: for an unknown backbone, an `outputs` that is neither 1 nor 2, or one logit for more than two
-            classes.
+        WeakspotError: for an unknown backbone or one that cannot be cut, an `outputs` that is neither 1 nor 2, or one
+            logit for more than two classes.
 
     Attributes:
         tile: larger images go through the frozen part in overlapping tiles of this ``(height, width)``, a multiple of
@@ -55,21 +56,17 @@ class CamNet(nn.Module):
 
     def __init__(self, backbone: str = "vgg16", classes: int = 2, outputs: int = 2) -> None:
         super().__init__()
-        if backbone not in BACKBONES:
-            raise WeakspotError(
-                f"model.backbone={backbone} is unknown{did_you_mean(backbone, BACKBONES)}; "
-                f"choose one of: {', '.join(BACKBONES)}"
-            )
         if outputs not in (1, 2):
             raise WeakspotError(f"model.outputs={outputs} is neither 2 (softmax) nor 1 (one logit)")
         if outputs == 1 and classes != 2:
             raise WeakspotError(f"model.outputs=1 needs two classes, not {classes}; set model.outputs=2")
-        parts = BACKBONES[backbone]()
+        parts = build_backbone(backbone)
         self.stem, self.tail = parts.stem, parts.tail
         self.head = nn.Linear(parts.channels, 1 if outputs == 1 else classes)
         self.classes, self.outputs, self.smallest = classes, outputs, parts.smallest
         self.taps = {**parts.taps, FREEZE_POINT: len(parts.stem)}
         self.pyramid, self.layer_names, self.tileable = parts.pyramid, parts.layer_names, parts.tileable
+        self.prefix = parts.prefix
         self.tile: Size | None = None
         self.stem.requires_grad_(False)
 
@@ -141,7 +138,7 @@ class CamNet(nn.Module):
         start = 0
         for tap in sorted(taps, key=self.taps.__getitem__):
             images, start = self.stem[start : self.taps[tap]](images), self.taps[tap]
-            found[tap] = images
+            found[tap] = images if tap == FREEZE_POINT else without_prefix(images, self.prefix)
         return found
 
     def _tiled_taps(self, images: Tensor, tile: Size, taps: Collection[str]) -> dict[str, Tensor]:

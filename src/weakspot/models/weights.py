@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from http.client import HTTPException
 from pathlib import Path
 from pickle import UnpicklingError
+from typing import get_args
 
 import torch
 from torch import Tensor
@@ -24,7 +25,10 @@ from torchvision.models import VGG16_Weights, WeightsEnum, get_model_weights
 
 from weakspot.data.preprocess import PreprocessMode
 from weakspot.errors import WeakspotError
-from weakspot.models.backbones import BACKBONES
+from weakspot.models import timm_weights
+from weakspot.models.backbones import build_backbone
+from weakspot.models.timm_networks import timm_name
+from weakspot.models.tokens import Embedding, chain_names
 
 log = logging.getLogger(__name__)
 
@@ -85,6 +89,8 @@ def load_weights(source: str, preprocess: PreprocessMode | None = None, backbone
         return Weights({}, preprocess or "torchvision", "none (random)", "random")
     if source not in ("auto", "imagenet"):
         return _from_file(Path(source).expanduser(), preprocess, _keeping(backbone))
+    if timm_name(backbone) is not None:
+        return _of_timm(backbone, preprocess, packages=source == "auto")
     if backbone != "vgg16":
         return _of_torchvision(backbone)
     ways: list[Callable[[], Weights | None]] = [_from_torchvision_cache, _from_torchvision_download]
@@ -136,7 +142,7 @@ def _from_file(
     if mode is None:
         raise WeakspotError(
             f"model.weights={path} does not say which preprocessing it expects; "
-            "set model.preprocess=torchvision or model.preprocess=caffe"
+            f"set model.preprocess to one of: {', '.join(get_args(PreprocessMode))}"
         )
     return _make(state, mode, str(path), keep)
 
@@ -216,12 +222,24 @@ def _from_torchvision_download() -> Weights | None:
 
 
 def _keeping(backbone: str) -> Callable[[StateDict], StateDict]:
-    """What of a backbone's state is worth loading: its convolutions, not its classifier."""
-    names = BACKBONES[backbone]().layer_names if backbone in BACKBONES else ()
-    if not names:
+    """What of a backbone's state is worth loading: its features, not its classifier."""
+    parts = build_backbone(backbone)
+    if not parts.layer_names:
         return features_only
-    prefixes = tuple(f"{name}." for name in names)
-    return lambda state: {name: tensor for name, tensor in state.items() if name.startswith(prefixes)}
+    prefixes = tuple(f"{name}." for name in parts.layer_names)
+
+    def keep(state: StateDict) -> StateDict:
+        named = chain_names(state) if isinstance(parts.stem[0], Embedding) else state
+        return {name: tensor.float().contiguous() for name, tensor in named.items() if name.startswith(prefixes)}
+
+    return keep
+
+
+def _of_timm(backbone: str, preprocess: PreprocessMode | None, *, packages: bool) -> Weights:
+    """Weights of one of timm's networks, with the preprocessing that timm states for them."""
+    mode = preprocess or timm_weights.needed_preprocess(backbone)
+    found = timm_weights.find(backbone, packages=packages)
+    return _make(found.state, mode, found.origin, _keeping(backbone))
 
 
 def _of_torchvision(backbone: str) -> Weights:
@@ -291,7 +309,9 @@ def _from_offline_extra() -> Weights | None:
     if hashlib.sha256(content).hexdigest() != OFFLINE_SHA256:
         raise WeakspotError(f"{path} is not the file weakspot knows (SHA-256 differs); reinstall weakspot[offline]")
     state = _vgg16_from_onnx(content)
-    return _make(state, "caffe", f"{OFFLINE_PACKAGE} package (conv1_1–conv4_3 original ImageNet weights)")
+    return _make(
+        state, "caffe", f"ImageNet weights of VGG16 (conv1_1–conv4_3), from the offline extra ({OFFLINE_PACKAGE})"
+    )
 
 
 def _offline_file() -> Path | None:

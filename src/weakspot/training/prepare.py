@@ -10,6 +10,7 @@ import numpy as np
 import torch
 
 from weakspot.data.images import ImageInfo
+from weakspot.data.input_size import choose_input_size
 from weakspot.data.preprocess import Preprocess, PreprocessMode
 from weakspot.data.roi import RegionOfInterest
 from weakspot.data.roi_files import check_setting, read_region
@@ -86,15 +87,24 @@ def prepare(rules: TrainingRules) -> PreparedRun:
         network = build_network(rules, len(data.classes), weights)
     region, of_region = _region_of_interest(rules, data)
     data = replace(data, infos=[replace(info, roi=region) for info in data.infos])
-    preprocess = Preprocess(rules.input_size, weights.preprocess, rules.resize, region)
+    input_size, of_size = _input_size(rules, data)
+    preprocess = Preprocess(input_size, weights.preprocess, rules.resize, region)
     sizes = image_sizes(data.infos)
     preprocess.common_input_size(sizes)
     if preprocess.tile is not None and not network.tileable:
         raise WeakspotError(f"data.resize=tile needs model.backbone=vgg16, as {rules.model.backbone} has no plain stem")
     network.tile = preprocess.tile
-    about_data = (*data.warnings, *of_region, *_shrinking_warning(preprocess, sizes))
+    about_data = (*data.warnings, *of_region, *of_size, *_shrinking_warning(preprocess, sizes))
     remarks = (*about_data, *of_calibration, f"weights: {weights.origin}")
     return PreparedRun(rules, data, weights, preprocess, network, remarks)
+
+
+def _input_size(rules: TrainingRules, data: Data) -> tuple[Size, list[str]]:
+    """The size of the network's input, and a sentence where it was chosen; the test subset has no say in it."""
+    if rules.input_size is not None:
+        return rules.input_size, []
+    chosen = choose_input_size(image_sizes(data.infos[i] for i in (*data.indices("train"), *data.indices("val"))))
+    return chosen, [f"data.image_size=auto: the network sees {chosen[0]}×{chosen[1]} pixels (height × width)"]
 
 
 def _region_of_interest(rules: TrainingRules, data: Data) -> tuple[RegionOfInterest | None, list[str]]:

@@ -21,7 +21,7 @@ class TrainingRules:
         split: which of them are held out.
         model: network, weights and loss.
         optimizer: makes the optimiser from the parameters.
-        input_size: ``(height, width)`` of the network's input in pixels.
+        input_size: ``(height, width)`` of the network's input in pixels; None where the pictures decide.
         resize: how an image is brought to that size.
         heatmap: method of the maps that boxes are drawn round.
         flip_tta: whether the mirrored image is run too (flip test-time augmentation).
@@ -36,7 +36,7 @@ class TrainingRules:
     split: SplitConfig
     model: ModelConfig
     optimizer: OptimizerFactory
-    input_size: Size
+    input_size: Size | None
     resize: Resizing
     heatmap: str
     flip_tta: bool

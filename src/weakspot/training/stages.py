@@ -25,8 +25,11 @@ from weakspot.models.imitation_store import ImitationStore
 from weakspot.models.model import Model
 from weakspot.models.network import inference_batch_size
 from weakspot.models.output_store import OutputStore
+from weakspot.models.statistics import StatisticsHead
 from weakspot.training.datamodule import DataModule, FeatureDataset, ImageDataset
-from weakspot.training.evidence.fit import FeatureSource, fit_evidence
+from weakspot.training.evidence.fit import fit_evidence
+from weakspot.training.evidence.source import FeatureSource
+from weakspot.training.evidence.statistics import fit_statistics
 from weakspot.training.imitated import MOST_PICTURES, imitated_outputs
 from weakspot.training.lightning_fit import FitSummary, estimate_minutes, fit
 from weakspot.training.lightning_module import ClassifierModule, class_weights
@@ -104,7 +107,7 @@ def fit_model(prepared: PreparedRun, folder: Path) -> tuple[Model, FitSummary]:
         network.cpu()  # the processes get copies, each for its own device
     summary = fit(module, loaders, rules.trainer, folder, rules.seed)
     network.eval().to(device)  # Lightning leaves it on the CPU
-    return Model(network, _fit_evidence(prepared, folder / "checkpoints")), summary
+    return Model(network, _fit_evidence(prepared, folder / "checkpoints"), _fit_statistics(prepared)), summary
 
 
 def _device(rules: TrainingRules) -> str:
@@ -164,6 +167,21 @@ def _fit_evidence(prepared: PreparedRun, checkpoints: Path) -> EvidenceNet | Non
     source = FeatureSource(prepared.network, prepared.preprocess, rules.cache)
     unturned = [view for view in AUGMENTATIONS[rules.trainer.augment] if split_view(view)[0] == AS_IS]
     return fit_evidence(source, good, defect, rules.refine, rules.seed, checkpoints, unturned)
+
+
+def _fit_statistics(prepared: PreparedRun) -> StatisticsHead | None:
+    rules, data = prepared.rules, prepared.data
+    if not (rules.has_heads and rules.refine.statistics):
+        return None
+    views, groups = AUGMENTATIONS[rules.trainer.augment], data.groups
+    examples = [(i, view) for i in data.indices("train") for view in views if split_view(view)[0] == AS_IS]
+    return fit_statistics(
+        FeatureSource(prepared.network, prepared.preprocess, rules.cache),
+        [ImageView(data.infos[i], view) for i, view in examples],
+        [data.targets[i] for i, _ in examples],
+        [groups[i] for i, _ in examples],
+        rules.seed,
+    )
 
 
 def _examples(prepared: PreparedRun) -> dict[Subset, list[tuple[ImageView, int]]]:
@@ -302,4 +320,5 @@ def bundle_meta(prepared: PreparedRun, model: Model) -> BundleMeta:
         split_hash=data.split_hash,
         data_hash=data.data_hash,
         evidence=None if model.evidence is None else model.evidence.settings,
+        statistics=None if model.statistics is None else model.statistics.settings,
     )

@@ -85,6 +85,17 @@ def wanted() -> int:
     return int(text) if text.isdigit() else 0
 
 
+def sleep_while_waiting() -> None:
+    """Have threads of numerical libraries that wait for each other sleep, unless the user has said otherwise.
+
+    They spin by default (libgomp's ``OMP_WAIT_POLICY``). Beside another busy process a spinning thread keeps the core
+    that the thread it waits for needs; small convolutions wait thousands of times a second, and training stalls
+    (``benchmarks/busy_machine.py``). It must be called before torch is loaded, which reads the setting once.
+    """
+    if not {"OMP_WAIT_POLICY", "GOMP_SPINCOUNT"} & os.environ.keys():
+        os.environ["OMP_WAIT_POLICY"] = "PASSIVE"
+
+
 def shared_out(cores: int) -> tuple[int, int]:
     """How many things to do at once, at most :data:`MOST`, and how many threads each of them gets.
 

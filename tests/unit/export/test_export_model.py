@@ -25,7 +25,7 @@ from weakspot.export import model as exporting
 from weakspot.export.model import Order, certificate_samples, export_model
 from weakspot.inference import exported as runtime
 from weakspot.inference.localizer import Localizer
-from weakspot.models import network
+from weakspot.models import backbones
 
 pytestmark = pytest.mark.slow
 
@@ -38,7 +38,7 @@ def runs(fabric: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Pa
     """Two runs with both exports each, made once for all tests."""
     folder = tmp_path_factory.mktemp("exports")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setitem(network.BACKBONES, "tiny", tiny_backbone)
+        patch.setitem(backbones.BACKBONES, "tiny", tiny_backbone)
         made = {kind: make_run(folder / kind, fabric, refined=kind == "refined") for kind in ("plain", "refined")}
         for kind, format_ in KINDS:
             export_model(Order(made[kind], format_, count=6), quiet)

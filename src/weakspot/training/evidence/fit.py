@@ -5,8 +5,7 @@ from __future__ import annotations
 import logging
 import math
 import shutil
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
 from itertools import count, islice
 from pathlib import Path
 
@@ -22,14 +21,12 @@ from torch import nn
 from weakspot.config.schema import RefineConfig
 from weakspot.data.images import ImageInfo
 from weakspot.data.imitations import imitation_name
-from weakspot.data.preprocess import Preprocess
 from weakspot.data.views import AS_IS, ImageView
 from weakspot.errors import WeakspotError
 from weakspot.models.evidence import EvidenceNet, halving
-from weakspot.models.feature_cache import FeatureCache, ViewFeatures, view_features
-from weakspot.models.network import CamNet
 from weakspot.training.evidence.bank import Bank
 from weakspot.training.evidence.heads import HeadTrainer, TrainingBank
+from weakspot.training.evidence.source import FeatureSource
 from weakspot.types import Size
 from weakspot.utils import console
 from weakspot.utils.files import atomic_path
@@ -44,29 +41,6 @@ TINY = 1e-12
 
 SAMPLE_IMAGES, SAMPLE_CELLS = 40, 400
 """Number of images, and of cells of each, that the projections are computed from."""
-
-
-@dataclass(frozen=True)
-class FeatureSource:
-    """Where the features of images come from.
-
-    Attributes:
-        network: its frozen part is run, on the device to train on.
-        preprocess: what brings an image to the network's input.
-        cache: of features; None computes again what is needed.
-    """
-
-    network: CamNet
-    preprocess: Preprocess
-    cache: FeatureCache | None
-
-    def features_of(self, items: Sequence[ImageView]) -> Iterator[ViewFeatures]:
-        """Get pixels and features at the taps that the evidence network uses, with :func:`view_features`.
-
-        Args:
-            items: images and their views.
-        """
-        return view_features(self.network, items, self.preprocess, self.cache, self.network.pyramid)
 
 
 def fit_evidence(
@@ -157,7 +131,8 @@ def _check_sizes(sizes: Sequence[Size], input_size: Size) -> None:
     if not halving([input_size, *sizes]):
         multiple = 2 ** math.ceil(math.log2(max(1, input_size[0] // sizes[-1][0])))
         raise WeakspotError(
-            f"data.image_size={list(input_size)}: refine=segment needs both sides to be multiples of {multiple}"
+            f"data.image_size={list(input_size)}: refine=segment needs both sides to be multiples of {multiple}, and "
+            "a backbone whose cells are 2, 4, 8 or 16 pixels wide"
         )
 
 

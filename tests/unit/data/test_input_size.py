@@ -1,0 +1,29 @@
+"""The input size that ``data.image_size=auto`` chooses."""
+
+import math
+
+import hypothesis.strategies as st
+from hypothesis import given
+
+from weakspot.data.input_size import LONGEST, MULTIPLE, PIXELS, choose_input_size
+
+SIDES = st.integers(16, 6000)
+
+
+@given(st.lists(st.tuples(SIDES, SIDES), min_size=1, max_size=5))
+def test_the_shape_is_kept_and_the_number_of_pixels_is_about_the_same(sizes: list[tuple[int, int]]) -> None:
+    height, width = choose_input_size(sizes)
+    assert height % MULTIPLE == 0
+    assert width % MULTIPLE == 0
+    assert 0.8 < height * width / PIXELS < 1.25
+    ratios = sorted(math.log(h / w) for h, w in sizes)
+    median = (ratios[(len(ratios) - 1) // 2] + ratios[len(ratios) // 2]) / 2
+    wanted = max(-math.log(LONGEST), min(math.log(LONGEST), median))
+    assert abs(math.log(height / width) - wanted) < 0.2
+
+
+@given(st.lists(st.tuples(SIDES, SIDES), min_size=1, max_size=5))
+def test_pictures_on_their_side_get_the_size_on_its_side(sizes: list[tuple[int, int]]) -> None:
+    height, width = choose_input_size(sizes)
+    turned = choose_input_size([(w, h) for h, w in sizes])
+    assert abs(math.log(turned[0] / turned[1]) + math.log(height / width)) < 0.2
