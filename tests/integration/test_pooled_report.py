@@ -11,12 +11,15 @@ from urllib.parse import unquote
 import pytest
 from helpers.browsing import Watched, needs_chromium
 from helpers.reports import HOSTILE_CLASSES, HOSTILE_FILES, make_data, make_folds
+from PIL import Image
 from typer.testing import CliRunner
 
 from weakspot.cli.main import app
+from weakspot.commands.cross_validate import write_pooled
 from weakspot.config.rules import BoxRule
 from weakspot.evaluation.pooled import runs_of
 from weakspot.evaluation.records import MetricsRecord
+from weakspot.evaluation.schema import Alarm
 from weakspot.postprocess.prediction_files import read_predictions
 from weakspot.report.pooled_report import write_pooled_report
 from weakspot.report.verdict import pooled_threshold
@@ -102,6 +105,41 @@ def test_a_fold_without_a_page_is_named_by_its_command_and_older_metrics_have_no
     finally:
         run.report.write_text(page, encoding="utf-8")
         (folds / "metrics.json").write_text(kept)
+
+
+def finding(goes_with: str, cause: str, what: str, correlation: float, picture: str) -> Alarm:
+    details = {"goes_with": goes_with, "cause": cause, "kind": "picture", "what": what, "correlation": correlation}
+    return Alarm(f"{what}, in numbers", "why so", f"do this about the {cause}", {**details, "picture": picture})
+
+
+def test_what_the_folds_found_in_the_data_stands_once_with_its_words_and_its_picture(tmp_path: Path) -> None:
+    made = make_data(tmp_path / "data", 24)
+    folds = make_folds(tmp_path / "folds", made, RULE, tmp_path / "data")
+    runs = runs_of(folds)
+    light = "defective pictures are brighter than Good ones"
+    for fold, run in enumerate(runs):
+        record = MetricsRecord.read(run.metrics)
+        found = [finding("label", "light", light, 0.8, "alarm_1.png")]
+        if fold == 1:  # this network alone follows the focus as well; it is no second finding of the light
+            found += [finding("confidence", c, f"confidence rises with {c}", 0.6, "") for c in ("light", "focus")]
+        notes = [f"{light}; where boxes are left out, the difference is gone", "the stain is the defect's own"]
+        measurement = replace(record.measurement, alarms=[*found, *record.measurement.alarms], notes=notes)
+        replace(record, measurement=measurement).write(run.metrics)
+        run.figures.mkdir(exist_ok=True)
+        Image.new("RGB", (60, 40), (200 * fold, 0, 0)).save(run.figures / "alarm_1.png")
+    old = write_pooled_report(folds).read_text(encoding="utf-8")  # metrics.json from before it held any
+    write_pooled(folds, "test", runs)
+    record = MetricsRecord.read(folds / "metrics.json")
+    words = [alarm.details["what"] for alarm in record.measurement.alarms if "goes_with" in alarm.details]
+    assert words == [light, "confidence rises with focus"]
+    assert record.measurement.notes == ["the stain is the defect's own"]
+    for text in (old, write_pooled_report(folds).read_text(encoding="utf-8")):
+        assert text.count(f"Alarm: D{light[1:]}.") == 1
+        assert text.count("Alarm: Confidence rises with focus.") == 1
+        assert "Do this about the light." in text
+        assert "No alarm: the stain is the defect&#39;s own." in text
+        assert "Confidence rises with light" not in text
+        assert text.count('alt="Good and defective pictures beside each other') == 1
 
 
 def test_damaged_metrics_are_named(tmp_path: Path) -> None:

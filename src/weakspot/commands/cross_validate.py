@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from weakspot.commands.train import train
 from weakspot.config.schema import TrainConfig, with_values
 from weakspot.errors import WeakspotError
 from weakspot.evaluation.measure import measure
-from weakspot.evaluation.pooled import MEMBERS, Pooled
+from weakspot.evaluation.pooled import MEMBERS, Pooled, shortcuts_of
 from weakspot.evaluation.records import MetricsRecord, pooled_record
 from weakspot.postprocess.prediction_files import write_predictions
 from weakspot.runs.folder import RunFolder, parent_folder
@@ -42,13 +43,15 @@ def cross_validate(config: TrainConfig) -> Path:
         console.err.print(f"fold {fold + 1} of {folds}", style="bold")
         runs.append(train(with_values(config, {"cv": None, "split.folds": folds, "split.fold": fold})))
     folder = parent_folder(config) / f"cv{folds}-{short_hash([run.read_identity()['run'] for run in runs])}"
-    for alarm in write_pooled(folder, config.name, runs).measurement.alarms:
-        console.alarm(alarm.to_dict())
+    record = write_pooled(folder, config.name, runs)
+    console.alarms([alarm.to_dict() for alarm in record.measurement.alarms])
     return folder
 
 
 def write_pooled(folder: Path, name: str, runs: Sequence[RunFolder]) -> MetricsRecord:
     """Measure finished folds together; writes ``metrics.json``, the predictions and the list of runs.
+
+    What the folds found to tell the classes apart beside the defect is of the data set: it is among the alarms once.
 
     Args:
         folder: to write to.
@@ -63,7 +66,10 @@ def write_pooled(folder: Path, name: str, runs: Sequence[RunFolder]) -> MetricsR
     """
     pooled = Pooled.read(runs)
     with console.status("measuring all folds together"):
-        record = pooled_record(name, measure(pooled.subsets), [run.path for run in runs])
+        measurement = measure(pooled.subsets)
+        shortcuts, notes = shortcuts_of(runs)
+        measurement = replace(measurement, alarms=[*shortcuts, *measurement.alarms], notes=notes)
+        record = pooled_record(name, measurement, [run.path for run in runs])
     write_predictions(folder, pooled.predictions)
     write_json(folder / MEMBERS, [str(run.path.resolve()) for run in runs])
     record.write(folder / "metrics.json")

@@ -9,7 +9,47 @@ from weakspot.errors import WeakspotError, did_you_mean
 from weakspot.types import ANOMALY, GOOD, Sample, Task
 from weakspot.utils.files import shown
 
-_GOOD_WORDS = ("good", "ok", "okay", "normal", "pass", "passed", "io", "defect_free", "no_defect", "nondefective")
+GOOD_WORDS = (
+    *("good", "ok", "okay", "normal", "pass", "passed", "io", "i.o.", "defect_free", "no_defect", "nondefective"),
+    *("fine", "clean", "healthy", "intact", "perfect", "golden", "gut", "accept", "accepted", "undamaged", "nodefect"),
+    *("non_defective", "without_defect", "free", "bon", "bueno", "regular", "valid", "non_anomalous", "negative"),
+)
+"""What Good images are often called, the commonest first, as :func:`plain` writes it."""
+
+DEFECT_WORDS = (
+    *("ng", "nok", "not_ok", "notok", "no_good", "not_good", "nio", "n.i.o.", "bad", "fail", "failed", "reject"),
+    *("rejected", "abnormal", "anomaly", "anomalous", "defect", "defects", "defective", "faulty", "fault", "broken"),
+    *("damaged", "damage", "scrap", "ko", "schlecht", "defekt", "ausschuss", "malo", "mauvais", "invalid", "positive"),
+)
+"""What images with a defect are often called."""
+
+
+def plain(name: str) -> str:
+    """A class name as the lists of known names write it: lower case, with underscores.
+
+    Args:
+        name: as the folder or the table writes it.
+    """
+    return name.strip().casefold().replace("-", "_").replace(" ", "_")
+
+
+def likely_good(labels: Iterable[str]) -> str | None:
+    """The class that is Good by its name, or because every other one has the name of a defect.
+
+    Args:
+        labels: names of all classes, as written.
+
+    Returns:
+        One of `labels`; None where their names leave it open.
+
+    Examples:
+        >>> likely_good(["NG", "OK"]), likely_good(["blue", "defective"]), likely_good(["left", "right"])
+        ('OK', 'blue', None)
+    """
+    found = sorted(set(labels))
+    known = [label for label in found if plain(label) in GOOD_WORDS]
+    rest = known or [label for label in found if plain(label) not in DEFECT_WORDS]
+    return rest[0] if len(rest) == 1 and (known or len(found) > 1) else None
 
 
 def defect_names(labels: Sequence[str], source: Path, good_class: str, kind: str = "folder") -> dict[str, str]:
@@ -37,7 +77,7 @@ def defect_names(labels: Sequence[str], source: Path, good_class: str, kind: str
             raise WeakspotError(f"{where}: {kind}s {other!r} and {label!r} differ in letter case only; rename one")
     good = by_folded.get(good_class.casefold())
     if good is None:
-        likely = [by_folded[word] for word in _GOOD_WORDS if word in by_folded]
+        likely = [label for word in GOOD_WORDS for label in found if plain(label) == word]
         way_out = f"={likely[0]}" if likely else f" to one of them{did_you_mean(good_class, found)}"
         problem = f"no {kind} is called {good_class!r}, there are: {listed}"
         raise WeakspotError(f"{where}: {problem}; set data.good_class{way_out}")

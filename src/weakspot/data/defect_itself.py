@@ -8,7 +8,8 @@ difference that is gone then was the defect's own; one that stays is a shortcut.
 Regions that nobody drew (predicted boxes, unusual places) may themselves follow a shortcut: a network that has learnt a
 mark in a corner marks the corner. So they never settle a place that they often cover. Without masks such a place is the
 defect's own only where a large region stands out there that is another one in each picture: what moves about covers one
-place in most pictures only if it is large, and a mark or a border never moves.
+place in most pictures only if it is large, and a mark or a border never moves. So is a place that stands out in some
+pictures where the others show another place instead: no mark knows where the defect is.
 """
 
 from __future__ import annotations
@@ -21,11 +22,12 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from weakspot.data.finding_words import BOXES, MASKS, MOVES, UNUSUAL
+from weakspot.data.finding_words import BOXES, MASKS, MOVES, TURNS, UNUSUAL
 from weakspot.data.findings import Found, Shortcut, by_cause
 from weakspot.data.images import ImageInfo, read_mask
 from weakspot.data.measurements import CELLS, COLUMNS, FILE_MEASURES, GRID, Ignored, Values, measure_all, of_rows
 from weakspot.data.shortcuts import FEWEST, MOST, largest_correlations, moves, one_per_group, striking
+from weakspot.data.unusual import smoothed, takes_turns, unusual
 from weakspot.types import BoolArray, Sample, Size
 
 LEFT_OUT = 3 * GRID
@@ -103,7 +105,7 @@ def check_against(found: Sequence[Shortcut], before: Values, left: Left) -> Chec
     old, _ = largest_correlations(old_groups, old_labels)
     after = Found(*largest_correlations(of_groups, of_labels), len(labels), found[0].groups)
     standing = set(striking(after))
-    moving = _moving(found, old_groups, old_labels, old) if left.what == UNUSUAL else set[int]()
+    moving = _moving(found, old_groups, old_labels, old) if left.what == UNUSUAL else dict[int, str]()
     alarms, explained = [], list[str]()
     for one in found:
         gone = [
@@ -113,7 +115,7 @@ def check_against(found: Sequence[Shortcut], before: Values, left: Left) -> Chec
         ]
         stays = [column for column in one.columns if column not in gone]
         if one.columns[0] in gone and not any(column in standing for column in stays):
-            what = MOVES if one.columns[0] in moving else left.what
+            what = moving.get(one.columns[0], left.what)
             explained.append(replace(one, checked=what).explained)
         elif one.columns[0] not in gone:
             settled = _settles(left, one.columns[0], labels) and one.columns[0] in standing
@@ -140,10 +142,18 @@ def _settles(left: Left, column: int, labels: npt.NDArray[np.bool_]) -> bool:
     return float(shares[round(place[1] * GRID), round(place[0] * GRID)]) < most
 
 
-def _moving(found: Sequence[Shortcut], values: Values, labels: npt.NDArray[np.bool_], correlations: Values) -> set[int]:
-    """Measures of places where a region stands out that is large and another one in each defect picture."""
-    places = {c for one in found for c in one.columns if COLUMNS[c][1] == "place"}
-    return {c for c in places if moves(values, labels, c, higher=bool(correlations[c] > 0))}
+def _moving(
+    found: Sequence[Shortcut], values: Values, labels: npt.NDArray[np.bool_], correlations: Values
+) -> dict[int, str]:
+    """Measures of places where what stands out is another region in each defect picture, and how it is so."""
+    moving = dict[int, str]()
+    for one in found:
+        places = [column for column in one.columns if COLUMNS[column][1] == "place"]
+        if one.kind == "place" and takes_turns(values, labels, places):
+            moving |= dict.fromkeys(places, TURNS)
+        moved = [c for c in places if moves(values, labels, c, higher=bool(correlations[c] > 0))]
+        moving |= dict.fromkeys(moved, MOVES)
+    return moving
 
 
 def _lost(before: float, after: float, *, sure: bool) -> bool:
@@ -267,14 +277,7 @@ def without_unusual_places(values: Values, targets: Sequence[int], groups: Seque
         The same images; nothing is known any more of their files, whose measures stay as they are.
     """
     n, good = len(values), np.array([target == 0 for target in targets], dtype=bool)
-    scaled = values[:, :CELLS].reshape(n, 4, GRID * GRID).copy()
-    scaled[:, [0, 3]] = np.log(scaled[:, [0, 3]] + 1)
-    unusual = scaled - np.nanmedian(scaled[good], axis=0)
-    unusual = np.abs(unusual - np.nanmedian(unusual, axis=2, keepdims=True))
-    spread = np.nanmedian(unusual[good], axis=0)
-    ratio = np.nan_to_num(unusual / np.maximum(spread, 1e-6)).mean(axis=1).reshape(n, GRID, GRID)
-    smooth = np.stack([cv2.blur(one, (3, 3), borderType=cv2.BORDER_REPLICATE) for one in np.minimum(ratio, 20)])
-    flat = smooth.reshape(n, -1)
+    flat = smoothed(unusual(values, good)).reshape(n, -1)
     covered = flat.argsort(axis=1).argsort(axis=1) >= GRID * GRID - LEFT_OUT
     rows = np.column_stack([values[:, :CELLS], values[:, -1 - len(FILE_MEASURES) :]])
     rows[:, :CELLS] = np.where(np.tile(covered, 4), np.nan, rows[:, :CELLS])

@@ -9,6 +9,7 @@ MASKS, BOXES, UNUSUAL = "the masks of the defects", "the predicted boxes", "the 
 """What can be left out to see whether a difference is the defect's own."""
 
 MOVES = "a large region that is another one in each picture"
+TURNS = "one of several places that take turns: pictures without it show another one"
 """What stands out at a place where nothing can be left out, and the difference is the defect's own all the same."""
 
 STAYS = {"": "", **{what: f"; it stays where {what} are left out" for what in (MASKS, BOXES, UNUSUAL)}}

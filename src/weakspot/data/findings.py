@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy.stats import rankdata
 
-from weakspot.data.finding_words import DO, LOOKS, MOVES, STAYS, UNCHECKED, WHY, Place, in_words
+from weakspot.data.finding_words import DO, LOOKS, MOVES, STAYS, TURNS, UNCHECKED, WHY, Place, in_words
 from weakspot.data.measurements import COLUMNS, GRID, Values
 
 CAUSES = {
@@ -130,8 +130,8 @@ class Shortcut:
     @property
     def explained(self) -> str:
         """What to say where the difference is the defect's own."""
-        if self.checked == MOVES:
-            return f"{self.what}; what stands out there is {MOVES}: the defect shows there"
+        if self.checked in (MOVES, TURNS):
+            return f"{self.what}; what stands out there is {self.checked}: the defect shows there"
         return f"{self.what}; where {self.checked} are left out, the difference is gone: the defect shows there"
 
     def to_dict(self) -> dict[str, Any]:

@@ -7,15 +7,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from weakspot.data.classes import GOOD_WORDS, plain
 from weakspot.data.measurements import CELLS, Values
 from weakspot.types import Sample
-
-KNOWN = {
-    "good", "ok", "okay", "pass", "passed", "normal", "fine", "clean", "healthy", "intact", "perfect", "golden", "io",
-    "gut", "accept", "accepted", "undamaged", "no_defect", "nodefect", "defect_free", "non_defective", "nondefective",
-    "without_defect", "free", "bon", "bueno", "regular", "valid",
-}  # fmt: skip
-"""What folders of Good pictures are often called."""
 
 VARIES = 1.25
 """Good pictures that differ from one another by this factor more than defective ones are doubtful."""
@@ -39,8 +33,8 @@ def doubt(samples: Sequence[Sample], values: Values, good_class: str) -> str | N
     counts = Counter(sample.defect for sample in samples if not sample.is_good)
     if not counts or not good.any():
         return None
-    named = next((name for name in sorted(counts) if _plain(name) in KNOWN), None)
-    known = _plain(good_class) in KNOWN
+    named = next((name for name in sorted(counts) if plain(name) in GOOD_WORDS), None)
+    known = plain(good_class) in GOOD_WORDS
     if named is not None and not known:
         return (
             f"Is {good_class!r} the Good class? Another class is called {named!r}; if that is the Good one, use "
@@ -55,10 +49,6 @@ def doubt(samples: Sequence[Sample], values: Values, good_class: str) -> str | N
         why, other = " and ".join(reason for reason in reasons if reason), counts.most_common(1)[0][0]
         return f"Is {good_class!r} the Good class? Here {why}; if {other!r} is the Good one, use --good-class {other}"
     return None
-
-
-def _plain(name: str) -> str:
-    return name.strip().lower().replace("-", "_").replace(" ", "_")
 
 
 def _varies_more(values: Values, good: np.ndarray[tuple[int, ...], np.dtype[np.bool_]]) -> bool:

@@ -7,6 +7,8 @@ cross-correlation is taken at the shift that suits it best (Lewis, "Fast Normali
 
 Look-alikes may still be two parts of one product in the same pose. So each is verified at a finer scale
 (:mod:`weakspot.data.same_part`): it is certain if it shares surface detail that other look-alikes lack, else possible.
+Where blocks of the surface tell nothing, all of it does (:mod:`weakspot.data.registration`), for a few most agreeing
+look-alikes of each picture: that work grows with the number of pictures, not of look-alikes.
 """
 
 from __future__ import annotations
@@ -23,7 +25,7 @@ import numpy.typing as npt
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components, minimum_spanning_tree
 
-from weakspot.data import spectra
+from weakspot.data import registration, spectra
 from weakspot.data.images import ImageInfo, Progress
 from weakspot.data.shifts import Placed, placed
 from weakspot.data.verification import Search, confirmed, read_grey, scaled_grey, scaled_sizes
@@ -59,7 +61,7 @@ TOO_LARGE = 0.5
 MOST_GREYS = 2**29
 """Bytes of brightness that are kept in memory for verification; of more images it is read again."""
 
-VERSION = 3
+VERSION = 4
 """Goes up whenever the same images give other pairs."""
 
 _THUMBNAIL = 32
@@ -147,8 +149,9 @@ def find_near_duplicates(
         progress: called with (done, total) in the calling thread.
 
     Returns:
-        Pairs of positions in `images`. Turned and mirrored copies are not found; a picture without any detail has no
-        near-duplicate.
+        Pairs of positions in `images`. At most :data:`~weakspot.data.registration.PARTNERS` look-alikes of each image
+        are registered with it, so that more look-alikes take no more time. Turned and mirrored copies are not found; a
+        picture without any detail has no near-duplicate.
 
     Raises:
         WeakspotError: when an image cannot be read; the message names it.
@@ -176,14 +179,17 @@ def find_near_duplicates(
             found.update(zip(todo, pool.map(compare, todo), strict=True))
             if progress is not None:
                 progress(n + i + 1, 3 * n)
+        likely_parts: list[list[int]] = []
         if limit > LEAST:  # the products look alike as a whole
-            proposed = spectra.neighbours(np.stack(list(pool.map(_spectrum, images))))
-            for i, likely in enumerate(proposed):
-                nearest[i] = list(dict.fromkeys([*nearest[i], *likely]))
-                todo = [pair for pair in ((min(i, j), max(i, j)) for j in likely) if pair not in found]
+            likely_parts = _alike_when_registered(images, sketches, np.stack(thumbnails), greys, pool)
+            by_spectrum = spectra.neighbours(np.stack(list(pool.map(_spectrum, images))))
+            for i, (by_surface, likely) in enumerate(zip(likely_parts, by_spectrum, strict=True)):
+                nearest[i] = list(dict.fromkeys([*nearest[i], *likely, *by_surface]))
+                todo = [pair for pair in ((min(i, j), max(i, j)) for j in nearest[i]) if pair not in found]
                 found.update(zip(todo, pool.map(compare, todo), strict=True))
         shapes = [sketch.shape for sketch in sketches]
-        search = Search(found, LEAST if limit == LEAST else VERIFIED, nearest, further, shapes, compare)
+        verified = LEAST if limit == LEAST else VERIFIED
+        search = Search(found, verified, nearest, further, shapes, compare, likely_parts)
         certain = confirmed(
             images, search, copies, pool, progress and (lambda done: progress(2 * n + done, 3 * n)), greys
         )
@@ -236,6 +242,29 @@ def _sketch(grey: Float, scale: float) -> tuple[Float, Float]:
     # Straight edges and grooves along the axes are the machine's, not the part's.
     detail = detail - detail.mean(axis=0, keepdims=True) - detail.mean(axis=1, keepdims=True) + detail.mean()
     return detail, thumbnail / np.float32(max(norm, 1e-6))
+
+
+def _alike_when_registered(
+    images: Sequence[ImageInfo], sketches: Sequence[Float], thumbnails: Float, greys: Sequence[Float], pool: Executor
+) -> list[list[int]]:
+    """For each image the others whose surface agrees most once all are registered on the most usual image."""
+    sizes = scaled_sizes(images)
+
+    def prepared(k: int) -> registration.Registrable:
+        return registration.registrable(greys[k] if greys else scaled_grey(read_grey(images[k]), sizes[k]))
+
+    usual = int((thumbnails @ thumbnails.mean(axis=0)).argmax())
+    reference, factor = prepared(usual), sizes[usual][0] / sketches[usual].shape[0]
+    places = registration.sampled_places(reference)
+    if len(places) < registration.FEWEST_PIXELS:
+        return [[] for _ in images]
+
+    def surface(k: int) -> Float:
+        place = placed(sketches[usual], sketches[k])
+        shift = place.down * factor, place.right * factor
+        return registration.sampled_surface(reference, prepared(k), shift, places)
+
+    return list(registration.proposals(np.stack(list(pool.map(surface, range(len(images)))))))
 
 
 def _spectrum(image: ImageInfo) -> Float:

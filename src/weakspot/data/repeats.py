@@ -14,7 +14,7 @@ def certain_words(found: NearDuplicates) -> str:
     if not found.pairs:
         return ""
     parts = "one part" if found.n_groups == 1 else f"one of {found.n_groups} parts"
-    return f"{found.repeated} of {found.images} images show {parts} several times (their surface agrees block by block)"
+    return f"{found.repeated} of {found.images} images show {parts} several times (their surface agrees in fine detail)"
 
 
 def possible_words(found: NearDuplicates) -> str:

@@ -22,6 +22,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from weakspot.data.bare_surface import edges, fine_detail, on_product
 from weakspot.types import BoolArray, Size
 
 Float = npt.NDArray[np.float32]
@@ -66,9 +67,7 @@ BELOW = 3
 _RIM = 4  # pixels that the other picture may lack
 _SHARED = 0.45
 _CHANCE = 0.2
-_FINE = 1.5
 _LOCAL = (25, 25)
-_STEEP = 6.0
 
 
 @dataclass(frozen=True)
@@ -114,11 +113,6 @@ class Match:
         return float(np.arctanh(min(0.999, float(np.median(inside))))) if inside.size else 0.0
 
 
-def fine_detail(grey: Float) -> Float:
-    """What is finer than a blur of 1.5 pixels."""
-    return np.asarray(grey - cv2.GaussianBlur(grey, (0, 0), _FINE), np.float32)
-
-
 def common_detail(pictures: Sequence[Float]) -> Float:
     """What the fine detail of pictures of one size has in common at the same place.
 
@@ -140,7 +134,7 @@ def surface(grey: Float, common: Float | None = None) -> Surface:
     if common is not None:
         share = cv2.blur(detail * common, _LOCAL) / np.maximum(cv2.blur(common * common, _LOCAL), 1e-6)
         detail = np.asarray(detail - np.maximum(share, 0) * common, np.float32)
-    calm = 1 - _edges(grey, product)
+    calm = 1 - edges(grey, product)
     power = np.maximum(cv2.blur(detail * detail * calm, _LOCAL), 0) / np.maximum(cv2.blur(calm, _LOCAL), 1e-3)
     spread = np.sqrt(power) + 0.25
     scaled = np.clip(detail / spread, -3, 3) * calm * 32 + 128
@@ -150,37 +144,6 @@ def surface(grey: Float, common: Float | None = None) -> Surface:
         places, worth = _places(calm, None)
     smooth = _smooth(detail * calm, places)
     return Surface(np.round(grey).astype(np.uint8), np.round(scaled).astype(np.uint8), places, worth, smooth, small)
-
-
-def on_product(grey: Float) -> BoolArray | None:
-    """Where a picture differs from its own border; None where that is next to nothing or nearly all of it.
-
-    Args:
-        grey: ``(h, w)``, 0…255.
-    """
-    height, width = grey.shape
-    small = cv2.resize(grey, (max(1, width // 4), max(1, height // 4)), interpolation=cv2.INTER_AREA)
-    k = max(1, round(0.03 * min(small.shape)))
-    border = np.concatenate([small[:k].ravel(), small[-k:].ravel(), small[:, :k].ravel(), small[:, -k:].ravel()])
-    low, high = np.quantile(border, [0.03, 0.97])
-    span = 0.5 * max(float(high - low), 6.0)
-    outside = ((small < low - span) | (small > high + span)).astype(np.uint8)
-    outside = cv2.morphologyEx(outside, cv2.MORPH_OPEN, np.ones((2, 2), np.uint8))
-    outside = cv2.morphologyEx(outside, cv2.MORPH_CLOSE, np.ones((5, 5), np.uint8))
-    if not 0.03 < outside.mean() < 0.7:
-        return None
-    return np.asarray(cv2.resize(outside, (width, height), interpolation=cv2.INTER_NEAREST) > 0)
-
-
-def _edges(grey: Float, product: BoolArray | None) -> Float:
-    """1 on and beside strong edges, 0 elsewhere."""
-    smooth = cv2.GaussianBlur(grey, (0, 0), _FINE)
-    slope = cv2.magnitude(
-        cv2.Sobel(smooth, cv2.CV_32F, 1, 0, scale=1 / 8), cv2.Sobel(smooth, cv2.CV_32F, 0, 1, scale=1 / 8)
-    )
-    usual = float(np.median(slope if product is None else slope[product]))
-    steep = (slope > max(_STEEP * usual, 1.0)).astype(np.uint8)
-    return cv2.dilate(steep, np.ones((5, 5), np.uint8)).astype(np.float32)
 
 
 def _places(calm: Float, product: BoolArray | None) -> tuple[npt.NDArray[np.intp], float]:

@@ -13,14 +13,15 @@ import numpy as np
 import numpy.typing as npt
 from scipy.cluster.hierarchy import DisjointSet
 
+from weakspot.data.bare_surface import fine_detail
 from weakspot.data.images import ImageInfo, read_image
+from weakspot.data.registration import partners, registrable, seen_from_both, similarity
 from weakspot.data.same_part import (
     SIDE,
     Match,
     Support,
     Surface,
     common_detail,
-    fine_detail,
     fits_together,
     match_blocks,
     same_pixels,
@@ -56,6 +57,8 @@ class Search:
         nearest, further: for each picture its nearest look-alikes, and a few that are less alike.
         shapes: ``(h, w)`` of each sketch.
         compare: finds how a pair lies over each other.
+        likely: for each picture those whose surface agrees most when all are registered on one; empty where that was
+            not looked at.
     """
 
     found: Mapping[Pair, Placed]
@@ -64,6 +67,7 @@ class Search:
     further: Sequence[Sequence[int]]
     shapes: Sequence[tuple[int, ...]]
     compare: Callable[[Pair], Placed]
+    likely: Sequence[Sequence[int]] = ()
 
     def place(self, a: int, b: int) -> Placed:
         """How `b` lies over `a`."""
@@ -90,7 +94,9 @@ def confirmed(
     """Find the pairs that hold all groups together.
 
     In every round as many pairs are verified as would link all look-alikes that are still apart if all of them held, so
-    a part photographed k times takes k − 1 verifications where all succeed.
+    a part photographed k times takes k − 1 verifications where all succeed. Pictures that are still apart then are
+    registered each with the :data:`~weakspot.data.registration.PARTNERS` most agreeing others at most: work in
+    proportion to the number of pictures, however many pairs look alike.
 
     Args:
         images: all that were searched.
@@ -121,6 +127,7 @@ def confirmed(
             for pair in passed:
                 groups.merge(*pair)
             certain += passed
+    certain += verifier.standing_out(groups, pool)
     if progress is not None:
         progress(n)
     return certain
@@ -183,7 +190,9 @@ class _Verifier:
         self._sizes = scaled_sizes(images)
         self._common: dict[Size, Float] = {}
         self._nulls: dict[int, tuple[list[int], list[Match]]] = {}
+        self._closeness: dict[Pair, float] = {}
         self._surface = lru_cache(KEPT)(self._prepared)
+        self._registrable = lru_cache(KEPT // 2)(lambda k: registrable(self._grey(k)))
 
     def prepare(self, pool: Executor) -> None:
         """Work out what pictures of one size have in common."""
@@ -204,14 +213,19 @@ class _Verifier:
         if same_pixels(self._surface(a), self._surface(b)):
             return True
         here = self._evidence(a, b)
-        if here.plenty or (here.share < HOPELESS and len(self._surface(a).places) > 0):
-            return here.plenty
+        if self._alone(here) or (here.share < HOPELESS and len(self._surface(a).places) > 0):
+            return self._alone(here)
         there = self._evidence(b, a)
-        return there.plenty or (here.enough and there.enough)
+        return self._alone(there) or (here.enough and there.enough)
+
+    def _alone(self, here: Support) -> bool:
+        """Whether what is seen from one picture is enough; not if in doubt where all products look alike."""
+        return here.plenty and not (here.doubtful and self._search.likely)
 
     def _evidence(self, a: int, b: int) -> Support:
         """What speaks for the same part, seen from `a`."""
         match = self._match(a, b)
+        self._closeness[min(a, b), max(a, b)] = match.closeness
         if not fits_together(self._surface(a).places, match).any():
             return Support()  # without a look at the null
         if a not in self._nulls:
@@ -219,6 +233,26 @@ class _Verifier:
             self._nulls[a] = null, [self._match(a, c) for c in null]
         null, matches = self._nulls[a]
         return weigh(self._surface(a), match, [one for c, one in zip(null, matches, strict=True) if c != b])
+
+    def standing_out(self, groups: DisjointSet, pool: Executor) -> list[Pair]:
+        """Of the pairs whose blocks did not tell, those whose surface as a whole agrees as no other look-alike's does.
+
+        Args:
+            groups: what is certain; pictures of one group need no further proof.
+            pool: does the work.
+        """
+        apart = {p: z for p, z in self._closeness.items() if not groups.connected(*p) and not self._resized(p)}
+        chosen = partners(apart, self._search.likely)
+        pairs = sorted({(min(a, b), max(a, b)) for a, others in chosen.items() for b in others})
+        return seen_from_both(chosen, dict(zip(pairs, pool.map(self._similarity, pairs), strict=True)))
+
+    def _resized(self, pair: Pair) -> bool:
+        return self._search.place(*pair).resized
+
+    def _similarity(self, pair: Pair) -> float:
+        a, b = pair
+        place, factor = self._search.place(a, b), self._size(a)[0] / self._search.shapes[a][0]
+        return similarity(self._registrable(a), self._registrable(b), (place.down * factor, place.right * factor))
 
     def _match(self, a: int, b: int) -> Match:
         place = self._search.place(a, b)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
@@ -11,6 +11,8 @@ import numpy as np
 import numpy.typing as npt
 
 from weakspot.errors import WeakspotError
+from weakspot.evaluation.records import MetricsRecord
+from weakspot.evaluation.schema import Alarm
 from weakspot.evaluation.subsets import EvaluatedImages, EvaluatedSubset
 from weakspot.evaluation.truth import levels_reached
 from weakspot.models.bundle_meta import find_bundle, read_meta
@@ -90,3 +92,58 @@ def runs_of(path: Path) -> list[RunFolder]:
         except (OSError, ValueError, TypeError) as error:
             raise WeakspotError(f"{path / MEMBERS} is damaged ({error}); run the cross-validation again") from error
     return [finished_run(path)]
+
+
+def shortcuts_of(runs: Sequence[RunFolder]) -> tuple[list[Alarm], list[str]]:
+    """What but the defect tells the classes of a data set apart, as its folds found it, each cause once.
+
+    All folds see the same images, so what goes with the label is the same in each of them; only what a fold's network
+    follows, or its boxes explain, may differ. What one fold has to warn of is a warning.
+
+    Args:
+        runs: the folds.
+
+    Returns:
+        Alarms with their words as the folds' own reports have them, the strongest first of those that go with the
+        label and then of those that the confidence goes with; ``fold`` among their details is the position of the run
+        whose picture of it is kept. And the differences that are the defect's own, a sentence each.
+
+    Raises:
+        WeakspotError: when a fold's ``metrics.json`` is missing or damaged.
+    """
+    measured = [MetricsRecord.read(run.metrics).measurement for run in runs]
+    found = [
+        replace(alarm, details={**alarm.details, "fold": fold})
+        for fold, measurement in enumerate(measured)
+        for alarm in measurement.alarms
+        if "goes_with" in alarm.details
+    ]
+    found.sort(key=_weight)
+    kept: list[Alarm] = []
+    for alarm in found:
+        if not any(_same_cause(alarm, other) for other in kept):
+            kept.append(alarm)
+    warned = tuple(str(alarm.details["what"]) for alarm in kept if alarm.details.get("what"))
+    notes = dict.fromkeys(note for measurement in measured for note in measurement.notes)
+    return kept, [note for note in notes if not note.startswith(warned)]
+
+
+def _weight(alarm: Alarm) -> tuple[bool, bool, float]:
+    """Key to sort alarms by: label first, then what the confidence follows as well, then the strongest."""
+    details = alarm.details
+    return (
+        details["goes_with"] != "label",
+        not details.get("also_confidence"),
+        -abs(float(details.get("correlation") or 0.0)),
+    )
+
+
+def _same_cause(alarm: Alarm, other: Alarm) -> bool:
+    """Whether two alarms are one finding; places may be one for the label and another one for the confidence."""
+    one, two = alarm.details, other.details
+    if (one.get("cause"), one.get("kind")) != (two.get("cause"), two.get("kind")):
+        return False
+    if one["goes_with"] == two["goes_with"] or one.get("kind") != "place":
+        return True
+    places = [{tuple(place) for place in each.get("places") or ()} for each in (one, two)]
+    return bool(places[0] & places[1])

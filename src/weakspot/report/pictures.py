@@ -132,6 +132,24 @@ def colour_maps() -> dict[str, list[list[int]]]:
     return {name: (mpl.colormaps[name](stops)[:, :3] * 255).round().astype(int).tolist() for name in COLOUR_MAPS}
 
 
+FIGURE_SIDE = 1400
+"""Longer side of a figure on a page, in pixels."""
+
+
+def figure_url(path: Path) -> str | None:
+    """A figure as a ``data:`` URL, no larger than a page needs; None where there is none.
+
+    Args:
+        path: of an image file.
+
+    Raises:
+        WeakspotError: when the file is there and cannot be read.
+    """
+    if not path.is_file():
+        return None
+    return data_url(jpeg(fit_within(read_image(path), FIGURE_SIDE)), "image/jpeg")
+
+
 def data_url(content: bytes, kind: str) -> str:
     """Write content as a ``data:`` URL, which needs no file.
 

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 from weakspot._version import __version__
 from weakspot.config.schema import read_config
-from weakspot.evaluation.pooled import MEMBERS, Pooled, runs_of
+from weakspot.evaluation.pooled import MEMBERS, Pooled, runs_of, shortcuts_of
 from weakspot.evaluation.records import MetricsRecord
+from weakspot.evaluation.schema import Alarm
 from weakspot.report.contents import Tested, common, records, write_page
 from weakspot.report.lab import as_drawn
 from weakspot.report.picture_records import link
+from weakspot.report.pictures import figure_url
 from weakspot.report.verdict import pooled_advice, pooled_threshold
 from weakspot.runs.folder import RunFolder
 from weakspot.utils import console
@@ -35,8 +39,8 @@ def write_pooled_report(folder: Path) -> Path:
     Raises:
         WeakspotError: when one of its files, or a fold, is missing or damaged.
     """
-    record = MetricsRecord.read(folder / "metrics.json")
     runs, page = runs_of(folder), folder / "report.html"
+    record = _with_shortcuts(MetricsRecord.read(folder / "metrics.json"), runs)
     pooled = Pooled.read(runs)
     with console.status("reading all folds"):
         truth = pooled.truth
@@ -45,6 +49,15 @@ def write_pooled_report(folder: Path) -> Path:
         found = records(tested, truth, page, Path(config.data.root or "."))
         content = _content(record, common(record, tested, found, 0), runs, page)
     return write_page(page, "pooled.html", found, [sample.path for sample in pooled.samples], content)
+
+
+def _with_shortcuts(record: MetricsRecord, runs: Sequence[RunFolder]) -> MetricsRecord:
+    """The record with what the folds found in the data; a version before 0.2 left that out of a cross-validation's."""
+    measurement = record.measurement
+    if measurement.notes or any("goes_with" in alarm.details for alarm in measurement.alarms):
+        return record
+    shortcuts, notes = shortcuts_of(runs)
+    return replace(record, measurement=replace(measurement, alarms=[*shortcuts, *measurement.alarms], notes=notes))
 
 
 def _content(record: MetricsRecord, common: dict[str, Any], runs: list[RunFolder], page: Path) -> dict[str, Any]:
@@ -62,6 +75,7 @@ def _content(record: MetricsRecord, common: dict[str, Any], runs: list[RunFolder
         "version": __version__,
         "folder": page.parent,
         "duplicates": None,
+        "alarm_pictures": [_alarm_picture(alarm, runs) for alarm in record.measurement.alarms],
         "folds": [
             {
                 "balanced_accuracy": fold.balanced_accuracy,
@@ -74,3 +88,11 @@ def _content(record: MetricsRecord, common: dict[str, Any], runs: list[RunFolder
             for fold, run in zip(record.folds, runs, strict=True)
         ],
     }
+
+
+def _alarm_picture(alarm: Alarm, runs: Sequence[RunFolder]) -> str | None:
+    """What an alarm looks like, from the fold that raised it; None where there is no picture."""
+    name, fold = alarm.details.get("picture"), alarm.details.get("fold")
+    if not name or not isinstance(fold, int) or not 0 <= fold < len(runs):
+        return None
+    return figure_url(runs[fold].figures / Path(str(name)).name)  # whatever else metrics.json says

@@ -15,8 +15,6 @@ import numpy.typing as npt
 from weakspot._version import __version__
 from weakspot.config.rules import BoxRule
 from weakspot.config.schema import TrainConfig, read_config
-from weakspot.data.images import read_image
-from weakspot.data.preprocess import fit_within
 from weakspot.errors import WeakspotError
 from weakspot.evaluation.records import MetricsRecord
 from weakspot.evaluation.schema import Alarm
@@ -29,7 +27,7 @@ from weakspot.postprocess.prediction_files import read_predictions
 from weakspot.postprocess.trust_calibration import TrustCalibration
 from weakspot.report.contents import Tested, common, records, write_page
 from weakspot.report.lab import Lab, make_lab
-from weakspot.report.pictures import data_url, jpeg
+from weakspot.report.pictures import figure_url
 from weakspot.report.verdict import advice, threshold_advice
 from weakspot.runs.folder import RunFolder, own_test_subset
 from weakspot.utils import console
@@ -107,7 +105,8 @@ def _content(evaluated: Evaluated, shown: dict[str, Any], lab: Lab, worth_a_look
     record, folder = evaluated.record, evaluated.folder
     localisation = record.measurement.test.localisation
     data = shown["data"]
-    data["lab"] = {"key": lab.key, "steps": lab.steps, "inUse": lab.in_use, "curve": lab.curve}
+    masks = evaluated.record.measurement.test.localisation is not None
+    data["lab"] = {"key": lab.key, "steps": lab.steps, "inUse": lab.in_use, "curve": lab.curve, "masks": masks}
     data["curves"] |= {
         "box": to_json(record.measurement.curve),
         "boxInUse": record.boxes["threshold"],
@@ -126,7 +125,7 @@ def _content(evaluated: Evaluated, shown: dict[str, Any], lab: Lab, worth_a_look
         "frozen": _frozen(evaluated.subset.meta),
         "command": _command(evaluated),
         "config": folder.config.read_text(encoding="utf-8"),
-        "duplicates": _picture(folder.figures / "near_duplicates.png"),
+        "duplicates": figure_url(folder.figures / "near_duplicates.png"),
         "alarm_pictures": [_alarm_picture(folder, alarm) for alarm in record.measurement.alarms],
         "fitted_by": folder.read_identity().get("fitted_by"),
     }
@@ -161,11 +160,4 @@ def _alarm_picture(folder: RunFolder, alarm: Alarm) -> str | None:
         return None
     file = Path(str(name)).name  # whatever else metrics.json says
     own, of_run = folder.figures / file, RunFolder(folder.path.parent.parent).figures / file
-    return _picture(own if own.is_file() else of_run)
-
-
-def _picture(path: Path) -> str | None:
-    """A figure as a ``data:`` URL, no larger than a page needs; None where there is none."""
-    if not path.is_file():
-        return None
-    return data_url(jpeg(fit_within(read_image(path), 1400)), "image/jpeg")
+    return figure_url(own if own.is_file() else of_run)

@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 from PIL import Image
 from scipy.cluster.hierarchy import DisjointSet
 
-from weakspot.data import spectra
+from weakspot.data import spectra, verification
+from weakspot.data.bare_surface import fine_detail, on_product
 from weakspot.data.images import inspect_images, list_images
 from weakspot.data.near_duplicates import NearDuplicates, find_near_duplicates
 from weakspot.data.repeats import certain_words, in_both_classes, paired_words, possible_words
@@ -23,10 +24,8 @@ from weakspot.data.same_part import (
     Match,
     Surface,
     common_detail,
-    fine_detail,
     fits_together,
     match_blocks,
-    on_product,
     same_pixels,
     siblings_among,
     surface,
@@ -273,6 +272,21 @@ def test_parts_of_one_product_in_one_pose_are_told_apart_and_repeats_found(fixtu
     assert linked == {(f"{k:02d}", f"{k:02d}") for k in range(6)}
     assert found.usual > 0.5  # their shape alone agrees as much
     assert len(found.pairs) == 6
+
+
+def test_where_blocks_tell_nothing_the_registered_surface_does(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Twelve parts with the same form and grooves and a fainter surface of their own; three again, 3 pixels off."""
+    monkeypatch.setattr(verification, "fits_together", lambda places, _: np.zeros(len(places), bool))
+    form = 128 + 25 * grain(99, 180, 240, sigma=6) + 9 * grain(0, 180, 240)
+    for k in range(12):
+        own, rng = 4 * grain(k + 1, 180, 240), np.random.default_rng(k)
+        for name, right in (("first", 0), ("again", 3)) if k < 3 else (("first", 0),):
+            scene = moved(form + own, down=rng.uniform(-1, 1), right=right + rng.uniform(-1, 1))
+            Image.fromarray(photograph(scene, 50 * k + right)).save(tmp_path / f"{k:02d}_{name}.png")
+    paths = list_images(tmp_path)
+    found = find_near_duplicates(inspect_images(paths))
+    linked = [(paths[a].name, paths[b].name) for a, b, _ in sorted(found.pairs)]
+    assert linked == [(f"{k:02d}_again.png", f"{k:02d}_first.png") for k in range(3)]
 
 
 def test_what_is_said_of_repeats() -> None:

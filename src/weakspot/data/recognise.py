@@ -1,0 +1,141 @@
+"""What a folder holds, found from names alone: its layout, its classes, and which of them is Good."""
+
+from __future__ import annotations
+
+import csv
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from weakspot.data.classes import DEFECT_WORDS, GOOD_WORDS, likely_good, plain
+from weakspot.data.images import EXTENSIONS, is_image, list_images, subfolders
+from weakspot.data.manifest import read_rows
+from weakspot.data.readers import NAME_THEN_NUMBER, find_datasets
+from weakspot.errors import WeakspotError
+from weakspot.utils.files import shown
+
+TABLES = ("manifest.csv", "manifest.jsonl")
+"""Names of a table that are looked for first."""
+
+MOST_LABELS = 30
+"""More labels than this in file names are no labels."""
+
+
+@dataclass(frozen=True)
+class Recognised:
+    """What was found in a folder.
+
+    Attributes:
+        folder: of the data set; below the one that was given where that holds a single data set in a folder of its own.
+        layout: a name in :data:`weakspot.data.readers.READERS`.
+        words: the layout, for people.
+        labels: the classes as written, sorted.
+        good_class: which of them is Good; None where their names leave it open.
+        options: of the layout.
+    """
+
+    folder: Path
+    layout: str
+    words: str
+    labels: tuple[str, ...]
+    good_class: str | None
+    options: Mapping[str, object] = field(default_factory=dict)
+
+
+def recognise(folder: Path, layout: str = "auto", options: Mapping[str, object] | None = None) -> Recognised:
+    """Find out what a folder holds; only names are read, and a table where there is one.
+
+    Args:
+        folder: of a data set.
+        layout: its layout where that is known, or ``auto``.
+        options: of the layout, where some are known.
+
+    Raises:
+        WeakspotError: when it holds no images, several data sets or images without any label; the message says what
+            to do.
+    """
+    given = dict(options or {})
+    datasets = find_datasets(folder, layout)
+    table = _table(folder, given.get("file")) if layout in ("auto", "manifest") else None
+    if table is not None:
+        labels = {row.label for row in read_rows(table, folder, outside=given.get("outside") is True)}
+        return _made(folder, "manifest", f"the table {table.name}", labels, {**given, "file": table.name})
+    if len(datasets) > 1:
+        names = ", ".join(shown(each) for each, _ in datasets)
+        raise WeakspotError(f"{shown(folder)} holds {len(datasets)} data sets; give one of them: {names}")
+    base, name = datasets[0]
+    if name == "mvtec":
+        return _made(base, name, "folders train and test with one folder per class in each", _of_parts(base), given)
+    images = list_images(base)
+    if not images:
+        raise WeakspotError(
+            f"{shown(base)} holds no images ({', '.join(EXTENSIONS)}); give the folder of your pictures"
+        )
+    if name == "filename" or (layout == "auto" and all(image.parent == base for image in images)):
+        return _from_names(base, images, given, certain=name == "filename")
+    return _made(base, name, "one folder per class", {image.parent.name for image in images}, given)
+
+
+def one_class(found: Recognised) -> WeakspotError:
+    """What to say where there is nothing to tell apart.
+
+    Args:
+        found: with less than two classes.
+    """
+    return WeakspotError(
+        f"{shown(found.folder)}: only {', '.join(map(repr, found.labels)) or 'no'} images; training needs a folder of "
+        "images without a defect and one of images with a defect, as in photos/good and photos/defect"
+    )
+
+
+def _of_parts(folder: Path) -> set[str]:
+    """Names of the class folders in ``train`` and ``test``."""
+    return {each.name for part in ("train", "test") if (folder / part).is_dir() for each in subfolders(folder / part)}
+
+
+def _made(folder: Path, layout: str, words: str, labels: set[str], options: Mapping[str, object]) -> Recognised:
+    return Recognised(folder, layout, words, tuple(sorted(labels)), likely_good(labels), options)
+
+
+def _table(folder: Path, name: object) -> Path | None:
+    """The table that describes a folder: the one that is named, one with a usual name, or the only one there."""
+    if name is not None:
+        return folder / str(name)
+    tables = [folder / each for each in TABLES if (folder / each).is_file()]
+    tables = tables or [path for path in sorted(folder.glob("*.csv")) if _is_table(path)]
+    return tables[0] if len(tables) == 1 else None
+
+
+def _is_table(path: Path) -> bool:
+    """Whether a CSV file names images and their labels."""
+    try:
+        with path.open(encoding="utf-8-sig", errors="surrogateescape", newline="") as file:
+            header = file.readline(1000)
+        (cells,) = csv.reader([header], delimiter=max(",;\t", key=header.count))
+    except (OSError, ValueError, csv.Error):
+        return False
+    return {"path", "label"} <= {cell.strip() for cell in cells}
+
+
+def _from_names(folder: Path, images: list[Path], options: Mapping[str, object], *, certain: bool) -> Recognised:
+    """Labels out of file names, where these tell at least two classes and which one is Good."""
+    try:
+        expression = re.compile(str(options.get("pattern", NAME_THEN_NUMBER)))
+    except re.error as error:
+        raise WeakspotError(f"pattern={options['pattern']} is not a regular expression ({error})") from error
+    matches = [expression.search(image.name) for image in images]
+    labels = {match.group(1 if expression.groups else 0) or "" if match else "" for match in matches}
+    readable = "" not in labels and 1 < len(labels) <= MOST_LABELS
+    if certain or (readable and likely_good(labels) is not None):
+        return _made(folder, "filename", "the label stands in each file name", labels - {""}, options)
+    loose = sum(is_image(path) for path in images)
+    if plain(folder.name) in (*GOOD_WORDS, *DEFECT_WORDS):
+        raise WeakspotError(
+            f"{shown(folder)} holds the {loose} pictures of one class; training takes the folder with the folders of "
+            f"all classes in it: give {shown(folder.parent)}"
+        )
+    raise WeakspotError(
+        f"{shown(folder)} holds {loose} pictures and no folder per class, and their names tell no classes; put them "
+        f"into {shown(folder / 'good')} and {shown(folder / 'defect')}, then type the same line again"
+    )

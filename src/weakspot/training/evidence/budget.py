@@ -1,0 +1,67 @@
+"""How many imitations and steps the evidence heads get: in proportion to the number of pictures, where nobody says."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from weakspot.config.schema import RefineConfig
+
+FULL = 900
+"""From so many training pictures on the heads get all of :data:`MOST`."""
+
+SMALLEST_SHARE = 0.35
+"""A small set gets at least this share of the steps: the heads start from random numbers whatever its size."""
+
+FEWEST_IMITATIONS, IMITATIONS_EACH = 320, 2
+"""Imitations at least, and for each picture."""
+
+
+@dataclass(frozen=True)
+class Budget:
+    """What training the evidence heads takes.
+
+    Attributes:
+        imitations: number of imitated defects.
+        location_steps, mask_steps, location_refit_steps: optimiser steps of the three stages.
+    """
+
+    imitations: int
+    location_steps: int
+    mask_steps: int
+    location_refit_steps: int
+
+    @property
+    def steps(self) -> int:
+        """Optimiser steps of all stages together."""
+        return self.location_steps + self.mask_steps + self.location_refit_steps
+
+
+MOST = Budget(imitations=1600, location_steps=700, mask_steps=2500, location_refit_steps=600)
+
+
+def budget_for(settings: RefineConfig, pictures: int) -> Budget:
+    """Complete the settings in proportion to the set: steps grow with the square root of the number of pictures.
+
+    Args:
+        settings: the ``refine`` group of the configuration; a number that it names is taken as it is.
+        pictures: number of training pictures.
+
+    Examples:
+        >>> budget_for(RefineConfig(method="segment"), 80)
+        Budget(imitations=320, location_steps=245, mask_steps=875, location_refit_steps=210)
+        >>> budget_for(RefineConfig(method="segment", mask_steps=50), 2000)
+        Budget(imitations=1600, location_steps=700, mask_steps=50, location_refit_steps=600)
+    """
+    share = min(1.0, max(SMALLEST_SHARE, math.sqrt(pictures / FULL)))
+
+    def steps(named: int | None, most: int) -> int:
+        return round(share * most) if named is None else named
+
+    imitations = min(MOST.imitations, max(FEWEST_IMITATIONS, IMITATIONS_EACH * pictures))
+    return Budget(
+        imitations if settings.imitations is None else settings.imitations,
+        steps(settings.location_steps, MOST.location_steps),
+        steps(settings.mask_steps, MOST.mask_steps),
+        steps(settings.location_refit_steps, MOST.location_refit_steps),
+    )

@@ -1,0 +1,73 @@
+"""What a folder holds, from names alone."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from weakspot.data.classes import likely_good
+from weakspot.data.recognise import recognise
+from weakspot.errors import WeakspotError
+
+
+def laid_out(root: Path, *names: str) -> Path:
+    for name in names:
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).touch()
+    return root
+
+
+@pytest.mark.parametrize(
+    ("names", "expected"),
+    [
+        (["OK/1.png", "NG/1.png"], ("folder", "OK")),
+        (["Pass/1.png", "Fail/1.png"], ("folder", "Pass")),
+        (["normal/1.png", "scratch/1.png", "hole/1.png"], ("folder", "normal")),
+        (["blue/1.png", "not ok/1.png"], ("folder", "blue")),
+        (["left/1.png", "right/1.png"], ("folder", None)),
+        (["good/1.png", "normal/1.png"], ("folder", None)),
+        (["board1/OK/1.png", "board1/NG/1.png"], ("folder", "OK")),
+        (["train/good/1.png", "test/hole/1.png", "ground_truth/hole/1_mask.png"], ("mvtec", "good")),
+        (["train/OK/1.png", "train/NG/1.png", "test/OK/2.png"], ("mvtec", "OK")),
+        (["ok_1.png", "crack_2.png"], ("filename", "ok")),
+    ],
+)
+def test_layout_and_good_class(names: list[str], expected: tuple[str, str | None], tmp_path: Path) -> None:
+    found = recognise(laid_out(tmp_path, *names))
+    assert (found.layout, found.good_class) == expected
+
+
+@pytest.mark.parametrize("name", ["manifest.csv", "labels.csv"])
+def test_a_table_that_names_images_and_labels(name: str, tmp_path: Path) -> None:
+    laid_out(tmp_path, "1.png", "2.png", "notes.csv")
+    (tmp_path / name).write_text("path;label\n1.png;pass\n2.png;fail\n")
+    found = recognise(tmp_path)
+    assert (found.layout, found.good_class, found.options) == ("manifest", "pass", {"file": name})
+
+
+@pytest.mark.parametrize(
+    ("names", "message"),
+    [
+        (["1.png", "2.png"], "2 pictures and no folder per class"),
+        (["notes.txt"], "holds no images"),
+        (["a/train/good/1.png", "b/train/good/1.png"], "holds 2 data sets; give one of them"),
+    ],
+)
+def test_what_cannot_be_known_is_refused_with_the_way_out(names: list[str], message: str, tmp_path: Path) -> None:
+    with pytest.raises(WeakspotError) as caught:
+        recognise(laid_out(tmp_path, *names))
+    assert message in str(caught.value)
+
+
+def test_the_folder_of_one_class_names_the_one_above(tmp_path: Path) -> None:
+    laid_out(tmp_path, "photos/OK/1.png", "photos/NG/2.png")
+    with pytest.raises(WeakspotError) as caught:
+        recognise(tmp_path / "photos" / "OK")
+    assert f"give {tmp_path / 'photos'}" in str(caught.value)
+
+
+def test_two_good_names_or_none_are_not_decided() -> None:
+    assert likely_good(["OK", "good"]) is None
+    assert likely_good(["NG"]) is None
+    assert likely_good(["NG", "defect"]) is None
