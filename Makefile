@@ -76,9 +76,9 @@ docs: $(STAMP)  ## site/index.html
 docs-serve: $(STAMP)  ## the documentation in a browser, following what is written
 	$(BIN)/mkdocs serve
 
-notebooks: $(STAMP)  ## the notebooks in a browser
+notebooks: $(STAMP)  ## the notebooks in a browser, on the run made last (RUN=outputs/... for another)
 	$(BIN)/python -m pip install --quiet --editable '.[lab]'
-	$(BIN)/jupyter lab --notebook-dir notebooks
+	$(if $(RUN),WEAKSPOT_RUN=$(abspath $(RUN))) $(BIN)/jupyter lab --notebook-dir notebooks
 
 bench: $(STAMP)  ## how fast, against what; an hour on 2 cores (DATA=... WEIGHTS=... for your own data)
 	$(BIN)/python -m pip install --quiet --editable '.[bench]'

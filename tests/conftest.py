@@ -19,7 +19,7 @@ from helpers.parts import make_parts
 from hypothesis import Phase, settings
 
 from weakspot.data import synthetic
-from weakspot.models import network
+from weakspot.models import backbones
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser
@@ -55,7 +55,7 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 @pytest.fixture
 def tiny(monkeypatch: pytest.MonkeyPatch) -> None:
     """A backbone called ``tiny``, as one that a user added."""
-    monkeypatch.setitem(network.BACKBONES, "tiny", tiny_backbone)
+    monkeypatch.setitem(backbones.BACKBONES, "tiny", tiny_backbone)
     torch.manual_seed(0)
 
 

@@ -79,14 +79,17 @@ class Box:
     Attributes:
         x0, y0: first column and row inside the box.
         x1, y1: first column and row beyond it.
-        score: evidence for the box in log-odds, higher is surer: the highest margin (class minus Good) inside it, or,
-            with refinement, the lower of the log-odds of a defect at its place and in its picture.
+        score: evidence for the box, higher is surer: with evidence heads log-odds, the lower of those of a defect at
+            its place and in its picture; without, the highest margin of the class's map over Good's inside it, which is
+            in logit units but far larger than any log-odds, as one cell may carry a whole picture.
         label: name of the class.
         outlines: polygons of ``(x, y)`` corners round the regions that the box was drawn round, without their holes;
             empty unless ``boxes.outlines`` is set.
         trust: 0…1, see :mod:`weakspot.postprocess.trust`; NaN where it is unknown.
         doubt: why the trust is not higher; empty for a box that is trusted.
         level: the colour of the trust; None where it is unknown.
+        probability: 0…1, of a box whose score is no log-odds: the probability that its picture is defective, times the
+            mean inside it of the map scaled to 0…1; NaN where the score is in log-odds.
 
     Raises:
         ValueError: when the box has no area or starts before pixel 0.
@@ -111,6 +114,7 @@ class Box:
     trust: float = field(default=math.nan, compare=False)
     doubt: str = field(default="", compare=False)
     level: Level | None = field(default=None, compare=False)
+    probability: float = field(default=math.nan, compare=False)
 
     def __post_init__(self) -> None:
         if not (0 <= self.x0 < self.x1 and 0 <= self.y0 < self.y1):
@@ -123,7 +127,9 @@ class Box:
 
     @property
     def confidence(self) -> float:
-        """The score as a probability, 0…1, which other tools expect: the logistic function of the log-odds."""
+        """The score that other tools expect, 0…1: :attr:`probability`, or the logistic function of the log-odds."""
+        if not math.isnan(self.probability):
+            return self.probability
         return 1 / (1 + math.exp(-self.score)) if self.score > -700 else 0.0
 
     @property

@@ -171,9 +171,9 @@ def folds(fabric: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     with pytest.MonkeyPatch.context() as patch:
         from helpers.backbones import tiny_backbone
 
-        from weakspot.models import network
+        from weakspot.models import backbones
 
-        patch.setitem(network.BACKBONES, "tiny", tiny_backbone)
+        patch.setitem(backbones.BACKBONES, "tiny", tiny_backbone)
         patch.chdir(tmp_path_factory.mktemp("classes"))
         overrides = (f"data.root={fabric}", "data.subset=fabric", "cv=2", "split.val_size=0.3", *SEES_DEFECTS)
         return cross_validate(settings(*overrides)).resolve()

@@ -70,6 +70,8 @@ def test_train_prints_a_table_and_names_the_picture(weakspot, fabric: Path) -> N
     assert result.code == 0
     for text in ("balanced accuracy", "V2 at the oracle threshold", "V2 of the whole image", "run/figures/gallery.png"):
         assert text in result.out
+    assert "one box at most per picture" in result.err
+    assert "weakspot evaluate run boxes.method=components" in result.err
     assert Path("run/figures/gallery.png").is_file()
     assert re.search(r"training on 44 images, up to 2 epochs on the \w+: (about \d+ min|under a minute)", result.err)
 
@@ -380,7 +382,8 @@ def test_check_counts_and_complains(weakspot, fabric: Path) -> None:
     assert "two/NG/cut.jpg" in errors
     assert "same picture with different labels" in errors
     assert "2 problem(s) in two" in errors
-    assert "data.good_class=OK" in weakspot("check", "two").error
+    assert weakspot("check", "two").err == again.err  # a usual name is known
+    assert "set --good-class OK" in weakspot("check", "two", "--good-class", "O").error
 
 
 @pytest.mark.slow

@@ -21,7 +21,7 @@ from weakspot.config import hydra_app
 from weakspot.data import synthetic
 from weakspot.data.images import list_images
 from weakspot.data.roi_files import write_polygons
-from weakspot.models import network
+from weakspot.models import backbones
 from weakspot.postprocess.prediction_files import read_predictions
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -110,7 +110,7 @@ def after_readme(fabric: Path, tmp_path_factory: pytest.TempPathFactory) -> Path
     """What the README's commands leave."""
     folder = tmp_path_factory.mktemp("readme")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setitem(network.BACKBONES, "tiny", tiny_backbone)
+        patch.setitem(backbones.BACKBONES, "tiny", tiny_backbone)
         patch.setenv("XDG_CACHE_HOME", str(folder / "cache"))
         patch.chdir(folder)
         lay_out(fabric)
@@ -211,8 +211,8 @@ def notebooks_know_tiny(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None
     """The ``tiny`` backbone in the notebooks' own process, too."""
     startup = tmp_path / "ipython" / "profile_default" / "startup"
     startup.mkdir(parents=True)
-    known = "from helpers.backbones import tiny_backbone\nfrom weakspot.models import network\n"
-    (startup / "tiny.py").write_text(f"{known}network.BACKBONES['tiny'] = tiny_backbone\n")
+    known = "from helpers.backbones import tiny_backbone\nfrom weakspot.models import backbones\n"
+    (startup / "tiny.py").write_text(f"{known}backbones.BACKBONES['tiny'] = tiny_backbone\n")
     monkeypatch.setenv("IPYTHONDIR", str(tmp_path / "ipython"))
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(TESTS), os.environ.get("PYTHONPATH", "")]))
 

@@ -29,14 +29,14 @@ from weakspot.commands.train import train
 from weakspot.data.images import list_images
 from weakspot.data.preprocess import Preprocess
 from weakspot.errors import WeakspotError
-from weakspot.explain.compare_methods import compare_all
+from weakspot.explain.compare_methods import SLOW_LAST, Comparison, compare_all
 from weakspot.explain.explanation import explain
 from weakspot.explain.subjects import subject_of_imagenet, subject_of_run
 from weakspot.heatmaps.methods import METHODS, Settings
 from weakspot.heatmaps.scaling import SCALINGS
 from weakspot.heatmaps.subject import Subject
 from weakspot.inference.localizer import Localizer
-from weakspot.models import network
+from weakspot.models import backbones
 from weakspot.models.bundle import BundleMeta, read_meta, rewrite_meta, save_bundle
 from weakspot.models.imagenet import load_photographs
 from weakspot.models.model import Model
@@ -66,7 +66,7 @@ def trained(fabric: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run, trained once, that calls everything an anomaly, so that every picture has a box."""
     folder = tmp_path_factory.mktemp("trained")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setitem(network.BACKBONES, "tiny", tiny_backbone)
+        patch.setitem(backbones.BACKBONES, "tiny", tiny_backbone)
         patch.setenv("XDG_CACHE_HOME", str(folder / "cache"))
         return train(settings(fabric, f"output={folder / 'photos'}", *ALL_ANOMALY)).path
 
@@ -120,13 +120,36 @@ def test_all_methods_side_by_side(fabric: Path, photos: RunFolder) -> None:
     image = picture(fabric)
     output = run_command("explain", "photos", str(image), "--heatmap", "all", "--patch", "24", "--output", "sheet")
     told = {row["method"]: row for row in json.loads(Path(f"sheet/{image.stem}.json").read_text())["methods"]}
-    assert list(told) == list(METHODS)
+    assert list(told) == list(SLOW_LAST)
+    assert set(told) == set(METHODS)
+    assert [name for name in told if METHODS[name].slow] == list(told)[-2:] == ["score_cam", "occlusion"]
     assert all(name in output for name in METHODS)
     assert all(row["seconds"] > 0 and -1 <= row["road"] <= 1 for row in told.values())
     assert told["cam"]["road"] == pytest.approx(told["hires_cam"]["road"], abs=1e-3)
     with np.load(f"sheet/{image.stem}.npz") as maps:
         assert set(maps.files) == {f"{name}/anomaly" for name in METHODS}
         assert maps["guided_grad_cam/anomaly"].shape == (64, 96)
+
+
+@pytest.mark.slow
+def test_what_is_done_is_written_before_the_slow_methods_come(
+    fabric: Path, photos: RunFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def end(self: Comparison, folder: Path, name: str) -> None:
+        save(self, folder, name)
+        if self.methods[-1].method == "grad_cam":
+            raise KeyboardInterrupt
+
+    save = Comparison.save
+    monkeypatch.setattr(Comparison, "save", end)
+    image = picture(fabric)
+    result = RUNNER.invoke(app, ["explain", "photos", str(image), "--heatmap", "all", "--output", "sheet"])
+    assert result.exit_code != 0
+    assert "cam: " in result.output
+    rows = json.loads(Path(f"sheet/{image.stem}.json").read_text())["methods"]
+    assert [row["method"] for row in rows] == list(SLOW_LAST)[: len(rows)]
+    assert rows[-1]["method"] == "grad_cam"
+    assert Path(f"sheet/{image.stem}.png").is_file()
 
 
 @pytest.mark.slow

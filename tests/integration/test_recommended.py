@@ -53,9 +53,9 @@ def run(fabric: Path, tmp_path_factory: pytest.TempPathFactory) -> RunFolder:
     with pytest.MonkeyPatch.context() as patch:
         from helpers.backbones import tiny_backbone
 
-        from weakspot.models import network
+        from weakspot.models import backbones
 
-        patch.setitem(network.BACKBONES, "tiny", tiny_backbone)
+        patch.setitem(backbones.BACKBONES, "tiny", tiny_backbone)
         patch.chdir(tmp_path_factory.mktemp("recommended"))
         return RunFolder(train(fabric).path.resolve())
 

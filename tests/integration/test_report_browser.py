@@ -151,6 +151,8 @@ def test_it_fits_the_window_and_every_control_has_a_name(
 ) -> None:
     with Watched(browser, run.report, viewport={"width": width, "height": 800}, color_scheme=scheme) as open_:
         assert open_.page.evaluate("document.documentElement.scrollWidth") <= width
+        matrix = "document.querySelector('.matrix').parentElement"
+        assert open_.page.evaluate(f"{matrix}.scrollWidth <= {matrix}.clientWidth"), "the confusion matrix is cut"
         dark = open_.page.evaluate("getComputedStyle(document.body).backgroundColor") != "rgb(255, 255, 255)"
         assert dark == (scheme == "dark")
         nameless = open_.page.evaluate(

@@ -24,7 +24,6 @@ from weakspot.errors import WeakspotError
 from weakspot.evaluation.records import MetricsRecord
 from weakspot.evaluation.serialise import to_json
 from weakspot.inference.localizer import Localizer
-from weakspot.models import network
 from weakspot.models.backbones import BACKBONES
 from weakspot.models.bundle_meta import FORMAT, META_FILE, read_meta
 from weakspot.models.network import CamNet
@@ -43,7 +42,7 @@ KEPT = sorted(BUNDLES.iterdir(), key=lambda path: int(path.name))
 
 @pytest.fixture(autouse=True)
 def kept(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(network.BACKBONES, "kept", kept_backbone)
+    monkeypatch.setitem(BACKBONES, "kept", kept_backbone)
 
 
 def same(found: Prediction, expected: Prediction) -> None:
@@ -200,6 +199,15 @@ def test_settings_split_maps_and_identity_of_0_1_are_read(old: RunFolder) -> Non
     assert identity["leakage"]["held_out_of_trained_groups"] == then["leakage"]["held_out_of_trained_parts"]
 
 
+def agreeing(then: object, now: object) -> bool:
+    """Whether all is as it was; an interval that had no width may have got one, since 0.2 is honest at the edge."""
+    if isinstance(then, dict) and isinstance(now, dict):
+        if {"value", "low", "high"} <= set(then) and then["low"] == then["high"] and then["value"] is not None:
+            return then["value"] == now["value"] and now["low"] <= then["low"] <= now["high"]
+        return set(then) == set(now) and all(agreeing(then[key], now[key]) for key in then)
+    return then == now
+
+
 @pytest.mark.slow
 def test_a_run_of_0_1_is_predicted_with_measured_again_shown_and_compared(old: RunFolder) -> None:
     known, then = read_predictions(old.predictions), MetricsRecord.read(old.metrics)
@@ -214,12 +222,12 @@ def test_a_run_of_0_1_is_predicted_with_measured_again_shown_and_compared(old: R
         same(found, expected)
     now = MetricsRecord.read(Path("again/metrics.json"))
     first, second = (one.measurement.test for one in (then, now))
-    assert to_json(first.classification) == to_json(second.classification)
+    assert agreeing(to_json(first.classification), to_json(second.classification))
     assert first.localisation is not None
     assert second.localisation is not None
-    assert first.localisation.max_box_acc_v2 == second.localisation.max_box_acc_v2
+    assert agreeing(to_json(first.localisation.max_box_acc_v2), to_json(second.localisation.max_box_acc_v2))
     assert to_json(first.localisation.detection) == to_json(second.localisation.detection)
-    assert to_json(first.other_groups) == to_json(second.other_groups)
+    assert agreeing(to_json(first.other_groups), to_json(second.other_groups))
     weakspot("evaluate run=run output=smaller boxes.threshold=1")
     areas = [
         sum(box.area for p in read_predictions(Path(name, "predictions.jsonl")) for box in p.boxes)

@@ -36,7 +36,7 @@ from safetensors.numpy import load as load_tensors
 
 from weakspot.cli import main as cli
 from weakspot.data import synthetic
-from weakspot.models import network
+from weakspot.models import backbones
 
 SLOWEST = 180.0
 """Seconds after which a command is taken to hang."""
@@ -140,7 +140,7 @@ class Bench:
         self.states = {name: scratch / name for name in ("empty", "trained")}
         self.folders = {"DATA": str(scratch / "data"), "PHOTOS": str(scratch / "photos")}
         self._known: dict[str, Undisturbed] = {}
-        network.BACKBONES["tiny"] = tiny_backbone
+        backbones.BACKBONES["tiny"] = tiny_backbone
         synthetic.generate(scratch / "data", "fabric", seed=1, good=16, defect=3, size=(64, 80))
         (scratch / "photos").mkdir()
         for i in range(12):

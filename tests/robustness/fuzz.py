@@ -40,7 +40,7 @@ from weakspot.data.manifest import read_rows
 from weakspot.data.preprocess import Preprocess
 from weakspot.data.splits import read_split
 from weakspot.errors import WeakspotError
-from weakspot.models import network
+from weakspot.models import backbones
 from weakspot.models.bundle import load_bundle, save_bundle
 from weakspot.models.bundle_meta import META_FILE, WEIGHTS_FILE, BundleMeta, read_meta
 from weakspot.models.model import Model
@@ -202,7 +202,7 @@ def pictures() -> Iterator[tuple[str, Target]]:
 
 def models(folder: Path) -> Iterator[tuple[str, Target]]:
     """Bundles, weights, maps and, where onnx is installed, the description in an exported model."""
-    network.BACKBONES["tiny"] = tiny_backbone
+    backbones.BACKBONES["tiny"] = tiny_backbone
     meta = BundleMeta(
         classes=["good", "anomaly"], preprocess=Preprocess((64, 96), "torchvision"), backbone="tiny", outputs=2,
         boxes=BoxRule(), thresholds={"decision": {"value": None}}, weights={"origin": "none", "sha256": "random"},

@@ -35,7 +35,7 @@ from robustness.faults import Tally, fork, table
 
 from weakspot.config.rules import BoxRule
 from weakspot.data.preprocess import Preprocess
-from weakspot.models import network
+from weakspot.models import backbones
 from weakspot.models.bundle import save_bundle
 from weakspot.models.bundle_meta import BundleMeta
 from weakspot.models.model import Model
@@ -124,7 +124,7 @@ def make_load(folder: Path, images: int) -> Load:
 
 def make_model(folder: Path) -> None:
     """A bundle of the tiny network, random but always the same, that calls about everything defective."""
-    network.BACKBONES["tiny"] = tiny_backbone
+    backbones.BACKBONES["tiny"] = tiny_backbone
     torch.manual_seed(0)
     meta = BundleMeta(
         classes=["good", "anomaly"], preprocess=Preprocess((32, 32), "torchvision"), backbone="tiny", outputs=2,

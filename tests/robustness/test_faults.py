@@ -23,7 +23,7 @@ from weakspot.commands.evaluate import evaluate as run_evaluate
 from weakspot.commands.train import train
 from weakspot.config.schema import read_config, with_values
 from weakspot.errors import WeakspotError
-from weakspot.models import network
+from weakspot.models import backbones
 from weakspot.runs.folder import RunFolder
 from weakspot.training.prepare import PreparedRun
 from weakspot.training.stages import FittedRun, fit_and_infer
@@ -41,7 +41,7 @@ KILLS = {
 @pytest.fixture(scope="module")
 def bench(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bench]:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setitem(network.BACKBONES, "tiny", tiny_backbone)  # gone again for the tests that follow
+        patch.setitem(backbones.BACKBONES, "tiny", tiny_backbone)  # gone again for the tests that follow
         yield Bench(tmp_path_factory.mktemp("bench"))
 
 

@@ -8,15 +8,22 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from weakspot.cli.syntax import as_options
+from weakspot.data.left_out import left_out, left_out_words
 from weakspot.errors import WeakspotError
+from weakspot.types import GOOD
 from weakspot.utils import console
 
 if TYPE_CHECKING:
+    from weakspot.data.recognise import Recognised
     from weakspot.data.summary import Findings
 
 Folder = Annotated[Path, typer.Argument(help="Folder in MVTec AD layout, of several such, or a folder per class.")]
 Layout = Annotated[str, typer.Option(help="auto, mvtec, folder, filename or manifest.")]
-GoodClass = Annotated[str, typer.Option(help="What good images are called: their folder's name, or their label.")]
+GoodClass = Annotated[
+    str | None,
+    typer.Option(help="What good images are called, a folder or a label; a usual name is found."),
+]
 Options = Annotated[
     list[str] | None,
     typer.Option(help="Of the layout, as in data.options: pattern=REGEX, file=labels.csv; repeatable."),
@@ -26,7 +33,7 @@ Options = Annotated[
 def check(
     data: Folder,
     layout: Layout = "auto",
-    good_class: GoodClass = "good",
+    good_class: GoodClass = None,
     option: Options = None,
     roi: Annotated[
         str | None, typer.Option(help="Region of interest, as data.roi: auto, a mask, a COCO file or a folder.")
@@ -44,26 +51,24 @@ def check(
 
     Example:  weakspot check photos --good-class OK
     """
-    from weakspot.data.readers import find_datasets
     from weakspot.data.summary import look_through
     from weakspot.report.alarms import write_alarms
     from weakspot.report.pairs import write_pairs
     from weakspot.report.tables import summary_table
     from weakspot.utils.files import write_json
 
-    found, refused = {}, list[WeakspotError]()
-    for folder, found_layout in find_datasets(data, layout):
+    found, refused, problems = {}, list[WeakspotError](), list[str]()
+    for one in _datasets(data, layout, option):
+        folder, good = one.folder, good_class or one.good_class or GOOD
         try:
             with console.progress_bar(f"reading {folder.name}") as progress:
-                found[folder] = look_through(
-                    folder, found_layout, good_class, _parsed(option), roi=roi, progress=progress
-                )
+                found[folder] = look_through(folder, one.layout, good, one.options, roi=roi, progress=progress)
         except WeakspotError as error:  # the other data sets are still worth a look
-            refused.append(error)
+            refused.append(WeakspotError(as_options(str(error))))
             continue
         findings = found[folder]
-        console.out.print(summary_table(findings, f"{folder} ({found_layout} layout)"))
-        _tell(findings)
+        console.out.print(summary_table(findings, f"{folder} ({one.layout} layout)"))
+        problems += _tell(findings, None if one.layout == "manifest" else folder)
         if alarms and findings.shortcuts:
             write_alarms(alarms / folder.name, findings.readable, findings.values, findings.shortcuts)
         if pairs and findings.near_duplicates.any:
@@ -74,15 +79,46 @@ def check(
         console.error(str(other))
     if refused:
         raise refused[0]
-    count = sum(len(findings.summary.problems) for findings in found.values())
-    if count:
-        raise WeakspotError(f"{count} problem(s) in {data}; training would refuse it")
+    _refuse(problems, data)
 
 
-def _tell(findings: Findings) -> None:
-    """Print problems, alarms, what is no alarm, and what is to be asked."""
-    for problem in findings.summary.problems:
+def _refuse(problems: Sequence[str], data: Path) -> None:
+    """End with what training would refuse: several problems counted, and what is wrong with a set as a whole alone."""
+    of_set = [problem for problem in problems if isinstance(problem, _OfSet)]
+    if len(problems) == len(of_set) == 1:
+        raise WeakspotError(problems[0])
+    for problem in problems:
         console.error(problem)
+    if problems:
+        raise WeakspotError(f"{len(problems)} problem(s) in {data}; training would refuse it")
+
+
+class _OfSet(str):
+    """A problem of the whole data set, not of a file."""
+
+
+def _unsplittable(findings: Findings) -> list[str]:
+    """The sentence by which training would refuse to split the pictures, where it would."""
+    from weakspot.config.hydra_app import compose
+    from weakspot.data.splits import split_samples
+    from weakspot.training.dataset import joined_groups
+
+    near, samples = findings.near_duplicates, findings.readable
+    wanted = compose("train", ["experiment=recommended"]).split
+    try:
+        split_samples(
+            joined_groups(samples, near) if near.tells_groups else samples,
+            test_size=wanted.test_size, val_size=wanted.val_size, seed=wanted.seed,
+        )  # fmt: skip
+    except WeakspotError as error:
+        return [_OfSet(as_options(str(error)))]
+    return []
+
+
+def _tell(findings: Findings, folder: Path | None) -> list[str]:
+    """Print alarms, what is no alarm, and what is to be asked; returns what training would refuse."""
+    if folder is not None and (line := left_out_words(left_out(folder))):
+        console.remark(line)
     for line in findings.of_region:
         console.remark(line)
     console.alarms([shortcut.to_dict() for shortcut in findings.shortcuts])
@@ -90,12 +126,13 @@ def _tell(findings: Findings) -> None:
         console.remark(f"no alarm: {line}")
     if findings.question:
         console.remark(f"warning: {findings.question}")
+    return findings.summary.problems or _unsplittable(findings)
 
 
 def split(
     data: Folder,
     layout: Layout = "auto",
-    good_class: GoodClass = "good",
+    good_class: GoodClass = None,
     option: Options = None,
     test_size: Annotated[float, typer.Option(help="Share of all images that is only ever measured on.")] = 0.2,
     val_size: Annotated[float, typer.Option(help="Share of the rest for curves, calibration and choices.")] = 0.2,
@@ -111,7 +148,6 @@ def split(
     Example:  weakspot split photos --good-class OK --output split.csv
     """
     from weakspot.config.schema import DataConfig, SplitConfig
-    from weakspot.data.readers import find_datasets
     from weakspot.data.splits import write_split
     from weakspot.models.feature_cache import default_cache_dir
     from weakspot.report.tables import split_table
@@ -119,18 +155,36 @@ def split(
 
     if output.exists():
         raise WeakspotError(f"{output} exists; choose another file with --output")
-    found = find_datasets(data, layout)
+    found = _datasets(data, layout, option)
     if len(found) > 1:
-        raise WeakspotError(f"{data} holds {len(found)} data sets, {found[0][0]} for one; split one at a time")
-    (folder, found_layout), options = found[0], _parsed(option)
-    settings = DataConfig(found_layout, str(folder), good_class=good_class, group=group, options=options)
+        raise WeakspotError(f"{data} holds {len(found)} data sets, {found[0].folder} for one; split one at a time")
+    (one,) = found
+    good = good_class or one.good_class or GOOD
+    settings = DataConfig(one.layout, str(one.folder), good_class=good, group=group, options=dict(one.options))
     wanted = SplitConfig(seed=seed, test_size=test_size, val_size=val_size, near_duplicates=near_duplicates)
-    indexed = index_and_split(settings, wanted, default_cache_dir())
+    try:
+        indexed = index_and_split(settings, wanted, default_cache_dir())
+    except WeakspotError as error:
+        raise WeakspotError(as_options(str(error))) from error
     for warning in indexed.warnings:
         console.remark(warning)
     write_split(output, indexed.samples, indexed.subsets, indexed.root)
     console.out.print(split_table([sample.defect for sample in indexed.samples], indexed.subsets))
     console.out.print(f"split: {output}", soft_wrap=True, highlight=False)
+
+
+def _datasets(data: Path, layout: str, option: Sequence[str] | None) -> list[Recognised]:
+    """The data sets at or right below a folder."""
+    from weakspot.data.readers import find_datasets
+    from weakspot.data.recognise import one_class, recognise
+
+    found, options = find_datasets(data, layout), _parsed(option)
+    if len(found) == 1:
+        one = recognise(data, layout, options)
+        if len(one.labels) < 2 and one.layout != "synthetic":
+            raise one_class(one)
+        return [one]
+    return [recognise(folder, of_one, options) for folder, of_one in found]
 
 
 def _parsed(options: Sequence[str] | None) -> dict[str, object]:

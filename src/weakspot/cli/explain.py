@@ -120,7 +120,6 @@ def _explain(
     device: str,
 ) -> None:
     from weakspot.explain import explanation as explaining
-    from weakspot.explain.compare_methods import compare_all
     from weakspot.explain.subjects import donor_of
     from weakspot.heatmaps.methods import check_method
     from weakspot.report import explained
@@ -136,11 +135,7 @@ def _explain(
     for path in images:
         stem = Path(names(path)).stem
         if method == "all":
-            with console.progress_bar("heat maps") as progress:
-                found = compare_all(subject, path, target_class, settings, progress=progress)
-            found.save(folder, stem)
-            explained.write_sheet(folder / f"{stem}.png", found.image, found.methods, f"{path.name}: {found.target}")
-            console.out.print(explained.comparison_table_of(found.methods))
+            _compare(subject, path, target_class, settings, folder / stem)
         else:
             with console.status("explaining"):
                 explanation = explaining.explain(subject, path, method, target_class, settings, donor)
@@ -153,3 +148,19 @@ def _explain(
         console.out.print(f"to look at: {folder / f'{stem}.png'}", markup=False, soft_wrap=True, highlight=False)
     if subject.decides:
         console.err.print(f"{subject.decides}; the map is the classifier's", style="dim")
+
+
+def _compare(subject: Subject, path: Path, target_class: str | None, settings: Settings, target: Path) -> None:
+    """Every method on one picture; files and lines come as each method ends, as the last ones take minutes."""
+    from weakspot.explain.compare_methods import Comparison, compare_all
+    from weakspot.report import explained
+
+    def written(found: Comparison) -> None:
+        found.save(target.parent, target.name)
+        sheet = target.parent / f"{target.name}.png"
+        explained.write_sheet(sheet, found.image, found.methods, f"{path.name}: {found.target}")
+        console.remark(explained.compared_in_words(found.methods[-1]), "dim")
+
+    with console.progress_bar("heat maps, the slow ones last") as progress:
+        found = compare_all(subject, path, target_class, settings, progress=progress, so_far=written)
+    console.out.print(explained.comparison_table_of(found.methods))

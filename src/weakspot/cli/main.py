@@ -29,6 +29,8 @@ from weakspot.cli import (
 from weakspot.cli import (
     serve as cli_serve,
 )
+from weakspot.cli.newcomer import of_folder
+from weakspot.cli.show import show_run
 from weakspot.cli.syntax import check_options, hydra_arguments
 from weakspot.errors import WeakspotError, as_weakspot_error
 from weakspot.utils import console
@@ -145,13 +147,14 @@ def options(
 def train(context: typer.Context) -> None:
     """Train on image labels, draw boxes on the held-out subset and measure.
 
-    Example:  weakspot train data.root=mvtec data.subset=hazelnut    (weakspot train --help lists every key)
+    Example:  weakspot train photos    (folders photos/good and photos/defect; weakspot train --help lists every key)
     """
     from weakspot.config import hydra_app
 
     if set(context.args) & set(hydra_app.HELP_FLAGS):
         return print(hydra_app.help_text("train"))
-    done = hydra_app.run("train", _train_task, hydra_arguments("train", context.args, "data.root"))
+    settings = of_folder(context.args, hydra_arguments("train", context.args, "data.root"))
+    done = hydra_app.run("train", _train_task, settings)
     if done.sweep:
         failures = [asdict(failure) for failure in done.failures]
         from weakspot.evaluation.pooled import runs_of
@@ -276,7 +279,7 @@ def _train_task(config: DictConfig) -> Outcome:
     if settings.cv is not None:
         return _cross_validate(settings)
     run = run_training(settings)
-    _show(run)
+    show_run(run)
     return Outcome(run.path, run.last_logged(settings.objective))
 
 
@@ -308,7 +311,7 @@ def _evaluate_task(config: DictConfig) -> Outcome:
     from weakspot.config.sweep import Outcome
 
     run = run_evaluation(typed(config, EvaluateConfig))
-    _show(run)
+    show_run(run)
     return Outcome(run.path)
 
 
@@ -323,17 +326,3 @@ def _summarize(runs: list[RunFolder], folder: Path, failures: Sequence[Mapping[s
         console.out.print(line, markup=False, highlight=False, soft_wrap=True)
     console.out.print(f"to look at: {folder / 'summary.html'}", markup=False, highlight=False, soft_wrap=True)
     console.out.print(f"every run:  {folder / 'summary.csv'}", markup=False, highlight=False, soft_wrap=True)
-
-
-def _show(run: RunFolder) -> None:
-    """Print a finished run's table and where to look."""
-    from weakspot.evaluation.records import MetricsRecord
-    from weakspot.report.tables import class_tables, metrics_table
-
-    record = MetricsRecord.read(run.metrics)
-    console.out.print(metrics_table(record, f"{record.data.subset or record.data.root}"))
-    if len(record.data.classes) > 2:
-        console.out.print(*class_tables(record.measurement.test.classification))
-    console.out.print(f"open this first: {run.report}", soft_wrap=True, highlight=False)
-    console.out.print(f"the boxes:       {run.figures / 'gallery.png'}", soft_wrap=True, highlight=False)
-    console.out.print(f"run folder:      {run.path}", soft_wrap=True, highlight=False)

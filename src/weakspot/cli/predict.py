@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from weakspot.cli.show import show_one_box
 from weakspot.errors import WeakspotError, did_you_mean
 from weakspot.utils import console
 from weakspot.utils.files import OUTPUTS, new_folder
@@ -66,18 +67,28 @@ def predict(
     for name, value in (("--format", file_format), ("--shard-size", shard_size), ("--actors", actors)):
         if value is not None:
             raise WeakspotError(f"{name} is for --engine ray")
-    for place in (source, output or ""):
-        if "://" in place:
-            raise WeakspotError(f"{place}: --engine local knows files of this machine only; add --engine ray")
+    images = _images(source, output)
     folder = Path(output) if output else new_folder(OUTPUTS / "predict")
-    from weakspot.data.loading import find_sources
     from weakspot.inference.localizer import Localizer
 
-    images = find_sources(source)
     localizer = Localizer.load(run, device).adjusted(threshold, flip_tta)
     if roi is not None:
         localizer = localizer.with_masks(roi)
     _here(run, localizer, images, folder, overlays is not False, batch_size, append)
+
+
+def _images(source: str, output: str | None) -> list[Path]:
+    """The pictures to predict, all on this machine; says what is left out."""
+    from weakspot.data.left_out import left_out, left_out_words
+    from weakspot.data.loading import find_sources
+
+    for place in (source, output or ""):
+        if "://" in place:
+            raise WeakspotError(f"{place}: --engine local knows files of this machine only; add --engine ray")
+    images = find_sources(source)
+    if Path(source).is_dir() and (line := left_out_words(left_out(Path(source)))):
+        console.remark(line)
+    return images
 
 
 def _here(
@@ -103,6 +114,8 @@ def _here(
                 console.error(prediction.message)
             progress(done, len(images))
     _told(len(images), counts, str(folder))
+    if localizer.meta.boxes.method == "single":
+        show_one_box()
     if run.is_dir() and str(localizer.device) == "cpu":
         _hint_at_faster(run)
     _check(unreadable, len(images), str(folder))

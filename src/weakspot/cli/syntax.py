@@ -39,8 +39,13 @@ def hydra_arguments(verb: str, arguments: Sequence[str], positional: str) -> lis
         Flags, then ``key=value``.
 
     Raises:
-        WeakspotError: for ``--option value``, with the line to type.
+        WeakspotError: for ``--option value``, with the line to type, and for two folders.
     """
+    if len(folders := [word for word in arguments if is_folder(word)]) > 1:
+        raise WeakspotError(
+            f"{verb} takes one folder, not {' and '.join(folders)}; give the one that holds them, and quote a "
+            "name with spaces"
+        )
     flags, settings, wrong = list[str](), list[str](), False
     rest = list(arguments)
     while rest:
@@ -56,8 +61,8 @@ def hydra_arguments(verb: str, arguments: Sequence[str], positional: str) -> lis
             key = name.replace("-", "_")
             settings.append(f"{AS_KEY.get(key, key)}={value if given else 'true'}")
             wrong = True
-        elif not SETTING.match(word) and not word.startswith(("-", "+", "~")) and Path(word).expanduser().is_dir():
-            settings.append(f"{positional}={_quoted(word)}")
+        elif is_folder(word):
+            settings.append(f"{positional}={quoted(word)}")
         else:
             settings.append(word)
     if wrong:
@@ -96,13 +101,44 @@ def check_options(verb: str, arguments: Sequence[str], options: Iterable[str]) -
     raise WeakspotError(f"{verb} takes options and no key=value; type: {_line(verb, words)}")
 
 
+def is_folder(word: str) -> bool:
+    """Whether a word stands for a folder that exists, and is neither a flag nor a setting.
+
+    Args:
+        word: as it was typed.
+    """
+    return not SETTING.match(word) and not word.startswith(("-", "+", "~")) and Path(word).is_dir()
+
+
+def as_options(message: str) -> str:
+    """A message of what train and other verbs share, for a verb that takes options.
+
+    Args:
+        message: with keys such as ``data.good_class=OK``.
+
+    Returns:
+        The same with options, such as ``--good-class OK``.
+    """
+    for name, key in AS_KEY.items():
+        if name not in ("root", "subset", "threshold"):  # no verb that shares messages has these
+            before = rf"\b{re.escape(key)}"
+            message = re.sub(rf"{before}(?:[=.](?=\w)|(?![\w.]))", f"--{name.replace('_', '-')} ", message)
+    return message.replace("  ", " ")
+
+
 def _is_path(word: str) -> bool:
     return Path(word).expanduser().exists() or "/" in word.partition("=")[0] or "*" in word.partition("=")[0]
 
 
-def _quoted(word: str) -> str:
-    """A folder as a value that Hydra takes as it is."""
-    return word if re.fullmatch(r"[\w./~-]+", word) else '"' + word.replace("\\", "\\\\").replace('"', '\\"') + '"'
+def quoted(word: str) -> str:
+    """A text, such as the name of a folder, as a value that Hydra takes as it is.
+
+    Args:
+        word: any text.
+    """
+    if re.fullmatch(r"(?!(?i:null|true|false|nan|inf)$)[\w./~-]+", word):
+        return word
+    return '"' + word.replace("\\", "\\\\").replace('"', '\\"') + '"'
 
 
 def _line(verb: str, words: Iterable[str]) -> str:

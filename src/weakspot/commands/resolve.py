@@ -8,7 +8,7 @@ from typing import Any, cast, get_args
 import torch
 
 from weakspot.config.hydra_app import instantiate
-from weakspot.config.schema import CacheConfig, TrainConfig, TrainerConfig, one_of
+from weakspot.config.schema import CacheConfig, RefineConfig, TrainConfig, TrainerConfig, one_of
 from weakspot.data.preprocess import Resizing
 from weakspot.data.views import AUGMENTATIONS
 from weakspot.errors import WeakspotError
@@ -117,16 +117,8 @@ def check_settings(config: TrainConfig) -> None:
         ("trainer.max_epochs", config.trainer.max_epochs, config.trainer.max_epochs >= 1, "at least 1"),
         ("trainer.stop_at_accuracy", stop, stop is None or 0 < stop <= 1, "between 0 and 1, or null"),
         ("seed", config.seed, 0 <= config.seed < 2**32, "from 0 to 2³²-1"),
-        ("refine.imitations", config.refine.imitations, config.refine.imitations >= 1, "at least 1"),
         ("refine.max_images", config.refine.max_images, config.refine.max_images >= 2, "at least 2"),
-        ("refine.location_steps", config.refine.location_steps, config.refine.location_steps >= 1, "at least 1"),
-        ("refine.mask_steps", config.refine.mask_steps, config.refine.mask_steps >= 1, "at least 1"),
-        (
-            "refine.location_refit_steps",
-            config.refine.location_refit_steps,
-            config.refine.location_refit_steps >= 0,
-            "at least 0",
-        ),
+        *_of_refinement(config.refine),
         ("refine.learning_rate", config.refine.learning_rate, config.refine.learning_rate > 0, "above 0"),
         ("cache.max_gb", config.cache.max_gb, config.cache.max_gb >= 0, "at least 0"),
         ("name", config.name, bool(config.name) and Path(config.name).name == config.name, "a plain folder name"),
@@ -134,6 +126,16 @@ def check_settings(config: TrainConfig) -> None:
         if not fine:
             raise WeakspotError(f"{key}={value} must be {wanted}")
     _check_devices(config.trainer)
+
+
+def _of_refinement(refine: RefineConfig) -> list[tuple[str, int, bool, str]]:
+    """Numbers that may be left to the size of the set: key, value, whether it is fine, what it must be."""
+    lowest = {"imitations": 1, "location_steps": 1, "mask_steps": 1, "location_refit_steps": 0}
+    named = {key: getattr(refine, key) for key in lowest if getattr(refine, key) is not None}
+    return [
+        (f"refine.{key}", value, value >= lowest[key], f"at least {lowest[key]}, or null: in proportion to the set")
+        for key, value in named.items()
+    ]
 
 
 PRECISIONS = ("32-true", "16-mixed", "bf16-mixed")

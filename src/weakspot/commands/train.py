@@ -14,6 +14,7 @@ from weakspot.commands.resolve import resolve
 from weakspot.commands.results import MeasuredRun, measure_run, write_results
 from weakspot.commands.thresholds import calibrate
 from weakspot.config.schema import TrainConfig, with_values, write_config
+from weakspot.data.left_out import left_out, left_out_words
 from weakspot.data.roi_files import AUTO
 from weakspot.data.splits import write_split
 from weakspot.evaluation.subsets import EvaluatedSubset
@@ -32,6 +33,7 @@ from weakspot.runs.folder import (
     parent_folder,
 )
 from weakspot.runs.identity import fit_identity, run_identity
+from weakspot.runs.latest import note_latest
 from weakspot.training.prepare import PreparedRun, prepare
 from weakspot.training.stages import FittedRun, announcement, bundle_meta, fit_and_infer
 from weakspot.utils import console
@@ -58,12 +60,13 @@ def train(config: TrainConfig) -> RunFolder:
         WeakspotError: for anything the user can mend.
     """
     prepared = prepare(resolve(config))
-    for remark in prepared.remarks:
+    for remark in (*_of_other_files(config, prepared), *prepared.remarks):
         console.remark(remark)
     fit_hash, run_hash = _identities(config, prepared)
     with _reserved(config, run_hash):
         finished = _finished(config, run_hash)
         if finished:
+            note_latest(finished)
             return finished
         run = open_run(config, run_hash)
         run.update_identity(run=run_hash, fit=fit_hash)  # first, so that the folder is found again
@@ -84,7 +87,16 @@ def train(config: TrainConfig) -> RunFolder:
                 erasing=run if run.erasure_due else None,
             )
             write_results(run, measured)
+    note_latest(run)
     return run
+
+
+def _of_other_files(config: TrainConfig, prepared: PreparedRun) -> list[str]:
+    """What lies among the pictures and is none; a table says itself what is meant."""
+    if config.data.layout in ("manifest", "synthetic"):
+        return []
+    line = left_out_words(left_out(prepared.data.root / (config.data.subset or "")))
+    return [line] if line else []
 
 
 def _whole_paths(config: TrainConfig, prepared: PreparedRun) -> dict[str, str]:

@@ -19,6 +19,7 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from weakspot.config.help import choices, train_help
 from weakspot.config.sweep import (
     OPTUNA,
     Cell,
@@ -86,7 +87,13 @@ def instantiate(key: str, setting: dict[str, Any]) -> object:
 
 
 def help_text(config_name: str) -> str:
-    """Every key with its default and its comment, as they stand in the yaml files, and the choices of every group."""
+    """What is needed, then every key with type, default and meaning; of ``evaluate``, its yaml file with its comments.
+
+    Args:
+        config_name: ``train`` or ``evaluate``.
+    """
+    if config_name == "train":
+        return train_help(conf_dir(), compose("train"))
     text = (conf_dir() / f"{config_name}.yaml").read_text(encoding="utf-8")
     head, _, rest = text.partition("\n\n")
     defaults, _, keys = rest.partition("\n\n")
@@ -107,9 +114,8 @@ def help_text(config_name: str) -> str:
 
 
 def _choices(group: str) -> list[str]:
-    """Names that a group of the configuration offers; files that begin with ``_`` are what others rest on."""
-    names = (path.stem for path in (conf_dir() / group).glob("*.yaml"))
-    return sorted(name for name in names if not name.startswith("_"))
+    """Names that a group of the configuration offers."""
+    return choices(conf_dir(), group)
 
 
 def _content(group: str, choice: str) -> str:
@@ -263,6 +269,9 @@ def _explain(error: Exception, config_name: str, overrides: Sequence[str]) -> st
     mismatch = re.search(r"LexerNoViableAltException|mismatched input|no viable alternative|extraneous input", text)
     if mismatch or "Error parsing override" in text:
         bad = next(o for o in overrides if not _parses(o))
+        if "=" not in bad:
+            near = did_you_mean(bad, [entry.name for entry in Path().iterdir() if entry.is_dir()])
+            return f"{bad!r} is not of the form key=value, nor a folder that is there{near}"
         return f"{bad!r} is not of the form key=value; quote values with spaces or commas: 'data.root=\"my folder\"'"
     return first
 

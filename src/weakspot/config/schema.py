@@ -80,14 +80,14 @@ class TrainerConfig:
 
 @dataclass(frozen=True)
 class RefineConfig:
-    """How the evidence heads are trained; see :mod:`weakspot.training.evidence`."""
+    """How the evidence heads are trained; see :mod:`weakspot.training.evidence`. None: in proportion to the set."""
 
     method: str = MISSING
-    imitations: int = 1600
+    imitations: int | None = None
     max_images: int = 2000
-    location_steps: int = 700
-    mask_steps: int = 2500
-    location_refit_steps: int = 600
+    location_steps: int | None = None
+    mask_steps: int | None = None
+    location_refit_steps: int | None = None
     learning_rate: float = 2e-3
     statistics: bool = True
 

@@ -16,9 +16,10 @@ from weakspot.evaluation.schema import Alarm, BorderEvidence
 from weakspot.evaluation.subsets import EvaluatedImages
 from weakspot.evaluation.truth import levels_reached
 from weakspot.metrics import centre_box, proportion, random_box, whole_image_box
-from weakspot.metrics.intervals import Estimate, bootstrap
+from weakspot.metrics.intervals import Estimate
 from weakspot.metrics.paired import balancing_weights, paired_difference
 from weakspot.metrics.results import LocalisationResult
+from weakspot.metrics.unvarying import mean_of_shares
 from weakspot.ops.maps import Maps, combined_map, margin_map
 from weakspot.postprocess.boxes import boxes_array
 from weakspot.types import GOOD, ModelOutput, Prediction, Size
@@ -178,7 +179,7 @@ def border_evidence(images: EvaluatedImages) -> tuple[BorderEvidence | None, lis
     shares, peaks = (np.array(column, dtype=np.float64) for column in zip(*found, strict=True))
     area, hits = 1 - (1 - 2 * BORDER) ** 2, int(peaks.sum())
     p_value = float(binomtest(hits, len(peaks), area, alternative="greater").pvalue)
-    control = BorderEvidence(bootstrap(np.mean, [shares]), proportion(hits, len(peaks)), area, p_value)
+    control = BorderEvidence(mean_of_shares(shares), proportion(hits, len(peaks)), area, p_value)
     if not control.striking:
         return control, []
     alarm = Alarm(

@@ -26,6 +26,7 @@ from weakspot.metrics import (
 from weakspot.metrics.intervals import N_RESAMPLES, Estimate, percentile_estimate
 from weakspot.metrics.paired import draw_groups, group_estimate
 from weakspot.metrics.results import LocalisationResult, TrustLevel, TrustResult
+from weakspot.metrics.unvarying import widened_mean
 from weakspot.ops.maps import Maps, comparable_map, shown_map
 from weakspot.postprocess.boxes import boxes_array
 from weakspot.postprocess.trust import level
@@ -75,7 +76,7 @@ def _widened(images: EvaluatedImages, found: LocalisationResult) -> Localisation
     if len(set(groups)) == len(groups):
         return found
     v2 = np.array([levels_reached(images.boxes[i], images.truth.boxes[i]) for i in known])
-    estimate = group_estimate(v2, groups, np.zeros(len(v2)))
+    estimate = widened_mean(group_estimate(v2, groups, np.zeros(len(v2))), len(set(groups)))
     return replace(found, max_box_acc_v2=replace(found.max_box_acc_v2, low=estimate.low, high=estimate.high))
 
 

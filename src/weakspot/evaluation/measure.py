@@ -105,7 +105,9 @@ def _measure_classes(images: EvaluatedImages) -> SubsetResult:
     )
 
 
-def _measure_parts(images: EvaluatedImages, targets: IntArray, probabilities: FloatArray) -> ClassificationResult | None:
+def _measure_parts(
+    images: EvaluatedImages, targets: IntArray, probabilities: FloatArray
+) -> ClassificationResult | None:
     """Classification with one decision for all photographs of a part; parts that carry both classes are left out."""
     members = defaultdict[int, list[int]](list)
     for i, group in enumerate(images.groups):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -69,15 +69,20 @@ class Comparison:
         write_maps(folder / f"{name}.npz", maps)
 
 
+SLOW_LAST = tuple(sorted(METHODS, key=lambda name: METHODS[name].slow))
+"""All methods; those that run the network hundreds of times come at the end."""
+
+
 def compare_all(
     subject: Subject,
     path: Path,
     target: str | None = None,
     settings: Settings | None = None,
-    methods: Sequence[str] = tuple(METHODS),
+    methods: Sequence[str] = SLOW_LAST,
     *,
     faithfulness: bool = True,
     progress: Progress | None = None,
+    so_far: Callable[[Comparison], None] | None = None,
 ) -> Comparison:
     """Every method on one picture, timed, and how faithful its map is.
 
@@ -89,6 +94,7 @@ def compare_all(
         methods: their names.
         faithfulness: also measure ROAD, which takes longer than most maps.
         progress: called with how many methods are done, and of how many.
+        so_far: called after each method with what there is, so that it can be written before the slow ones come.
 
     Raises:
         WeakspotError: for a picture, class or layer that is not there.
@@ -103,6 +109,8 @@ def compare_all(
         found.append(_timed(subject, image, pixels, chosen, name, own, faithfulness))
         if progress:
             progress(len(found), len(methods))
+        if so_far:
+            so_far(Comparison(path, image, subject.classes[chosen], tuple(found)))
     return Comparison(path, image, subject.classes[chosen], tuple(found))
 
 

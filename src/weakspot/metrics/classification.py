@@ -18,6 +18,7 @@ from sklearn.metrics import (
 
 from weakspot.metrics.intervals import N_RESAMPLES, Estimate, draw_indices, percentile_estimate, proportion, undefined
 from weakspot.metrics.results import ClassificationResult, ClassScores, ConfusionMatrix
+from weakspot.metrics.unvarying import certain, widened_macro, widened_ranking
 from weakspot.types import GOOD, FloatArray
 
 IntArray = npt.NDArray[np.integer[Any]]
@@ -40,7 +41,8 @@ def classification_metrics(
 
     Accuracy, recall per defect and, for two classes, precision and recall are proportions with Clopper–Pearson
     intervals. The others have bootstrap intervals over images, stratified by class; a balanced accuracy that no
-    resample can change has the mean of its recalls' exact bounds, which is wider than 95 %.
+    resample can change has the mean of its recalls' exact bounds, and the others those of
+    :mod:`weakspot.metrics.unvarying`, which are wider than 95 %.
 
     Args:
         targets: true classes 0…K-1, shape ``(n,)``; n may be 0.
@@ -154,26 +156,30 @@ def _confusion_estimates(counts: IntArray, per_class: list[ClassScores]) -> dict
         value = np.mean(np.nan_to_num([getattr(row, name) for row in occurring]))
         return percentile_estimate(float(value), n, macro_scores(resamples)[name])
 
+    sizes = [row.n for row in per_class]
     if len(per_class) > 2:
-        others = {name: averaged(name) for name in ("precision", "recall", "f1")}
+        measured = [i for i, row in enumerate(per_class) if row.n]
+        others = {name: widened_macro(name, averaged(name), sizes, measured) for name in ("precision", "f1")}
+        others["recall"] = _as_recalls(averaged("recall"), counts)
     else:
         right = counts[1, 1]
         others = {
             "precision": proportion(right, counts[:, 1].sum()),
             "recall": proportion(right, counts[1].sum()),
-            "f1": percentile_estimate(per_class[1].f1, n, class_scores(resamples)["f1"][:, 1]),
+            "f1": widened_macro(
+                "f1", percentile_estimate(per_class[1].f1, n, class_scores(resamples)["f1"][:, 1]), sizes, [1]
+            ),
         }
-    balanced = averaged("recall")
-    if balanced.low == balanced.high:  # no resample can change it: what so few images of each class can rule out
-        exact = [
-            proportion(right, true) for right, true in zip(np.diag(counts), counts.sum(axis=1), strict=True) if true
-        ]
-        balanced = replace(
-            balanced,
-            low=float(np.mean([recall.low for recall in exact])),
-            high=float(np.mean([recall.high for recall in exact])),
-        )
-    return {"balanced_accuracy": balanced, **others}
+    return {"balanced_accuracy": _as_recalls(averaged("recall"), counts), **others}
+
+
+def _as_recalls(balanced: Estimate, counts: IntArray) -> Estimate:
+    """The mean of the recalls; where no resample can change it, with the mean of their exact bounds."""
+    if not certain(balanced):
+        return balanced
+    exact = [proportion(right, true) for right, true in zip(np.diag(counts), counts.sum(axis=1), strict=True) if true]
+    low, high = (float(np.mean([getattr(recall, end) for recall in exact])) for end in ("low", "high"))
+    return replace(balanced, low=low, high=high)
 
 
 def _resampled_confusion(counts: IntArray) -> IntArray:
@@ -220,7 +226,12 @@ def _ranking_estimates(targets: IntArray, scores: FloatArray) -> dict[str, Estim
     chunks = [ranking(_times_drawn(draws)) for draws in draw_indices(targets, N_RESAMPLES, _SEED)]
     values = {"auroc": roc_auc_score(positive, scores), "average_precision": average_precision_score(positive, scores)}
     return {
-        name: percentile_estimate(float(value), len(targets), np.concatenate([chunk[name] for chunk in chunks]))
+        name: widened_ranking(
+            name,
+            percentile_estimate(float(value), len(targets), np.concatenate([chunk[name] for chunk in chunks])),
+            int((~positive).sum()),
+            int(positive.sum()),
+        )
         for name, value in values.items()
     }
 

@@ -77,7 +77,8 @@ def bootstrap(
     """Estimate a statistic over images with its bootstrap percentile 95 % interval.
 
     ``scipy.stats.bootstrap`` knows no strata. Without them a resample of a small test subset may hold no Good image.
-    Mind that a value that no resample can change (all images right) gets an interval of no width.
+    Mind that a value that no resample can change (all images right) gets an interval of no width:
+    :mod:`weakspot.metrics.unvarying` is for those.
 
     Args:
         statistic: takes as many arrays as given, returns one number; NaN where undefined (left out of the interval).

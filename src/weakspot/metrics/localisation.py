@@ -17,8 +17,9 @@ import numpy.typing as npt
 
 from weakspot.errors import WeakspotError
 from weakspot.metrics.aupro import aupro
-from weakspot.metrics.intervals import bootstrap, proportion
+from weakspot.metrics.intervals import proportion
 from weakspot.metrics.results import BoxAccuracy, LocalisationResult, OracleBoxAccuracy, PixelResult
+from weakspot.metrics.unvarying import mean_of_shares
 from weakspot.ops.iou import BoxArray, box_iou
 from weakspot.ops.regions import label_regions
 from weakspot.ops.resize import scale_min_max, upsample
@@ -83,8 +84,8 @@ def box_accuracy(ious: FloatArray) -> BoxAccuracy:
     ious = _checked_ious(ious, ndim=1)
     reached = ious[:, None] >= np.array(IOU_LEVELS)
     at_30, at_50, at_70 = (proportion(reached[:, i].sum(), len(ious)) for i in range(len(IOU_LEVELS)))
-    v2 = bootstrap(np.mean, [reached.mean(axis=1)])
-    return BoxAccuracy(len(ious), at_30, at_50, at_70, v2, bootstrap(np.mean, [ious]))
+    v2 = mean_of_shares(reached.mean(axis=1))
+    return BoxAccuracy(len(ious), at_30, at_50, at_70, v2, mean_of_shares(ious))
 
 
 def max_box_accuracy(ious: FloatArray, thresholds: FloatArray) -> OracleBoxAccuracy:

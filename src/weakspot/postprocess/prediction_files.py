@@ -78,16 +78,19 @@ def _box_record(box: Box) -> dict[str, Any]:
     record = asdict(box)
     if not box.outlines:
         del record["outlines"]
+    if math.isnan(box.probability):
+        del record["probability"]
     return {**record, "level": level(box)}
 
 
 def _box(record: dict[str, Any]) -> Box:
     expect(record, x0=int, y0=int, x1=int, y1=int, score=_NUMBER, label=_TEXT, trust=_NUMBER, doubt=str)
+    expect({"probability": None, **record}, probability=_NUMBER)
     outlines = tuple(tuple((x, y) for x, y in polygon) for polygon in record.get("outlines", ()))
     if record.get("level") not in (None, *LEVELS):
         raise ValueError(f"level is {record['level']!r}")
-    trust = math.nan if record.get("trust") is None else record["trust"]
-    return Box(**{**record, "trust": trust, "outlines": outlines})
+    unknown = {name: math.nan for name in ("trust", "probability") if record.get(name) is None}
+    return Box(**{**record, **unknown, "outlines": outlines})
 
 
 _TEXT, _NUMBER = (str, type(None)), (int, float, type(None))

@@ -18,7 +18,7 @@ from weakspot.ops.maps import Maps, class_map, margin_map, region_at, visible
 from weakspot.ops.resize import upsample
 from weakspot.postprocess.boxes import find_boxes
 from weakspot.postprocess.decision import Decision
-from weakspot.postprocess.trust import DrawnFrom, box_features, with_trust
+from weakspot.postprocess.trust import DrawnFrom, box_features, with_probability, with_trust
 from weakspot.postprocess.trust_calibration import TrustCalibration
 from weakspot.types import Box, ClassConfidence, ModelOutput, Prediction, Size
 
@@ -67,6 +67,9 @@ def make_prediction(
     boxes = draw_boxes(output, decided, size, preprocess.input_size(size), rule, classes[decided])
     if boxes:
         boxes = trusted(boxes, output, decided, size, preprocess.input_size(size), rule, trust)
+        if output.mask_logits is None:
+            evidence, _ = _evidence(output, decided, size, preprocess.input_size(size), rule)
+            boxes = with_probability(boxes, evidence, size, float(1.0 - probabilities[0]))
     order = np.argsort(-probabilities, kind="stable")
     return Prediction(
         path=name,

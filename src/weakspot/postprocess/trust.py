@@ -129,6 +129,26 @@ def with_trust(
     return result
 
 
+def with_probability(boxes: Sequence[Box], evidence: FloatArray, size: Size, picture: float) -> list[Box]:
+    """Give each box of plain class activation maps a score in 0…1 that can be compared between pictures.
+
+    The highest margin inside a box, its ``score``, is far above any log-odds, so that its logistic function is 1
+    everywhere.
+
+    Args:
+        boxes: of one image.
+        evidence: the map that they were drawn round, ``(h, w)``.
+        size: ``(height, width)`` of the original image.
+        picture: probability that the image is not Good.
+
+    Returns:
+        Copies of the boxes, in the same order, with that probability times the mean of the map, scaled to 0…1, inside.
+    """
+    scaled = scale_min_max(evidence)
+    means = [0.0 if scaled is None else float(scaled[_cells(scaled, box, size)].mean()) for box in boxes]
+    return [replace(box, probability=picture * mean) for box, mean in zip(boxes, means, strict=True)]
+
+
 def _coloured(box: Box, trust: float, doubt: str, calibration: TrustCalibration) -> Box:
     if calibration.green is not None and trust >= calibration.green:
         return replace(box, trust=trust, doubt="", level="green")

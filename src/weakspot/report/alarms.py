@@ -16,6 +16,7 @@ from weakspot.data.finding_words import Place
 from weakspot.data.findings import Shortcut
 from weakspot.data.images import read_image
 from weakspot.data.measurements import GRID, Values
+from weakspot.report.glyphs import any_name
 from weakspot.types import ImageArray, Sample
 from weakspot.utils.files import atomic_path
 
@@ -27,6 +28,7 @@ CROP = 96
 OUTLINE = "#d7191c"
 
 
+@any_name()
 def write_alarms(
     folder: Path, samples: Sequence[Sample], values: Values | None, shortcuts: Sequence[Shortcut]
 ) -> list[str]:

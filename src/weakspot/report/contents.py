@@ -109,6 +109,7 @@ def common(
             "images": records,
             "colours": colour_maps(),
             "scale": _scale(records, from_zero=any(one.image.subset.store.mask_logits is not None for one in tested)),
+            "heads": any(one.image.subset.store.mask_logits is not None for one in tested),
             "relative": any(one.image.subset.meta.boxes.threshold_kind == "relative" for one in tested),
             "curves": _curves(measurement, tested),
             "failures": [asdict(failure) for failure in found],

@@ -20,6 +20,7 @@ from weakspot.explain.explanation import Explanation
 from weakspot.heatmaps.layers import Layers
 from weakspot.heatmaps.methods import METHODS
 from weakspot.heatmaps.scaling import Maps, scale_after_relu
+from weakspot.report.glyphs import any_name
 from weakspot.report.overlays import BOX_COLOUR, blend
 from weakspot.types import Box, ImageArray
 from weakspot.utils.files import atomic_path
@@ -155,6 +156,17 @@ def sheet_figure(image: ImageArray, found: Sequence[Compared], title: str, colum
     return figure
 
 
+def compared_in_words(each: Compared) -> str:
+    """Say in a line how long a method took and how faithful it is.
+
+    Args:
+        each: one method on one picture.
+    """
+    if each.map is None:
+        return f"{each.method}: {each.why_not}"
+    return f"{each.method}: {_time(each.seconds)}" + (f", ROAD {each.road:+.3f}" if math.isfinite(each.road) else "")
+
+
 def comparison_table_of(found: Sequence[Compared]) -> Table:
     """List time and faithfulness of every method, for the terminal."""
     table = Table(title="heat maps of one picture; ROAD: faithfulness, higher is better", title_justify="left")
@@ -226,6 +238,7 @@ def _time(seconds: float) -> str:
     return f"{seconds * 1000:.0f} ms" if seconds < 10 else f"{seconds:.0f} s"
 
 
+@any_name()
 def _write(path: Path, figure: Figure) -> None:
     with atomic_path(path) as temporary:
         FigureCanvasAgg(figure).print_figure(temporary, dpi=110, format="png")

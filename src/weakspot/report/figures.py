@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import matplotlib as mpl
 import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 
 from weakspot.config.rules import BoxRule
 from weakspot.data.images import read_image, read_mask
@@ -20,7 +21,8 @@ from weakspot.metrics import IOU_LEVELS, best_iou, mask_boxes
 from weakspot.metrics.results import ConfusionMatrix, TrustResult
 from weakspot.ops.maps import class_map, margin_map, shown_map
 from weakspot.postprocess.boxes import boxes_array
-from weakspot.report.overlays import blend, draw
+from weakspot.report.glyphs import any_name
+from weakspot.report.overlays import BOX_COLOUR, LEGEND, TRUST_COLOURS, blend, draw
 from weakspot.types import GOOD, BoolArray, FloatArray, ModelOutput, Prediction, Sample
 from weakspot.utils.files import atomic_path
 
@@ -64,6 +66,7 @@ def write_figures(
     return [path for name, figure in figures.items() for path in _write(folder / name, figure, drawn=name != "gallery")]
 
 
+@any_name()
 def _write(path: Path, figure: Figure, *, drawn: bool) -> list[Path]:
     """A figure as PNG and, where it is drawn rather than made of pictures, as SVG for papers."""
     written = [path.with_suffix(suffix) for suffix in ((".png", ".svg") if drawn else (".png",))]
@@ -148,8 +151,9 @@ def confusion_figure(matrix: ConfusionMatrix) -> Figure:
     return figure
 
 
+@any_name()
 def gallery_figure(predictions: Sequence[Prediction], samples: Sequence[Sample], columns: int = 4) -> Figure:
-    """Show pictures with map, predicted boxes (cyan) and true outlines (green).
+    """Show pictures with map, true outlines (white) and predicted boxes in the colours of their trust.
 
     Args:
         predictions: with their maps.
@@ -173,13 +177,14 @@ def gallery_figure(predictions: Sequence[Prediction], samples: Sequence[Sample],
     if not predictions:
         figure.add_subplot().set_axis_off()
         figure.text(0.5, 0.5, "no such image", ha="center")
-    figure.suptitle("map, predicted box (cyan), true outline (green)", fontsize=10)
-    figure.tight_layout()
+    figure.suptitle("map, predicted boxes, true outline (white)", fontsize=10)
+    _add_legend(figure)
+    figure.tight_layout(rect=(0, 0.12 / rows, 1, 1))
     return figure
 
 
 def samples_figure(samples: Sequence[Sample], of_each: int = 4) -> Figure:
-    """Show pictures of every defect type, Good first, with the true outline in green.
+    """Show pictures of every defect type, Good first, with the true outline in white.
 
     Args:
         samples: of a data set.
@@ -225,7 +230,21 @@ def maps_figure(predictions: Sequence[Prediction], samples: Sequence[Sample]) ->
             axis.set_title(f"{name}: {map_.min():.1f} … {map_.max():.1f}", fontsize=7)
         for axis in axes:
             axis.set_axis_off()
+    _add_legend(figure, "outside lower center")
     return figure
+
+
+def _add_legend(figure: Figure, loc: Literal["lower center", "outside lower center"] = "lower center") -> None:
+    """What the colours of boxes mean."""
+    handles = [
+        Line2D([], [], color=_hex(TRUST_COLOURS[name]), linewidth=3, label=words) for name, words in LEGEND.items()
+    ]
+    handles.append(Line2D([], [], color=_hex(BOX_COLOUR), linewidth=3, label="trust unknown"))
+    figure.legend(handles=handles, loc=loc, ncols=2, fontsize=7, frameon=False)
+
+
+def _hex(colour: tuple[int, int, int]) -> str:
+    return "#{:02x}{:02x}{:02x}".format(*colour)
 
 
 def _maps(output: ModelOutput | None) -> dict[str, FloatArray]:

@@ -156,8 +156,8 @@ def _measure(step: int, images: Sequence[LabImage], predictions: Sequence[Predic
     Returns:
         ``mean_iou``, ``box_accuracy_30``, ``_50``, ``_70`` and ``max_box_acc_v2``, their mean, over the images with a
         mask, where one called Good has no box; ``boxes`` drawn and ``fitting``, those among them on images whose truth
-        is known that overlap a true box with an IoU of 0.3 or more, of ``judged`` ones; ``false_per_100`` Good
-        images, and ``false_per_100_before`` the class decision.
+        is known that overlap a true box with an IoU of 0.3 or more, of ``judged`` ones (none without masks);
+        ``false_per_100`` Good images, and ``false_per_100_before`` the class decision.
     """
     good = [i for i, sample in enumerate(truth.samples) if sample.is_good]
     measurable, known = set(truth.measurable), set(truth.known)
@@ -172,7 +172,7 @@ def _measure(step: int, images: Sequence[LabImage], predictions: Sequence[Predic
             ious.append(iou or 0.0)
         boxes += len(here)
         false += len(here) * is_good
-        if i in measurable and here:
+        if known and i in measurable and here:  # without any mask a box on a Good picture would be all that is judged
             judged += len(here)
             overlaps = box_iou(boxes_array(here), truth.boxes[i].astype(np.float64))
             fitting += int((overlaps.max(axis=1, initial=0.0) >= IOU_LEVELS[0]).sum())

@@ -15,13 +15,27 @@ from PIL import Image
 from weakspot.data.preprocess import fit_within
 from weakspot.ops.maps import shown_map
 from weakspot.ops.resize import upsample
-from weakspot.types import GOOD, BoolArray, Box, FloatArray, ImageArray, Prediction, Size
+from weakspot.postprocess.trust import level
+from weakspot.types import GOOD, BoolArray, Box, FloatArray, ImageArray, Level, Prediction, Size
 from weakspot.utils.files import atomic_path
 
 COLOUR_MAP = cv2.COLORMAP_INFERNO  # perceptually uniform, readable for colour-blind people and in grey print
 BOX_COLOUR = (0, 230, 255)
-MASK_COLOUR = (80, 255, 80)
+"""Of a box whose trust is not known."""
+
+TRUST_COLOURS: dict[Level, tuple[int, int, int]] = {
+    "green": (79, 224, 168), "amber": (255, 184, 61), "red": (255, 122, 82),
+}  # fmt: skip
+"""Of the other boxes, as on the pages."""
+
+LEGEND: dict[Level, str] = {"green": "green: trusted box", "amber": "amber: so-so", "red": "red: not trusted"}
+
+MASK_COLOUR = (255, 255, 255)
+"""Of the true outline, on a dark edge; no box has it."""
+
 LONGEST_SIDE = 1600
+SMALLEST_WORDS = 0.28
+"""Scale of a font below which nobody can read it."""
 
 
 def blend(image: ImageArray, map_: FloatArray, opacity: float = 0.7) -> ImageArray:
@@ -73,7 +87,7 @@ def draw(
         boxes: in pixels of the original image.
         size: ``(height, width)`` of the original image.
         mask: bool, of any resolution; None draws no outline.
-        scores: write class, score and trust on each box.
+        scores: write class, score (0 to 100 %) and trust on each box.
 
     Returns:
         uint8 RGB ``(h, w, 3)``.
@@ -84,14 +98,49 @@ def draw(
     if mask is not None and mask.any():
         small = cv2.resize(mask.astype(np.uint8), (width, height), interpolation=cv2.INTER_NEAREST)
         outlines, _ = cv2.findContours(small, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
+        cv2.drawContours(canvas, outlines, -1, (0, 0, 0), thickness + 1)
         cv2.drawContours(canvas, outlines, -1, MASK_COLOUR, max(1, thickness - 1))
     for box in boxes:
         corners = [round(v * s) for v, s in zip(box.xyxy, (width / size[1], height / size[0]) * 2, strict=True)]
-        cv2.rectangle(canvas, corners[:2], (corners[2] - 1, corners[3] - 1), BOX_COLOUR, thickness)
+        colour = box_colour(box)
+        cv2.rectangle(canvas, corners[:2], (corners[2] - 1, corners[3] - 1), colour, thickness)
         if scores:
             trust = "" if math.isnan(box.trust) else f", trust {box.trust:.0%}"
-            _caption(canvas, f"{box.label} {box.score:.1f}{trust}", (corners[0], corners[1]), thickness)
+            _caption(canvas, f"{box.label} {box.confidence:.0%}{trust}", (corners[0], corners[1]), thickness, colour)
     return canvas
+
+
+def box_colour(box: Box) -> tuple[int, int, int]:
+    """RGB of a box: green, amber or red by its trust, :data:`BOX_COLOUR` where that is not known.
+
+    Args:
+        box: any.
+    """
+    found = level(box)
+    return BOX_COLOUR if found is None else TRUST_COLOURS[found]
+
+
+def with_legend(image: ImageArray) -> ImageArray:
+    """Put a strip below a picture that says what the colours of boxes mean; one too narrow for the words gets none.
+
+    Args:
+        image: uint8 RGB ``(h, w, 3)``.
+    """
+    width, font = image.shape[1], cv2.FONT_HERSHEY_SIMPLEX
+    longest = sum(cv2.getTextSize(words, font, 1.0, 1)[0][0] + 60 for words in LEGEND.values())
+    scale = min(0.6, width / longest)
+    if scale < SMALLEST_WORDS:
+        return image
+    height = round(44 * scale)
+    strip = np.full((height, width, 3), 32, dtype=np.uint8)
+    x = round(10 * scale)
+    for name, words in LEGEND.items():
+        end = x + round(30 * scale)
+        cv2.line(strip, (x, height // 2), (end, height // 2), TRUST_COLOURS[name], max(1, round(6 * scale)))
+        place = (end + round(10 * scale), round(height * 0.7))
+        cv2.putText(strip, words, place, font, scale, (235, 235, 235), 1, cv2.LINE_AA)
+        x = place[0] + cv2.getTextSize(words, font, scale, 1)[0][0] + round(15 * scale)
+    return np.concatenate([image, strip])
 
 
 def overlay(image: ImageArray, prediction: Prediction, mask: BoolArray | None = None) -> ImageArray:
@@ -115,15 +164,16 @@ def overlay(image: ImageArray, prediction: Prediction, mask: BoolArray | None = 
 
 
 def write_overlay(path: Path, image: ImageArray, prediction: Prediction) -> None:
-    """Write :func:`overlay` as a JPEG, whole or not at all.
+    """Write :func:`overlay` as a JPEG, whole or not at all; below boxes stands what their colours mean.
 
     Args:
         path: the file to write.
         image: uint8 RGB ``(H, W, 3)``.
         prediction: of that image.
     """
+    shown = overlay(image, prediction)
     with atomic_path(path) as temporary:
-        Image.fromarray(overlay(image, prediction)).save(temporary, format="JPEG", quality=90)
+        Image.fromarray(with_legend(shown) if prediction.boxes else shown).save(temporary, format="JPEG", quality=90)
 
 
 class UniqueNames:
@@ -142,11 +192,13 @@ class UniqueNames:
         return f"{name}.jpg"
 
 
-def _caption(canvas: ImageArray, text: str, corner: tuple[int, int], thickness: int) -> None:
+def _caption(
+    canvas: ImageArray, text: str, corner: tuple[int, int], thickness: int, colour: tuple[int, int, int]
+) -> None:
     """Dark text on a patch of the box's colour, above the box where there is room."""
     scale = 0.3 + 0.12 * thickness
     (width, height), base = cv2.getTextSize(text, cv2.FONT_HERSHEY_SIMPLEX, scale, 1)
     x = max(0, min(corner[0], canvas.shape[1] - width - 4))
     y = corner[1] if corner[1] > height + base else min(canvas.shape[0], corner[1] + height + base + 2)
-    cv2.rectangle(canvas, (x, y - height - base - 2), (x + width + 4, y), BOX_COLOUR, -1)
+    cv2.rectangle(canvas, (x, y - height - base - 2), (x + width + 4, y), colour, -1)
     cv2.putText(canvas, text, (x + 2, y - base), cv2.FONT_HERSHEY_SIMPLEX, scale, (0, 0, 0), 1, cv2.LINE_AA)

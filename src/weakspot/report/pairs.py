@@ -12,6 +12,7 @@ from weakspot.data.images import read_image
 from weakspot.data.near_duplicates import NearDuplicates
 from weakspot.data.preprocess import fit_within
 from weakspot.data.repeats import certain_words, possible_words
+from weakspot.report.glyphs import any_name
 from weakspot.types import Sample
 from weakspot.utils.files import atomic_path
 
@@ -21,6 +22,7 @@ SHOWN, POSSIBLE = 30, 9
 THUMBNAIL = 200
 
 
+@any_name()
 def write_pairs(path: Path, samples: Sequence[Sample], found: NearDuplicates) -> None:
     """Write the most doubtful near-duplicates side by side as PNG, each pair with its labels, agreement and grade.
 

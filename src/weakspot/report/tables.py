@@ -10,7 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from weakspot.data.repeats import certain_words, paired_words, possible_words
-from weakspot.data.summary import Findings
+from weakspot.data.summary import DataSummary, Findings
 from weakspot.evaluation.comparison import Comparison
 from weakspot.evaluation.records import MetricsRecord
 from weakspot.evaluation.schema import Controls, Localisation, SubsetResult
@@ -105,6 +105,9 @@ def _classification_rows(table: Table, test: SubsetResult) -> None:
         _row(table, NAMES.get(key, key.replace("_", " ")), getattr(test.classification, key))
     if test.good_or_not:
         _row(table, NAMES["good_or_not"], test.good_or_not.balanced_accuracy)
+    if test.per_part:
+        _row(table, "balanced accuracy of parts", test.per_part.balanced_accuracy)
+        _row(table, "AUROC of parts", test.per_part.auroc)
 
 
 def _localisation_rows(table: Table, found: Localisation) -> None:
@@ -217,7 +220,7 @@ def summary_table(findings: Findings, title: str) -> Table:
         findings: counts, problems and near-duplicates.
         title: of the table.
     """
-    summary, near = findings.summary, findings.near_duplicates
+    summary = findings.summary
     table = Table(title=title, title_justify="left", show_header=False)
     table.add_column(style="bold")
     table.add_column()
@@ -235,14 +238,16 @@ def summary_table(findings: Findings, title: str) -> Table:
     if len(summary.sizes) > 1:
         table.add_row("most common", f"{_listing(common)}; {len(summary.sizes)} different sizes")
     table.add_row("files", f"{_listing(summary.extensions)}; pixels {_listing(summary.modes)}")
-    masked = len(summary.missing_masks) < summary.total - summary.per_class[GOOD]
-    for name, found in (
-        ("unreadable", summary.unreadable),
-        ("defects without mask", summary.missing_masks),
-        *((("empty masks", summary.empty_masks), ("unusable masks", summary.bad_masks)) if masked else ()),
-        ("exact duplicates", summary.duplicates),
-    ):
-        table.add_row(name, str(len(found)), style="yellow" if found else "")
+    for name, count in _found_wrong(summary).items():
+        table.add_row(name, str(count), style="yellow" if count else "")
+    if not _masked(summary):
+        table.add_row("masks", "none, so boxes cannot be measured")
+    _near_duplicate_rows(table, findings)
+    return table
+
+
+def _near_duplicate_rows(table: Table, findings: Findings) -> None:
+    near = findings.near_duplicates
     found_near = certain_words(near) or "none certain"
     if not near.tells_groups:
         found_near = "too much alike to tell one part from another"
@@ -251,7 +256,25 @@ def summary_table(findings: Findings, title: str) -> Table:
         table.add_row("  possible", possible_words(near))
     if near.tells_groups and (paired := paired_words(findings.readable, near)):
         table.add_row("  in both classes", paired)
-    return table
+
+
+def _masked(summary: DataSummary) -> bool:
+    """Whether any defect has a mask."""
+    return len(summary.missing_masks) < summary.total - summary.per_class[GOOD]
+
+
+def _found_wrong(summary: DataSummary) -> dict[str, int]:
+    """How many files may be wrong, by what is wrong with them; masks only where there are some."""
+    of_masks = {
+        "defects without mask": len(summary.missing_masks),
+        "empty masks": len(summary.empty_masks),
+        "unusable masks": len(summary.bad_masks),
+    }
+    return {
+        "unreadable": len(summary.unreadable),
+        **(of_masks if _masked(summary) else {}),
+        "exact duplicates": len(summary.duplicates),
+    }
 
 
 def _control_rows(table: Table, controls: Controls) -> None:

@@ -23,12 +23,15 @@ class BoxRecord(BaseModel):
     y0: int
     x1: int = Field(description="first column beyond it")
     y1: int = Field(description="first row beyond it")
-    score: float = Field(description="log-odds; higher is surer")
+    score: float = Field(description="higher is surer; log-odds unless there is a probability")
     label: str
     outlines: list[list[tuple[int, int]]] = Field(default=[], description="polygons, with boxes.outlines=true only")
     trust: float | None = Field(default=None, description="0 to 1, calibrated: the probability that the box fits")
     doubt: str = Field(default="", description="why the box is not green")
     level: Level | None = Field(default=None, description="green only where the calibration can promise it")
+    probability: float | None = Field(
+        default=None, description="0 to 1, where the score is no log-odds: of the picture, times the map's mean inside"
+    )
 
 
 class PredictionRecord(BaseModel):

@@ -27,6 +27,7 @@ from weakspot.models.network import inference_batch_size
 from weakspot.models.output_store import OutputStore
 from weakspot.models.statistics import StatisticsHead
 from weakspot.training.datamodule import DataModule, FeatureDataset, ImageDataset
+from weakspot.training.evidence.budget import budget_for
 from weakspot.training.evidence.fit import fit_evidence
 from weakspot.training.evidence.source import FeatureSource
 from weakspot.training.evidence.statistics import fit_statistics
@@ -240,8 +241,7 @@ def announcement(prepared: PreparedRun) -> str:
     )
     device = next(network.parameters()).device.type
     time = f"about {minutes:.0f} min" if minutes >= 1 else "under a minute"
-    heads = rules.refine
-    steps = heads.location_steps + heads.mask_steps + heads.location_refit_steps
+    steps = budget_for(rules.refine, images).steps
     then = f", then {steps} steps of the evidence heads" if rules.has_heads else ""
     return f"training on {images} images, up to {epochs} epochs on the {device}: {time}{then}"
 

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from typing import Any
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+from weakspot.utils.progress_lines import ProgressLines
+
+log = logging.getLogger(__name__)
 
 out = Console()
 """Results, on standard output."""
@@ -44,7 +49,7 @@ def status(text: str) -> Iterator[None]:
 
 @contextmanager
 def progress_bar(description: str, total: int | None = None) -> Iterator[Callable[[int, int], None]]:
-    """Show a bar while the block runs.
+    """Show a bar while the block runs; without a terminal a line now and then, and one in ``run.log`` in any case.
 
     Args:
         description: stands before the bar.
@@ -58,23 +63,33 @@ def progress_bar(description: str, total: int | None = None) -> Iterator[Callabl
         TextColumn("left"), TimeRemainingColumn(),
     )  # fmt: skip
     with Progress(*columns, console=err, transient=True, disable=not bars_shown()) as progress:
-        task = progress.add_task(description, total=total)
+        task, lines = progress.add_task(description, total=total), ProgressLines(description, _line)
 
         def update(done: int, total: int) -> None:
             progress.update(task, completed=done, total=total or None)
+            lines.update(done, total)
 
         yield update
+        lines.end()
 
 
-def remark(text: str, style: str | None = None) -> None:
+def _line(text: str) -> None:
+    """A line of progress: into the log, and on standard error where no bar is drawn and nobody else draws."""
+    log.info("%s", text)
+    if _bars and not err.is_terminal:
+        err.print(text, markup=False, highlight=False, soft_wrap=True)
+
+
+def remark(text: str, style: str | None = None, *, wrap: bool = True) -> None:
     """Print one line on standard error; a warning, which begins with ``warning:``, is yellow.
 
     Args:
         text: whatever characters are in it.
         style: of rich; None for the usual one.
+        wrap: whether lines are broken at the width of the terminal; those to copy are not.
     """
     usual = "yellow" if text.startswith("warning:") else None
-    err.print(text, style=style or usual, markup=False, highlight=False)
+    err.print(text, style=style or usual, markup=False, highlight=False, soft_wrap=not wrap)
 
 
 def alarm(record: Mapping[str, Any]) -> None:

@@ -10,6 +10,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from helpers.reports import Made, make_data, make_meta
 
@@ -17,6 +18,8 @@ from weakspot.config.rules import BoxRule
 from weakspot.evaluation.measure import measure
 from weakspot.evaluation.schema import Measurement
 from weakspot.evaluation.subsets import EvaluatedSubset
+from weakspot.models.output_store import OutputStore
+from weakspot.types import GOOD, Sample
 
 RULES = {
     "relative": BoxRule(),
@@ -106,3 +109,27 @@ def test_with_one_kind_of_image_what_needs_both_is_unknown(tmp_path: Path, start
         assert math.isnan(found.test.localisation.false_boxes_per_100_good)
         assert math.isnan(found.test.localisation.before_decision.false_boxes_per_100_good)
         assert found.to_dict()["test"]["localisation"]["false_boxes_per_100_good"] is None
+
+
+def test_photographs_of_a_part_are_decided_together() -> None:
+    """Part a: Good, odds 1/9, 1/9 and 4/1 of a defect come to (4/81)^(1/3) = 0.37; b: a defect missed in one of two."""
+    probabilities = {"a1": 0.1, "a2": 0.1, "a3": 0.8, "b1": 0.9, "b2": 0.4, "c": 0.2, "both1": 0.3, "both2": 0.9}
+    defects = {"b1": "hole", "b2": "hole", "both2": "hole"}
+    parts = {name: name.rstrip("0123456789") for name in probabilities}
+    samples = [Sample(Path(name), defects.get(name, GOOD), group=parts[name]) for name in probabilities]
+    logits = np.array([[0.0, math.log(p / (1 - p))] for p in probabilities.values()], np.float32)
+    n = len(samples)
+    store = OutputStore(
+        [sample.path for sample in samples], np.full((n, 2), 32), logits, np.zeros((n, 2, 2, 2), np.float32),
+        np.zeros(2, np.float32),
+    )  # fmt: skip
+    test = measure([EvaluatedSubset.predict(samples, store, make_meta(["good", "anomaly"], BoxRule()))]).test
+    assert test.classification.confusion_matrix.counts == [[4, 1], [1, 2]]
+    assert test.per_part is not None
+    assert test.per_part.confusion_matrix.counts == [[2, 0], [0, 1]]  # the part that is in both classes is left out
+    assert test.per_part.auroc.value == 1.0
+
+
+def test_without_groups_there_is_no_decision_for_parts(tmp_path: Path) -> None:
+    made = make_data(tmp_path / "data", N)
+    assert measure(cut(made, BoxRule(), (0, N))).test.per_part is None

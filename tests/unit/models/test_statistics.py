@@ -16,7 +16,8 @@ def expected(features: np.ndarray) -> np.ndarray:
         mean, spread = places.mean(), places.std()
         high, low = places[-few:].mean(), places[:few].mean()
         apart = spread + LEAST_SPREAD
-        for kind, value in zip(kinds, (mean, spread, high, low, (high - mean) / apart, (mean - low) / apart), strict=True):
+        values = (mean, spread, high, low, (high - mean) / apart, (mean - low) / apart)
+        for kind, value in zip(kinds, values, strict=True):
             kind.append(value)
     return np.concatenate(kinds)
 

@@ -2,14 +2,26 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from PIL import Image
 
-from weakspot.report.overlays import BOX_COLOUR, UniqueNames, blend, overlay
-from weakspot.types import Box, ClassConfidence, ModelOutput, Prediction
+from weakspot.report.overlays import (
+    BOX_COLOUR,
+    MASK_COLOUR,
+    TRUST_COLOURS,
+    UniqueNames,
+    blend,
+    overlay,
+    with_legend,
+    write_overlay,
+)
+from weakspot.types import Box, ClassConfidence, Level, ModelOutput, Prediction
 
 IMAGE = np.full((60, 90, 3), 128, np.uint8)
 MAPS = np.stack([np.zeros((4, 6)), np.arange(24.0).reshape(4, 6)]).astype(np.float32)
@@ -55,3 +67,25 @@ def test_names_are_unique_and_short(paths: list[str]) -> None:
     given_names = [names(Path(path)) for path in paths]
     assert len({name.casefold() for name in given_names}) == len(paths)
     assert all(len(name.encode()) <= 255 for name in given_names)
+
+
+@pytest.mark.parametrize("level", ["green", "amber", "red"])
+def test_the_frame_has_the_colour_of_its_trust(level: Level) -> None:
+    shown = overlay(IMAGE, predicted("anomaly", Box(20, 30, 50, 55, trust=0.5, level=level)))
+    assert tuple(shown[54, 30]) == TRUST_COLOURS[level]
+    assert len({BOX_COLOUR, MASK_COLOUR, *TRUST_COLOURS.values()}) == 5
+
+
+def test_below_boxes_stands_what_the_colours_mean(tmp_path: Path) -> None:
+    picture = np.zeros((200, 300, 3), np.uint8)
+    shown = with_legend(picture)
+    assert np.array_equal(shown[:200], picture)
+    for colour in TRUST_COLOURS.values():
+        assert (shown[200:] == colour).all(axis=2).any()
+    narrow = np.zeros((60, 90, 3), np.uint8)
+    assert np.array_equal(with_legend(narrow), narrow)
+    whole = Prediction(Path("a.png"), height=200, width=300, label="anomaly", classes=ORDER, boxes=(Box(0, 0, 9, 9),))
+    for name, prediction in (("with.jpg", whole), ("without.jpg", replace(whole, boxes=()))):
+        write_overlay(tmp_path / name, picture, prediction)
+    heights = [Image.open(tmp_path / name).height for name in ("with.jpg", "without.jpg")]
+    assert heights[0] > heights[1] == 200

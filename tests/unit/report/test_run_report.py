@@ -413,7 +413,10 @@ def test_records_say_what_the_predictions_say(run: RunFolder, binary: Made) -> N
 def test_without_masks_and_with_one_kind_of_image_there_is_still_a_page(tmp_path: Path) -> None:
     made = make_data(tmp_path / "data", 12)
     bare = replace(made, samples=[replace(sample, mask=None) for sample in made.samples])
-    words = " ".join(Page(make_report(tmp_path / "a", bare, BoxRule(), tmp_path).report.read_text()).words)
+    page = Page(make_report(tmp_path / "a", bare, BoxRule(), tmp_path).report.read_text())
+    words = " ".join(page.words)
+    assert page.data["lab"]["masks"] is False  # which makes the script write "no masks", not "0 (0 %)"
+    assert {step["judged"] for step in page.data["lab"]["curve"]} == {0}
     assert "no defect image has a mask" in words
     assert "How good are the boxes?" not in words
     for name, start in (("good", 0), ("defects", 1)):

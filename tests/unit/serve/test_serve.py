@@ -27,7 +27,7 @@ from weakspot.data.images import list_images
 from weakspot.data.loading import Loaded
 from weakspot.export.model import Order, export_model
 from weakspot.inference.localizer import Localizer
-from weakspot.models import network
+from weakspot.models import backbones
 from weakspot.postprocess.prediction_files import to_record
 from weakspot.serve.app import Limits, make_app
 from weakspot.serve.batcher import Batcher
@@ -41,7 +41,7 @@ LIMITS = ["--megabytes", "0.5", "--megapixels", "0.02", "--images", "6", "--at-o
 @pytest.fixture(scope="module")
 def model(fabric: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setitem(network.BACKBONES, "tiny", tiny_backbone)
+        patch.setitem(backbones.BACKBONES, "tiny", tiny_backbone)
         run = make_run(tmp_path_factory.mktemp("served"), fabric, refined=False)
         export_model(Order(run, count=2), quiet)
     return run / "exports" / "model.onnx"

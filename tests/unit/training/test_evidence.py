@@ -26,9 +26,9 @@ from weakspot.models.model import agree
 from weakspot.models.network import CamNet
 from weakspot.training.evidence.bank import Bank, Window
 from weakspot.training.evidence.fit import fit_evidence
-from weakspot.training.evidence.source import FeatureSource
 from weakspot.training.evidence.heads import HeadTrainer, TrainingBank, pseudo_mask
 from weakspot.training.evidence.prompts import imitate_prompt
+from weakspot.training.evidence.source import FeatureSource
 
 CPU = torch.device("cpu")
 FEW = RefineConfig("segment", imitations=6, location_steps=2, mask_steps=2, location_refit_steps=2)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from itertools import count, islice
@@ -10,7 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from weakspot.utils.threads import MOST, each, in_order, shared_out, threads, wanted
+from weakspot.utils.threads import MOST, each, in_order, shared_out, sleep_while_waiting, threads, wanted
 
 
 def test_results_come_in_order_though_the_first_takes_longest() -> None:
@@ -82,3 +85,18 @@ def test_threads_begin_nothing_new_when_they_are_left() -> None:
     with pytest.raises(KeyboardInterrupt):
         interrupted(lambda: (time.sleep(0.05), done.append(time.monotonic()))[1])
     assert len(done) <= 4
+
+
+def test_waiting_threads_sleep_unless_the_user_says_otherwise(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT"):
+        monkeypatch.delenv(name, raising=False)
+    code = "import os, sys, weakspot; print(os.environ['OMP_WAIT_POLICY'], 'torch' in sys.modules)"
+    answer = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert answer.stdout.split() == ["PASSIVE", "False"]  # torch reads it when it is loaded
+    monkeypatch.setenv("OMP_WAIT_POLICY", "ACTIVE")
+    sleep_while_waiting()
+    assert os.environ["OMP_WAIT_POLICY"] == "ACTIVE"
+    monkeypatch.delenv("OMP_WAIT_POLICY")
+    monkeypatch.setenv("GOMP_SPINCOUNT", "1000")
+    sleep_while_waiting()
+    assert "OMP_WAIT_POLICY" not in os.environ

@@ -64,7 +64,7 @@ def _schema() -> Any:  # noqa: ANN401 - pyarrow, which is not typed
     box = {
         **dict.fromkeys(("x0", "y0", "x1", "y1"), whole),
         "score": number, "label": text, "outlines": pa.list_(pa.list_(pa.list_(whole))),
-        "trust": number, "doubt": text, "level": text,
+        "trust": number, "doubt": text, "level": text, "probability": number,
     }  # fmt: skip
     return pa.schema(
         {

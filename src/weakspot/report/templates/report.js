@@ -101,7 +101,7 @@ function numbers(image, { boxes, iou }) {
   const lines = boxes.map((box) => element("tr", {}, ...[
     `${box[0]}, ${box[1]}, ${box[2]}, ${box[3]}`, fixed(box[4]), box[6] ? `${box[6]} (${percent(box[5])})` : "of the threshold in use only", box[7],
   ].map((text) => element("td", { text }))));
-  const head = element("tr", {}, ...["box x0, y0, x1, y1", "score", "trust", "why not more"].map((text) => element("th", { text })));
+  const head = element("tr", {}, ...["box x0, y0, x1, y1", data.heads ? "score, log-odds" : "score, evidence over Good (no probability)", "trust", "why not more"].map((text) => element("th", { text })));
   return [table, ...(boxes.length ? [element("h3", { text: "Boxes" }), element("div", { class: "wide" }, element("table", {}, head, ...lines))] : [element("h3", { text: "No box" })])];
 }
 
@@ -164,7 +164,7 @@ function moveTo(step) {
 
 function measured(point, name) {
   if (name === "boxes") return String(point.boxes);
-  if (name === "fitting") return point.judged ? `${point.fitting} (${percent(point.fitting / point.judged)})` : "–";
+  if (name === "fitting") return point.judged ? `${point.fitting} (${percent(point.fitting / point.judged)})` : data.lab.masks ? "–" : "no masks";
   if (name.startsWith("false")) return fixed(point[name], 1);
   return name.startsWith("box_accuracy") ? percent(point[name]) : fixed(point[name], 3);
 }

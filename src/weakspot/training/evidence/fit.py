@@ -25,6 +25,7 @@ from weakspot.data.views import AS_IS, ImageView
 from weakspot.errors import WeakspotError
 from weakspot.models.evidence import EvidenceNet, halving
 from weakspot.training.evidence.bank import Bank
+from weakspot.training.evidence.budget import Budget, budget_for
 from weakspot.training.evidence.heads import HeadTrainer, TrainingBank
 from weakspot.training.evidence.source import FeatureSource
 from weakspot.types import Size
@@ -74,14 +75,15 @@ def fit_evidence(
     good, defect = (_at_most(images, settings.max_images // 2, rng) for images in (good, defect))
     imitated = (ImageView(image, imitation_name(n)) for n in count() for image in good)
     real = [ImageView(image, view) for image in (*good, *defect) for view in views]
-    items = [*real, *islice(imitated, settings.imitations)]
+    budget = budget_for(settings, len(good) + len(defect))
+    items = [*real, *islice(imitated, budget.imitations)]
     scratch = folder / "scratch"
     shutil.rmtree(scratch, ignore_errors=True)
     try:
         net = _projecting_net(source, [items[i] for i in rng.permutation(len(real))], rng)
         net.to(next(source.network.parameters()).device)
         data = _training_bank(source, net, items, len(good) * len(views), len(defect) * len(views), scratch)
-        _train(HeadTrainer(net, data, settings.learning_rate, seed), settings, folder)
+        _train(HeadTrainer(net, data, settings.learning_rate, seed), budget, folder)
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
     return net.eval()
@@ -163,12 +165,12 @@ def _training_bank(
     )
 
 
-def _train(trainer: HeadTrainer, settings: RefineConfig, folder: Path) -> None:
+def _train(trainer: HeadTrainer, budget: Budget, folder: Path) -> None:
     """The stages in turn; one whose result is on disk already is not repeated."""
     stages: list[tuple[str, Callable[[int], None], int]] = [
-        ("location", trainer.fit_location, settings.location_steps),
-        ("mask", trainer.fit_mask, settings.mask_steps),
-        ("location-refit", trainer.refit_location, settings.location_refit_steps),
+        ("location", trainer.fit_location, budget.location_steps),
+        ("mask", trainer.fit_mask, budget.mask_steps),
+        ("location-refit", trainer.refit_location, budget.location_refit_steps),
     ]
     for name, fit, steps in stages:
         kept = folder / f"evidence-{name}.safetensors"

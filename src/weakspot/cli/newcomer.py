@@ -1,0 +1,95 @@
+"""``weakspot train FOLDER``: what whoever has only a folder need not say."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from rich.prompt import Prompt
+
+from weakspot.cli.syntax import is_folder, quoted
+from weakspot.errors import WeakspotError
+from weakspot.types import GOOD
+from weakspot.utils import console
+
+if TYPE_CHECKING:
+    from weakspot.data.recognise import Recognised
+
+BY_DEFAULT = "recommended"
+"""The experiment of somebody who names none."""
+
+
+def of_folder(typed: Sequence[str], settings: Sequence[str]) -> list[str]:
+    """Add what a folder without a key leaves open: its layout, its Good class, and the experiment.
+
+    A command that names ``data.root=`` stays as it is. What was taken is said in one line.
+
+    Args:
+        typed: the arguments of ``train`` as they were typed.
+        settings: the same from :func:`~weakspot.cli.syntax.hydra_arguments`.
+
+    Returns:
+        The settings, and what was added to them.
+
+    Raises:
+        WeakspotError: where the folder leaves open what it holds, with the line to type.
+    """
+    folders = [word for word in typed if is_folder(word)]
+    if not folders or _value(settings, "data.root") != quoted(folders[0]):
+        return list(settings)
+    folder, root = Path(folders[0]), f"data.root={quoted(folders[0])}"
+    kept = [setting for setting in settings if setting != root]
+    added, said = _of_data(folder, typed, kept)
+    if all(_value(settings, key) is None for key in ("experiment", "+experiment", "refine")):
+        added.append(f"experiment={BY_DEFAULT}")
+        said += f", experiment={BY_DEFAULT} (the baseline to compare with is experiment=plain_cam)"
+    console.remark(f"{folder}: {said}", wrap=False)
+    return [*kept, *added]
+
+
+def _value(settings: Sequence[str], *keys: str) -> str | None:
+    """The value that a setting has, the last one where there are several."""
+    found = [value for key, _, value in (setting.partition("=") for setting in settings) if key in keys]
+    return found[-1] if found else None
+
+
+def _of_data(folder: Path, typed: Sequence[str], settings: Sequence[str]) -> tuple[list[str], str]:
+    """The settings of the data that are not given, and what they say in words."""
+    from weakspot.data.recognise import recognise
+
+    layout, subset = _value(settings, "data"), _value(settings, "data.subset")
+    if layout == "synthetic":
+        return [f"data.root={quoted(str(folder))}"], "generated pictures"
+    given = {key: value for key, _, value in (setting.partition("=") for setting in settings)}
+    options = {key.rpartition(".")[2]: value for key, value in given.items() if key.startswith("data.options.")}
+    inner = folder / subset if subset and (folder / subset).is_dir() else None
+    found = recognise(inner or folder, layout or "auto", options)
+    added = [f"data.root={quoted(str(folder if inner else found.folder))}"]
+    added += [f"data.options.{key}={quoted(str(of))}" for key, of in found.options.items() if key not in options]
+    if layout is None:
+        added.insert(0, f"data={found.layout}")
+    good = given.get("data.good_class")
+    if good is None:
+        good = _good_class(found, typed)
+        added += [f"data.good_class={quoted(good)}"] if good.casefold() != GOOD else []
+    return added, f"{found.words} (data={found.layout}), Good class {good!r}"
+
+
+def _good_class(found: Recognised, typed: Sequence[str]) -> str:
+    """The Good class by its name, or as the user says who sits at a terminal."""
+    from weakspot.data.recognise import one_class
+
+    if found.good_class is not None:
+        return found.good_class
+    if len(found.labels) < 2:
+        raise one_class(found)
+    text = f"{found.folder}: the names of the classes do not tell which one is Good"
+    if sys.stdin.isatty() and console.bars_shown():
+        console.remark(text)
+        return Prompt.ask("Good class", choices=list(found.labels), console=console.err)
+    line = shlex.join(["weakspot", "train", *typed, f"data.good_class={quoted(found.labels[0])}"])
+    others = " or ".join(repr(label) for label in found.labels[1:6])
+    raise WeakspotError(f"{text}; type: {line}   (or {others} in its place)")

@@ -1,0 +1,41 @@
+"""What is printed of a finished run."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from weakspot.utils import console
+
+if TYPE_CHECKING:
+    from weakspot.runs.folder import RunFolder
+
+ONE_BOX = (
+    "one box at most per picture, as boxes.method=single draws it round everything suspicious; for a box per defect: "
+)
+"""Said wherever boxes come from that rule, with what to do."""
+
+
+def show_run(run: RunFolder) -> None:
+    """Print a finished run's table and where to look.
+
+    Args:
+        run: of a training or an evaluation.
+    """
+    from weakspot.evaluation.records import MetricsRecord
+    from weakspot.report.tables import class_tables, metrics_table
+
+    record = MetricsRecord.read(run.metrics)
+    console.out.print(metrics_table(record, f"{record.data.subset or record.data.root}"))
+    if len(record.data.classes) > 2:
+        console.out.print(*class_tables(record.measurement.test.classification))
+    if record.boxes["method"] == "single":
+        of_run = f"weakspot evaluate {run.path} boxes.method=components"
+        console.remark(f"{ONE_BOX}{of_run}, or train with experiment=recommended", wrap=False)
+    console.out.print(f"open this first: {run.report}", soft_wrap=True, highlight=False)
+    console.out.print(f"the boxes:       {run.figures / 'gallery.png'}", soft_wrap=True, highlight=False)
+    console.out.print(f"run folder:      {run.path}", soft_wrap=True, highlight=False)
+
+
+def show_one_box() -> None:
+    """Say of predictions that the rule of their model is one box per picture."""
+    console.remark(f"{ONE_BOX}train with experiment=recommended", wrap=False)

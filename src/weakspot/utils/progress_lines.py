@@ -1,0 +1,78 @@
+"""Progress in lines with the time left, for where there is no terminal: a log, a queue, a pipe."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+FIRST_S = 10.0
+"""The first line comes after this time, so that short work says nothing."""
+
+EVERY_S = 30.0
+"""Between two lines passes at least this time."""
+
+
+class ProgressLines:
+    """Turns calls with (done, total) into a line now and then.
+
+    Args:
+        description: stands before the numbers.
+        say: takes a line.
+        clock: seconds, rising.
+
+    Examples:
+        >>> seconds = iter([0, 5, 20, 30, 60])
+        >>> lines = ProgressLines("maps", print, clock=lambda: next(seconds))
+        >>> for done in (1, 4, 6):
+        ...     lines.update(done, 16)
+        maps: 4 of 16 (25 %), about 1 min left
+        >>> lines.end()
+        maps: done in 1 min
+    """
+
+    def __init__(
+        self, description: str, say: Callable[[str], None], clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._description, self._say, self._clock = description, say, clock
+        self._start = clock()
+        self._next = self._start + FIRST_S
+        self._said = False
+
+    def update(self, done: int, total: int) -> None:
+        """Say how far the work is, where it is time for a line.
+
+        Args:
+            done: number of steps done.
+            total: of so many; 0 where that is not known.
+        """
+        now = self._clock()
+        if now < self._next:
+            return
+        self._next, self._said = now + EVERY_S, True
+        if not total:
+            self._say(f"{self._description}: {done} done")
+        elif done:
+            left = (now - self._start) / done * (total - done)
+            share = f"{done} of {total} ({100 * done // total} %)"
+            self._say(f"{self._description}: {share}, about {in_words(left)} left")
+
+    def end(self) -> None:
+        """Say how long it took, if anything was said before."""
+        if self._said:
+            self._say(f"{self._description}: done in {in_words(self._clock() - self._start)}")
+
+
+def in_words(seconds: float) -> str:
+    """A time as people say it.
+
+    Args:
+        seconds: 0 or more.
+
+    Examples:
+        >>> in_words(8), in_words(130), in_words(7500)
+        ('8 s', '2 min', '2 h 5 min')
+    """
+    if seconds < 55:
+        return f"{max(1, round(seconds))} s"
+    minutes = round(seconds / 60)
+    return f"{minutes} min" if minutes < 90 else f"{minutes // 60} h {minutes % 60} min"

@@ -1,0 +1,144 @@
+"""Plausible mistakes of the first hour: each ends with a message after which a stranger types the right thing."""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from helpers.runs import ALL_ANOMALY, TINY, train_config
+from PIL import Image
+
+from weakspot.cli import main as cli
+from weakspot.commands.train import train
+
+Typed = Callable[..., tuple[int, str]]
+
+
+@pytest.fixture
+def typed(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], here: Path, tiny: None) -> Typed:
+    """Run a command line in this process; returns its exit status and all that it said, on one line."""
+    lay_out()
+
+    def run(*words: str) -> tuple[int, str]:
+        capsys.readouterr()
+        monkeypatch.setattr(sys, "argv", ["weakspot", *words])
+        code: object = 0
+        try:
+            cli.main()
+        except SystemExit as end:
+            code = end.code
+        said = capsys.readouterr()
+        assert "Traceback" not in said.err
+        return code if isinstance(code, int) else int(bool(code)), " ".join(f"{said.out} {said.err}".split())
+
+    return run
+
+
+def lay_out() -> None:
+    """Folders of a newcomer, and what lies about in them."""
+    rng = np.random.default_rng(0)
+    folders = {
+        "photos/OK": 8, "photos/NG": 8, "one/NG": 4, "three/good": 2, "three/defect": 1, "sides/left": 3,
+        "sides/right": 3, "broken/OK": 4, "broken/NG": 4, "papers/OK": 8, "papers/NG": 8, "my photos, new/OK": 4,
+        "my photos, new/NG": 4, "odd/good": 8, "odd/naïve ☃ = x": 8,
+    }  # fmt: skip
+    for name, count in folders.items():
+        Path(name).mkdir(parents=True)
+        for number in range(count):
+            Image.fromarray(rng.integers(0, 255, (24, 32, 3), dtype=np.uint8)).save(f"{name}/{number}.png")
+    broken = Path("broken/NG/2.png")
+    broken.write_bytes(broken.read_bytes()[:120])
+    for name in ("plan.pdf", "phone.HEIC"):
+        Path("papers/NG", name).write_bytes(b"%PDF-1.4")
+    Path("empty").mkdir()
+    Path("notes.txt").write_text("a file")
+    Path("split.csv").write_text("path,subset\n")
+    for part in ("train/good", "test/hole", "ground_truth/hole"):
+        Path("masks", part).mkdir(parents=True)
+        size = (8, 8) if part.startswith("ground") else (32, 24)
+        Image.new("L", size, 255).save(f"masks/{part}/0.png")
+
+
+MISTAKES = {
+    "misspelt verb": (["trian", "photos"], r"Did you mean 'train'"),
+    "wrong folder": (["train", "phtos"], r"'phtos' .* nor a folder that is there \(did you mean 'photos'\?\)"),
+    "folder that is not there": (["train", "data.root=phtos"], r"data\.root=phtos does not exist; give the folder"),
+    "folder of one class": (["train", "photos/OK"], r"8 pictures of one class; .* give photos"),
+    "two folders": (["train", "photos/OK", "photos/NG"], r"train takes one folder, .* give the one that holds them"),
+    "empty folder": (["train", "empty"], r"empty holds no images .* give the folder of your pictures"),
+    "one class": (["train", "one"], r"only 'NG' images; .* as in photos/good and photos/defect"),
+    "one class, checked": (["check", "one"], r"only 'NG' images; .* as in photos/good and photos/defect"),
+    "unknown Good class": (["train", "sides"], r"type: weakspot train sides data\.good_class=left"),
+    "three pictures": (["train", "three"], r"2 good and 1 defect images are too few .* at least 2 of each"),
+    "three pictures, checked": (["check", "three"], r"2 good and 1 defect images are too few .* at least 2 of each"),
+    "misspelt key": (["train", "photos", "data.image_sise=64"], r"did you mean 'data\.image_size'"),
+    "misspelt option": (["check", "photos", "--god-class", "OK"], r"--good-class"),
+    "misspelt experiment": (["train", "photos", "experiment=recomended"], r"did you mean 'recommended'"),
+    "misspelt choice": (["train", "photos", "boxes=componets"], r"did you mean 'components'"),
+    "options for keys": (
+        ["train", "photos", "--experiment", "plain_cam"],
+        r"type: weakspot train data\.root=photos experiment=plain_cam",
+    ),
+    "keys for options": (["check", "photos", "data.good_class=OK"], r"type: weakspot check photos --good-class OK"),
+    "value out of range": (["train", "photos", "boxes.threshold_kind=relative", "boxes.threshold=70"], r"\(0, 1\]"),
+    "run missing": (["predict", "outputs/nothing", "photos"], r"outputs/nothing does not exist; give a run folder"),
+    "run missing, measured": (["evaluate", "run=outputs/nothing"], r"outputs/nothing"),
+    "no run": (["report", "photos"], r"give a finished run folder"),
+    "broken file": (["train", "broken"], r"broken/NG/2\.png: damaged or cut short .* copy it again or remove it"),
+    "unquoted comma": (["train", "data.root=my photos, new"], r"for one value: 'data\.root=\"my photos, new\"'"),
+    "output is a file": (["train", "photos", *TINY, "output=notes.txt"], r"output=notes\.txt .* choose another folder"),
+    "output below a file": (["train", "photos", *TINY, "output=notes.txt/run"], r"choose another folder"),
+    "split is there": (["split", "photos", "--output", "split.csv"], r"split\.csv exists; choose another file"),
+    "mask of another size": (["check", "masks"], r"the mask is 8×8 .* but its image is 24×32; make the mask anew"),
+}  # fmt: skip
+"""What is typed, and what the message must hold."""
+
+
+@pytest.mark.parametrize("mistake", MISTAKES)
+def test_a_mistake_ends_with_the_way_out(mistake: str, typed: Typed) -> None:
+    words, message = MISTAKES[mistake]
+    code, said = typed(*words)
+    assert code != 0
+    assert re.search(message, said), said
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["check", "photos", "--good-class", "NG"], r"Is 'NG' the Good class\? .* use --good-class OK"),
+        (["check", "papers"], r"2 files are left out, .* papers/NG/phone\.HEIC, papers/NG/plan\.pdf; export"),
+        (["check", "odd"], r"naïve ☃ = x"),
+        (["train", "my photos, new", "--cfg", "job"], r"root: my photos, new"),
+        (["train", "odd", "--cfg", "job"], r"experiment=recommended"),
+    ],
+    ids=["swapped classes", "PDF among pictures", "odd class name", "odd folder name", "odd class name, trained"],
+)
+def test_what_is_no_mistake_says_what_to_know(words: list[str], message: str, typed: Typed) -> None:
+    code, said = typed(*words)
+    assert code == 0
+    assert re.search(message, said), said
+
+
+@pytest.mark.slow
+def test_results_are_never_replaced_and_what_is_left_out_is_said(typed: Typed) -> None:
+    data = ("data=folder", "data.root=papers", "data.good_class=OK", *TINY, *ALL_ANOMALY)
+    train(train_config(*data, "output=run"))
+    code, said = typed("predict", "run", "papers", "--output", "results", "--no-overlays")
+    assert code == 0
+    assert "2 files are left out" in said
+    assert "one box at most per picture" in said
+    for words in (["predict", "run", "papers", "--output", "results"], ["predict", "run", "papers", "--output", "run"]):
+        code, said = typed(*words)
+        assert code != 0
+        assert "choose another" in said
+    code, said = typed("predict", "run", "papers/NG/plan.pdf", "--output", "other")
+    assert code != 0
+    assert "not an image in a known format, or damaged at its start; save it as PNG or JPEG" in said
+    assert typed("export", "boxes", "run", "--format", "coco", "--output", "boxes")[0] == 0
+    code, said = typed("export", "boxes", "run", "--format", "coco", "--output", "boxes")
+    assert code != 0
+    assert "choose another --output" in said

@@ -1,0 +1,79 @@
+"""``weakspot train FOLDER`` adds what the folder tells, and never asks where there is no terminal."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from weakspot.cli.newcomer import of_folder
+from weakspot.cli.syntax import as_options, hydra_arguments
+from weakspot.config.hydra_app import compose
+from weakspot.errors import WeakspotError
+
+
+@pytest.fixture
+def photos(here: Path) -> Path:
+    """Three folders with two classes each."""
+    for name in ("photos/OK", "photos/NG", "sides/left", "sides/right", "my photos, new/good", "my photos, new/bad"):
+        (here / name).mkdir(parents=True)
+        (here / name / "1.png").touch()
+    return here
+
+
+def settled(*typed: str) -> list[str]:
+    return of_folder(typed, hydra_arguments("train", typed, "data.root"))
+
+
+@pytest.mark.usefixtures("photos")
+def test_a_folder_is_enough(capsys: pytest.CaptureFixture[str]) -> None:
+    settings = settled("photos/")
+    assert settings == ["data=folder", "data.root=photos", "data.good_class=OK", "experiment=recommended"]
+    (said,) = capsys.readouterr().err.splitlines()
+    for part in ("data=folder", "Good class 'OK'", "experiment=recommended", "experiment=plain_cam"):
+        assert part in said
+    config = compose("train", settings)
+    assert (config.name, config.data.good_class, config.refine.method) == ("recommended", "OK", "segment")
+
+
+@pytest.mark.usefixtures("photos")
+@pytest.mark.parametrize(
+    ("typed", "expected"),
+    [
+        (["photos", "experiment=plain_cam"], ["data=folder", "data.good_class=OK"]),
+        (["photos", "refine=none", "boxes=components"], ["data=folder", "data.good_class=OK"]),
+        (["photos", "data=folder", "experiment=plain_cam"], ["data.good_class=OK"]),
+        (["photos", "data.good_class=NG", "experiment=plain_cam"], ["data=folder"]),
+        (["sides", "data.good_class=right"], ["data=folder", "experiment=recommended"]),
+        (["my photos, new"], ["data=folder", "experiment=recommended"]),
+    ],
+)
+def test_what_is_given_stays(typed: list[str], expected: list[str]) -> None:
+    settings = settled(*typed)
+    given = {*hydra_arguments("train", typed, "data.root")}
+    assert [setting for setting in settings if setting not in given] == expected
+    assert compose("train", settings).data.root == typed[0]
+
+
+@pytest.mark.usefixtures("photos")
+def test_a_command_that_names_its_keys_means_what_it_did() -> None:
+    assert settled("data.root=photos", "seed=1") == ["data.root=photos", "seed=1"]
+
+
+@pytest.mark.usefixtures("photos")
+def test_without_a_terminal_the_line_to_type_is_printed() -> None:
+    with pytest.raises(WeakspotError, match=r"type: weakspot train sides seed=1 data\.good_class=left"):
+        settled("sides", "seed=1")
+
+
+@pytest.mark.usefixtures("photos")
+def test_two_folders_are_refused() -> None:
+    with pytest.raises(WeakspotError, match="train takes one folder, not photos and sides"):
+        settled("photos", "sides")
+
+
+def test_a_message_of_train_for_a_verb_with_options() -> None:
+    assert as_options("set data.good_class=OK") == "set --good-class OK"
+    assert as_options("set data.good_class to one of them") == "set --good-class to one of them"
+    assert as_options("data.options.file names the table") == "--option file names the table"
+    assert as_options("data.root=photos does not exist") == "data.root=photos does not exist"
