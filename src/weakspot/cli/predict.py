@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -16,6 +17,7 @@ from weakspot.utils.files import OUTPUTS, new_folder
 if TYPE_CHECKING:
     from weakspot.inference.localizer import Localizer
     from weakspot.inference.shards.jobs import Job
+    from weakspot.types import Prediction
 
 ENGINES = ("local", "ray")
 
@@ -40,6 +42,10 @@ def predict(
     roi: Annotated[
         Path | None, typer.Option(help="Masks of the regions of interest, for a model trained with a mask for each.")
     ] = None,
+    group: Annotated[
+        str | None,
+        typer.Option(help="Regular expression on the path: images it gives the same text are decided together."),
+    ] = None,
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
     engine: Annotated[str, typer.Option(help="local, or ray: many machines, a file per shard.")] = "local",
     file_format: Annotated[str | None, typer.Option("--format", help="ray: jsonl or parquet files.")] = None,
@@ -57,6 +63,8 @@ def predict(
 
         if overlays:
             raise WeakspotError("--overlays needs --engine local; predict the few pictures to see with it")
+        if group is not None:
+            raise WeakspotError("--group needs --engine local")
         if output is None:
             raise WeakspotError("--engine ray needs --output: the same command goes on there when it was interrupted")
         job = Job(
@@ -69,12 +77,16 @@ def predict(
             raise WeakspotError(f"{name} is for --engine ray")
     images = _images(source, output)
     folder = Path(output) if output else new_folder(OUTPUTS / "predict")
+    from weakspot.commands import predict as predicting
     from weakspot.inference.localizer import Localizer
 
     localizer = Localizer.load(run, device).adjusted(threshold, flip_tta)
     if roi is not None:
         localizer = localizer.with_masks(roi)
-    _here(run, localizer, images, folder, overlays is not False, batch_size, append)
+    results = predicting.predict(
+        localizer, images, folder, overlays=overlays is not False, batch_size=batch_size, append=append, group=group
+    )
+    _here(run, localizer, images, folder, results)
 
 
 def _images(source: str, output: str | None) -> list[Path]:
@@ -91,21 +103,11 @@ def _images(source: str, output: str | None) -> list[Path]:
     return images
 
 
-def _here(
-    run: Path,
-    localizer: Localizer,
-    images: list[Path],
-    folder: Path,
-    overlays: bool,
-    batch_size: int | None,
-    append: bool,
-) -> None:
-    from weakspot.commands import predict as predicting
-
+def _here(run: Path, localizer: Localizer, images: list[Path], folder: Path, results: Iterable[Prediction]) -> None:
+    """Run through the predictions, and tell what they came to."""
     counts: Counter[str] = Counter()
     unreadable = 0
     with console.progress_bar("predicting", len(images)) as progress:
-        results = predicting.predict(localizer, images, folder, overlays=overlays, batch_size=batch_size, append=append)
         for done, prediction in enumerate(results, start=1):
             if prediction.status == "ok":
                 counts[prediction.label] += 1

@@ -8,6 +8,7 @@ from pathlib import Path
 from weakspot.data.loading import ImageSource
 from weakspot.errors import WeakspotError
 from weakspot.inference.localizer import Localizer
+from weakspot.postprocess.parts import PartDecisions
 from weakspot.postprocess.prediction_files import prediction_writer, read_predictions
 from weakspot.postprocess.review import ReviewQueue
 from weakspot.report.overlays import LONGEST_SIDE, UniqueNames, write_overlay
@@ -23,10 +24,11 @@ def predict(
     overlays: bool = True,
     batch_size: int | None = None,
     append: bool = False,
+    group: str | None = None,
 ) -> Iterator[Prediction]:
     """Predict images and write ``predictions.jsonl``, ``predictions.csv`` and ``overlays/`` as they come.
 
-    At the end ``review.csv`` names the images that a person should check first.
+    At the end ``review.csv`` names the images that a person should check first, and ``parts.csv`` decides each part.
 
     Args:
         localizer: a loaded model.
@@ -35,18 +37,21 @@ def predict(
         overlays: write a picture with map and boxes for every image.
         batch_size: images in one forward pass; None for what suits the device.
         append: keep the predictions of an earlier call that finished in the same folder, and add these behind them.
+        group: regular expression on the path; images it gives the same text are photographs of one part, which are
+            decided together in ``parts.csv``. None writes no such file.
 
     Yields:
         Every prediction after it was written; the files get their names when the iterator is exhausted,
         ``predictions.jsonl`` last.
 
     Raises:
-        WeakspotError: when `output` is a run folder, holds predictions and `append` is False, or another process is
-            writing to it.
+        WeakspotError: when `group` is no regular expression, `output` is a run folder or holds predictions and `append`
+            is False, or another process is writing to it.
     """
     if (output / "run.json").is_file():
         raise WeakspotError(f"{output} is a run folder; its predictions are its test subset's, choose another folder")
     names, review, finished = UniqueNames(), ReviewQueue(localizer.meta.decision), output / "predictions.jsonl"
+    parts = None if group is None else PartDecisions(group, localizer.meta.classes, localizer.meta.decision)
     with only_one(output):
         earlier = read_predictions(finished) if finished.is_file() else []
         if earlier and not append:
@@ -59,13 +64,19 @@ def predict(
                 write(prediction)
                 review.add(prediction)
                 names(prediction.path)
+                if parts is not None:
+                    parts.add(prediction)
             for prediction, loaded in localizer.stream(
                 images, batch_size=batch_size, keep_longest=LONGEST_SIDE if overlays else None
             ):
                 write(prediction)
                 review.add(prediction)
+                if parts is not None:
+                    parts.add(prediction)
                 name = names(prediction.path)
                 if loaded.image is not None:
                     write_overlay(output / "overlays" / name, loaded.image, prediction)
                 yield prediction
             review.write(output / "review.csv")
+            if parts is not None:
+                parts.write(output / "parts.csv")

@@ -34,8 +34,9 @@ from weakspot.runs.folder import (
 )
 from weakspot.runs.identity import fit_identity, run_identity
 from weakspot.runs.latest import note_latest
+from weakspot.training.announce import announcement
 from weakspot.training.prepare import PreparedRun, prepare
-from weakspot.training.stages import FittedRun, announcement, bundle_meta, fit_and_infer
+from weakspot.training.stages import FittedRun, bundle_meta, fit_and_infer
 from weakspot.utils import console
 from weakspot.utils.files import write_json
 from weakspot.utils.locks import alone

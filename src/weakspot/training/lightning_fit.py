@@ -23,11 +23,9 @@ from torch.multiprocessing.spawn import ProcessExitedException, ProcessRaisedExc
 
 from weakspot.config.schema import TrainerConfig
 from weakspot.errors import WeakspotError
-from weakspot.models.network import CamNet
 from weakspot.runs.folder import CHECKPOINT
 from weakspot.training.datamodule import DataModule
 from weakspot.training.lightning_module import ClassifierModule
-from weakspot.types import Size
 from weakspot.utils import console
 from weakspot.utils.files import OUTPUTS, atomic_path
 
@@ -119,37 +117,6 @@ def _read_checkpoint(path: Path, history: History) -> dict[str, Any]:
     if not finished:
         raise WeakspotError(f"{path} holds no finished epoch; delete it to train from the start")
     return saved
-
-
-def estimate_minutes(network: CamNet, size: Size, *, stem_images: int, tail_images: int, batch_size: int) -> float:
-    """Estimate how many minutes training takes if it runs for all epochs, from the time of one blank batch.
-
-    Nothing is changed by it.
-
-    Args:
-        network: on the device it will be trained on.
-        size: ``(height, width)`` of the network's input.
-        stem_images: number of images that go through the frozen layers, all epochs together.
-        tail_images: number of images that go through the trained layers, forward and backward.
-        batch_size: images in a batch.
-    """
-    blank = torch.zeros((batch_size, 3, *size), device=next(network.parameters()).device)
-    blank = blank.contiguous(memory_format=torch.channels_last)
-    stem_seconds = tail_seconds = 0.0
-    for _ in range(2):  # the first call pays for warming up
-        start = _now(blank.device)
-        features = network.forward_stem(blank)
-        middle = _now(blank.device)
-        network.forward_tail(features).logits.sum().backward()  # type: ignore[no-untyped-call]
-        stem_seconds, tail_seconds = middle - start, _now(blank.device) - middle
-    network.zero_grad(set_to_none=True)
-    return (stem_seconds * stem_images + tail_seconds * tail_images) / batch_size / 60
-
-
-def _now(device: torch.device) -> float:
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)  # kernels run on by themselves
-    return time.monotonic()
 
 
 class History(Callback):

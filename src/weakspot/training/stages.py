@@ -20,19 +20,18 @@ from weakspot.heatmaps.classes import ClassMaps
 from weakspot.models.backbones import FREEZE_POINT
 from weakspot.models.bundle_meta import BundleMeta
 from weakspot.models.evidence import EvidenceNet
-from weakspot.models.feature_cache import FeatureCache, Progress, compute_features, feature_keys, view_features
+from weakspot.models.feature_cache import FeatureCache, Progress, compute_features, view_features
 from weakspot.models.imitation_store import ImitationStore
 from weakspot.models.model import Model
 from weakspot.models.network import inference_batch_size
 from weakspot.models.output_store import OutputStore
 from weakspot.models.statistics import StatisticsHead
 from weakspot.training.datamodule import DataModule, FeatureDataset, ImageDataset
-from weakspot.training.evidence.budget import budget_for
 from weakspot.training.evidence.fit import fit_evidence
 from weakspot.training.evidence.source import FeatureSource
 from weakspot.training.evidence.statistics import fit_statistics
 from weakspot.training.imitated import MOST_PICTURES, imitated_outputs
-from weakspot.training.lightning_fit import FitSummary, estimate_minutes, fit
+from weakspot.training.lightning_fit import FitSummary, fit
 from weakspot.training.lightning_module import ClassifierModule, class_weights
 from weakspot.training.prepare import CROSSFITS, PreparedRun, image_sizes
 from weakspot.training.rules import TrainingRules
@@ -91,7 +90,7 @@ def fit_model(prepared: PreparedRun, folder: Path) -> tuple[Model, FitSummary]:
         folder: for checkpoints and logs; an interrupted fit goes on from there.
     """
     rules, data, network = prepared.rules, prepared.data, prepared.network
-    device = _device(rules)
+    device = device_of(rules)
     network.to(device)
     subsets = _datasets(prepared)
     views = len(AUGMENTATIONS[rules.trainer.augment])
@@ -111,7 +110,8 @@ def fit_model(prepared: PreparedRun, folder: Path) -> tuple[Model, FitSummary]:
     return Model(network, _fit_evidence(prepared, folder / "checkpoints"), _fit_statistics(prepared)), summary
 
 
-def _device(rules: TrainingRules) -> str:
+def device_of(rules: TrainingRules) -> str:
+    """The device to train on: ``cuda`` where there is a GPU and the settings allow it, else ``cpu``."""
     return "cuda" if torch.cuda.is_available() and rules.trainer.accelerator != "cpu" else "cpu"
 
 
@@ -185,7 +185,7 @@ def _fit_statistics(prepared: PreparedRun) -> StatisticsHead | None:
     )
 
 
-def _examples(prepared: PreparedRun) -> dict[Subset, list[tuple[ImageView, int]]]:
+def examples_of(prepared: PreparedRun) -> dict[Subset, list[tuple[ImageView, int]]]:
     """Every image of a subset in all its views, with its class; only the training subset has more than one view."""
     data = prepared.data
     views = {"train": AUGMENTATIONS[prepared.rules.trainer.augment], "val": (AS_IS,), "test": (AS_IS,)}
@@ -200,7 +200,7 @@ def _examples(prepared: PreparedRun) -> dict[Subset, list[tuple[ImageView, int]]
 def _datasets(prepared: PreparedRun) -> dict[Subset, FeatureDataset | ImageDataset]:
     """Each subset as frozen features (computed now, once) or as images; the training subset in all its views."""
     rules, network, preprocess, cache = prepared.rules, prepared.network, prepared.preprocess, prepared.rules.cache
-    examples = _examples(prepared)
+    examples = examples_of(prepared)
     targets = {subset: [target for _, target in examples[subset]] for subset in SUBSETS}
     if cache is None:
         return {
@@ -217,33 +217,6 @@ def _datasets(prepared: PreparedRun) -> dict[Subset, FeatureDataset | ImageDatas
     return {
         subset: FeatureDataset(cache, list(islice(keys, len(targets[subset]))), targets[subset]) for subset in SUBSETS
     }
-
-
-def announcement(prepared: PreparedRun) -> str:
-    """Announce in a sentence what training will do, and about how long it takes if it runs for all epochs.
-
-    With a cache, missing frozen features are computed first; that is timed too.
-    """
-    rules, network = prepared.rules, prepared.network.to(_device(prepared.rules))
-    items = [item for of_subset in _examples(prepared).values() for item, _ in of_subset]
-    images, epochs = len(prepared.data.indices("train")), rules.trainer.max_epochs
-    if rules.cache:
-        keys = feature_keys(network, items, prepared.preprocess, rules.cache)
-        stem_images = sum(not rules.cache.path(key).is_file() for key in keys)
-    else:
-        stem_images = images * epochs
-    minutes = estimate_minutes(
-        network,
-        prepared.preprocess.common_input_size(image_sizes(item.image for item in items)),
-        stem_images=stem_images,
-        tail_images=images * epochs,
-        batch_size=rules.trainer.batch_size,
-    )
-    device = next(network.parameters()).device.type
-    time = f"about {minutes:.0f} min" if minutes >= 1 else "under a minute"
-    steps = budget_for(rules.refine, images).steps
-    then = f", then {steps} steps of the evidence heads" if rules.has_heads else ""
-    return f"training on {images} images, up to {epochs} epochs on the {device}: {time}{then}"
 
 
 def _outputs_of(prepared: PreparedRun, model: Model, images: Sequence[ImageInfo]) -> OutputStore:

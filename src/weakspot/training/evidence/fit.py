@@ -108,9 +108,10 @@ def _projecting_net(source: FeatureSource, items: Sequence[ImageView], rng: np.r
             level.append(flat[rng.permutation(len(flat))[:SAMPLE_CELLS]])
     _check_sizes(sizes, input_size)
     fits = []
-    for i, level in enumerate(cells):
+    narrow = projected_channels([level[0].shape[1] for level in cells])
+    for level, most in zip(cells, narrow, strict=True):
         sample = np.concatenate(level).astype(np.float64)
-        components = min(PROJECTED * 2**i, *sample.shape)
+        components = min(most, len(sample))
         fits.append(PCA(components, whiten=True, svd_solver="full").fit(sample))
     with torch.random.fork_rng():
         torch.manual_seed(int(rng.integers(2**31)))
@@ -126,6 +127,15 @@ def _projecting_net(source: FeatureSource, items: Sequence[ImageView], rng: np.r
             projection.weight.copy_(torch.from_numpy(weight).float()[:, :, None, None])
             projection.bias.copy_(torch.from_numpy(-weight @ fit.mean_).float())  # type: ignore[union-attr]
     return net
+
+
+def projected_channels(channels: Sequence[int]) -> list[int]:
+    """How many channels each level is projected to, where there are pictures enough.
+
+    Args:
+        channels: number of channels of each level in the backbone, fine to coarse.
+    """
+    return [min(PROJECTED * 2**i, wide) for i, wide in enumerate(channels)]
 
 
 def _check_sizes(sizes: Sequence[Size], input_size: Size) -> None:
