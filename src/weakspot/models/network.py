@@ -69,6 +69,7 @@ class CamNet(nn.Module):
         self.prefix = parts.prefix
         self.tile: Size | None = None
         self.stem.requires_grad_(False)
+        self.stem.eval()  # its batch normalisation neither uses nor changes statistics of what it is shown
 
     def load_pretrained(self, state: dict[str, Tensor]) -> None:
         """Load layers under the names they have in the uncut backbone (``0.weight`` … for VGG16).

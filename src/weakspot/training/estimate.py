@@ -55,7 +55,8 @@ def estimate_minutes(network: CamNet, size: Size, work: Work) -> float:
         size: ``(height, width)`` of the network's input.
         work: what is to be done.
     """
-    device = next(network.parameters()).device
+    device, training = next(network.parameters()).device, network.training
+    network.eval()  # blank pictures must not become statistics of batch normalisation
     one = torch.zeros((1, 3, *size), device=device).contiguous(memory_format=torch.channels_last)
     with torch.inference_mode():
         features = network.forward_taps(one, tuple(network.taps))
@@ -63,6 +64,7 @@ def estimate_minutes(network: CamNet, size: Size, work: Work) -> float:
     batch = network.forward_stem(one).repeat(work.batch_size, 1, 1, 1)
     tail = _seconds(device, lambda: _backward(network, batch)) / work.batch_size
     network.zero_grad(set_to_none=True)
+    network.train(training)
     total = work.stem_images * (stem + DECODING) + work.tail_images * tail
     location = mask = imitating = 0.0
     if work.imitations:

@@ -15,7 +15,8 @@ from PIL import Image
 import weakspot.data
 from weakspot.data.classes import class_names, target_of
 from weakspot.data.images import read_mask
-from weakspot.data.readers import MVTEC_AD, READERS, read_samples, reader
+from weakspot.data.readers import MVTEC_AD, read_samples
+from weakspot.data.registry import READERS, reader
 from weakspot.errors import WeakspotError
 from weakspot.types import GOOD, Sample
 
@@ -263,7 +264,7 @@ def test_the_real_generator_fits(tmp_path: Path) -> None:
 
 def test_unknown_layouts_and_options_are_refused(tmp_path: Path) -> None:
     refused(
-        "data=mvtek is not known .did you mean 'mvtec'.*; use mvtec, folder, filename, manifest, synthetic",
+        "data=mvtek is not known .did you mean 'mvtec'.*; use auto, mvtec, folder, filename, manifest, synthetic, visa",
         "mvtek",
         tmp_path,
     )
@@ -272,7 +273,7 @@ def test_unknown_layouts_and_options_are_refused(tmp_path: Path) -> None:
 
 
 def test_a_layout_is_one_registered_function(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("weakspot.data.readers.READERS", dict(READERS))
+    monkeypatch.setitem(READERS, "flat", lambda: [])  # so that it is taken out again
 
     @reader("flat")
     def read_flat(root: Path, *, subset: str | None, good_class: str, separator: str = "_") -> list[Sample]:

@@ -1,0 +1,34 @@
+"""How long training will take."""
+
+from dataclasses import replace
+
+import torch
+
+from weakspot.models.network import CamNet
+from weakspot.training.estimate import Work, estimate_minutes
+
+
+def test_minutes_grow_with_the_work_and_nothing_is_changed() -> None:
+    torch.manual_seed(0)
+    network = CamNet("resnet18")  # with batch normalisation, whose statistics a blank picture would change
+    before = {name: tensor.clone() for name, tensor in network.state_dict().items()}
+    none = Work(stem_images=0, tail_images=0, batch_size=4)
+    assert estimate_minutes(network, (64, 96), none) == 0.0
+    frozen = estimate_minutes(network, (64, 96), replace(none, stem_images=10_000))
+    assert frozen > 10_000 * 0.01 / 60  # reading alone
+    heads = Work(0, 0, 4, imitations=1, location_steps=500, mask_steps=1000)
+    assert estimate_minutes(network, (64, 96), heads) > 0
+    whole = estimate_minutes(network, (64, 96), replace(heads, stem_images=10_000, outputs=50, whole=50))
+    assert whole > frozen / 3
+    assert network.training
+    assert all(torch.equal(tensor, before[name]) for name, tensor in network.state_dict().items())
+    assert all(parameter.grad is None for parameter in network.parameters())
+
+
+def test_the_random_numbers_of_training_do_not_depend_on_it(tiny: None) -> None:
+    network = CamNet("tiny")
+    torch.manual_seed(5)
+    wanted = torch.rand(3)
+    torch.manual_seed(5)
+    estimate_minutes(network, (64, 96), Work(1, 1, 2, imitations=1, location_steps=1, mask_steps=1))
+    assert torch.equal(torch.rand(3), wanted)
