@@ -53,6 +53,8 @@ class Sample:
             none.
         group: images of one group stay in one subset; None where no group is known.
         subset: the subset that the image was put into beforehand; None where ``split.*`` decides.
+        published: the subset that the makers of a public data set put it into, which ``split.file=published`` takes;
+            None where they publish none with defects in training.
 
     Examples:
         >>> sample = Sample(Path("test/crack/007.png"), "crack", mask=Path("ground_truth/crack/007_mask.png"))
@@ -65,6 +67,7 @@ class Sample:
     mask: Path | None = None
     group: str | None = None
     subset: Subset | None = None
+    published: Subset | None = None
 
     @property
     def is_good(self) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 
@@ -13,9 +14,12 @@ SIZE = (12, 20)
 """``(height, width)`` of every picture in them."""
 
 
-def picture(path: Path, seed: int = 0) -> None:
+def picture(path: Path) -> None:
+    """A picture that is like no other in its tree."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    pixels = np.random.default_rng(seed).integers(0, 255, (*SIZE, 3), dtype=np.uint8)
+    pixels = np.random.default_rng(zlib.crc32("/".join(path.parts[-3:]).encode())).integers(
+        0, 255, (*SIZE, 3), dtype=np.uint8
+    )
     Image.fromarray(pixels).save(path)
 
 
@@ -29,9 +33,9 @@ def mask(path: Path, value: int = 255, columns: slice = slice(4, 9)) -> None:
 def visa(root: Path) -> Path:
     for name in ("candle", "pipe_fryum"):
         for number in range(3):
-            picture(root / name / f"Data/Images/Normal/{number:04d}.JPG", number)
+            picture(root / name / f"Data/Images/Normal/{number:04d}.JPG")
         for number in range(2):
-            picture(root / name / f"Data/Images/Anomaly/{number:03d}.JPG", 9 + number)
+            picture(root / name / f"Data/Images/Anomaly/{number:03d}.JPG")
             mask(root / name / f"Data/Masks/Anomaly/{number:03d}.png", value=1 + number)
         (root / name / "image_anno.csv").write_text("image,label,mask\n")
     rows = ["object,split,label,image,mask"]
@@ -50,7 +54,7 @@ def visa(root: Path) -> Path:
 def btad(root: Path) -> Path:
     for name, suffix in (("01", "bmp"), ("02", "png"), ("03", "bmp")):
         for path in ("train/ok/0000", "train/ok/0001", "test/ok/0000", "test/ko/0000", "test/ko/0001"):
-            picture(root / name / f"{path}.{suffix}", len(path))
+            picture(root / name / f"{path}.{suffix}")
         for number in range(2):
             mask(root / name / f"ground_truth/ko/000{number}.{'bmp' if name == '03' else 'png'}")
     return root
@@ -92,7 +96,7 @@ def mvtec_loco(root: Path) -> Path:
 def kolektor_sdd(root: Path) -> Path:
     for item in (1, 2):
         for part in range(3):
-            picture(root / f"kos{item:02d}/Part{part}.jpg", part)
+            picture(root / f"kos{item:02d}/Part{part}.jpg")
             mask(root / f"kos{item:02d}/Part{part}_label.bmp", value=255 * (part == 1))
     return root
 

@@ -252,7 +252,7 @@ def test_other_verbs_have_help_with_an_example(weakspot, verb: str) -> None:
         (["train", "seed=-1"], r"seed=-1 must be"),
         (["train", "trainer.accelerator=cpuu"], r"did you mean 'cpu'"),
         (["evaluate", "boxes=components"], r"set its keys one by one, as in boxes\.method="),
-        (["evaluate", "data.root=x"], r"choose data=filename\|folder\|manifest\|mvtec\|synthetic first"),
+        (["evaluate", "data.root=x"], r"choose data=auto\|.*\|folder\|.*\|synthetic\|visa first"),
         (["evaluate", "model=vgg16"], r"config key model is unknown"),
         (["train", "data=folder", "data.root=photos (1)"], r"'data\.root=photos \(1\)' is not of the form"),
         (["train", "-m", "seed=1,2", "output=x"], r"output= names one folder"),

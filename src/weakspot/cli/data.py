@@ -18,8 +18,10 @@ if TYPE_CHECKING:
     from weakspot.data.recognise import Recognised
     from weakspot.data.summary import Findings
 
-Folder = Annotated[Path, typer.Argument(help="Folder in MVTec AD layout, of several such, or a folder per class.")]
-Layout = Annotated[str, typer.Option(help="auto, mvtec, folder, filename or manifest.")]
+Folder = Annotated[
+    Path, typer.Argument(help="Folder in MVTec AD layout, of several such, of a class each, or a public data set.")
+]
+Layout = Annotated[str, typer.Option(help="auto, mvtec, folder, filename, manifest or a public set's (visa, …).")]
 GoodClass = Annotated[
     str | None,
     typer.Option(help="What good images are called, a folder or a label; a usual name is found."),
@@ -67,7 +69,7 @@ def check(
             refused.append(WeakspotError(as_options(str(error))))
             continue
         findings = found[folder]
-        console.out.print(summary_table(findings, f"{folder} ({one.layout} layout)"))
+        console.out.print(summary_table(findings, f"{folder} ({_named(one)})"))
         problems += _tell(findings, None if one.layout == "manifest" else folder)
         if alarms and findings.shortcuts:
             write_alarms(alarms / folder.name, findings.readable, findings.values, findings.shortcuts)
@@ -80,6 +82,13 @@ def check(
     if refused:
         raise refused[0]
     _refuse(problems, data)
+
+
+def _named(found: Recognised) -> str:
+    """The layout of a data set; of a public one its title and licence as well."""
+    from weakspot.data.public_trees import PUBLIC
+
+    return f"{found.words}, data={found.layout}" if found.layout in PUBLIC else f"{found.layout} layout"
 
 
 def _refuse(problems: Sequence[str], data: Path) -> None:
@@ -175,9 +184,10 @@ def split(
 
 def _datasets(data: Path, layout: str, option: Sequence[str] | None) -> list[Recognised]:
     """The data sets at or right below a folder."""
-    from weakspot.data.readers import find_datasets
-    from weakspot.data.recognise import one_class, recognise
+    from weakspot.data.readers import check_layout
+    from weakspot.data.recognise import find_datasets, one_class, recognise
 
+    check_layout(layout)
     found, options = find_datasets(data, layout), _parsed(option)
     if len(found) == 1:
         one = recognise(data, layout, options)

@@ -91,7 +91,9 @@ def train_help(folder: Path, defaults: DictConfig) -> str:
         for name, said in found.items()
     ]
     groups = [
-        f"  {group}={'|'.join(choices(folder, group))}"
+        textwrap.fill(
+            f"{group}={'| '.join(choices(folder, group))}", WIDTH, initial_indent="  ", subsequent_indent="    "
+        ).replace("| ", "|")  # a line may break after each of them
         for group in re.findall(r"(?m)^  - (\w+): (?!null)\w+", (folder / "train.yaml").read_text(encoding="utf-8"))
     ]
     keys = [str(key) for key in keys_of(folder, defaults)]

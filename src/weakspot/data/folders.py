@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from weakspot.data.images import EXTENSIONS, is_image, list_images, subfolders
-from weakspot.errors import WeakspotError
+from weakspot.errors import WeakspotError, did_you_mean
+from weakspot.types import Sample
 from weakspot.utils.files import shown
 
 
@@ -85,3 +86,45 @@ def pair_masks(folder: Path, labelled: Sequence[tuple[str, Path, Path]]) -> dict
         if (other := pairs.setdefault(found[0], mask)) != mask:
             raise WeakspotError(f"{shown(found[0])} has two masks, {other.name} and {mask.name}; remove one of them")
     return pairs
+
+
+def base_folder(root: Path, subset: str | None, known: Sequence[str] = (), source: str = "") -> Path:
+    """Return the folder of the subset, or an error that suggests what was meant.
+
+    Args:
+        root: as ``data.root``.
+        subset: as ``data.subset``.
+        known: names of subsets that there are elsewhere.
+        source: where the data are to be had, for the message.
+
+    Raises:
+        WeakspotError: when there is no such folder.
+    """
+    if not root.is_dir():
+        what = "is a file, not a folder" if root.exists() else "does not exist"
+        raise WeakspotError(f"data.root={shown(root)} {what}; give the folder that holds the data, data.root=…")
+    base = root / subset if subset else root
+    if base.is_dir():
+        return base
+    present = [folder.name for folder in subfolders(root)]
+    if {"train", "test"} & set(present):
+        raise WeakspotError(f"data.subset={subset}: {shown(root)} holds the data itself; leave data.subset out")
+    # A subset that is spelt right and was never downloaded must not be taken for a misspelt one.
+    hint = did_you_mean(str(subset), present if subset in known else {*present, *known})
+    listed = f"there are: {', '.join(present)}" if present else "it has no folders"
+    raise WeakspotError(f"data.subset={subset} is not in {shown(root)}{hint}; {listed}{source and f'; {source}'}")
+
+
+def good_first(samples: Sequence[Sample], base: Path) -> list[Sample]:
+    """Sort by Good before defects, train before test, then by name, so that a seed means the same split everywhere.
+
+    Args:
+        samples: of one data set.
+        base: the folder that all of them lie in.
+    """
+
+    def key(sample: Sample) -> tuple[bool, bool, str, tuple[str, ...]]:
+        parts = sample.path.relative_to(base).parts
+        return not sample.is_good, parts[0] != "train", sample.defect, parts
+
+    return sorted(samples, key=key)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from itertools import product
 
 import numpy as np
 
@@ -26,18 +27,21 @@ def choose_input_size(sizes: Sequence[Size]) -> Size:
         sizes: ``(height, width)`` of each picture, in pixels; at least one.
 
     Returns:
-        ``(height, width)``, multiples of :data:`MULTIPLE`: of the sizes with that many pixels the one whose shape is
-        nearest to the median ratio of height to width.
+        ``(height, width)``, multiples of :data:`MULTIPLE`: the size that is nearest to the median ratio of height to
+        width, where a third more or fewer pixels count half as much as a shape that is a third too long.
 
     Examples:
         >>> choose_input_size([(1024, 1024)])
         (320, 320)
         >>> choose_input_size([(500, 1259)])
-        (192, 512)
+        (192, 480)
     """
-    ratios = np.log([height / width for height, width in sizes])
-    wanted = float(np.clip(np.median(ratios), -math.log(LONGEST), math.log(LONGEST)))
-    height = math.sqrt(PIXELS * math.exp(wanted))
-    candidates = [MULTIPLE * max(1, n + round(height / MULTIPLE)) for n in (-1, 0, 1)]
-    pairs = [(h, MULTIPLE * max(1, round(PIXELS / h / MULTIPLE))) for h in candidates]
-    return min(pairs, key=lambda pair: abs(math.log(pair[0] / pair[1]) - wanted))
+    limit = math.log(LONGEST)
+    wanted = float(np.clip(np.median(np.log([height / width for height, width in sizes])), -limit, limit))
+    sides = range(MULTIPLE, math.ceil(math.sqrt(PIXELS * LONGEST)) + MULTIPLE, MULTIPLE)
+
+    def misfit(size: Size) -> float:
+        height, width = size
+        return abs(math.log(height / width) - wanted) + abs(math.log(height * width / PIXELS)) / 2
+
+    return min(product(sides, sides), key=misfit)

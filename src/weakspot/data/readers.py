@@ -1,30 +1,39 @@
 """Folder layouts → ``list[Sample]``: one small function for each layout, chosen by name.
 
 To add a layout, write a function ``(root, *, subset, good_class, …own options) -> list[Sample]``, decorate it with
-``@reader("its name")`` and add a yaml under ``conf/data``. Readers read folder and file names only, never images.
+``@reader("its name")`` and add a yaml under ``conf/data``. Readers here read folder and file names only, never images;
+those of public data sets, in ``public_sets`` and ``public_annotated``, read masks where these alone tell the class.
 """
 
 from __future__ import annotations
 
 import inspect
 import re
-from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import platformdirs
 
+from weakspot.data import public_annotated, public_sets
 from weakspot.data.classes import defect_names
-from weakspot.data.folders import check_nesting, images_of_class, no_loose_images, pair_masks
+from weakspot.data.folders import (
+    base_folder,
+    check_nesting,
+    good_first,
+    images_of_class,
+    no_loose_images,
+    pair_masks,
+)
 from weakspot.data.images import subfolders
 from weakspot.data.manifest import read_rows
+from weakspot.data.public_trees import PUBLIC
+from weakspot.data.recognise import NAME_THEN_NUMBER, recognise
+from weakspot.data.registry import READERS, reader
 from weakspot.errors import WeakspotError, did_you_mean
 from weakspot.types import GOOD, Sample
 from weakspot.utils.files import shown
 
-Reader = Callable[..., list[Sample]]
-
-READERS: dict[str, Reader] = {}
-"""The layouts by name."""
+_OF_PUBLIC_SETS = (public_sets, public_annotated)
+"""Importing them has registered their readers."""
 
 MVTEC_AD = (
     *("bottle", "cable", "capsule", "carpet", "grid", "hazelnut", "leather", "metal_nut", "pill", "screw", "tile"),
@@ -35,18 +44,6 @@ MVTEC_AD = (
 _WHERE_FROM = (
     "MVTec AD is at https://www.mvtec.com/company/research/datasets/mvtec-ad (CC BY-NC-SA 4.0, non-commercial use only)"
 )
-NAME_THEN_NUMBER = r"^(.*?)[-_. \d]*\.[^.]*$"
-"""``crack_012.png`` and ``crack-20260101_3.png`` are labelled crack."""
-
-
-def reader(name: str) -> Callable[[Reader], Reader]:
-    """Register a function as the reader of a layout."""
-
-    def register(function: Reader) -> Reader:
-        READERS[name] = function
-        return function
-
-    return register
 
 
 def read_samples(
@@ -60,7 +57,8 @@ def read_samples(
     """Read a folder of images into samples, Good first, in an order that depends on the names alone.
 
     Args:
-        layout: a name in :data:`READERS`: ``mvtec``, ``folder``, ``filename``, ``manifest`` or ``synthetic``.
+        layout: ``auto``, ``mvtec``, ``folder``, ``filename``, ``manifest``, ``synthetic`` or that of a public data set
+            in :data:`weakspot.data.public_trees.PUBLIC`, such as ``visa``.
         root: the data folder; None takes the layout's default where it has one.
         subset: a folder in `root`; None where `root` itself holds the data.
         good_class: name of the folder of images without defects, in any letter case.
@@ -85,8 +83,7 @@ def read_samples(
         >>> [(sample.path.name, sample.defect) for sample in samples]
         [('1.png', 'good'), ('2.png', 'good'), ('1.png', 'crack')]
     """
-    if layout not in READERS:
-        raise WeakspotError(f"data={layout} is not known{did_you_mean(layout, READERS)}; use {', '.join(READERS)}")
+    check_layout(layout)
     known = list(inspect.signature(READERS[layout]).parameters)[1:]
     for key in options:
         if key not in known:
@@ -98,6 +95,39 @@ def read_samples(
     # Hydra reads data.subset=7 as a number.
     name = None if subset is None else str(subset)
     return READERS[layout](path, subset=name, good_class=str(good_class), **options)
+
+
+def check_layout(layout: str) -> None:
+    """Refuse a layout that nothing reads.
+
+    Args:
+        layout: as ``data``.
+
+    Raises:
+        WeakspotError: naming those that there are.
+    """
+    if layout not in READERS:
+        names = (*(name for name in READERS if name not in PUBLIC), *PUBLIC)
+        raise WeakspotError(f"data={layout} is not known{did_you_mean(layout, READERS)}; use {', '.join(names)}")
+
+
+@reader("auto")
+def read_auto(root: Path | None, *, subset: str | None = None, good_class: str = GOOD) -> list[Sample]:
+    """Find out the layout from the names in the folder, and read it.
+
+    Args:
+        root: the data folder.
+        subset: a folder in it; None where `root` itself holds the data.
+        good_class: what images without a defect are called; where it is left at ``good``, a usual name is found.
+
+    Raises:
+        WeakspotError: as :func:`weakspot.data.recognise.recognise` and the reader of the layout that was found.
+    """
+    if root is None:
+        raise WeakspotError("data.root is not set: give the folder of the data, data.root=…")
+    found = recognise(base_folder(root, subset))
+    good = found.good_class if good_class == GOOD and found.good_class else good_class
+    return READERS[found.layout](found.folder, good_class=good, **found.options)
 
 
 @reader("mvtec")
@@ -133,7 +163,7 @@ def read_mvtec(root: Path | None, *, subset: str | None = None, good_class: str 
     for label, _, image in labelled:
         defect = names[label]
         samples.append(Sample(image, defect, mask=None if defect == GOOD else masks.get(image)))
-    return _good_first(samples, base)
+    return good_first(samples, base)
 
 
 @reader("folder")
@@ -154,7 +184,7 @@ def read_folder(root: Path | None, *, subset: str | None = None, good_class: str
     """
     if root is None:
         raise WeakspotError("data.root is not set: give the folder with a folder per class, data.root=…")
-    base = _base(root, subset, [])
+    base = base_folder(root, subset)
     if (base / "ground_truth").is_dir() and ((base / "train").is_dir() or (base / "test").is_dir()):
         raise WeakspotError(f"{shown(base)} has train, test and ground_truth folders as MVTec AD has; use data=mvtec")
     no_loose_images(base, "class")
@@ -163,7 +193,7 @@ def read_folder(root: Path | None, *, subset: str | None = None, good_class: str
         labelled += [(image.parent.name, image) for image in images_of_class(folder)]
         check_nesting(folder)
     names = defect_names([label for label, _ in labelled], base, good_class)
-    return _good_first([Sample(image, names[label]) for label, image in labelled], base)
+    return good_first([Sample(image, names[label]) for label, image in labelled], base)
 
 
 @reader("filename")
@@ -185,7 +215,7 @@ def read_filename(
     """
     if root is None:
         raise WeakspotError("data.root is not set: give the folder with the images, data.root=…")
-    base = _base(root, subset, [])
+    base = base_folder(root, subset)
     try:
         expression = re.compile(pattern)
     except re.error as error:
@@ -200,7 +230,7 @@ def read_filename(
             )
         labelled.append((label, image))
     names = defect_names([label for label, _ in labelled], base, good_class, "label")
-    return _good_first([Sample(image, names[label]) for label, image in labelled], base)
+    return good_first([Sample(image, names[label]) for label, image in labelled], base)
 
 
 @reader("manifest")
@@ -226,7 +256,7 @@ def read_manifest(
     """
     if root is None:
         raise WeakspotError("data.root is not set: give the folder that holds the table, data.root=…")
-    base = _base(root, subset, [])
+    base = base_folder(root, subset)
     table = base / str(file)
     rows = read_rows(table, base, outside=outside)
     names = defect_names([row.label for row in rows], table, good_class, "label")
@@ -277,26 +307,8 @@ def read_synthetic(
     return read_mvtec(folder, good_class=good_class)
 
 
-def _base(root: Path, subset: str | None, known: Sequence[str]) -> Path:
-    """Return the folder of the subset, or an error that suggests what was meant."""
-    if not root.is_dir():
-        what = "is a file, not a folder" if root.exists() else "does not exist"
-        raise WeakspotError(f"data.root={shown(root)} {what}; give the folder that holds the data, data.root=…")
-    base = root / subset if subset else root
-    if base.is_dir():
-        return base
-    present = [folder.name for folder in subfolders(root)]
-    if {"train", "test"} & set(present):
-        raise WeakspotError(f"data.subset={subset}: {shown(root)} holds the data itself; leave data.subset out")
-    # A subset that is spelt right and was never downloaded must not be taken for a misspelt one.
-    hint = did_you_mean(str(subset), present if subset in known else {*present, *known})
-    listed = f"there are: {', '.join(present)}" if present else "it has no folders"
-    source = f"; {_WHERE_FROM}" if known else ""
-    raise WeakspotError(f"data.subset={subset} is not in {shown(root)}{hint}; {listed}{source}")
-
-
 def _mvtec_base(root: Path, subset: str | None) -> Path:
-    base = _base(root, subset, MVTEC_AD)
+    base = base_folder(root, subset, MVTEC_AD, _WHERE_FROM)
     present = [folder.name for folder in subfolders(base)]
     if {"train", "test"} & set(present):
         return base
@@ -305,42 +317,3 @@ def _mvtec_base(root: Path, subset: str | None) -> Path:
         raise WeakspotError(f"data.subset is not set; {shown(base)} holds: {', '.join(nested)}")
     way_out = f"set data.root={shown(base)}" if nested else "for one folder per class use data=folder"
     raise WeakspotError(f"{shown(base)} has neither train nor test, so it is not laid out like MVTec AD; {way_out}")
-
-
-def _good_first(samples: list[Sample], base: Path) -> list[Sample]:
-    """Sort by Good before defects, train before test, then by name, so that a seed means the same split everywhere."""
-
-    def key(sample: Sample) -> tuple[bool, bool, str, tuple[str, ...]]:
-        parts = sample.path.relative_to(base).parts
-        return not sample.is_good, parts[0] != "train", sample.defect, parts
-
-    return sorted(samples, key=key)
-
-
-def find_datasets(folder: Path, layout: str = "auto") -> list[tuple[Path, str]]:
-    """Return the data sets at or right below a folder, each with the name of its layout.
-
-    Args:
-        folder: a data set, or a folder of MVTec AD subsets.
-        layout: a name in :data:`READERS`, or ``auto``: MVTec AD where there is a ``train`` or ``test`` folder with
-            class folders in it, several subsets where that holds one level down, else a folder per class.
-
-    Raises:
-        WeakspotError: when the folder does not exist or the layout is unknown.
-    """
-    if not folder.is_dir():
-        raise WeakspotError(f"{shown(folder)} is not a folder; give the folder of a data set")
-    if layout != "auto":
-        if layout not in READERS:
-            raise WeakspotError(
-                f"layout {layout} is not known{did_you_mean(layout, READERS)}; use {', '.join(READERS)}"
-            )
-        return [(folder, layout)]
-    if _looks_like_mvtec(folder):
-        return [(folder, "mvtec")]
-    below = [(child, "mvtec") for child in subfolders(folder) if _looks_like_mvtec(child)]
-    return below or [(folder, "folder")]
-
-
-def _looks_like_mvtec(folder: Path) -> bool:
-    return any(subfolders(folder / subset) for subset in ("train", "test") if (folder / subset).is_dir())

@@ -11,9 +11,13 @@ from pathlib import Path
 from weakspot.data.classes import DEFECT_WORDS, GOOD_WORDS, likely_good, plain
 from weakspot.data.images import EXTENSIONS, is_image, list_images, subfolders
 from weakspot.data.manifest import read_rows
-from weakspot.data.readers import NAME_THEN_NUMBER, find_datasets
+from weakspot.data.public_trees import PUBLIC, recognised
 from weakspot.errors import WeakspotError
+from weakspot.types import GOOD
 from weakspot.utils.files import shown
+
+NAME_THEN_NUMBER = r"^(.*?)[-_. \d]*\.[^.]*$"
+"""``crack_012.png`` and ``crack-20260101_3.png`` are labelled crack."""
 
 TABLES = ("manifest.csv", "manifest.jsonl")
 """Names of a table that are looked for first."""
@@ -28,8 +32,8 @@ class Recognised:
 
     Attributes:
         folder: of the data set; below the one that was given where that holds a single data set in a folder of its own.
-        layout: a name in :data:`weakspot.data.readers.READERS`.
-        words: the layout, for people.
+        layout: a name in :data:`weakspot.data.registry.READERS`.
+        words: the layout, for people; of a public data set its title and licence.
         labels: the classes as written, sorted.
         good_class: which of them is Good; None where their names leave it open.
         options: of the layout.
@@ -57,7 +61,8 @@ def recognise(folder: Path, layout: str = "auto", options: Mapping[str, object] 
     """
     given = dict(options or {})
     datasets = find_datasets(folder, layout)
-    table = _table(folder, given.get("file")) if layout in ("auto", "manifest") else None
+    public = datasets[0][1] in PUBLIC
+    table = _table(folder, given.get("file")) if layout in ("auto", "manifest") and not public else None
     if table is not None:
         labels = {row.label for row in read_rows(table, folder, outside=given.get("outside") is True)}
         return _made(folder, "manifest", f"the table {table.name}", labels, {**given, "file": table.name})
@@ -65,6 +70,8 @@ def recognise(folder: Path, layout: str = "auto", options: Mapping[str, object] 
         names = ", ".join(shown(each) for each, _ in datasets)
         raise WeakspotError(f"{shown(folder)} holds {len(datasets)} data sets; give one of them: {names}")
     base, name = datasets[0]
+    if public:
+        return Recognised(base, name, PUBLIC[name].words, PUBLIC[name].labels, GOOD, given)
     if name == "mvtec":
         return _made(base, name, "folders train and test with one folder per class in each", _of_parts(base), given)
     images = list_images(base)
@@ -75,6 +82,37 @@ def recognise(folder: Path, layout: str = "auto", options: Mapping[str, object] 
     if name == "filename" or (layout == "auto" and all(image.parent == base for image in images)):
         return _from_names(base, images, given, certain=name == "filename")
     return _made(base, name, "one folder per class", {image.parent.name for image in images}, given)
+
+
+def find_datasets(folder: Path, layout: str = "auto") -> list[tuple[Path, str]]:
+    """Return the data sets at or right below a folder, each with the name of its layout.
+
+    Args:
+        folder: a data set, or a folder of several such as the subsets of MVTec AD.
+        layout: a known layout, or ``auto``: a public data set where it is laid out as its makers ship it, MVTec AD
+            where there is a ``train`` or ``test`` folder with class folders in it, several data sets where that holds
+            one level down, else a folder per class.
+
+    Raises:
+        WeakspotError: when the folder does not exist.
+    """
+    if not folder.is_dir():
+        raise WeakspotError(f"{shown(folder)} is not a folder; give the folder of a data set")
+    if layout in PUBLIC and PUBLIC[layout].missing(folder):
+        objects = [(child, layout) for child in subfolders(folder) if not PUBLIC[layout].missing(child)]
+        return objects or [(folder, layout)]
+    if layout != "auto":
+        return [(folder, layout)]
+    if public := recognised(folder):
+        return public
+    if _looks_like_mvtec(folder):
+        return [(folder, "mvtec")]
+    below = [(child, "mvtec") for child in subfolders(folder) if _looks_like_mvtec(child)]
+    return below or [(folder, "folder")]
+
+
+def _looks_like_mvtec(folder: Path) -> bool:
+    return any(subfolders(folder / subset) for subset in ("train", "test") if (folder / subset).is_dir())
 
 
 def one_class(found: Recognised) -> WeakspotError:

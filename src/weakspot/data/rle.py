@@ -1,4 +1,4 @@
-"""Masks as run lengths, as COCO and Label Studio write them; everything is checked, since files come from anywhere."""
+"""Masks as run lengths of COCO, Label Studio and Kaggle; everything is checked, since files come from anywhere."""
 
 from __future__ import annotations
 
@@ -27,6 +27,32 @@ def decode_mask(counts: Sequence[int] | str, size: Size) -> BoolArray:
         raise ValueError("run lengths that do not fill the picture")
     marked = np.repeat(np.arange(len(lengths)) % 2 == 1, lengths)
     return np.asarray(marked.reshape(size, order="F"))
+
+
+def decode_starts(text: str, size: Size) -> BoolArray:
+    """Decode Kaggle's run lengths: pairs of a run's first pixel, counted from 1 column by column, and its length.
+
+    Args:
+        text: numbers with blanks between them.
+        size: ``(height, width)``.
+
+    Raises:
+        ValueError: when it is something else, or a run leaves the picture.
+    """
+    try:
+        numbers = np.array(text.split(), dtype=np.int64)
+    except (ValueError, OverflowError) as error:
+        raise ValueError("run lengths that are no numbers") from error
+    if len(numbers) % 2:
+        raise ValueError("a run without a length")
+    starts, lengths = numbers[::2] - 1, numbers[1::2]
+    area = math.prod(size)
+    if (starts < 0).any() or (lengths < 0).any() or (lengths > area).any() or (starts > area - lengths).any():
+        raise ValueError("run lengths that leave the picture")
+    flat = np.zeros(area, dtype=bool)
+    for start, length in zip(starts.tolist(), lengths.tolist(), strict=True):
+        flat[start : start + length] = True
+    return np.asarray(flat.reshape(size, order="F"))
 
 
 def encode_mask(mask: BoolArray) -> list[int]:

@@ -21,6 +21,7 @@ import numpy as np
 import numpy.typing as npt
 from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold, train_test_split
 
+from weakspot.data.published import PUBLISHED, as_published
 from weakspot.errors import WeakspotError, did_you_mean
 from weakspot.types import GOOD, Sample, Subset
 from weakspot.utils.files import shown, write_text
@@ -163,11 +164,7 @@ def _fold(
 
 def _group_numbers(samples: Sequence[Sample]) -> Indices | None:
     """Return a group number for each sample, a sample without group being a group of its own; None without groups."""
-    if all(sample.group is None for sample in samples):
-        return None
-    numbers: dict[str | int, int] = {}
-    keys = (number if sample.group is None else sample.group for number, sample in enumerate(samples))
-    return np.array([numbers.setdefault(key, len(numbers)) for key in keys])
+    return None if all(sample.group is None for sample in samples) else np.array(group_numbers(samples))
 
 
 def group_numbers(samples: Sequence[Sample]) -> list[int]:
@@ -272,12 +269,16 @@ def with_subsets(samples: Sequence[Sample], path: Path, root: Path) -> list[Samp
 
     Args:
         samples: of the data set.
-        path: a CSV with the columns ``path`` (relative to `root`) and ``subset``; further columns are ignored.
+        path: a CSV with the columns ``path`` (relative to `root`) and ``subset``; further columns are ignored. Or
+            :data:`~weakspot.data.published.PUBLISHED`.
         root: folder of the data set.
 
     Raises:
-        WeakspotError: when the file names an image twice, names one that does not exist, or leaves one out.
+        WeakspotError: when the file names an image twice, names one that does not exist, or leaves one out; and when
+            the makers of the data set publish no split.
     """
+    if path == Path(PUBLISHED):
+        return as_published(samples)
     positions = {portable(sample.path, root): i for i, sample in enumerate(samples)}
     subsets: dict[int, Subset] = {}
     for number, row in _rows(path):

@@ -40,7 +40,7 @@ from weakspot.utils.untrusted import check_npy
 Precision = Literal["float16", "float32"]
 Progress = Callable[[int, int], None]
 
-FEATURES_VERSION = 1
+FEATURES_VERSION = 2
 """Goes up whenever the same image and settings give other features: other decoding, resizing, normalisation."""
 
 

@@ -12,6 +12,10 @@ from weakspot.config.schema import TrainConfig, TrainerConfig
 from weakspot.data.preprocess import Preprocess
 
 
+FITS = 2
+"""Goes up when the same settings make another model: models from before are not today's."""
+
+
 def fit_identity(
     config: TrainConfig,
     preprocess: Preprocess,
@@ -42,6 +46,7 @@ def fit_identity(
     return short_hash(
         [
             __version__,
+            FITS,
             data_hash,
             split_hash,
             weights_hash,

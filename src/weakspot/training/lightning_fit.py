@@ -174,6 +174,22 @@ class _WholeCheckpoints(TorchCheckpointIO):
             temporary.write_bytes(content.getbuffer())
 
 
+class _Lines(Callback):
+    """Says where there is no terminal, and in ``run.log``, how far training is."""
+
+    def __init__(self) -> None:
+        self._lines = console.progress_lines("classifier, all epochs")
+
+    def on_train_batch_end(self, trainer: pl.Trainer, *_: Any) -> None:  # noqa: ANN401 - as Lightning has it
+        """One more batch is done."""
+        if trainer.is_global_zero:
+            self._lines.update(trainer.global_step, int(trainer.estimated_stepping_batches))
+
+    def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """All epochs are done."""
+        self._lines.end()
+
+
 class _ProgressBar(RichProgressBar):
     """Lightning's bar without the logger's version number."""
 
@@ -213,6 +229,7 @@ def _trainer(settings: TrainerConfig, folder: Path, history: History) -> pl.Trai
             save_on_train_epoch_end=True,
         ),
         history,
+        _Lines(),
     ]  # fmt: skip
     if console.bars_shown():
         callbacks.append(_ProgressBar(leave=True))

@@ -63,7 +63,7 @@ def progress_bar(description: str, total: int | None = None) -> Iterator[Callabl
         TextColumn("left"), TimeRemainingColumn(),
     )  # fmt: skip
     with Progress(*columns, console=err, transient=True, disable=not bars_shown()) as progress:
-        task, lines = progress.add_task(description, total=total), ProgressLines(description, _line)
+        task, lines = progress.add_task(description, total=total), progress_lines(description)
 
         def update(done: int, total: int) -> None:
             progress.update(task, completed=done, total=total or None)
@@ -71,6 +71,15 @@ def progress_bar(description: str, total: int | None = None) -> Iterator[Callabl
 
         yield update
         lines.end()
+
+
+def progress_lines(description: str) -> ProgressLines:
+    """Lines of progress for work that draws its own bar, or none.
+
+    Args:
+        description: stands before every line.
+    """
+    return ProgressLines(description, _line)
 
 
 def _line(text: str) -> None:

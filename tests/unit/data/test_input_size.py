@@ -15,7 +15,7 @@ def test_the_shape_is_kept_and_the_number_of_pixels_is_about_the_same(sizes: lis
     height, width = choose_input_size(sizes)
     assert height % MULTIPLE == 0
     assert width % MULTIPLE == 0
-    assert 0.8 < height * width / PIXELS < 1.25
+    assert 0.75 < height * width / PIXELS < 1.34
     ratios = sorted(math.log(h / w) for h, w in sizes)
     median = (ratios[(len(ratios) - 1) // 2] + ratios[len(ratios) // 2]) / 2
     wanted = max(-math.log(LONGEST), min(math.log(LONGEST), median))

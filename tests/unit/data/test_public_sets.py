@@ -15,6 +15,7 @@ from hydra import compose, initialize_config_dir
 from typer.testing import CliRunner
 
 from weakspot.cli.main import app
+from weakspot.config.schema import DataConfig, SplitConfig
 from weakspot.data.images import read_mask
 from weakspot.data.public_trees import PUBLIC
 from weakspot.data.readers import read_samples
@@ -22,6 +23,7 @@ from weakspot.data.recognise import find_datasets, recognise
 from weakspot.data.rle import decode_starts
 from weakspot.data.splits import split_samples, with_subsets
 from weakspot.errors import WeakspotError
+from weakspot.training.dataset import index_and_split
 from weakspot.types import GOOD, Sample
 
 DRAWN = np.zeros(SIZE, dtype=bool)
@@ -132,6 +134,17 @@ def test_the_published_split_is_taken_on_demand(layout: str, tmp_path: Path) -> 
     given = with_subsets(samples, Path("published"), tmp_path)
     found = Counter(split_samples(given))
     assert (found["train"], found["test"]) == PUBLISHED[layout]
+
+
+def test_a_run_takes_layout_groups_and_published_split(tmp_path: Path) -> None:
+    settings = DataConfig("auto", str(laid_out("deeppcb", tmp_path)))
+    data = index_and_split(settings, SplitConfig(val_size=0.0, file="published", near_duplicates="ignore"))
+    assert [(data.samples[i].group, data.samples[i].defect) for i in data.indices("test")] == [
+        ("00041002", GOOD),
+        ("00041002", "defect"),
+    ]
+    grouped = index_and_split(settings, SplitConfig(val_size=0.0, test_size=0.34, near_duplicates="ignore"))
+    assert len({grouped.samples[i].group for i in grouped.indices("test")}) == 1
 
 
 def test_a_published_split_with_holes_is_refused(tmp_path: Path) -> None:

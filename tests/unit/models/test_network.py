@@ -187,7 +187,7 @@ def test_the_field_of_view_is_where_an_output_changes_with_its_input() -> None:
 
 
 def test_a_fresh_network_computes_frozen_features_with_the_statistics_it_came_with() -> None:
-    """In training mode batch normalisation would use each picture's own statistics, and change those that were learnt."""
+    """In training mode batch normalisation would use each picture's own statistics, and change what was learnt."""
     torch.manual_seed(0)
     network, images = CamNet("resnet18"), torch.randn(2, 3, 64, 64)
     before = {name: tensor.clone() for name, tensor in network.state_dict().items()}

@@ -28,6 +28,7 @@ from weakspot.training.evidence.bank import Bank
 from weakspot.training.evidence.budget import Budget, budget_for
 from weakspot.training.evidence.heads import HeadTrainer, TrainingBank
 from weakspot.training.evidence.source import FeatureSource
+from weakspot.training.evidence.unfinished import FILE
 from weakspot.types import Size
 from weakspot.utils import console
 from weakspot.utils.files import atomic_path
@@ -83,7 +84,7 @@ def fit_evidence(
         net = _projecting_net(source, [items[i] for i in rng.permutation(len(real))], rng)
         net.to(next(source.network.parameters()).device)
         data = _training_bank(source, net, items, len(good) * len(views), len(defect) * len(views), scratch)
-        _train(HeadTrainer(net, data, settings.learning_rate, seed), budget, folder)
+        _train(HeadTrainer(net, data, settings.learning_rate, seed, folder), budget, folder)
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
     return net.eval()
@@ -192,6 +193,7 @@ def _train(trainer: HeadTrainer, budget: Budget, folder: Path) -> None:
         content = save({key: value.cpu().contiguous() for key, value in trainer.net.state_dict().items()})
         with atomic_path(kept) as temporary:
             temporary.write_bytes(content)
+        (folder / FILE).unlink(missing_ok=True)
 
 
 def _taken_over(net: EvidenceNet, kept: Path) -> bool:

@@ -10,8 +10,9 @@ images as pseudo-masks (self-training).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
@@ -25,6 +26,7 @@ from weakspot.models.evidence import PROMPTS, EvidenceNet, Level, pool_places
 from weakspot.ops.regions import label_regions
 from weakspot.training.evidence.bank import Bank, Window
 from weakspot.training.evidence.prompts import imitate_prompt
+from weakspot.training.evidence.unfinished import Stage, Unfinished
 from weakspot.utils import console
 
 Float = npt.NDArray[np.float32]
@@ -36,7 +38,7 @@ WINDOWS = 16
 """Windows in a batch of the mask head."""
 
 PSEUDO_EVERY = 200
-"""Steps after which the pseudo-masks are made anew."""
+"""Steps after which the pseudo-masks are made anew, and what an interrupted stage goes on from is kept."""
 
 
 @dataclass(frozen=True)
@@ -64,10 +66,13 @@ class HeadTrainer:
         data: the images to train on.
         learning_rate: highest value of the one-cycle schedule (Smith and Topin, 2018).
         seed: decides every draw; each stage has its own stream, so that one can be repeated alone.
+        folder: an unfinished stage is kept there now and then, and goes on from it; None keeps nothing.
     """
 
-    def __init__(self, net: EvidenceNet, data: TrainingBank, learning_rate: float, seed: int) -> None:
-        self.net, self.data, self.learning_rate, self.seed = net, data, learning_rate, seed
+    def __init__(
+        self, net: EvidenceNet, data: TrainingBank, learning_rate: float, seed: int, folder: Path | None = None
+    ) -> None:
+        self.net, self.data, self.learning_rate, self.seed, self.folder = net, data, learning_rate, seed, folder
         self.device = next(net.parameters()).device
 
     def fit_location(self, steps: int) -> None:
@@ -81,13 +86,13 @@ class HeadTrainer:
         """
         rng = np.random.default_rng([self.seed, 1])
 
-        def loss() -> Tensor:
-            real, imitated, masks, _ = self._draw_images(rng)
+        def loss(_: int) -> Tensor:
+            real, imitated, masks, _drawn = self._draw_images(rng)
             return self._location_loss(
                 self.net.location_logits(real), self.net.location_logits(imitated), masks, imitations=1.0
             )
 
-        self._train("location head, from image labels", self._location_modules(), steps, loss)
+        self._train(Stage("location head, from image labels", self._location_modules(), steps, rng), loss)
 
     def fit_mask(self, steps: int) -> None:
         """Train the mask head on imitated defects, the second stage.
@@ -103,11 +108,11 @@ class HeadTrainer:
         net = self.net
         modules = [net.mask_pyramid, net.pixels, net.narrow, net.fine, net.mask_out]
 
-        def loss() -> Tensor:
+        def loss(_: int) -> Tensor:
             logits, masks = self._draw_windows(rng, places)
             return bce(logits, masks) + 0.5 * _dice_loss(torch.sigmoid(logits), masks)
 
-        self._train("mask head, from imitated defects", modules, steps, loss)
+        self._train(Stage("mask head, from imitated defects", modules, steps, rng), loss)
 
     def refit_location(self, steps: int) -> None:
         """Train the location head again, with pseudo-masks of the defect images, the third stage.
@@ -121,8 +126,8 @@ class HeadTrainer:
         rng = np.random.default_rng([self.seed, 3])
         pseudo: dict[int, tuple[Float, Float]] = {}
 
-        def loss(step: Iterator[int] = iter(range(steps))) -> Tensor:  # noqa: B008 - one count a stage
-            if next(step) % PSEUDO_EVERY == 0:
+        def loss(step: int) -> Tensor:
+            if step % PSEUDO_EVERY == 0:
                 pseudo.update(self._pseudo_masks())
             real, imitated, masks, drawn = self._draw_images(rng)
             logits = self.net.location_logits(real)
@@ -140,28 +145,35 @@ class HeadTrainer:
                 + 0.3 * dice
             )
 
-        self._train("location head again, from the outlines", self._location_modules(), steps, loss)
+        self._train(Stage("location head again, from the outlines", self._location_modules(), steps, rng), loss)
 
     def _location_modules(self) -> list[nn.Module]:
         return [self.net.location_pyramid, self.net.location_out]
 
-    def _train(self, name: str, modules: Sequence[nn.Module], steps: int, loss: Callable[[], Tensor]) -> None:
-        parameters = [p for module in modules for p in module.parameters()]
+    def _train(self, stage: Stage, loss: Callable[[int], Tensor]) -> None:
+        """Take the steps of a stage that are left; `loss` gets the number of the step."""
+        parameters = [p for module in stage.modules for p in module.parameters()]
         optimizer = torch.optim.AdamW(parameters, lr=self.learning_rate, weight_decay=1e-4)
-        schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, self.learning_rate, total_steps=steps, pct_start=0.1)
-        with console.progress_bar(name) as progress:
-            for step in range(steps):
-                value = loss()
+        schedule = torch.optim.lr_scheduler.OneCycleLR(
+            optimizer, self.learning_rate, total_steps=stage.steps, pct_start=0.1
+        )
+        unfinished = None if self.folder is None else Unfinished(self.folder, stage, optimizer, schedule)
+        first = unfinished.load() if unfinished else 0
+        with console.progress_bar(stage.name) as progress:
+            for step in range(first, stage.steps):
+                value = loss(step)
                 if not torch.isfinite(value):
                     raise WeakspotError(
                         f"training the evidence heads diverged: the loss is {value.item()} in step {step + 1} "
-                        f"({name}); lower refine.learning_rate (finished stages are kept)"
+                        f"({stage.name}); lower refine.learning_rate (finished stages are kept)"
                     )
                 optimizer.zero_grad()
                 value.backward()  # type: ignore[no-untyped-call]
                 optimizer.step()
                 schedule.step()
-                progress(step + 1, steps)
+                progress(step + 1, stage.steps)
+                if unfinished and (step + 1) % PSEUDO_EVERY == 0:
+                    unfinished.save(step + 1)
 
     # --- location head ------------------------------------------------------------------------------------------------
 
