@@ -61,6 +61,7 @@ def save_model(folder: Path, model: Model, backbone: str, preprocess: Preprocess
         split_hash="",
         data_hash="",
         evidence=None if evidence is None else evidence.settings,
+        statistics=None if model.statistics is None else model.statistics.settings,
         decision=Decision(temperature=1.7, threshold=0.3, bias=-0.4),
     )
     save_bundle(folder, model, meta)

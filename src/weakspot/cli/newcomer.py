@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from rich.prompt import Prompt
 
-from weakspot.cli.syntax import is_folder, quoted
+from weakspot.cli.syntax import is_folder, quoted, unquoted
 from weakspot.errors import WeakspotError
 from weakspot.types import GOOD
 from weakspot.utils import console
@@ -38,10 +38,10 @@ def of_folder(typed: Sequence[str], settings: Sequence[str]) -> list[str]:
         WeakspotError: where the folder leaves open what it holds, with the line to type.
     """
     folders = [word for word in typed if is_folder(word)]
-    if not folders or _value(settings, "data.root") != quoted(folders[0]):
+    if not folders or _value(settings, "data.root") != folders[0]:
         return list(settings)
     folder, root = Path(folders[0]), f"data.root={quoted(folders[0])}"
-    kept = [setting for setting in settings if setting != root]
+    kept = [setting for setting in settings if setting not in (root, "data=auto")]  # it is found out here
     added, said = _of_data(folder, typed, kept)
     if all(_value(settings, key) is None for key in ("experiment", "+experiment", "refine")):
         added.append(f"experiment={BY_DEFAULT}")
@@ -51,9 +51,9 @@ def of_folder(typed: Sequence[str], settings: Sequence[str]) -> list[str]:
 
 
 def _value(settings: Sequence[str], *keys: str) -> str | None:
-    """The value that a setting has, the last one where there are several."""
+    """The value that a setting has, the last one where there are several; without quotation marks."""
     found = [value for key, _, value in (setting.partition("=") for setting in settings) if key in keys]
-    return found[-1] if found else None
+    return unquoted(found[-1]) if found else None
 
 
 def _of_data(folder: Path, typed: Sequence[str], settings: Sequence[str]) -> tuple[list[str], str]:
@@ -63,7 +63,7 @@ def _of_data(folder: Path, typed: Sequence[str], settings: Sequence[str]) -> tup
     layout, subset = _value(settings, "data"), _value(settings, "data.subset")
     if layout == "synthetic":
         return [f"data.root={quoted(str(folder))}"], "generated pictures"
-    given = {key: value for key, _, value in (setting.partition("=") for setting in settings)}
+    given = {key: unquoted(value) for key, _, value in (setting.partition("=") for setting in settings)}
     options = {key.rpartition(".")[2]: value for key, value in given.items() if key.startswith("data.options.")}
     inner = folder / subset if subset and (folder / subset).is_dir() else None
     found = recognise(inner or folder, layout or "auto", options)

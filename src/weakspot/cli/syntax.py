@@ -41,12 +41,7 @@ def hydra_arguments(verb: str, arguments: Sequence[str], positional: str) -> lis
     Raises:
         WeakspotError: for ``--option value``, with the line to type, and for two folders.
     """
-    if len(folders := [word for word in arguments if is_folder(word)]) > 1:
-        raise WeakspotError(
-            f"{verb} takes one folder, not {' and '.join(folders)}; give the one that holds them, and quote a "
-            "name with spaces"
-        )
-    flags, settings, wrong = list[str](), list[str](), False
+    flags, settings, folders, wrong = list[str](), list[str](), list[str](), False
     rest = list(arguments)
     while rest:
         word = rest.pop(0)
@@ -62,9 +57,15 @@ def hydra_arguments(verb: str, arguments: Sequence[str], positional: str) -> lis
             settings.append(f"{AS_KEY.get(key, key)}={value if given else 'true'}")
             wrong = True
         elif is_folder(word):
+            folders.append(word)
             settings.append(f"{positional}={quoted(word)}")
         else:
             settings.append(word)
+    if len(folders) > 1:
+        raise WeakspotError(
+            f"{verb} takes one folder, not {' and '.join(folders)}; give the one that holds them, and quote a "
+            "name with spaces"
+        )
     if wrong:
         raise WeakspotError(f"{verb} takes key=value and no --options; type: {_line(verb, [*flags, *settings])}")
     return [*flags, *settings]
@@ -136,9 +137,21 @@ def quoted(word: str) -> str:
     Args:
         word: any text.
     """
-    if re.fullmatch(r"(?!(?i:null|true|false|nan|inf)$)[\w./~-]+", word):
+    if re.fullmatch(r"[A-Za-z0-9_./-]+", word) and not re.fullmatch(r"(?i)null|true|false|[-0-9._e]+|nan|inf", word):
         return word
-    return '"' + word.replace("\\", "\\\\").replace('"', '\\"') + '"'
+    # Hydra takes a backslash for one, but for those before a quotation mark.
+    return '"' + re.sub(r'(\\*)("|$)', lambda m: 2 * m[1] + (m[2] and '\\"'), word) + '"'
+
+
+def unquoted(value: str) -> str:
+    """The text that a value of a setting stands for, the inverse of :func:`quoted`.
+
+    Args:
+        value: behind the equals sign, with quotation marks or without.
+    """
+    if len(value) < 2 or value[0] != value[-1] or value[0] not in "\"'":
+        return value
+    return re.sub(rf"(\\+)({value[0]}|$)", lambda m: m[1][: len(m[1]) // 2] + m[2], value[1:-1])
 
 
 def _line(verb: str, words: Iterable[str]) -> str:

@@ -79,7 +79,7 @@ def _severstal_runs(table: Path) -> dict[str, dict[str, str]]:
                 name, number, pixels = _severstal_row(row)
                 if pixels:
                     found[name][number] = pixels
-    except (OSError, ValueError, KeyError, csv.Error) as error:
+    except (OSError, ValueError, KeyError, AttributeError, csv.Error) as error:  # a row may be too short
         expected = "ImageId,ClassId,EncodedPixels"
         raise WeakspotError(f"{shown(table)}: expected the columns {expected} ({error}); get it anew") from error
     finally:
@@ -129,7 +129,7 @@ def read_deeppcb(root: Path | None, *, subset: str | None = None, good_class: st
     samples = []
     lists: tuple[tuple[str, Subset], ...] = (("trainval.txt", "train"), ("test.txt", "test"))
     for name, published in lists:
-        for number, line in enumerate((base / name).read_text(encoding="utf-8-sig").splitlines(), start=1):
+        for number, line in enumerate(_text(base / name).splitlines(), start=1):
             if line.strip():
                 samples += _deeppcb_pair(base, line.split(), f"{shown(base / name)} line {number}", published)
     return good_first(samples, base)
@@ -153,7 +153,7 @@ def _deeppcb_pair(base: Path, words: list[str], where: str, published: Subset) -
 
 def _mask_of_boxes(image: Path, boxes: Path) -> Path:
     """A mask of the boxes in a file with ``x0 y0 x1 y1 type`` on each line."""
-    size, text = picture_size(image), boxes.read_text(encoding="utf-8-sig")
+    size, text = picture_size(image), _text(boxes)
 
     def draw() -> BoolArray:
         mask = np.zeros(size, dtype=bool)
@@ -163,10 +163,17 @@ def _mask_of_boxes(image: Path, boxes: Path) -> Path:
                     x0, y0, x1, y1 = (int(word) for word in re.split(r"[\s,]+", line.strip())[:4])
                 except ValueError as error:
                     raise WeakspotError(f"{shown(boxes)}: {line!r} is no box x0 y0 x1 y1 type; get it anew") from error
-                mask[max(y0, 0) : y1, max(x0, 0) : x1] = True
+                mask[max(y0, 0) : max(y1, 0), max(x0, 0) : max(x1, 0)] = True
         return mask
 
     return made_mask(f"boxes {size} {text}".encode(), draw)
+
+
+def _text(file: Path) -> str:
+    try:
+        return file.read_text(encoding="utf-8-sig")
+    except (OSError, ValueError) as error:
+        raise WeakspotError(f"{shown(file)}: cannot be read ({error}); get it anew") from error
 
 
 @reader("bsdata")

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from weakspot.data.classes import DEFECT_WORDS, GOOD_WORDS, likely_good, plain
-from weakspot.data.images import EXTENSIONS, is_image, list_images, subfolders
+from weakspot.data.images import EXTENSIONS, list_images, subfolders
 from weakspot.data.manifest import read_rows
 from weakspot.data.public_trees import PUBLIC, recognised
 from weakspot.errors import WeakspotError
@@ -73,6 +73,11 @@ def recognise(folder: Path, layout: str = "auto", options: Mapping[str, object] 
     if public:
         return Recognised(base, name, PUBLIC[name].words, PUBLIC[name].labels, GOOD, given)
     if name == "mvtec":
+        if not _looks_like_mvtec(base):
+            raise WeakspotError(
+                f"{shown(base)} has neither train nor test with a folder per class in it, so it is not laid out like "
+                "MVTec AD; leave the layout out, and it is found"
+            )
         return _made(base, name, "folders train and test with one folder per class in each", _of_parts(base), given)
     images = list_images(base)
     if not images:
@@ -101,6 +106,8 @@ def find_datasets(folder: Path, layout: str = "auto") -> list[tuple[Path, str]]:
     if layout in PUBLIC and PUBLIC[layout].missing(folder):
         objects = [(child, layout) for child in subfolders(folder) if not PUBLIC[layout].missing(child)]
         return objects or [(folder, layout)]
+    if layout == "mvtec" and not _looks_like_mvtec(folder):
+        return [(child, layout) for child in subfolders(folder) if _looks_like_mvtec(child)] or [(folder, layout)]
     if layout != "auto":
         return [(folder, layout)]
     if public := recognised(folder):
@@ -167,13 +174,13 @@ def _from_names(folder: Path, images: list[Path], options: Mapping[str, object],
     readable = "" not in labels and 1 < len(labels) <= MOST_LABELS
     if certain or (readable and likely_good(labels) is not None):
         return _made(folder, "filename", "the label stands in each file name", labels - {""}, options)
-    loose = sum(is_image(path) for path in images)
+    pictures = "1 picture" if len(images) == 1 else f"{len(images)} pictures"
     if plain(folder.name) in (*GOOD_WORDS, *DEFECT_WORDS):
         raise WeakspotError(
-            f"{shown(folder)} holds the {loose} pictures of one class; training takes the folder with the folders of "
+            f"{shown(folder)} holds {pictures} of one class; training takes the folder with the folders of "
             f"all classes in it: give {shown(folder.parent)}"
         )
     raise WeakspotError(
-        f"{shown(folder)} holds {loose} pictures and no folder per class, and their names tell no classes; put them "
+        f"{shown(folder)} holds {pictures} and no folder per class, and their names tell no classes; put them "
         f"into {shown(folder / 'good')} and {shown(folder / 'defect')}, then type the same line again"
     )

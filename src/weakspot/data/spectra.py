@@ -35,7 +35,7 @@ def spectrum(grey: Float) -> Float:
     """
     small = cv2.resize(grey, (SIDE, SIDE), interpolation=cv2.INTER_AREA).astype(np.float32)
     detail = small - cv2.GaussianBlur(small, (0, 0), 2)
-    detail /= np.sqrt(cv2.blur(detail * detail, (9, 9))) + 1
+    detail /= np.sqrt(np.maximum(cv2.blur(detail * detail, (9, 9)), 0)) + 1
     window = np.hanning(SIDE).astype(np.float32)
     strength = np.log(np.abs(fft.rfft2(detail * np.outer(window, window))) + 0.01).astype(np.float32)
     return np.asarray(cv2.resize(strength, _BINS[::-1], interpolation=cv2.INTER_AREA).ravel(), np.float32)

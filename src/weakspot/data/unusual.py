@@ -8,6 +8,7 @@ show nothing else, and the others show something elsewhere.
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 
 import cv2
@@ -40,9 +41,11 @@ def unusual(values: Values, good: npt.NDArray[np.bool_]) -> Values:
     n = len(values)
     scaled = values[:, :CELLS].reshape(n, 4, GRID * GRID).copy()
     scaled[:, [0, 3]] = np.log(np.maximum(scaled[:, [0, 3]], 0) + 1)
-    apart = scaled - np.nanmedian(scaled[good], axis=0)
-    apart = np.abs(apart - np.nanmedian(apart, axis=2, keepdims=True))
-    spread = np.nanmedian(apart[good], axis=0)
+    with warnings.catch_warnings():  # cells outside a region of interest are NaN in every picture
+        warnings.filterwarnings("ignore", "All-NaN slice", RuntimeWarning)
+        apart = scaled - np.nanmedian(scaled[good], axis=0)
+        apart = np.abs(apart - np.nanmedian(apart, axis=2, keepdims=True))
+        spread = np.nanmedian(apart[good], axis=0)
     ratio = np.nan_to_num(apart / np.maximum(spread, 1e-6)).mean(axis=1).reshape(n, GRID, GRID)
     return np.asarray(np.minimum(ratio, _MOST_UNUSUAL))
 

@@ -33,8 +33,8 @@ __all__ = ["META_FILE", "BundleMeta", "find_bundle", "load_bundle", "read_meta",
 EVIDENCE_PREFIX, STATISTICS_PREFIX = "evidence.", "statistics."
 
 MOST_TIMES = 4
-"""A network of timm with so many times the numbers of the file is not built: a name could take all memory there is.
-What timm has behind the features, and a bundle has not, is never that much."""
+"""A network of timm whose features have so many times the numbers of the file is not built: a name could take all
+memory there is. What a few networks have behind their features and no head's name for is never that much."""
 
 
 def save_bundle(folder: Path, model: Model, meta: BundleMeta) -> None:
@@ -91,9 +91,12 @@ def load_bundle(folder: Path) -> tuple[Model, BundleMeta]:
             statistics = StatisticsHead(**meta.statistics)
             statistics.load_state_dict(of_statistics)
             statistics.eval()
+        model = Model(network.eval(), evidence, statistics)
+        if unknown := [tap for tap in model.taps if tap not in network.taps]:
+            raise ValueError(f"{meta.backbone} has no features called {unknown[0]}")
     except (OSError, SafetensorError, RuntimeError, TypeError, ValueError) as error:
         raise WeakspotError(f"{weights_path} cannot be used: {str(error).splitlines()[0]}") from error
-    return Model(network.eval(), evidence, statistics), meta
+    return model, meta
 
 
 def _taken(state: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:

@@ -93,7 +93,7 @@ def create(name: str, **settings: Any) -> nn.Module:  # noqa: ANN401 - timm's ow
 
 
 def parameter_count(backbone: str) -> int:
-    """Count the numbers of a backbone of timm, without room for them; of any other it is 0.
+    """Count the numbers of a backbone of timm up to its features, without room for them; of any other it is 0.
 
     Args:
         backbone: as in ``model.backbone``.
@@ -105,7 +105,8 @@ def parameter_count(backbone: str) -> int:
     if name is None:
         return 0
     with torch.device("meta"):
-        return sum(parameter.numel() for parameter in create(name, num_classes=0).parameters())
+        named = create(name, num_classes=0).named_parameters()
+        return sum(parameter.numel() for key, parameter in named if key.partition(".")[0] not in AFTER_FEATURES)
 
 
 def efficientnet_lite(number: int) -> Backbone:

@@ -15,7 +15,7 @@ from weakspot.data.imitations import imitation_name, named_imitation
 from weakspot.models.evidence import EvidenceNet
 from weakspot.models.network import CamNet
 from weakspot.training.evidence.bank import Bank
-from weakspot.training.evidence.fit import projected_channels
+from weakspot.training.evidence.fit import check_sizes, projected_channels
 from weakspot.training.evidence.heads import EACH, HeadTrainer, TrainingBank
 from weakspot.types import Size
 
@@ -54,6 +54,9 @@ def estimate_minutes(network: CamNet, size: Size, work: Work) -> float:
         network: on the device it will be trained on.
         size: ``(height, width)`` of the network's input.
         work: what is to be done.
+
+    Raises:
+        WeakspotError: when evidence heads cannot be trained on features of these sizes.
     """
     device, training = next(network.parameters()).device, network.training
     network.eval()  # blank pictures must not become statistics of batch normalisation
@@ -110,10 +113,11 @@ def _imitating(size: Size) -> float:
 def _step_seconds(network: CamNet, shapes: Sequence[torch.Size], size: Size) -> tuple[float, float]:
     """Seconds of an optimiser step of the location head, and of the mask head, on blank pictures."""
     device = next(network.parameters()).device
+    sizes = [(shape[2], shape[3]) for shape in shapes]
+    check_sizes(sizes, size)
     narrow = projected_channels([shape[1] for shape in shapes])
     with tempfile.TemporaryDirectory() as folder, torch.random.fork_rng():
         net = EvidenceNet(network.pyramid, [(shape[1], c) for shape, c in zip(shapes, narrow, strict=True)]).to(device)
-        sizes = [(shape[2], shape[3]) for shape in shapes]
         bank = Bank(Path(folder), 2, narrow, sizes, size)
         masks = np.zeros((1, 2 * sizes[0][0], 2 * sizes[0][1]), np.float32)
         masks[:, : sizes[0][0], : sizes[0][1]] = 1

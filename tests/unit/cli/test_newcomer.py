@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from weakspot.cli.newcomer import of_folder
-from weakspot.cli.syntax import as_options, hydra_arguments
+from weakspot.cli.syntax import as_options, hydra_arguments, quoted, unquoted
 from weakspot.config.hydra_app import compose
 from weakspot.errors import WeakspotError
 
@@ -53,6 +53,44 @@ def test_what_is_given_stays(typed: list[str], expected: list[str]) -> None:
     given = {*hydra_arguments("train", typed, "data.root")}
     assert [setting for setting in settings if setting not in given] == expected
     assert compose("train", settings).data.root == typed[0]
+
+
+@pytest.mark.parametrize("name", ["Prüfbilder", "1e3", "2026.10", "1_000", "null", "a'b", "(new), [old]", "a b"])
+def test_any_name_of_a_folder_will_do(here: Path, name: str) -> None:
+    for kind in ("OK", "NG"):
+        (here / name / kind).mkdir(parents=True)
+        (here / name / kind / "1.png").touch()
+    assert compose("train", settled(name)).data.root == name
+
+
+@pytest.mark.parametrize("text", ["a\\b", "a\\", 'a"b', 'a\\"', "C:\\new photos\\", "12.10", "plain/name"])
+def test_quotation_marks_come_and_go(text: str) -> None:
+    assert unquoted(quoted(text)) == text
+    assert compose("train", [f"data.root={quoted(text)}"]).data.root == text
+
+
+def test_a_pattern_in_quotation_marks_is_understood(here: Path) -> None:
+    (here / "mixed").mkdir()
+    for name in ("aok_1.png", "bng_1.png"):
+        (here / "mixed" / name).touch()
+    settings = settled("mixed", "data=filename", 'data.options.pattern="^.(ok|ng)"')
+    assert "data.good_class=ok" in settings
+    assert compose("train", settings).data.options["pattern"] == "^.(ok|ng)"
+
+
+def test_a_layout_to_be_found_out_is_found_out(here: Path) -> None:
+    (here / "listed").mkdir()
+    for name in ("1.png", "2.png"):
+        (here / "listed" / name).touch()
+    (here / "listed" / "manifest.csv").write_text("path,label\n1.png,pass\n2.png,fail\n")
+    config = compose("train", settled("listed", "data=auto"))
+    assert (config.data.layout, config.data.options["file"]) == ("manifest", "manifest.csv")
+
+
+@pytest.mark.usefixtures("photos")
+def test_a_folder_behind_an_option_is_not_a_second_one() -> None:
+    with pytest.raises(WeakspotError, match=r"type: weakspot train data\.root=photos output=sides"):
+        settled("photos", "--output", "sides")
 
 
 @pytest.mark.usefixtures("photos")

@@ -219,6 +219,7 @@ def test_the_number_of_a_product_may_be_written_short(tmp_path: Path) -> None:
         ("deeppcb", "PCBData/test.txt", "group00041/00041/no.jpg no.txt\n", "no_temp.jpg does not exist"),
         ("deeppcb", "PCBData/test.txt", "../../a.jpg b.txt\n", "expected an image and its boxes, two paths"),
         ("deeppcb", "PCBData/group00041/00041_not/00041000.txt", "a b c d\n", "is no box x0 y0 x1 y1 type"),
+        ("severstal", "train.csv", "EncodedPixels,ImageId_ClassId\n1 3\n", "expected the columns"),
         ("bsdata", "label/none.json", "{}", "none.json has no image in"),
         ("bsdata", "label/01_200905041126_277500_315_crop_2.json", "[", "cannot be read as labelme's polygons"),
         ("kolektor_sdd", "kos01/Part1_label.bmp", "no bitmap", "cannot be read as a mask"),

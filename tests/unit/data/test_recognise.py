@@ -60,6 +60,16 @@ def test_what_cannot_be_known_is_refused_with_the_way_out(names: list[str], mess
     assert message in str(caught.value)
 
 
+def test_a_layout_that_is_named_and_lies_one_folder_down(tmp_path: Path) -> None:
+    laid_out(tmp_path, "OK/1.png", "a/train/good/1.png", "a/test/hole/1.png")
+    assert recognise(tmp_path, "mvtec").folder == tmp_path / "a"
+    laid_out(tmp_path, "b/train/good/1.png")
+    with pytest.raises(WeakspotError, match="holds 2 data sets"):
+        recognise(tmp_path, "mvtec")
+    with pytest.raises(WeakspotError, match="neither train nor test"):
+        recognise(tmp_path / "OK", "mvtec")
+
+
 def test_the_folder_of_one_class_names_the_one_above(tmp_path: Path) -> None:
     laid_out(tmp_path, "photos/OK/1.png", "photos/NG/2.png")
     with pytest.raises(WeakspotError) as caught:

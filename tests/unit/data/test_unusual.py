@@ -86,3 +86,12 @@ def test_how_unusual_a_place_is() -> None:
     assert 0.8 < np.median(cells[:N]) < 1.2
     assert cells.max() <= 20
     assert smoothed(cells)[N, 2, 3] == pytest.approx(cells[N, 1:4, 2:5].mean())
+
+
+@pytest.mark.filterwarnings("error")
+def test_cells_outside_a_region_of_interest_are_as_usual() -> None:
+    values, defective = pictures(AT_ONE_OF_FOUR)
+    values[:, column((3, 3)) % (GRID * GRID) : CELLS : GRID * GRID] = np.nan
+    cells = unusual(values, ~defective)
+    assert (cells[:, 3, 3] == 0).all()
+    assert np.isfinite(cells).all()

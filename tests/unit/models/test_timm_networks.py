@@ -8,9 +8,10 @@ from pathlib import Path
 import pytest
 import timm
 import torch
-from helpers.exports import bundle_of
+from helpers.exports import bundle_of, save_model
 from torch import Tensor, nn
 
+from weakspot.data.preprocess import Preprocess
 from weakspot.errors import WeakspotError
 from weakspot.heatmaps.layers import list_layers
 from weakspot.heatmaps.network import Logits
@@ -18,7 +19,9 @@ from weakspot.models import timm_networks
 from weakspot.models.backbones import build_backbone
 from weakspot.models.bundle import load_bundle
 from weakspot.models.cut import FREEZE_POINT
+from weakspot.models.model import Model
 from weakspot.models.network import CamNet
+from weakspot.models.statistics import StatisticsHead
 from weakspot.models.timm_networks import LITE, timm_name
 from weakspot.models.tokens import Embedding, _folded, _unfolded, chain_names, without_prefix
 from weakspot.types import GOOD
@@ -175,4 +178,18 @@ def test_a_bundle_is_read_back_and_cannot_ask_for_more_than_it_holds(
     monkeypatch.setattr(timm_networks, "cut_transformer", lambda *_: pytest.fail("built"))
     bundle_of(tmp_path, network, "timm:vit_giant_patch14_dinov2", (64, 96))
     with pytest.raises(WeakspotError, match="does not hold a network timm:vit_giant_patch14_dinov2"):
+        load_bundle(tmp_path)
+
+
+def test_what_a_network_has_behind_its_features_does_not_count() -> None:
+    """VGG has ten times as many numbers there, which no bundle holds."""
+    parts = build_backbone("timm:vgg11")
+    held = sum(parameter.numel() for part in (parts.stem, parts.tail) for parameter in part.parameters())
+    assert timm_networks.parameter_count("timm:vgg11") == held
+
+
+def test_a_bundle_whose_head_reads_features_that_there_are_not_is_refused(tmp_path: Path) -> None:
+    head = StatisticsHead(["stem", "nowhere"], [4, 4])
+    save_model(tmp_path, Model(CamNet("timm:test_vit2"), None, head), "timm:test_vit2", Preprocess((64, 96), "caffe"))
+    with pytest.raises(WeakspotError, match="timm:test_vit2 has no features called nowhere"):
         load_bundle(tmp_path)

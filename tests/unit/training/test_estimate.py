@@ -2,8 +2,10 @@
 
 from dataclasses import replace
 
+import pytest
 import torch
 
+from weakspot.errors import WeakspotError
 from weakspot.models.network import CamNet
 from weakspot.training.estimate import Work, estimate_minutes
 
@@ -23,6 +25,12 @@ def test_minutes_grow_with_the_work_and_nothing_is_changed() -> None:
     assert network.training
     assert all(torch.equal(tensor, before[name]) for name, tensor in network.state_dict().items())
     assert all(parameter.grad is None for parameter in network.parameters())
+
+
+def test_sizes_that_the_heads_cannot_learn_from_are_refused_before_training(tiny: None) -> None:
+    work = Work(1, 1, 2, imitations=1, location_steps=1, mask_steps=1)
+    with pytest.raises(WeakspotError, match="needs both sides to be multiples of"):
+        estimate_minutes(CamNet("tiny"), (100, 100), work)
 
 
 def test_the_random_numbers_of_training_do_not_depend_on_it(tiny: None) -> None:

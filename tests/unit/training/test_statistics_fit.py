@@ -64,6 +64,13 @@ def test_nothing_is_fitted_where_nothing_can_be_left_out(
     assert fit_statistics(source, items, targets, [t * 99 + (1 - t) * i for i, t in enumerate(targets)], seed=0) is None
 
 
+def test_nothing_is_fitted_where_without_a_group_one_kind_is_left(
+    source: FeatureSource, pictures: tuple[list[ImageView], list[int]]
+) -> None:
+    items, _ = pictures
+    assert fit_statistics(source, [*items[:2], *items[-2:]], [0, 0, 1, 1], [3, 1, 2, 3], seed=0) is None
+
+
 def test_weights_of_a_group_of_both_kinds_count_in_each() -> None:
     weights = group_weights(np.array([False, False, True, False]), np.array([0, 0, 0, 1]))
     assert weights.tolist() == [0.5, 0.5, 2.0, 1.0]

@@ -107,7 +107,7 @@ def _projecting_net(source: FeatureSource, items: Sequence[ImageView], rng: np.r
         for level, array in zip(cells, view.features, strict=True):
             flat = array.reshape(len(array), -1).T
             level.append(flat[rng.permutation(len(flat))[:SAMPLE_CELLS]])
-    _check_sizes(sizes, input_size)
+    check_sizes(sizes, input_size)
     fits = []
     narrow = projected_channels([level[0].shape[1] for level in cells])
     for level, most in zip(cells, narrow, strict=True):
@@ -139,8 +139,16 @@ def projected_channels(channels: Sequence[int]) -> list[int]:
     return [min(PROJECTED * 2**i, wide) for i, wide in enumerate(channels)]
 
 
-def _check_sizes(sizes: Sequence[Size], input_size: Size) -> None:
-    """Windows must fall on whole cells of every level, and of the input."""
+def check_sizes(sizes: Sequence[Size], input_size: Size) -> None:
+    """Refuse sizes that windows cannot be cut from: they must fall on whole cells of every level, and of the input.
+
+    Args:
+        sizes: ``(height, width)`` of the features at each level, fine to coarse.
+        input_size: of the network.
+
+    Raises:
+        WeakspotError: naming the sizes that will do.
+    """
     if not halving([input_size, *sizes]):
         multiple = 2 ** math.ceil(math.log2(max(1, input_size[0] // sizes[-1][0])))
         raise WeakspotError(

@@ -53,8 +53,8 @@ def fit_statistics(
         seed: decides the folds.
 
     Returns:
-        The head, on the device of the source's network; None where Good or defective images come from fewer than two
-        groups, so that nothing could be left out.
+        The head, on the device of the source's network; None where no groups can be left out, as the others would all
+        be Good, or all be defective.
 
     Raises:
         WeakspotError: when an image cannot be read.
@@ -64,11 +64,13 @@ def fit_statistics(
     folds = min(FOLDS, *(len(np.unique(of_item[defective == kind])) for kind in (True, False)))
     if folds < 2:
         return None
+    splitter = StratifiedGroupKFold(folds, shuffle=True, random_state=seed)
+    splits = list(splitter.split(of_item, defective, of_item))
+    if not all(0 < defective[fitted_on].sum() < len(fitted_on) for fitted_on, _ in splits):
+        return None  # groups that hold images of both kinds
     head = _scaled_head(source, items[:: max(1, len(items) // SAMPLE_IMAGES)][:SAMPLE_IMAGES])
     values = _statistics(source, head, items)
     weights = group_weights(defective, of_item)
-    splitter = StratifiedGroupKFold(folds, shuffle=True, random_state=seed)
-    splits = list(splitter.split(values, defective, of_item))
     left_out = [_left_out(values, defective, weights, strength, splits) for strength in STRENGTHS]
     losses = [_log_loss(logits, defective, weights) for logits in left_out]
     best = int(np.argmin(losses))
