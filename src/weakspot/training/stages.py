@@ -29,7 +29,7 @@ from weakspot.models.statistics import StatisticsHead
 from weakspot.training.datamodule import DataModule, FeatureDataset, ImageDataset
 from weakspot.training.evidence.fit import fit_evidence
 from weakspot.training.evidence.source import FeatureSource
-from weakspot.training.evidence.statistics import fit_statistics
+from weakspot.training.evidence.statistics import fit_statistics, spread_out
 from weakspot.training.imitated import MOST_PICTURES, imitated_outputs
 from weakspot.training.lightning_fit import FitSummary, fit
 from weakspot.training.lightning_module import ClassifierModule, class_weights
@@ -174,8 +174,10 @@ def _fit_statistics(prepared: PreparedRun) -> StatisticsHead | None:
     rules, data = prepared.rules, prepared.data
     if not (rules.has_heads and rules.refine.statistics):
         return None
-    views, groups = AUGMENTATIONS[rules.trainer.augment], data.groups
-    examples = [(i, view) for i in data.indices("train") for view in views if split_view(view)[0] == AS_IS]
+    views, groups, train = AUGMENTATIONS[rules.trainer.augment], data.groups, data.indices("train")
+    kinds = ([i for i in train if (data.targets[i] == 0) == is_good] for is_good in (True, False))
+    chosen = [i for kind in kinds for i in spread_out(kind, rules.refine.max_images // 2)]
+    examples = [(i, view) for i in chosen for view in views if split_view(view)[0] == AS_IS]
     return fit_statistics(
         FeatureSource(prepared.network, prepared.preprocess, rules.cache),
         [ImageView(data.infos[i], view) for i, view in examples],

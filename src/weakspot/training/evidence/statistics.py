@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -18,6 +19,7 @@ from weakspot.training.evidence.source import FeatureSource
 from weakspot.utils import console
 
 Floats = npt.NDArray[np.float64]
+Item = TypeVar("Item")
 
 STRENGTHS = (1e-3, 3e-3, 1e-2, 3e-2)
 """Inverse strengths of regularisation that are tried (``C`` of :class:`LogisticRegression`, inputs standardised)."""
@@ -68,7 +70,7 @@ def fit_statistics(
     splits = list(splitter.split(of_item, defective, of_item))
     if not all(0 < defective[fitted_on].sum() < len(fitted_on) for fitted_on, _ in splits):
         return None  # groups that hold images of both kinds
-    head = _scaled_head(source, items[:: max(1, len(items) // SAMPLE_IMAGES)][:SAMPLE_IMAGES])
+    head = _scaled_head(source, spread_out(items, SAMPLE_IMAGES))
     values = _statistics(source, head, items)
     weights = group_weights(defective, of_item)
     left_out = [_left_out(values, defective, weights, strength, splits) for strength in STRENGTHS]
@@ -80,6 +82,21 @@ def fit_statistics(
         head.out.weight.copy_(torch.from_numpy(slope * weight)[None])
         head.out.bias.fill_(slope * bias + shift)
     return head.eval()
+
+
+def spread_out(items: Sequence[Item], most: int) -> list[Item]:
+    """All items, or `most` of them at even distances.
+
+    Args:
+        items: any; may be empty.
+        most: at least 1.
+
+    Examples:
+        >>> spread_out("abcdefg", 3), spread_out("ab", 3)
+        (['a', 'd', 'g'], ['a', 'b'])
+    """
+    chosen = np.linspace(0, len(items) - 1, min(most, len(items))).round().astype(int)
+    return [items[i] for i in chosen]
 
 
 def group_weights(defective: npt.NDArray[np.bool_], groups: npt.NDArray[np.int64]) -> Floats:
