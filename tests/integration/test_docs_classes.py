@@ -96,7 +96,7 @@ def test_split_keeps_what_is_there_and_takes_one_data_set() -> None:
         ("split two/a --output a.csv", "a.csv exists"),
         ("split two --output b.csv", "two holds 2 data sets"),
         ("split parts --option pattern --output b.csv", "--option pattern: give key=value"),
-        ("split parts --option pattern=x --output b.csv", "data.options.pattern is not an option of data=folder"),
+        ("split parts --option pattern=x --output b.csv", "--option pattern is not an option of data=folder"),
         ("split flat --layout filename --option pattern=zzz --output b.csv", "finds no label"),
     ):
         result = invoke(cli.app, shlex.split(line))

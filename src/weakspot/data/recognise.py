@@ -170,10 +170,16 @@ def _from_names(folder: Path, images: list[Path], options: Mapping[str, object],
     except re.error as error:
         raise WeakspotError(f"pattern={options['pattern']} is not a regular expression ({error})") from error
     matches = [expression.search(image.name) for image in images]
-    labels = {match.group(1 if expression.groups else 0) or "" if match else "" for match in matches}
+    found = [match.group(1 if expression.groups else 0) or "" if match else "" for match in matches]
+    labels = set(found)
+    if certain and "" in labels:
+        raise WeakspotError(
+            f"{shown(images[found.index('')])}: data.options.pattern={expression.pattern} finds no label in its name; "
+            "mend the one or the other"
+        )
     readable = "" not in labels and 1 < len(labels) <= MOST_LABELS
     if certain or (readable and likely_good(labels) is not None):
-        return _made(folder, "filename", "the label stands in each file name", labels - {""}, options)
+        return _made(folder, "filename", "the label stands in each file name", labels, options)
     pictures = "1 picture" if len(images) == 1 else f"{len(images)} pictures"
     if plain(folder.name) in (*GOOD_WORDS, *DEFECT_WORDS):
         raise WeakspotError(

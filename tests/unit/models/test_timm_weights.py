@@ -106,9 +106,12 @@ def _first_of_tail(whole: torch.nn.Module, network: CamNet) -> torch.Tensor:
 
 def test_weights_from_a_file_have_timms_names(tmp_path: Path) -> None:
     for name in ("test_resnet", "test_vit2"):
-        torch.save(timm.create_model(name).state_dict(), tmp_path / "own.pth")
-        found = load_weights(str(tmp_path / "own.pth"), "inception", f"timm:{name}")
-        CamNet(f"timm:{name}").load_pretrained(found.state)
+        whole, network = timm.create_model(name).state_dict(), CamNet(f"timm:{name}")
+        torch.save(whole, tmp_path / "own.pth")
+        network.load_pretrained(load_weights(str(tmp_path / "own.pth"), "inception", f"timm:{name}").state)
+        known = {float(tensor.double().sum()) for tensor in whole.values()}
+        taken = [float(tensor.double().sum()) for part in (network.stem, network.tail) for tensor in part.parameters()]
+        assert set(taken) <= known
 
 
 def test_the_preprocessing_belongs_to_the_weights() -> None:
