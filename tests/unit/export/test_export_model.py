@@ -246,10 +246,10 @@ def test_predict_names_a_faster_export(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     run = shutil.copytree(runs["plain"], tmp_path / "run")
-    proof = certificate.certificate_path(run / "exports" / "model.onnx")
-    content = json.loads(proof.read_text())
-    content["speed"]["ratio"] = 1.37
-    proof.write_text(json.dumps(content))
+    for proof in (run / "exports").glob("*.certificate.json"):  # what this machine measured must not decide the test
+        content = json.loads(proof.read_text())
+        content["speed"]["ratio"] = 1.37 if proof.name.startswith("model.onnx") else 0.5
+        proof.write_text(json.dumps(content))
     image = str(list_images(fabric)[0])
     monkeypatch.setattr(sys, "argv", ["weakspot", "predict", str(run), image, "--output", str(tmp_path / "out")])
     with pytest.raises(SystemExit) as end:
