@@ -42,6 +42,7 @@ def _work(prepared: PreparedRun) -> Work:
         stem_images = sum(not rules.cache.path(key).is_file() for key in keys)
     else:
         stem_images = images * views * (epochs + 2 * rules.has_heads)
+    # Each model of the cross-fitting leaves out one fold: together they cost one model less on all images.
     rounds = 1 + (CROSSFITS - 1 if prepared.crossfits else 0)
     budget = budget_for(rules.refine, images) if rules.has_heads else None
     looks = 1 + rules.flip_tta
