@@ -31,6 +31,7 @@ from weakspot.data.registry import READERS, reader
 from weakspot.errors import WeakspotError, did_you_mean
 from weakspot.types import GOOD, Sample
 from weakspot.utils.files import shown
+from weakspot.utils.patterns import found_text
 
 _OF_PUBLIC_SETS = (public_sets, public_annotated)
 """Importing them has registered their readers."""
@@ -222,8 +223,7 @@ def read_filename(
         raise WeakspotError(f"data.options.pattern={pattern} is not a regular expression ({error})") from error
     labelled: list[tuple[str, Path]] = []
     for image in images_of_class(base):
-        match = expression.search(image.name)
-        label = match and match.group(1 if expression.groups else 0)
+        label = found_text(expression, image.name)
         if not label:
             raise WeakspotError(
                 f"{shown(image)}: data.options.pattern={pattern} finds no label in its name; mend the one or the other"

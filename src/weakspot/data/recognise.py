@@ -15,6 +15,7 @@ from weakspot.data.public_trees import PUBLIC, recognised
 from weakspot.errors import WeakspotError
 from weakspot.types import GOOD
 from weakspot.utils.files import shown
+from weakspot.utils.patterns import found_text
 
 NAME_THEN_NUMBER = r"^(.*?)[-_. \d]*\.[^.]*$"
 """``crack_012.png`` and ``crack-20260101_3.png`` are labelled crack."""
@@ -169,8 +170,7 @@ def _from_names(folder: Path, images: list[Path], options: Mapping[str, object],
         expression = re.compile(str(options.get("pattern", NAME_THEN_NUMBER)))
     except re.error as error:
         raise WeakspotError(f"pattern={options['pattern']} is not a regular expression ({error})") from error
-    matches = [expression.search(image.name) for image in images]
-    found = [match.group(1 if expression.groups else 0) or "" if match else "" for match in matches]
+    found = [found_text(expression, image.name) or "" for image in images]
     labels = set(found)
     if certain and "" in labels:
         raise WeakspotError(

@@ -19,6 +19,7 @@ from weakspot.errors import WeakspotError
 from weakspot.postprocess.decision import Decision
 from weakspot.types import FloatArray, Prediction
 from weakspot.utils.files import atomic_path
+from weakspot.utils.patterns import found_text
 from weakspot.utils.spreadsheet import inert
 
 LEAST = 1e-12
@@ -75,8 +76,7 @@ class PartDecisions:
         if prediction.status != "ok":
             return
         path = prediction.path.as_posix()
-        match = self._expression.search(path)
-        part = path if match is None else match.group(1 if self._expression.groups else 0) or path
+        part = found_text(self._expression, path) or path
         confidences = {known.name: known.confidence for known in prediction.classes}
         logs = np.log(np.clip([confidences[name] for name in self._classes], LEAST, 1))
         self._logs[part] = self._logs.get(part, 0.0) + logs

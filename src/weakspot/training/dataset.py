@@ -26,6 +26,7 @@ from weakspot.training.cached_searches import leak_record, near_duplicates
 from weakspot.types import Sample, Subset, Task
 from weakspot.utils import console
 from weakspot.utils.files import shown
+from weakspot.utils.patterns import found_text
 
 NEAR_DUPLICATES = ("together", "report", "ignore")
 """What to do about photographs of the same part: keep them in one subset, only warn, or do not search for them."""
@@ -236,12 +237,11 @@ def with_groups(samples: Sequence[Sample], pattern: str | None, root: Path) -> l
         expression = re.compile(pattern)
     except re.error as error:
         raise WeakspotError(f"data.group={pattern} is not a regular expression ({error})") from error
-    found = [expression.search(portable(sample.path, root)) for sample in samples]
-    if not any(found):
+    found = [found_text(expression, portable(sample.path, root)) for sample in samples]
+    if all(text is None for text in found):
         raise WeakspotError(f"data.group={pattern} fits no image, {shown(samples[0].path)} for one")
     return [
-        sample if match is None else replace(sample, group=match.group(1 if expression.groups else 0))
-        for sample, match in zip(samples, found, strict=True)
+        sample if text is None else replace(sample, group=text) for sample, text in zip(samples, found, strict=True)
     ]
 
 
