@@ -147,4 +147,4 @@ def _cut(
     device: torch.device,
 ) -> Tensor:
     cut = np.stack([stored[i][:, *window.at(factor)] for i, window in zip(indices, windows, strict=True)])
-    return torch.from_numpy(cut).to(device).float()
+    return torch.from_numpy(cut).to(device).float().contiguous(memory_format=torch.channels_last)
