@@ -81,8 +81,10 @@ class Pyramid(nn.Module):
             levels.append(Level(functional.avg_pool2d(features, 2, ceil_mode=True), mean))
         level_inputs = []
         for lateral, (features, mean) in zip(self.laterals, levels, strict=True):
-            contrast = features - mean[:, :, None, None]
-            level_inputs.append(lateral(torch.cat([features, contrast], dim=1)))
+            # A convolution over features and their contrast to the mean, with no need to write the contrast down.
+            own, of_contrast = lateral.weight.chunk(2, dim=1)  # type: ignore[operator]
+            of_mean = functional.conv2d(mean[:, :, None, None], of_contrast)
+            level_inputs.append(functional.conv2d(features, own + of_contrast, lateral.bias) - of_mean)  # type: ignore[arg-type]
         return level_inputs
 
     def forward(self, level_inputs: Sequence[Tensor], prompt: Tensor | None = None) -> Tensor:
