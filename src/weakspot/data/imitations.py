@@ -2,8 +2,8 @@
 
 No real mask is needed, because the changed region is known. The idea is that of CutPaste (Li et al., CVPR 2021) and
 DRAEM (Zavrtanik et al., ICCV 2021): imitations need not resemble real defects; they show what "not part of this
-surface" looks like, and where it ends. Shapes run from dots and hairlines to a third of the image, changes from another
-colour to another texture, because nobody knows beforehand what a defect will be.
+surface" looks like, and where it ends. Shapes run from dots and hairlines to two fifths of the image, changes from a
+shade that is hardly seen to another texture, because nobody knows beforehand what a defect will be.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ VISIBLE = 0.12
 
 
 IMITATION = "imitation"
-VERSION = 1
+VERSION = 2
 """Goes up whenever the same image and number give another imitation."""
 
 
@@ -121,6 +121,43 @@ def _line(size: Size, rng: Rng) -> Float:
     return _soften(canvas, rng, (0, 1, 2))
 
 
+def _hairline(size: Size, rng: Rng) -> Float:
+    """A crack one or two pixels wide: long, nearly straight, often from the image's edge, with a branch or two."""
+    canvas = np.zeros(size, np.float32)
+    length = np.sqrt(size[0] * size[1]) * np.exp(rng.uniform(np.log(0.08), np.log(0.9)))
+    start = rng.uniform((0, 0), (size[1], size[0]))
+    if rng.random() < 0.4:
+        axis = int(rng.integers(2))
+        start[axis] = rng.choice([0, (size[1], size[0])[axis] - 1])
+    angle = rng.choice([rng.uniform(0, 2 * np.pi), rng.integers(4) * np.pi / 2 + 0.1 * rng.normal()])
+    width = int(rng.integers(1, 3))
+    for share in (1.0, *rng.uniform(0.1, 0.4, size=int(rng.choice([0, 0, 1, 2])))):
+        turns = angle + 0.12 * np.cumsum(rng.normal(size=max(3, round(24 * share))))
+        steps = share * length / len(turns) * np.stack([np.cos(turns), np.sin(turns)], axis=1)
+        points = start + np.concatenate([np.zeros((1, 2)), np.cumsum(steps, axis=0)])
+        cv2.polylines(canvas, [np.rint(points).astype(np.int32)], False, 1.0, width)
+        if share == 1.0:
+            trunk = points
+        start = trunk[int(rng.integers(len(trunk)))]
+        angle += rng.choice([-1, 1]) * rng.uniform(0.3, 1.0)
+    return _soften(canvas, rng, (0, 0, 1))
+
+
+def _panel(size: Size, rng: Rng) -> Float:
+    """A large region with straight sides, nearly always at the image's edge: a strip or corner worked differently."""
+    sides = np.minimum(1, np.exp(rng.uniform(np.log(0.12), np.log(0.9), size=2)))
+    if sides.prod() > 0.4:
+        sides[int(rng.integers(2))] *= 0.4 / sides.prod()
+    low = rng.uniform(0, 1, size=2) * (1 - sides)
+    if rng.random() < 0.8:
+        axis = int(rng.integers(2))
+        low[axis] = rng.choice([0, 1 - sides[axis]])
+    corners = np.array([[0, 0], [1, 0], [1, 1], [0, 1]]) * sides + low + 0.02 * rng.normal(size=(4, 2))
+    canvas = np.zeros(size, np.float32)
+    cv2.fillPoly(canvas, [np.rint(corners * (size[1], size[0])).astype(np.int32)], 1.0)
+    return _soften(canvas, rng, (0, 1, 2, 4))
+
+
 def _patch(size: Size, rng: Rng) -> Float:
     """One ragged region of up to a tenth of the image."""
     field = _noise(size, int(rng.integers(3, 9)), rng)
@@ -164,10 +201,12 @@ SHAPES: dict[str, Callable[[Size, Rng], Float]] = {
     "spot": _spot,
     "specks": _specks,
     "line": _line,
+    "hairline": _hairline,
     "patch": _patch,
     "field": _field,
     "bite": _bite,
     "band": _band,
+    "panel": _panel,
 }
 
 
@@ -177,7 +216,27 @@ SHAPES: dict[str, Callable[[Size, Rng], Float]] = {
 def _recolour(image: Float, deviation: float, rng: Rng) -> Float:
     """Darker, brighter or another colour; a grey image stays grey."""
     tint = 0.3 * rng.normal(size=3) * _colourfulness(image)
-    return image + np.float32(rng.uniform(0.4, 2.5) * deviation) * np.asarray(rng.choice([-1, 1]) + tint, np.float32)
+    strength = np.exp(rng.uniform(np.log(0.2), np.log(2.5)))
+    return image + np.float32(strength * deviation) * np.asarray(rng.choice([-1, 1]) + tint, np.float32)
+
+
+def _shade(image: Float, deviation: float, rng: Rng) -> Float:
+    """Light that falls off smoothly from one side to the other."""
+    rows, columns = np.mgrid[: image.shape[0], : image.shape[1]].astype(np.float32)
+    angle = rng.uniform(0, 2 * np.pi)
+    across = np.sin(angle) * (rows / image.shape[0] - 0.5) + np.cos(angle) * (columns / image.shape[1] - 0.5)
+    strength = np.float32(rng.choice([-1, 1]) * rng.uniform(0.3, 2.0) * deviation)
+    return np.asarray(image + strength * (np.float32(rng.uniform(0.3, 1)) + across)[..., None], np.float32)
+
+
+def _smear(image: Float, deviation: float, rng: Rng) -> Float:
+    """Wiped along the grain, which is the direction that the image changes least in."""
+    grey = image.mean(axis=2)
+    down, right = (float(np.abs(np.diff(grey, axis=axis)).mean()) for axis in (0, 1))
+    length = max(3, round(max(image.shape[:2]) * rng.uniform(0.02, 0.15)))
+    kernel = (1, length) if down < right else (length, 1)
+    shift = np.float32(rng.uniform(-1, 1) * deviation)
+    return np.asarray(cv2.blur(image, kernel) + shift, np.float32)
 
 
 def _paste(image: Float, deviation: float, rng: Rng) -> Float:
@@ -221,10 +280,12 @@ def _bend(image: Float, deviation: float, rng: Rng) -> Float:
 
 CHANGES: dict[str, Callable[[Float, float, Rng], Float]] = {
     "recolour": _recolour,
+    "shade": _shade,
     "paste": _paste,
     "retexture": _retexture,
     "flatten": _flatten,
     "bend": _bend,
+    "smear": _smear,
 }
 
 

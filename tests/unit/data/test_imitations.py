@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import cv2
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -46,6 +47,21 @@ def test_every_change_can_be_seen_and_keeps_a_grey_picture_grey(change: str, mon
         assert (changed == changed[..., :1]).all()
         seen += bool(mask.any())
     assert seen >= 6
+
+
+def test_a_hairline_is_thin_all_along() -> None:
+    for seed in range(20):
+        line = (SHAPES["hairline"]((200, 300), np.random.default_rng(seed)) > 0.5).astype(np.uint8)
+        thick = cv2.erode(line, np.ones((5, 5), np.uint8), borderValue=0)
+        assert thick.sum() <= 0.05 * line.sum()  # but where a branch leaves
+
+
+@pytest.mark.parametrize("axis", [0, 1])
+def test_smearing_along_the_grain_leaves_the_grain(axis: int) -> None:
+    grain = np.random.default_rng(0).uniform(0, 255, SIZE[axis]).astype(np.float32)
+    image = np.broadcast_to(grain[:, None, None] if axis == 0 else grain[None, :, None], (*SIZE, 3)).copy()
+    smeared = CHANGES["smear"](image, 10.0, np.random.default_rng(1))
+    assert np.ptp(smeared - image) < 1e-3  # moved up or down as a whole
 
 
 @given(seed=st.integers(0, 10_000))
