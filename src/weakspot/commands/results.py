@@ -138,6 +138,7 @@ def metrics_record(run: MeasuredRun) -> MetricsRecord:
         truth=None if run.truth is None else run.truth.described,
         n_test_per_defect=dict(sorted(Counter(sample.defect for sample in run.subset.samples).items())),
         roi=config.data.roi,
+        learnt_from=identity.get("learnt_from") or {},
     )
     return MetricsRecord(
         name=config.name,

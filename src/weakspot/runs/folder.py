@@ -23,6 +23,9 @@ from weakspot.utils.untrusted import read_json
 
 CHECKPOINT = "last.ckpt"
 
+CORRECTED = "corrections"
+"""Stage of the evidence heads that learns from what a person drew, in the names of its files."""
+
 
 @dataclass(frozen=True)
 class RunFolder:
@@ -249,6 +252,30 @@ def adopt_fit(run: RunFolder, donor: RunFolder) -> None:
     run.update_identity(train=donor.read_identity().get("train"), fitted_by=str(donor.path))
     with atomic_path(run.bundle / META_FILE) as temporary:  # last: a bundle with one is whole
         shutil.copyfile(donor.bundle / META_FILE, temporary)
+
+
+def adopt_stages(run: RunFolder, donor: RunFolder) -> bool:
+    """Copy what training came to before anything was drawn, so that only learning from what was drawn is left.
+
+    Args:
+        run: about to be trained; one that has begun already keeps what it has.
+        donor: a finished run of the same data, split and settings, without annotations.
+
+    Returns:
+        Whether anything was copied; a run of another machine may have left its checkpoints there.
+    """
+    source, target = donor.checkpoint.parent, run.checkpoint.parent
+    if target.exists() or not source.is_dir():
+        return False
+    found = [path for name in (CHECKPOINT, "evidence-*.safetensors") for path in source.rglob(name)]
+    with atomic_path(target) as temporary:
+        for path in found:
+            if path.stem != f"evidence-{CORRECTED}":
+                copy = temporary / path.relative_to(source)
+                copy.parent.mkdir(parents=True, exist_ok=True)
+                shutil.copyfile(path, copy)
+        temporary.mkdir(exist_ok=True)
+    return bool(found)
 
 
 def finished_run(path: Path) -> RunFolder:

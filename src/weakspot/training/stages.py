@@ -27,6 +27,7 @@ from weakspot.models.network import inference_batch_size
 from weakspot.models.output_store import OutputStore
 from weakspot.models.statistics import StatisticsHead
 from weakspot.training.datamodule import DataModule, FeatureDataset, ImageDataset
+from weakspot.training.evidence.correct_fit import fit_corrections
 from weakspot.training.evidence.fit import fit_evidence
 from weakspot.training.evidence.source import FeatureSource
 from weakspot.training.evidence.statistics import fit_statistics, spread_out
@@ -167,7 +168,13 @@ def _fit_evidence(prepared: PreparedRun, checkpoints: Path) -> EvidenceNet | Non
     )
     source = FeatureSource(prepared.network, prepared.preprocess, rules.cache)
     unturned = [view for view in AUGMENTATIONS[rules.trainer.augment] if split_view(view)[0] == AS_IS]
-    return fit_evidence(source, good, defect, rules.refine, rules.seed, checkpoints, unturned)
+    net = fit_evidence(source, good, defect, rules.refine, rules.seed, checkpoints, unturned)
+    every, train = data.corrections.drawn, data.indices("train")  # without what cross-fitting leaves out
+    drawn = [(data.infos[i], every[i]) for i in train if i in every]
+    if not drawn:
+        return net
+    others = [data.infos[i] for i in train if data.targets[i] != 0 and i not in every]
+    return fit_corrections(source, net, good, others, drawn, rules.refine, rules.seed, checkpoints, unturned)
 
 
 def _fit_statistics(prepared: PreparedRun) -> StatisticsHead | None:
@@ -296,4 +303,5 @@ def bundle_meta(prepared: PreparedRun, model: Model) -> BundleMeta:
         data_hash=data.data_hash,
         evidence=None if model.evidence is None else model.evidence.settings,
         statistics=None if model.statistics is None else model.statistics.settings,
+        learnt_from=data.corrections.counts if data.corrections.any else None,
     )
