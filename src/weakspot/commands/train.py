@@ -188,7 +188,9 @@ def _fit_or_adopt(config: TrainConfig, prepared: PreparedRun, run: RunFolder, fi
         run.update_identity(fitted_by=None)
     of_labels = _labels_only(config, prepared, run)
     if of_labels is not None and adopt_stages(run, of_labels):
-        console.err.print(f"{of_labels.path} was trained on the same labels: what was drawn is learnt on top", style="dim")
+        console.err.print(
+            f"{of_labels.path} was trained on the same labels: what was drawn is learnt on top", style="dim"
+        )
     console.err.print(announcement(prepared))
     _save_fit(run, prepared, fit_and_infer(prepared, run.path))
 

@@ -95,7 +95,9 @@ def _lines(file: Path, key: str) -> list[list[float]]:
     except OSError as error:
         raise WeakspotError(f"{key}={file} cannot be read ({error.strerror})") from error
     except ValueError as error:
-        raise WeakspotError(f"{key}={file} holds no YOLO labels ({error}); a line is: class x y width height") from error
+        raise WeakspotError(
+            f"{key}={file} holds no YOLO labels ({error}); a line is: class x y width height"
+        ) from error
 
 
 def _add_line(annotation: Annotation, values: list[float], good: set[int], where: str) -> None:

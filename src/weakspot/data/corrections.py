@@ -123,36 +123,28 @@ def read_corrections(
     remarks: list[str] = []
     for file in files:
         said, elsewhere = _said(file, samples, infos)
-        for annotation in elsewhere:
-            _refuse_copy(annotation, tests, file, root)
-        for i, annotation in said.items():
-            if subsets[i] == "test" or infos[i].sha256 in tests:
-                raise _refused(annotation.name, file)
-            if i in found:
-                raise WeakspotError(f"{shown(samples[i].path)} is annotated in {sources[i]} and in {file}; keep one")
-            found[i], sources[i] = annotation, file
+        _refuse_tests(said, elsewhere, infos, tests, file, root)
+        if twice := sorted(found.keys() & said.keys()):
+            raise WeakspotError(
+                f"{shown(samples[twice[0]].path)} is annotated in {sources[twice[0]]} and in {file}; keep one"
+            )
+        found |= said
+        sources |= dict.fromkeys(said, file)
         if elsewhere:
             remarks.append(f"{file.name} annotates {len(elsewhere)} pictures that are not here, {elsewhere[0].name}")
-    labels = {
-        i: label
-        for i, one in found.items()
-        if one.label is not None and (label := _label(one.label, samples[i], good_class)) != samples[i].defect
-    }
-    drawn: dict[int, Annotation] = {}
-    for i, annotation in found.items():
-        if annotation.boxes:
-            _check_drawn(annotation, samples[i], labels.get(i, samples[i].defect), infos[i], sources[i])
-            drawn[i] = annotation
-    held_out = [i for i in drawn if subsets[i] != "train"]
-    if held_out:
+    labels = _labels(found, samples, good_class)
+    drawn = {i: annotation for i, annotation in found.items() if annotation.boxes}
+    for i, annotation in drawn.items():
+        _check_drawn(annotation, samples[i], labels.get(i, samples[i].defect), infos[i], sources[i])
+    learnt = {i: annotation for i, annotation in drawn.items() if subsets[i] == "train"}
+    if len(learnt) < len(drawn):
         remarks.append(
-            f"{len(held_out)} annotated pictures are in the validation subset and stay held out; what is drawn in them "
-            "is not learnt from"
+            f"{len(drawn) - len(learnt)} annotated pictures are in the validation subset and stay held out; what is "
+            "drawn in them is not learnt from"
         )
-    drawn = {i: annotation for i, annotation in drawn.items() if subsets[i] == "train"}
     if use_masks:
-        drawn |= _masks(samples, infos, subsets, tests, {*found})
-    return Corrections({i: drawn[i] for i in sorted(drawn)}, labels, tuple(remarks))
+        learnt |= _masks(samples, infos, subsets, tests, {*found})
+    return Corrections({i: learnt[i] for i in sorted(learnt)}, labels, tuple(remarks))
 
 
 def relabelled(samples: Sequence[Sample], labels: dict[int, str]) -> list[Sample]:
@@ -212,14 +204,25 @@ def _is_here(annotation: Annotation, by_hash: dict[str, int]) -> bool:
     return annotation.sha256 in by_hash
 
 
-def _refuse_copy(annotation: Annotation, tests: set[str], file: Path, root: Path) -> None:
-    """Refuse a picture that is not in the data but has the content of a test picture."""
-    hashes = {annotation.sha256}
-    for place in (root, file.parent):
-        if (path := place / annotation.name).is_file():
-            hashes.add(inspect_image(path).sha256)
-    if hashes & tests:
-        raise _refused(annotation.name, file)
+def _refuse_tests(
+    said: dict[int, Annotation],
+    elsewhere: Sequence[Annotation],
+    infos: Sequence[ImageInfo],
+    tests: set[str],
+    file: Path,
+    root: Path,
+) -> None:
+    """Refuse test pictures and copies of them, those too that are not in the data."""
+    for i, annotation in said.items():
+        if infos[i].sha256 in tests:
+            raise _refused(annotation.name, file)
+    for annotation in elsewhere:
+        hashes = {annotation.sha256}
+        for place in (root, file.parent):
+            if (path := place / annotation.name).is_file():
+                hashes.add(inspect_image(path).sha256)
+        if hashes & tests:
+            raise _refused(annotation.name, file)
 
 
 def _refused(name: str, file: Path) -> WeakspotError:
@@ -227,6 +230,12 @@ def _refused(name: str, file: Path) -> WeakspotError:
         f"{KEY}={file}: {name} is a test picture, or a copy of one; test pictures are never learnt from, so take it out "
         "of the file (split.csv of a run says which they are)"
     )
+
+
+def _labels(found: dict[int, Annotation], samples: Sequence[Sample], good_class: str) -> dict[int, str]:
+    """The labels that differ from those of the data."""
+    said = {i: _label(one.label, samples[i], good_class) for i, one in found.items() if one.label is not None}
+    return {i: label for i, label in said.items() if label != samples[i].defect}
 
 
 def _label(label: str, sample: Sample, good_class: str) -> str:
@@ -246,13 +255,17 @@ def _check_drawn(annotation: Annotation, sample: Sample, defect: str, info: Imag
     size = info.height, info.width
     if tuple(annotation.size) != size:
         raise WeakspotError(
-            f"{KEY}={file}: {annotation.name} is {annotation.size[0]}×{annotation.size[1]} (height×width) as annotated, "
-            f"the picture is {size[0]}×{size[1]}; annotate the picture as it is"
+            f"{KEY}={file}: {annotation.name} is {annotation.size[0]}×{annotation.size[1]} (height×width) as "
+            f"annotated, the picture is {size[0]}×{size[1]}; annotate the picture as it is"
         )
 
 
 def _masks(
-    samples: Sequence[Sample], infos: Sequence[ImageInfo], subsets: Sequence[Subset], tests: set[str], taken: set[int]
+    samples: Sequence[Sample],
+    infos: Sequence[ImageInfo],
+    subsets: Sequence[Subset],
+    tests: set[str],
+    taken: set[int],
 ) -> dict[int, Annotation]:
     """The data set's masks of training pictures; a picture that was reviewed is left as it was reviewed."""
     found: dict[int, Annotation] = {}

@@ -23,6 +23,9 @@ from weakspot.utils.untrusted import read_json
 
 CHECKPOINT = "last.ckpt"
 
+OUT_OF_FOLD = "out_of_fold.json"
+"""What models that were trained without a training picture say of it."""
+
 CORRECTED = "corrections"
 """Stage of the evidence heads that learns from what a person drew, in the names of its files."""
 
@@ -77,6 +80,11 @@ class RunFolder:
     def validation(self) -> Path:
         """Logits and classes of the validation subset, that probabilities are calibrated on; there where one is."""
         return self.path / "validation.json"
+
+    @property
+    def out_of_fold(self) -> Path:
+        """Probabilities of training pictures from models without them; there where a statistics head was fitted."""
+        return self.path / OUT_OF_FOLD
 
     @property
     def metrics(self) -> Path:
@@ -242,7 +250,11 @@ def adopt_fit(run: RunFolder, donor: RunFolder) -> None:
         return
     run.bundle.mkdir(exist_ok=True)
     imitated = (donor.imitations.with_suffix(".json"), donor.imitations)
-    maps = [path for path in (donor.maps, donor.calibration, *imitated, donor.validation) if path.is_file()]
+    maps = [
+        path
+        for path in (donor.maps, donor.calibration, *imitated, donor.validation, donor.out_of_fold)
+        if path.is_file()
+    ]
     for source in [*donor.bundle.glob("*.safetensors"), *maps]:
         with atomic_path(run.path / source.relative_to(donor.path)) as temporary:
             try:

@@ -23,7 +23,6 @@ from weakspot.training.evidence.heads import TrainingBank
 from weakspot.training.evidence.source import FeatureSource
 from weakspot.training.evidence.targets import target_of
 
-
 MOST_GOOD, MOST_OTHERS, IMITATIONS = 240, 120, 240
 """Good pictures, defects that nobody annotated, and imitations at most; annotated pictures are learnt from all."""
 

@@ -237,7 +237,10 @@ class HeadTrainer:
         """Logits and masks of a batch: windows about the outlines of imitations, or now and then whole images."""
         bank = self.data.bank
         whole = rng.random() < 0.3
-        examples = [self._example(rng, places, whole=whole) for _ in range(windows_each * EACH // WINDOWS if whole else windows_each)]
+        examples = [
+            self._example(rng, places, whole=whole)
+            for _ in range(windows_each * EACH // WINDOWS if whole else windows_each)
+        ]
         indices, windows = [e.index for e in examples], [e.window for e in examples]
         fine = bank.factors[0]
         prompts = np.stack([e.prompt[e.window.at(fine)] for e in examples])[:, None]

@@ -109,8 +109,8 @@ def _rectangle(box: tuple[int, int, int, int], size: Size, preprocess: Preproces
         inside = content[axis]
         scale = (inside.stop - inside.start) / size[axis]
         cells = grid[axis] / whole[axis]
-        first = min(int(round((inside.start + low * scale) * cells)), grid[axis] - 1)
-        last = max(first + 1, int(round((inside.start + high * scale) * cells)))
+        first = min(round((inside.start + low * scale) * cells), grid[axis] - 1)
+        last = max(first + 1, round((inside.start + high * scale) * cells))
         ends += [first, min(last, grid[axis])]
     return ends[0], ends[1], ends[2], ends[3]
 
