@@ -227,7 +227,7 @@ def _refuse_tests(
 
 def _refused(name: str, file: Path) -> WeakspotError:
     return WeakspotError(
-        f"{KEY}={file}: {name} is a test picture, or a copy of one; test pictures are never learnt from, so take it out "
+        f"{KEY}={file}: {name} is a test picture, or a copy of one; nothing is learnt from these, so take it out "
         "of the file (split.csv of a run says which they are)"
     )
 
@@ -267,7 +267,7 @@ def _masks(
     tests: set[str],
     taken: set[int],
 ) -> dict[int, Annotation]:
-    """The data set's masks of training pictures; a picture that was reviewed is left as it was reviewed."""
+    """The data set's masks of training pictures; what was reviewed stays as it was reviewed."""
     found: dict[int, Annotation] = {}
     for i, (sample, info, subset) in enumerate(zip(samples, infos, subsets, strict=True)):
         if subset != "train" or sample.mask is None or i in taken or info.sha256 in tests:
