@@ -53,7 +53,7 @@ def found_by(prepared: PreparedRun, labels: np.ndarray, seed: int) -> list[int]:
 
 
 def main(
-    data: Annotated[Path | None, typer.Argument(help="Folder with subsets in MVTec AD layout; None: generated.")] = None,
+    data: Annotated[Path | None, typer.Argument(help="Folder with subsets; None: generated pictures.")] = None,
     subset: Annotated[list[str] | None, typer.Option(help="As data.subset; repeatable.")] = None,
     experiment: Annotated[str, typer.Option(help="recommended or fast.")] = "fast",
     share: Annotated[float, typer.Option(help="Share of the labels of either kind that is turned round.")] = 0.05,

@@ -193,15 +193,7 @@ def _said(
             raise WeakspotError(f"{KEY}={file}: {one.name} is annotated twice; keep one of the two")
     matched |= of_names
     left = set(names_elsewhere)
-    if not matched and not any(_is_here(one, by_hash) for one in said):
-        raise WeakspotError(
-            f"{KEY}={file}: none of its {len(said)} annotated pictures is among the data, {said[0].name} for one"
-        )
     return matched, [one for one in named if one.name in left]
-
-
-def _is_here(annotation: Annotation, by_hash: dict[str, int]) -> bool:
-    return annotation.sha256 in by_hash
 
 
 def _refuse_tests(
@@ -212,7 +204,7 @@ def _refuse_tests(
     file: Path,
     root: Path,
 ) -> None:
-    """Refuse test pictures and copies of them, those too that are not in the data."""
+    """Refuse test pictures and copies of them, those too that are not in the data; and a file of other data."""
     for i, annotation in said.items():
         if infos[i].sha256 in tests:
             raise _refused(annotation.name, file)
@@ -223,6 +215,11 @@ def _refuse_tests(
                 hashes.add(inspect_image(path).sha256)
         if hashes & tests:
             raise _refused(annotation.name, file)
+    if not said:
+        raise WeakspotError(
+            f"{KEY}={file}: none of its {len(elsewhere)} annotated pictures is among the data, {elsewhere[0].name} for "
+            "one"
+        )
 
 
 def _refused(name: str, file: Path) -> WeakspotError:
