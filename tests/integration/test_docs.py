@@ -39,6 +39,7 @@ TASKS = {
     "sweep": ["train"],
     "explain": ["explain", "predict", "audit"],
     "export-boxes": ["export", "evaluate"],
+    "correct-and-learn": [],
     "export-models": ["export", "predict"],
     "serve": ["serve"],
     "scale": [],

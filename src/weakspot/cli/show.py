@@ -21,11 +21,14 @@ def show_run(run: RunFolder) -> None:
     Args:
         run: of a training or an evaluation.
     """
+    from weakspot.data.corrections import learnt_from_words
     from weakspot.evaluation.records import MetricsRecord
     from weakspot.report.tables import class_tables, metrics_table
 
     record = MetricsRecord.read(run.metrics)
     console.out.print(metrics_table(record, f"{record.data.subset or record.data.root}"))
+    if record.data.learnt_from:
+        console.out.print(learnt_from_words(record.data.learnt_from), highlight=False)
     if len(record.data.classes) > 2:
         console.out.print(*class_tables(record.measurement.test.classification))
     if record.boxes["method"] == "single":

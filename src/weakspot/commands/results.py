@@ -17,13 +17,14 @@ from weakspot.evaluation.measure import measure, measure_some
 from weakspot.evaluation.records import DataRecord, Leakage, MetricsRecord, SplitRecord
 from weakspot.evaluation.schema import Measurement
 from weakspot.evaluation.subsets import EvaluatedSubset
+from weakspot.evaluation.wrong_labels import MISSING, wrong_labels
 from weakspot.postprocess.prediction_files import write_predictions
 from weakspot.postprocess.review import ReviewQueue
 from weakspot.report.figures import write_figures
 from weakspot.report.run_report import Evaluated, write_report
 from weakspot.runs.folder import RunFolder
 from weakspot.runs.identity import settings_identity
-from weakspot.types import SUBSETS, Subset
+from weakspot.types import GOOD, SUBSETS, Subset
 from weakspot.utils import console
 
 
@@ -111,6 +112,7 @@ def write_results(target: RunFolder, run: MeasuredRun, settle: Callable[[], None
     review = ReviewQueue(subset.meta.decision)
     for prediction in subset.predictions:
         review.add(prediction)
+    _add_wrong_labels(review, target, run)
     review.write(target.path / "review.csv")
     history = (record.train or {}).get("history") or [] if run.subsets is not None else []
     with console.status("drawing figures"):
@@ -118,6 +120,18 @@ def write_results(target: RunFolder, run: MeasuredRun, settle: Callable[[], None
     drawn = None if run.truth is None else run.truth.boxes
     write_report(Evaluated(target, run.config, record, subset, drawn))
     record.write(target.metrics)
+
+
+def _add_wrong_labels(review: ReviewQueue, target: RunFolder, run: MeasuredRun) -> None:
+    """Put training pictures whose label is probably wrong before all others; an evaluation has none."""
+    found, root = wrong_labels(target), Path(run.config.data.root or ".")
+    if found is None:
+        console.remark(MISSING)
+    for one in found or ():
+        label = GOOD if one.defect != GOOD else run.subset.meta.classes[1]
+        review.add_first((root / one.path).as_posix(), label, one.probability, one.why)
+    if found:
+        console.remark(f"{len(found)} labels of training pictures are probably wrong: they come first in review.csv")
 
 
 def metrics_record(run: MeasuredRun) -> MetricsRecord:
@@ -138,6 +152,7 @@ def metrics_record(run: MeasuredRun) -> MetricsRecord:
         truth=None if run.truth is None else run.truth.described,
         n_test_per_defect=dict(sorted(Counter(sample.defect for sample in run.subset.samples).items())),
         roi=config.data.roi,
+        learnt_from=identity.get("learnt_from") or {},
     )
     return MetricsRecord(
         name=config.name,

@@ -8,12 +8,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 from weakspot.commands.alarms import raise_alarms
 from weakspot.commands.resolve import resolve
 from weakspot.commands.results import MeasuredRun, measure_run, write_results
 from weakspot.commands.thresholds import calibrate
 from weakspot.config.schema import TrainConfig, with_values, write_config
+from weakspot.data.corrections import as_files, learnt_from_words
 from weakspot.data.left_out import left_out, left_out_words
 from weakspot.data.roi_files import AUTO
 from weakspot.data.splits import write_split
@@ -25,6 +27,7 @@ from weakspot.report.run_report import read_evaluated, write_report
 from weakspot.runs.folder import (
     RunFolder,
     adopt_fit,
+    adopt_stages,
     find_finished,
     find_fit,
     logging_to,
@@ -63,6 +66,8 @@ def train(config: TrainConfig) -> RunFolder:
     prepared = prepare(resolve(config))
     for remark in (*_of_other_files(config, prepared), *prepared.remarks):
         console.remark(remark)
+    if prepared.data.corrections.any:
+        console.remark(learnt_from_words(prepared.data.corrections.counts))
     fit_hash, run_hash = _identities(config, prepared)
     with _reserved(config, run_hash):
         finished = _finished(config, run_hash)
@@ -100,9 +105,11 @@ def _of_other_files(config: TrainConfig, prepared: PreparedRun) -> list[str]:
     return [line] if line else []
 
 
-def _whole_paths(config: TrainConfig, prepared: PreparedRun) -> dict[str, str]:
+def _whole_paths(config: TrainConfig, prepared: PreparedRun) -> dict[str, Any]:
     """Folders and files of the configuration as they are called from anywhere."""
-    found = {"data.root": str(prepared.data.root.resolve())}
+    found: dict[str, Any] = {"data.root": str(prepared.data.root.resolve())}
+    if config.data.annotations is not None:
+        found["data.annotations"] = [str(path.resolve()) for path in as_files(config.data.annotations)]
     if config.data.roi not in (None, AUTO):
         found["data.roi"] = str(Path(str(config.data.roi)).expanduser().resolve())
     return found
@@ -111,15 +118,20 @@ def _whole_paths(config: TrainConfig, prepared: PreparedRun) -> dict[str, str]:
 def _identities(config: TrainConfig, prepared: PreparedRun) -> tuple[str, str]:
     """What identifies the model, and the whole run."""
     data = prepared.data
-    fit_hash = fit_identity(
+    fit_hash = _fit_hash(config, prepared, data.corrections.identity(data.infos) if data.corrections.drawn else None)
+    return fit_hash, run_identity(config, fit_hash, data.truth_hash)
+
+
+def _fit_hash(config: TrainConfig, prepared: PreparedRun, drawn: str | None) -> str:
+    return fit_identity(
         config,
         prepared.preprocess,
-        data.data_hash,
-        data.split_hash,
+        prepared.data.data_hash,
+        prepared.data.split_hash,
         prepared.weights.sha256,
         crossfit=prepared.crossfits,
+        drawn=drawn,
     )
-    return fit_hash, run_identity(config, fit_hash, data.truth_hash)
 
 
 @contextmanager
@@ -155,6 +167,7 @@ def _write_inputs(run: RunFolder, config: TrainConfig, prepared: PreparedRun) ->
         identical_across_subsets=data.identical_across_subsets,
         leakage=data.leakage(),
         validation_groups=[groups[i] for i in prepared.validation_images],
+        learnt_from=data.corrections.counts if data.corrections.any else {},
         seen=sorted(info.sha256 for info, subset in zip(data.infos, data.subsets, strict=True) if subset != "test"),
     )
 
@@ -173,8 +186,20 @@ def _fit_or_adopt(config: TrainConfig, prepared: PreparedRun, run: RunFolder, fi
         run.unfinish()
     if not run.erasure_due:  # its model was taken over, once
         run.update_identity(fitted_by=None)
+    of_labels = _labels_only(config, prepared, run)
+    if of_labels is not None and adopt_stages(run, of_labels):
+        console.err.print(
+            f"{of_labels.path} was trained on the same labels: what was drawn is learnt on top", style="dim"
+        )
     console.err.print(announcement(prepared))
     _save_fit(run, prepared, fit_and_infer(prepared, run.path))
+
+
+def _labels_only(config: TrainConfig, prepared: PreparedRun, run: RunFolder) -> RunFolder | None:
+    """A finished run that differs in what was drawn alone; None where nothing was drawn, or there is none."""
+    if not prepared.data.corrections.drawn or not config.reuse:
+        return None
+    return find_fit(_fit_hash(config, prepared, None), run)
 
 
 def _save_fit(run: RunFolder, prepared: PreparedRun, fitted: FittedRun) -> None:

@@ -34,6 +34,8 @@ class DataConfig:
     image_size: Any = 224
     resize: str = "squash"
     roi: str | None = None
+    annotations: Any = None
+    use_masks: str | None = None
     options: dict[str, Any] = field(default_factory=dict)
 
 
@@ -88,6 +90,7 @@ class RefineConfig:
     location_steps: int | None = None
     mask_steps: int | None = None
     location_refit_steps: int | None = None
+    correction_steps: int | None = None
     learning_rate: float = 2e-3
     statistics: bool = True
 

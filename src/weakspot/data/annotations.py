@@ -1,4 +1,4 @@
-"""Boxes and masks that a person drew, read from COCO or Label Studio files, to measure against."""
+"""Boxes and masks that a person drew, read from COCO or Label Studio files."""
 
 from __future__ import annotations
 
@@ -24,6 +24,12 @@ from weakspot.utils.untrusted import MOST_ANNOTATIONS, MOST_PIXELS, read_json
 
 Boxes = npt.NDArray[np.int64]
 
+NOT_CORRECTED = "not corrected by a person"
+"""How the description of a COCO file ends that holds predictions as they are; nothing learns from such a file."""
+
+LABELSTUDIO_CLASS = "class"
+"""Name of the choice of a picture's class in the set-up that ``weakspot export boxes --format labelstudio`` writes."""
+
 
 @dataclass
 class Annotation:
@@ -34,12 +40,18 @@ class Annotation:
         size: ``(height, width)`` of the picture in pixels, as the file gives it.
         boxes: half-open ``(x0, y0, x1, y1)`` in pixels, one for each drawn object.
         shapes: the same objects: a mask ``(height, width)``, or None where the object is only a box.
+        label: the class that a person gave the picture; None where the file does not say.
+        reviewed: whether a person looked at the picture; None where the file does not say.
+        sha256: of the picture's file, hexadecimal; None where the annotation file does not give it.
     """
 
     name: str
     size: Size
     boxes: list[tuple[int, int, int, int]] = field(default_factory=list)
     shapes: list[BoolArray | None] = field(default_factory=list)
+    label: str | None = None
+    reviewed: bool | None = None
+    sha256: str | None = None
 
     def add_box(self, x0: float, y0: float, x1: float, y1: float) -> None:
         """Add a box, rounded to whole pixels, at least one pixel large and cut to the picture.
@@ -112,12 +124,14 @@ def read_annotations(path: Path, key: str = "truth") -> list[Annotation]:
 
 def _read_coco(content: dict[str, Any]) -> Iterator[Annotation]:
     good = {category["id"] for category in content["categories"] if category["name"] == GOOD}
+    uncorrected = str((content.get("info") or {}).get("description", "")).endswith(NOT_CORRECTED)
     of_image = defaultdict(list)
     for annotation in content["annotations"]:
         if annotation["category_id"] not in good:
             of_image[annotation["image_id"]].append(annotation)
     for image in content["images"]:
-        found = Annotation(str(image["file_name"]), _size(image["height"], image["width"]))
+        found = Annotation(str(image["file_name"]), _size(image["height"], image["width"]), **_of_review(image))
+        found.reviewed = False if uncorrected and found.reviewed is None else found.reviewed
         for annotation in of_image[image["id"]]:
             if annotation.get("segmentation"):
                 found.add_mask(_coco_shape(annotation["segmentation"], found.size))
@@ -127,9 +141,18 @@ def _read_coco(content: dict[str, Any]) -> Iterator[Annotation]:
         yield found
 
 
+def _of_review(image: dict[str, Any]) -> dict[str, Any]:
+    """What a review wrote of a picture, beside COCO's own keys: its class, whether it was looked at, its hash."""
+    found = {key: image.get(f"weakspot_{key}") for key in ("label", "reviewed")} | {"sha256": image.get("sha256")}
+    for key, kind in (("label", str), ("reviewed", bool), ("sha256", str)):
+        if not isinstance(found[key], kind | None):
+            raise TypeError(f"{key} of {image['file_name']} is {found[key]!r}")
+    return found
+
+
 def _coco_shape(segmentation: Any, size: Size) -> BoolArray:  # noqa: ANN401 - polygons or run lengths
     if isinstance(segmentation, list):
-        return _filled([np.asarray(polygon, np.float64) for polygon in segmentation], size)
+        return filled([np.asarray(polygon, np.float64) for polygon in segmentation], size)
     if tuple(segmentation["size"]) != size:
         raise ValueError(f"a mask of {segmentation['size']} in a picture of {list(size)}")
     return decode_mask(segmentation["counts"], size)
@@ -150,13 +173,17 @@ def _read_labelstudio(tasks: list[dict[str, Any]]) -> Iterator[Annotation]:
         data = task["data"]
         name = str(data.get("file") or data.get("image") or next(iter(data.values()), ""))
         found: Annotation | None = None
+        label = None
         for item in kept[-1]["result"]:
+            if item["type"] == "choices" and item.get("from_name") == LABELSTUDIO_CLASS:
+                label = str(item["value"]["choices"][0])
             if item["type"] not in _LABELSTUDIO or GOOD in item["value"].get(item["type"], ()):
                 continue
             size = _size(item["original_height"], item["original_width"])
             found = found or Annotation(name, size)
             _LABELSTUDIO[item["type"]](found, item["value"])
-        yield found or Annotation(name, (0, 0))  # reviewed, and nothing marked: its size is not given
+        found = found or Annotation(name, (0, 0))  # nothing marked: its size is not given
+        yield replace(found, label=label, reviewed=True)
 
 
 def _add_rectangle(found: Annotation, value: dict[str, Any]) -> None:
@@ -169,12 +196,12 @@ def _add_rectangle(found: Annotation, value: dict[str, Any]) -> None:
     right, below = np.array([np.cos(angle), np.sin(angle)]), np.array([-np.sin(angle), np.cos(angle)])
     corner = np.array([x, y])
     corners = [corner, corner + across * right, corner + across * right + down * below, corner + down * below]
-    return found.add_mask(_filled([np.array(corners)], found.size))
+    return found.add_mask(filled([np.array(corners)], found.size))
 
 
 def _add_polygon(found: Annotation, value: dict[str, Any]) -> None:
     points = np.array(value["points"], dtype=np.float64) * np.array(found.size[::-1]) / 100
-    found.add_mask(_filled([points], found.size))
+    found.add_mask(filled([points], found.size))
 
 
 def _add_brush(found: Annotation, value: dict[str, Any]) -> None:
@@ -186,8 +213,12 @@ def _add_brush(found: Annotation, value: dict[str, Any]) -> None:
 _LABELSTUDIO = {"rectanglelabels": _add_rectangle, "polygonlabels": _add_polygon, "brushlabels": _add_brush}
 
 
-def _filled(polygons: Sequence[npt.NDArray[np.float64]], size: Size) -> BoolArray:
-    """The pixels whose centres lie in any of some polygons of ``(x, y)`` corners.
+def filled(polygons: Sequence[npt.NDArray[np.float64]], size: Size) -> BoolArray:
+    """The pixels whose centres lie in any of some polygons.
+
+    Args:
+        polygons: ``(n, 2)`` each, corners ``(x, y)`` in pixels.
+        size: ``(height, width)``.
 
     Raises:
         ValueError: for what is no polygon, and for corners far outside the picture: pycocotools' C code takes memory

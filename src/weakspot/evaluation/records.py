@@ -36,6 +36,8 @@ class DataRecord:
         truth: the file that the true boxes come from; None where they come from the data set's masks.
         n_test_per_defect: number of images by defect type.
         roi: the region of interest, as ``data.roi`` names it; None where all of every image counts.
+        learnt_from: number of ``boxes``, ``masks``, ``pictures`` with any, and ``corrected_labels`` that the model was
+            trained on; empty where it was trained on labels alone.
     """
 
     layout: str
@@ -47,6 +49,7 @@ class DataRecord:
     truth: Any = None
     n_test_per_defect: dict[str, int] = field(default_factory=dict)
     roi: str | None = None
+    learnt_from: dict[str, int] = field(default_factory=dict)
 
     @property
     def title(self) -> str:

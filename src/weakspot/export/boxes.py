@@ -14,6 +14,7 @@ from typing import Any
 from urllib.parse import quote
 
 from weakspot._version import __version__
+from weakspot.data.annotations import LABELSTUDIO_CLASS, NOT_CORRECTED
 from weakspot.errors import WeakspotError, did_you_mean
 from weakspot.export.source import Exported, Pictures, place_picture
 from weakspot.export.yolo import write_yolo
@@ -91,7 +92,7 @@ def write_coco(exported: Exported, folder: Path, pictures: Pictures) -> str:
             annotations.append(_coco_annotation(len(annotations) + 1, image_id, categories[box.label], box))
         place_picture(prediction.path, folder / "images" / name, pictures)
     content = {
-        "info": {"description": f"Boxes by {exported.model}, not corrected by a person", "version": __version__},
+        "info": {"description": f"Boxes by {exported.model}, {NOT_CORRECTED}", "version": __version__},
         "licenses": [],
         "images": images,
         "annotations": annotations,
@@ -201,7 +202,7 @@ def write_labelstudio(exported: Exported, folder: Path, pictures: Pictures) -> s
     rectangles = ET.SubElement(view, "RectangleLabels", name="label", toName="image")
     for label in exported.classes:
         ET.SubElement(rectangles, "Label", value=label)
-    choices = ET.SubElement(view, "Choices", name="class", toName="image", choice="single")
+    choices = ET.SubElement(view, "Choices", name=LABELSTUDIO_CLASS, toName="image", choice="single")
     for label in (GOOD, *exported.classes):
         ET.SubElement(choices, "Choice", value=label)
     ET.indent(view)
@@ -235,7 +236,7 @@ def _choice(prediction: Prediction) -> dict[str, Any]:
     return {
         "id": "class",
         "type": "choices",
-        "from_name": "class",
+        "from_name": LABELSTUDIO_CLASS,
         "to_name": "image",
         "value": {"choices": [prediction.label]},
         "score": next(one.confidence for one in prediction.classes if one.name == prediction.label),

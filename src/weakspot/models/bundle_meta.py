@@ -52,6 +52,7 @@ class BundleMeta:
         trust: how the trust of boxes comes about; None where it was not calibrated.
         evidence: arguments of :class:`~weakspot.models.evidence.EvidenceNet`; None without evidence heads.
         statistics: arguments of :class:`~weakspot.models.statistics.StatisticsHead`; None without a statistics head.
+        learnt_from: number of boxes, masks and corrected labels that it was trained on; None for labels alone.
         versions: of the libraries that the model was made with.
     """
 
@@ -70,12 +71,16 @@ class BundleMeta:
     statistics: dict[str, Any] | None = None
     decision: Decision = field(default_factory=Decision)
     trust: TrustCalibration | None = None
+    learnt_from: dict[str, int] | None = None
     versions: dict[str, str] = field(default_factory=lambda: library_versions())
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-ready; :meth:`from_dict` reads it back."""
         trust = None if self.trust is None else self.trust.to_dict()
-        return {**asdict(self), "preprocess": self.preprocess.to_dict(), "trust": trust, "format": FORMAT}
+        values = {**asdict(self), "preprocess": self.preprocess.to_dict(), "trust": trust, "format": FORMAT}
+        if self.learnt_from is None:  # as it was before there was anything else to learn from
+            del values["learnt_from"]
+        return values
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> BundleMeta:
@@ -137,6 +142,7 @@ def _check(values: Mapping[str, Any]) -> None:
     expect(values["boxes"], outlines=bool)
     number = (int, float)
     expect(values.get("decision", {}), temperature=number, threshold=(*number, type(None)), bias=number)
+    expect(values.get("learnt_from") or {}, **dict.fromkeys(values.get("learnt_from") or {}, int))
     if values.get("evidence"):
         _check_evidence(values["evidence"])
     if values.get("statistics"):

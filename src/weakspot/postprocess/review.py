@@ -64,6 +64,7 @@ class ReviewQueue:
     def __init__(self, decision: Decision, most: int = 50) -> None:
         self._decision, self._most, self._count = decision, most, 0
         self._kept: list[tuple[float, int, list[str]]] = []
+        self._first: list[list[str]] = []
 
     def add(self, prediction: Prediction) -> None:
         """Consider one more prediction."""
@@ -81,9 +82,20 @@ class ReviewQueue:
         if len(self._kept) > self._most:
             heapq.heappop(self._kept)
 
+    def add_first(self, path: str, label: str, probability: float, why: str) -> None:
+        """Put a picture before all others: one whose own label is doubtful.
+
+        Args:
+            path: the picture.
+            label: what it should perhaps be called.
+            probability: of a defect, 0…1.
+            why: the reason.
+        """
+        self._first.append([inert_path(path), inert(label), f"{probability:.4f}", why])
+
     def rows(self) -> list[list[str]]:
-        """The kept images with the columns of :data:`REVIEW_COLUMNS`, the most urgent first."""
-        return [row for _, _, row in sorted(self._kept, reverse=True)]
+        """Doubtful labels, then the kept images, most urgent first, with the columns of :data:`REVIEW_COLUMNS`."""
+        return [*self._first, *(row for _, _, row in sorted(self._kept, reverse=True))]
 
     def write(self, path: Path) -> None:
         """Write ``review.csv``, whole or not at all."""

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from sklearn.metrics import precision_recall_curve, roc_curve
 
+from weakspot.data.corrections import learnt_from_words
 from weakspot.data.splits import portable
 from weakspot.evaluation.records import MetricsRecord
 from weakspot.evaluation.schema import Measurement
@@ -92,6 +93,7 @@ def common(
     measurement = metrics.measurement
     return {
         "metrics": metrics,
+        "learnt_from": learnt_from_words(metrics.data.learnt_from) if metrics.data.learnt_from else "",
         "controls": measurement.controls,
         "alarms": measurement.alarms,
         "alarm_pictures": [None] * len(measurement.alarms),

@@ -21,6 +21,7 @@ from weakspot.evaluation.schema import Alarm
 from weakspot.evaluation.serialise import to_json
 from weakspot.evaluation.subsets import EvaluatedImage, EvaluatedSubset
 from weakspot.evaluation.truth import Truth
+from weakspot.evaluation.wrong_labels import wrong_labels
 from weakspot.models.bundle import BundleMeta, find_bundle, read_meta
 from weakspot.postprocess.decision import Decision
 from weakspot.postprocess.prediction_files import read_predictions
@@ -127,6 +128,7 @@ def _content(evaluated: Evaluated, shown: dict[str, Any], lab: Lab, worth_a_look
         "config": folder.config.read_text(encoding="utf-8"),
         "duplicates": figure_url(folder.figures / "near_duplicates.png"),
         "alarm_pictures": [_alarm_picture(folder, alarm) for alarm in record.measurement.alarms],
+        "wrong_labels": wrong_labels(folder),
         "fitted_by": folder.read_identity().get("fitted_by"),
     }
 

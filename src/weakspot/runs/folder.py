@@ -23,6 +23,12 @@ from weakspot.utils.untrusted import read_json
 
 CHECKPOINT = "last.ckpt"
 
+OUT_OF_FOLD = "out_of_fold.json"
+"""What models that were trained without a training picture say of it."""
+
+CORRECTED = "corrections"
+"""Stage of the evidence heads that learns from what a person drew, in the names of its files."""
+
 
 @dataclass(frozen=True)
 class RunFolder:
@@ -74,6 +80,11 @@ class RunFolder:
     def validation(self) -> Path:
         """Logits and classes of the validation subset, that probabilities are calibrated on; there where one is."""
         return self.path / "validation.json"
+
+    @property
+    def out_of_fold(self) -> Path:
+        """Probabilities of training pictures from models without them; there where a statistics head was fitted."""
+        return self.path / OUT_OF_FOLD
 
     @property
     def metrics(self) -> Path:
@@ -239,7 +250,11 @@ def adopt_fit(run: RunFolder, donor: RunFolder) -> None:
         return
     run.bundle.mkdir(exist_ok=True)
     imitated = (donor.imitations.with_suffix(".json"), donor.imitations)
-    maps = [path for path in (donor.maps, donor.calibration, *imitated, donor.validation) if path.is_file()]
+    maps = [
+        path
+        for path in (donor.maps, donor.calibration, *imitated, donor.validation, donor.out_of_fold)
+        if path.is_file()
+    ]
     for source in [*donor.bundle.glob("*.safetensors"), *maps]:
         with atomic_path(run.path / source.relative_to(donor.path)) as temporary:
             try:
@@ -249,6 +264,30 @@ def adopt_fit(run: RunFolder, donor: RunFolder) -> None:
     run.update_identity(train=donor.read_identity().get("train"), fitted_by=str(donor.path))
     with atomic_path(run.bundle / META_FILE) as temporary:  # last: a bundle with one is whole
         shutil.copyfile(donor.bundle / META_FILE, temporary)
+
+
+def adopt_stages(run: RunFolder, donor: RunFolder) -> bool:
+    """Copy what training came to before anything was drawn, so that only learning from what was drawn is left.
+
+    Args:
+        run: about to be trained; one that has begun already keeps what it has.
+        donor: a finished run of the same data, split and settings, without annotations.
+
+    Returns:
+        Whether anything was copied; a run of another machine may have left its checkpoints there.
+    """
+    source, target = donor.checkpoint.parent, run.checkpoint.parent
+    if target.exists() or not source.is_dir():
+        return False
+    found = [path for name in (CHECKPOINT, "evidence-*.safetensors") for path in source.rglob(name)]
+    with atomic_path(target) as temporary:
+        for path in found:
+            if path.stem != f"evidence-{CORRECTED}":
+                copy = temporary / path.relative_to(source)
+                copy.parent.mkdir(parents=True, exist_ok=True)
+                shutil.copyfile(path, copy)
+        temporary.mkdir(exist_ok=True)
+    return bool(found)
 
 
 def finished_run(path: Path) -> RunFolder:

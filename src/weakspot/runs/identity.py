@@ -23,6 +23,7 @@ def fit_identity(
     weights_hash: str,
     *,
     crossfit: bool = False,
+    drawn: str | None = None,
 ) -> str:
     """Identify a trained model by its data, split, pre-trained weights, network and training.
 
@@ -35,6 +36,7 @@ def fit_identity(
         split_hash: over which image is in which subset.
         weights_hash: over the pre-trained weights.
         crossfit: whether further models are trained to set box scores on.
+        drawn: hash over what a person drew in training pictures; None where nothing is learnt from but labels.
 
     Returns:
         Eight hexadecimal digits.
@@ -59,9 +61,13 @@ def fit_identity(
             *(["crossfit"] if crossfit else []),
             *([config.heatmap] if config.heatmap != "cam" else []),  # the maps are kept beside the model
             *(["flip test-time augmentation"] if config.flip_tta else []),
+            *(["corrections", CORRECTIONS, drawn, config.refine.correction_steps] if drawn is not None else []),
         ]
     )
 
+
+CORRECTIONS = 1
+"""Goes up when the same annotations make another model."""
 
 WHERE_TRAINED = ("accelerator", "devices", "strategy", "logger")
 """Keys of the trainer that say where, and not what: the optimisation is the same on any number of devices."""
@@ -75,8 +81,10 @@ def _trainer_identity(config: TrainConfig) -> dict[str, Any]:
 
 
 def _refine_identity(config: TrainConfig) -> dict[str, Any]:
-    """Only what has an effect: without refinement its other settings have none."""
-    return asdict(config.refine) if config.refine.method != "none" else {"method": "none"}
+    """Only what has an effect: without refinement its other settings have none, nor has a key that is not set."""
+    if config.refine.method == "none":
+        return {"method": "none"}
+    return {key: value for key, value in asdict(config.refine).items() if key != "correction_steps"}
 
 
 def settings_identity(config: TrainConfig) -> str:
@@ -86,6 +94,9 @@ def settings_identity(config: TrainConfig) -> str:
         values.pop(key)
     for section, key in (("split", "seed"), ("split", "fold"), ("data", "root")):
         values[section].pop(key)
+    for section, key in (("data", "annotations"), ("data", "use_masks"), ("refine", "correction_steps")):
+        if values[section][key] is None:  # so that runs from before there were any are found
+            del values[section][key]
     values["trainer"] = _trainer_identity(config)
     return short_hash([values])
 

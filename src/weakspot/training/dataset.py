@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -15,6 +15,7 @@ from scipy.sparse.csgraph import connected_components
 
 from weakspot.config.schema import DataConfig, SplitConfig, one_of
 from weakspot.data.classes import class_names, target_of
+from weakspot.data.corrections import Corrections, as_files, read_corrections, relabelled
 from weakspot.data.images import ImageInfo, inspect_images
 from weakspot.data.near_duplicates import NearDuplicates
 from weakspot.data.readers import read_samples
@@ -45,6 +46,7 @@ class Data:
         split_hash: over which image is in which subset.
         near_duplicates: photographs of the same part, by position; None where none were searched for.
         warnings: what a user should know about data and split, one sentence each.
+        corrections: what a person drew or corrected in training pictures.
     """
 
     samples: list[Sample]
@@ -58,6 +60,7 @@ class Data:
     split_hash: str
     near_duplicates: NearDuplicates | None = None
     warnings: tuple[str, ...] = ()
+    corrections: Corrections = field(default_factory=Corrections)
 
     @property
     def groups(self) -> list[int]:
@@ -133,13 +136,18 @@ def read_and_check(data: DataConfig) -> Indexed:
     if problems:
         more = f" (and {len(problems) - 1} more problems: 'weakspot check' lists them)" if len(problems) > 1 else ""
         raise WeakspotError(f"{problems[0]}{more}")
-    digest = hashlib.sha256()
-    for line in sorted(f"{info.sha256} {sample.defect}" for info, sample in zip(infos, samples, strict=True)):
-        digest.update(line.encode())
     truth = hashlib.sha256()
     for line in sorted(f"{i.sha256} {_file_hash(s.mask)}" for i, s in zip(infos, samples, strict=True) if s.mask):
         truth.update(line.encode())
-    return Indexed(samples, infos, root, digest.hexdigest(), truth.hexdigest())
+    return Indexed(samples, infos, root, _labels_hash(samples, infos), truth.hexdigest())
+
+
+def _labels_hash(samples: Sequence[Sample], infos: Sequence[ImageInfo]) -> str:
+    """Over the content and the label of every image."""
+    digest = hashlib.sha256()
+    for line in sorted(f"{info.sha256} {sample.defect}" for info, sample in zip(infos, samples, strict=True)):
+        digest.update(line.encode())
+    return digest.hexdigest()
 
 
 def _file_hash(path: Path) -> str:
@@ -177,6 +185,10 @@ def index_and_split(settings: DataConfig, split: SplitConfig, cache_folder: Path
     subsets = split_samples(
         samples, test_size=split.test_size, val_size=split.val_size, seed=split.seed, folds=split.folds, fold=split.fold
     )
+    found_split = split_hash(samples, subsets, indexed.root)
+    corrections = _corrections(settings, samples, indexed, subsets)
+    if corrections.labels:  # after the split, which corrections must not change
+        samples = relabelled(samples, corrections.labels)
     data = Data(
         samples=samples,
         infos=indexed.infos,
@@ -184,12 +196,31 @@ def index_and_split(settings: DataConfig, split: SplitConfig, cache_folder: Path
         targets=[target_of(sample, classes) for sample in samples],
         classes=classes,
         root=indexed.root,
-        data_hash=indexed.data_hash,
+        data_hash=_labels_hash(samples, indexed.infos),
         truth_hash=indexed.truth_hash,
-        split_hash=split_hash(samples, subsets, indexed.root),
+        split_hash=found_split,
         near_duplicates=near,
+        corrections=corrections,
     )
-    return replace(data, warnings=(*warnings, *_split_warnings(data)))
+    return replace(data, warnings=(*warnings, *_split_warnings(data), *corrections.remarks))
+
+
+def _corrections(
+    settings: DataConfig, samples: Sequence[Sample], indexed: Indexed, subsets: Sequence[Subset]
+) -> Corrections:
+    """What a person drew or corrected, where the configuration names any."""
+    if settings.use_masks is not None:
+        one_of("data.use_masks", settings.use_masks, ("train",))
+    files = as_files(settings.annotations)
+    return read_corrections(
+        samples,
+        indexed.infos,
+        subsets,
+        files,
+        use_masks=settings.use_masks is not None,
+        root=indexed.root / (settings.subset or ""),
+        good_class=settings.good_class,
+    )
 
 
 def _split_warnings(data: Data) -> list[str]:

@@ -79,6 +79,11 @@ def prepare(rules: TrainingRules) -> PreparedRun:
         check_setting(rules.data.roi)
     data = index_and_split(rules.data, rules.split, rules.cache.folder if rules.cache else None)
     of_calibration = _check_calibration(rules, data)
+    if data.corrections.drawn and not rules.has_heads:
+        raise WeakspotError(
+            "data.annotations: boxes and masks are learnt by the evidence heads, and refine=none has none; use "
+            "experiment=recommended or fast, or refine=segment"
+        )
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(rules.seed)  # also of what is drawn while weights are checked against a fresh network
         weights = load_weights(

@@ -7,14 +7,17 @@ from copy import deepcopy
 from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
+from scipy.special import expit
 from sklearn.model_selection import StratifiedGroupKFold
 
 from weakspot.data.images import ImageInfo
 from weakspot.data.loading import batched, stack_pixels
 from weakspot.data.preprocess import Preprocess
+from weakspot.data.splits import portable
 from weakspot.data.views import AS_IS, AUGMENTATIONS, MIRRORED, ImageView, split_view
 from weakspot.heatmaps.classes import ClassMaps
 from weakspot.models.backbones import FREEZE_POINT
@@ -25,11 +28,12 @@ from weakspot.models.imitation_store import ImitationStore
 from weakspot.models.model import Model
 from weakspot.models.network import inference_batch_size
 from weakspot.models.output_store import OutputStore
-from weakspot.models.statistics import StatisticsHead
+from weakspot.runs.folder import OUT_OF_FOLD
 from weakspot.training.datamodule import DataModule, FeatureDataset, ImageDataset
+from weakspot.training.evidence.correct_fit import fit_corrections
 from weakspot.training.evidence.fit import fit_evidence
 from weakspot.training.evidence.source import FeatureSource
-from weakspot.training.evidence.statistics import fit_statistics, spread_out
+from weakspot.training.evidence.statistics import FittedStatistics, fit_statistics, spread_out
 from weakspot.training.imitated import MOST_PICTURES, imitated_outputs
 from weakspot.training.lightning_fit import FitSummary, fit
 from weakspot.training.lightning_module import ClassifierModule, class_weights
@@ -37,6 +41,7 @@ from weakspot.training.prepare import CROSSFITS, PreparedRun, image_sizes
 from weakspot.training.rules import TrainingRules
 from weakspot.types import SUBSETS, ModelOutput, Subset
 from weakspot.utils import console
+from weakspot.utils.files import write_json
 
 
 @dataclass(frozen=True)
@@ -107,7 +112,10 @@ def fit_model(prepared: PreparedRun, folder: Path) -> tuple[Model, FitSummary]:
         network.cpu()  # the processes get copies, each for its own device
     summary = fit(module, loaders, rules.trainer, folder, rules.seed)
     network.eval().to(device)  # Lightning leaves it on the CPU
-    return Model(network, _fit_evidence(prepared, folder / "checkpoints"), _fit_statistics(prepared)), summary
+    evidence, statistics = _fit_evidence(prepared, folder / "checkpoints"), _fit_statistics(prepared)
+    if statistics is not None:
+        write_json(folder / OUT_OF_FOLD, _out_of_fold(prepared, statistics))
+    return Model(network, evidence, None if statistics is None else statistics.head), summary
 
 
 def device_of(rules: TrainingRules) -> str:
@@ -167,17 +175,20 @@ def _fit_evidence(prepared: PreparedRun, checkpoints: Path) -> EvidenceNet | Non
     )
     source = FeatureSource(prepared.network, prepared.preprocess, rules.cache)
     unturned = [view for view in AUGMENTATIONS[rules.trainer.augment] if split_view(view)[0] == AS_IS]
-    return fit_evidence(source, good, defect, rules.refine, rules.seed, checkpoints, unturned)
+    net = fit_evidence(source, good, defect, rules.refine, rules.seed, checkpoints, unturned)
+    every, train = data.corrections.drawn, data.indices("train")  # without what cross-fitting leaves out
+    drawn = [(data.infos[i], every[i]) for i in train if i in every]
+    if not drawn:
+        return net
+    others = [data.infos[i] for i in train if data.targets[i] != 0 and i not in every]
+    return fit_corrections(source, net, good, others, drawn, rules.refine, rules.seed, checkpoints, unturned)
 
 
-def _fit_statistics(prepared: PreparedRun) -> StatisticsHead | None:
+def _fit_statistics(prepared: PreparedRun) -> FittedStatistics | None:
     rules, data = prepared.rules, prepared.data
     if not (rules.has_heads and rules.refine.statistics):
         return None
-    views, groups, train = AUGMENTATIONS[rules.trainer.augment], data.groups, data.indices("train")
-    kinds = ([i for i in train if (data.targets[i] == 0) == is_good] for is_good in (True, False))
-    chosen = [i for kind in kinds for i in spread_out(kind, rules.refine.max_images // 2)]
-    examples = [(i, view) for i in chosen for view in views if split_view(view)[0] == AS_IS]
+    groups, examples = data.groups, _examples_of_statistics(prepared)
     return fit_statistics(
         FeatureSource(prepared.network, prepared.preprocess, rules.cache),
         [ImageView(data.infos[i], view) for i, view in examples],
@@ -185,6 +196,27 @@ def _fit_statistics(prepared: PreparedRun) -> StatisticsHead | None:
         [groups[i] for i, _ in examples],
         rules.seed,
     )
+
+
+def _examples_of_statistics(prepared: PreparedRun) -> list[tuple[int, str]]:
+    """Positions and views of what the statistics head is fitted on."""
+    rules, data = prepared.rules, prepared.data
+    views, train = AUGMENTATIONS[rules.trainer.augment], data.indices("train")
+    kinds = ([i for i in train if (data.targets[i] == 0) == is_good] for is_good in (True, False))
+    chosen = [i for kind in kinds for i in spread_out(kind, rules.refine.max_images // 2)]
+    return [(i, view) for i in chosen for view in views if split_view(view)[0] == AS_IS]
+
+
+def _out_of_fold(prepared: PreparedRun, statistics: FittedStatistics) -> dict[str, Any]:
+    """What the statistics say of training pictures that they were not fitted on; of several views the mean."""
+    data, odds = prepared.data, dict[int, list[float]]()
+    for (i, _), value in zip(_examples_of_statistics(prepared), statistics.left_out.tolist(), strict=True):
+        odds.setdefault(i, []).append(value)
+    return {
+        "paths": [portable(data.samples[i].path, data.root) for i in odds],
+        "defects": [data.samples[i].defect for i in odds],
+        "probabilities": [float(expit(np.mean(values))) for values in odds.values()],
+    }
 
 
 def examples_of(prepared: PreparedRun) -> dict[Subset, list[tuple[ImageView, int]]]:
@@ -296,4 +328,5 @@ def bundle_meta(prepared: PreparedRun, model: Model) -> BundleMeta:
         data_hash=data.data_hash,
         evidence=None if model.evidence is None else model.evidence.settings,
         statistics=None if model.statistics is None else model.statistics.settings,
+        learnt_from=data.corrections.counts if data.corrections.any else None,
     )

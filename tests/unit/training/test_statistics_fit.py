@@ -30,8 +30,9 @@ def pictures(fabric: Path) -> tuple[list[ImageView], list[int]]:
 
 
 def logits_of(source: FeatureSource, items: list[ImageView], targets: list[int], groups: list[int]) -> np.ndarray:
-    head = fit_statistics(source, items, targets, groups, seed=0)
-    assert head is not None
+    fitted = fit_statistics(source, items, targets, groups, seed=0)
+    assert fitted is not None
+    head = fitted.head
     with torch.inference_mode():
         return np.array(
             [float(head([torch.from_numpy(a)[None] for a in view.features])) for view in source.features_of(items)]

@@ -40,6 +40,26 @@ class Budget:
 MOST = Budget(imitations=1600, location_steps=700, mask_steps=2500, location_refit_steps=600)
 
 
+CORRECTION_STEPS, EACH_DRAWN, MOST_CORRECTION_STEPS = 300, 3, 1000
+"""Steps of learning from annotated pictures: at least, for each more picture, and at most."""
+
+
+def correction_steps(settings: RefineConfig, pictures: int) -> int:
+    """Number of steps of learning from what a person drew, where the settings name none.
+
+    Args:
+        settings: the ``refine`` group of the configuration.
+        pictures: number of annotated training pictures.
+
+    Examples:
+        >>> correction_steps(RefineConfig(method="segment"), 20)
+        360
+    """
+    if settings.correction_steps is not None:
+        return settings.correction_steps
+    return min(MOST_CORRECTION_STEPS, CORRECTION_STEPS + EACH_DRAWN * pictures)
+
+
 def budget_for(settings: RefineConfig, pictures: int) -> Budget:
     """Complete the settings in proportion to the set: steps grow with the square root of the number of pictures.
 

@@ -38,6 +38,9 @@ log = logging.getLogger(__name__)
 PROJECTED = 64
 """Channels that the finest level is projected to; each coarser level has twice as many, if the backbone has them."""
 
+STAGES = ("location", "mask", "location-refit")
+"""Names of the stages, in the names of the files of what they came to."""
+
 TINY = 1e-12
 """A smaller variance counts as none, as where every picture is of one even colour."""
 
@@ -83,7 +86,10 @@ def fit_evidence(
     try:
         net = _projecting_net(source, [items[i] for i in rng.permutation(len(real))], rng)
         net.to(next(source.network.parameters()).device)
-        data = _training_bank(source, net, items, len(good) * len(views), len(defect) * len(views), scratch)
+        finished = stage_file(folder, STAGES[-1])
+        if finished.is_file() and taken_over(net, finished):
+            return net.eval()
+        data = training_bank(source, net, items, len(good) * len(views), len(defect) * len(views), scratch)
         _train(HeadTrainer(net, data, settings.learning_rate, seed, folder), budget, folder)
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
@@ -157,10 +163,19 @@ def check_sizes(sizes: Sequence[Size], input_size: Size) -> None:
         )
 
 
-def _training_bank(
+def training_bank(
     source: FeatureSource, net: EvidenceNet, items: Sequence[ImageView], goods: int, defects: int, scratch: Path
 ) -> TrainingBank:
-    """Fill the bank; a progress bar shows how long that takes."""
+    """Fill the bank; a progress bar shows how long that takes.
+
+    Args:
+        source: network, preprocessing and cache.
+        net: with its projections set.
+        items: Good images, then defects, then imitations, at least one of these.
+        goods: number of Good images.
+        defects: number of defects.
+        scratch: folder for the bank's files.
+    """
     device = next(net.parameters()).device
     channels = [narrow for _, narrow in net.settings["channels"]]
     bank: Bank | None = None
@@ -186,26 +201,55 @@ def _training_bank(
 
 def _train(trainer: HeadTrainer, budget: Budget, folder: Path) -> None:
     """The stages in turn; one whose result is on disk already is not repeated."""
-    stages: list[tuple[str, Callable[[int], None], int]] = [
-        ("location", trainer.fit_location, budget.location_steps),
-        ("mask", trainer.fit_mask, budget.mask_steps),
-        ("location-refit", trainer.refit_location, budget.location_refit_steps),
+    fits: list[tuple[Callable[[int], None], int]] = [
+        (trainer.fit_location, budget.location_steps),
+        (trainer.fit_mask, budget.mask_steps),
+        (trainer.refit_location, budget.location_refit_steps),
     ]
-    for name, fit, steps in stages:
-        kept = folder / f"evidence-{name}.safetensors"
-        if kept.is_file() and _taken_over(trainer.net, kept):
+    for name, (fit, steps) in zip(STAGES, fits, strict=True):
+        kept = stage_file(folder, name)
+        if kept.is_file() and taken_over(trainer.net, kept):
             continue
         if steps:
             fit(steps)
-        folder.mkdir(parents=True, exist_ok=True)
-        content = save({key: value.cpu().contiguous() for key, value in trainer.net.state_dict().items()})
-        with atomic_path(kept) as temporary:
-            temporary.write_bytes(content)
-        (folder / FILE).unlink(missing_ok=True)
+        keep_stage(trainer.net, folder, name)
 
 
-def _taken_over(net: EvidenceNet, kept: Path) -> bool:
-    """Load what a stage came to; False where the file is damaged, so that the stage is done again."""
+def stage_file(folder: Path, name: str) -> Path:
+    """Where the result of a stage is kept.
+
+    Args:
+        folder: of the run's checkpoints.
+        name: of the stage.
+    """
+    return folder / f"evidence-{name}.safetensors"
+
+
+def keep_stage(net: EvidenceNet, folder: Path, name: str) -> None:
+    """Keep what a stage came to, whole or not at all, in place of what it had come to half-way.
+
+    Args:
+        net: after the stage.
+        folder: of the run's checkpoints, made where it is missing.
+        name: of the stage.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    content = save({key: value.cpu().contiguous() for key, value in net.state_dict().items()})
+    with atomic_path(stage_file(folder, name)) as temporary:
+        temporary.write_bytes(content)
+    (folder / FILE).unlink(missing_ok=True)
+
+
+def taken_over(net: EvidenceNet, kept: Path) -> bool:
+    """Load what a stage came to.
+
+    Args:
+        net: gets the values.
+        kept: file of the stage.
+
+    Returns:
+        False where the file is damaged, so that the stage is done again.
+    """
     try:
         net.load_state_dict(load_file(kept))
     except (OSError, SafetensorError, RuntimeError) as error:

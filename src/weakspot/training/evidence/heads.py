@@ -111,7 +111,7 @@ class HeadTrainer:
 
         def loss(_: int) -> Tensor:
             logits, masks = self._draw_windows(rng, places)
-            return bce(logits, masks) + 0.5 * _dice_loss(torch.sigmoid(logits), masks)
+            return bce(logits, masks) + 0.5 * dice_loss(torch.sigmoid(logits), masks)
 
         self._train(Stage("mask head, from imitated defects", modules, steps, rng), loss)
 
@@ -139,7 +139,7 @@ class HeadTrainer:
             )
             on_defects = logits[EACH:]
             pixels = (bce(on_defects, target, reduction="none") * known).mean()
-            dice = _dice_loss(torch.sigmoid(on_defects) * known, target * known)
+            dice = dice_loss(torch.sigmoid(on_defects) * known, target * known)
             return (
                 self._location_loss(logits, self.net.location_logits(imitated), masks, imitations=0.5)
                 + pixels
@@ -178,12 +178,12 @@ class HeadTrainer:
 
     # --- location head ------------------------------------------------------------------------------------------------
 
-    def _draw_images(self, rng: np.random.Generator) -> tuple[list[Level], list[Level], Tensor, _Drawn]:
+    def _draw_images(self, rng: np.random.Generator) -> tuple[list[Level], list[Level], Tensor, Drawn]:
         """Good and defect images, then imitations with their masks at the location head's level; all flipped alike."""
         data = self.data
         good, defect = (rng.choice(pool, EACH).tolist() for pool in (data.good, data.defect))
         which = rng.integers(len(data.masks), size=EACH)
-        drawn = _Drawn(defect, [axis for axis in (2, 3) if rng.random() < 0.5])
+        drawn = Drawn(defect, [axis for axis in (2, 3) if rng.random() < 0.5])
         masks = torch.from_numpy(data.masks[which])[:, None].to(self.device)
         real = drawn.flip_levels(data.bank.levels(good + defect, self.device))
         imitated = drawn.flip_levels(data.bank.levels([data.imitations[i] for i in which], self.device))
@@ -232,16 +232,21 @@ class HeadTrainer:
 
     # --- mask head ---------------------------------------------------------------------------------------------------
 
-    def _draw_windows(self, rng: np.random.Generator, places: dict[int, Float]) -> tuple[Tensor, Tensor]:
+    def _draw_windows(
+        self, rng: np.random.Generator, places: dict[int, Float], windows_each: int = WINDOWS
+    ) -> tuple[Tensor, Tensor]:
         """Logits and masks of a batch: windows about the outlines of imitations, or now and then whole images."""
         bank = self.data.bank
         whole = rng.random() < 0.3
-        examples = [self._example(rng, places, whole=whole) for _ in range(EACH if whole else WINDOWS)]
+        examples = [
+            self._example(rng, places, whole=whole)
+            for _ in range(windows_each * EACH // WINDOWS if whole else windows_each)
+        ]
         indices, windows = [e.index for e in examples], [e.window for e in examples]
         fine = bank.factors[0]
         prompts = np.stack([e.prompt[e.window.at(fine)] for e in examples])[:, None]
         masks = np.stack([e.mask[e.window.at(2 * fine)] for e in examples])[:, None]
-        drawn = _Drawn([], [axis for axis in (2, 3) if rng.random() < 0.5])
+        drawn = Drawn([], [axis for axis in (2, 3) if rng.random() < 0.5])
         levels = drawn.flip_levels(bank.levels(indices, self.device, windows))
         pixels = drawn.flip(bank.pixels(indices, self.device, windows))
         prompt, mask = (drawn.flip(torch.from_numpy(array).to(self.device)) for array in (prompts, masks))
@@ -286,16 +291,23 @@ class _Example:
 
 
 @dataclass(frozen=True)
-class _Drawn:
-    """Which defect images a batch holds, and along which axes all of it is mirrored."""
+class Drawn:
+    """Which defect images a batch holds, and along which axes all of it is mirrored.
+
+    Attributes:
+        defect: positions of the defect images.
+        axes: 2 for rows, 3 for columns, or both, or none.
+    """
 
     defect: list[int]
     axes: list[int]
 
     def flip(self, tensor: Tensor) -> Tensor:
+        """Mirror ``(batch, channels, rows, columns)``."""
         return tensor.flip(self.axes) if self.axes else tensor
 
     def flip_levels(self, levels: Sequence[Level]) -> list[Level]:
+        """Mirror levels; their means stay."""
         return [Level(self.flip(level.features), level.mean) for level in levels]
 
 
@@ -322,8 +334,13 @@ def pseudo_mask(outline: Float, place: Float) -> tuple[Float, Float]:
     return target, known
 
 
-def _dice_loss(probabilities: Tensor, masks: Tensor) -> Tensor:
-    """Mean of 1 − Dice over the images that have something (Milletari et al., "V-Net", 3DV 2016)."""
+def dice_loss(probabilities: Tensor, masks: Tensor) -> Tensor:
+    """Mean of 1 − Dice over the images that have something (Milletari et al., "V-Net", 3DV 2016).
+
+    Args:
+        probabilities: ``(batch, 1, H, W)``, 0…1.
+        masks: of the same shape, 0…1.
+    """
     axes = (1, 2, 3)
     positive = masks.sum(axes)
     loss = 1 - (2 * (probabilities * masks).sum(axes) + 1) / (probabilities.sum(axes) + positive + 1)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import TypeVar
 
 import numpy as np
@@ -34,13 +35,26 @@ STEEPEST = 2.0
 """Calibration makes log-odds at most so many times larger: a few images that are all right prove no certainty."""
 
 
+@dataclass(frozen=True)
+class FittedStatistics:
+    """A statistics head, and what others like it say of the images that they were not fitted on.
+
+    Attributes:
+        head: on the device of the source's network.
+        left_out: ``(n,)``, calibrated log-odds of a defect for each item, from a regression without its group.
+    """
+
+    head: StatisticsHead
+    left_out: Floats
+
+
 def fit_statistics(
     source: FeatureSource,
     items: Sequence[ImageView],
     targets: Sequence[int],
     groups: Sequence[int],
     seed: int,
-) -> StatisticsHead | None:
+) -> FittedStatistics | None:
     """Fit a statistics head on the frozen features of training images.
 
     Every group counts as one, however many photographs it has, and Good and defective count the same in sum. The
@@ -55,7 +69,7 @@ def fit_statistics(
         seed: decides the folds.
 
     Returns:
-        The head, on the device of the source's network; None where no groups can be left out, as the others would all
+        The head and the log-odds of left-out items; None where no groups can be left out, as the others would all
         be Good, or all be defective.
 
     Raises:
@@ -81,7 +95,7 @@ def fit_statistics(
     with torch.no_grad():
         head.out.weight.copy_(torch.from_numpy(slope * weight)[None])
         head.out.bias.fill_(slope * bias + shift)
-    return head.eval()
+    return FittedStatistics(head.eval(), slope * left_out[best] + shift)
 
 
 def spread_out(items: Sequence[Item], most: int) -> list[Item]:

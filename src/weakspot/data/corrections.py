@@ -1,0 +1,292 @@
+"""What a person drew or corrected in training pictures, to learn from: ``data.annotations`` and ``data.use_masks``.
+
+Nothing of a test picture is learnt from, whatever it is called: files are compared by content. Pictures of the
+validation subset stay held out; only their labels are corrected.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from weakspot.data.annotation_folders import read_annotation_folder
+from weakspot.data.annotations import Annotation, match_names, read_annotations
+from weakspot.data.images import ImageInfo, inspect_image, read_mask
+from weakspot.errors import WeakspotError
+from weakspot.types import GOOD, Sample, Subset
+from weakspot.utils.files import shown
+
+KEY = "data.annotations"
+
+
+@dataclass(frozen=True)
+class Corrections:
+    """What is learnt from besides labels.
+
+    Attributes:
+        drawn: what is drawn in training pictures, by position; each has at least one box or mask, and what lies outside
+            all of them is Good.
+        labels: defect types by position, of training and validation pictures whose label was wrong.
+        remarks: what a user should know, one sentence each.
+    """
+
+    drawn: dict[int, Annotation] = field(default_factory=dict)
+    labels: dict[int, str] = field(default_factory=dict)
+    remarks: tuple[str, ...] = ()
+
+    @property
+    def any(self) -> bool:
+        """Whether there is anything to learn from besides labels as they were."""
+        return bool(self.drawn or self.labels)
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """Number of boxes, masks, pictures with any, and corrected labels; for ``metrics.json`` and the bundle."""
+        shapes = [shape for annotation in self.drawn.values() for shape in annotation.shapes]
+        masks = sum(shape is not None for shape in shapes)
+        return {
+            "boxes": len(shapes) - masks,
+            "masks": masks,
+            "pictures": len(self.drawn),
+            "corrected_labels": len(self.labels),
+        }
+
+    def identity(self, infos: Sequence[ImageInfo]) -> str:
+        """A hash over everything that is drawn and where; hexadecimal. Names of files do not count.
+
+        Args:
+            infos: of all pictures.
+        """
+        digest = hashlib.sha256()
+        for sha256, annotation in sorted(((infos[i].sha256, one) for i, one in self.drawn.items()), key=lambda p: p[0]):
+            digest.update(f"{sha256} {annotation.size}".encode())
+            for box, shape in zip(annotation.boxes, annotation.shapes, strict=True):
+                digest.update(f" {box}".encode() if shape is None else shape.tobytes())
+        return digest.hexdigest()
+
+
+def learnt_from_words(counts: dict[str, int]) -> str:
+    """Say what was learnt from besides labels.
+
+    Args:
+        counts: from :attr:`Corrections.counts`; empty where nothing was.
+
+    Examples:
+        >>> learnt_from_words({"boxes": 20, "masks": 5, "pictures": 22, "corrected_labels": 1})
+        'learnt from 20 boxes and 5 masks in 22 pictures, and 1 corrected label'
+        >>> learnt_from_words({})
+        'learnt from labels alone'
+    """
+    boxes, masks, labels = (counts.get(key, 0) for key in ("boxes", "masks", "corrected_labels"))
+    kinds = [_number(count, noun) for count, noun in ((boxes, "box"), (masks, "mask")) if count]
+    drawn = f"{' and '.join(kinds)} in {_number(counts['pictures'], 'picture')}" if kinds else ""
+    corrected = _number(labels, "corrected label") if labels else ""
+    return "learnt from " + (", and ".join(part for part in (drawn, corrected) if part) or "labels alone")
+
+
+def _number(count: int, noun: str) -> str:
+    return f"{count} {noun}{'' if count == 1 else 'es' if noun.endswith('x') else 's'}"
+
+
+def read_corrections(
+    samples: Sequence[Sample],
+    infos: Sequence[ImageInfo],
+    subsets: Sequence[Subset],
+    files: Sequence[Path],
+    *,
+    use_masks: bool = False,
+    root: Path = Path(),
+    good_class: str = GOOD,
+) -> Corrections:
+    """Read what a person drew and corrected, and check all of it before anything is learnt.
+
+    Args:
+        samples: of all subsets.
+        infos: of the same pictures.
+        subsets: of each picture.
+        files: COCO or Label Studio files, or folders of YOLO labels or Pascal VOC's XML.
+        use_masks: whether the data set's own masks of training pictures are learnt from too, where nothing else is
+            drawn.
+        root: folder that names in the files may be relative to.
+        good_class: what the files may call Good, besides ``good``.
+
+    Raises:
+        WeakspotError: for a damaged or foreign file, a picture of another size, something drawn in a Good picture, a
+            picture that two files annotate, and for anything said about a test picture, or a copy of one.
+    """
+    tests = {info.sha256 for info, subset in zip(infos, subsets, strict=True) if subset == "test"}
+    found: dict[int, Annotation] = {}
+    sources: dict[int, Path] = {}
+    remarks: list[str] = []
+    for file in files:
+        said, elsewhere = _said(file, samples, infos)
+        _refuse_tests(said, elsewhere, infos, tests, file, root)
+        if twice := sorted(found.keys() & said.keys()):
+            raise WeakspotError(
+                f"{shown(samples[twice[0]].path)} is annotated in {sources[twice[0]]} and in {file}; keep one"
+            )
+        found |= said
+        sources |= dict.fromkeys(said, file)
+        if elsewhere:
+            remarks.append(f"{file.name} annotates {len(elsewhere)} pictures that are not here, {elsewhere[0].name}")
+    labels = _labels(found, samples, good_class)
+    drawn = {i: annotation for i, annotation in found.items() if annotation.boxes}
+    for i, annotation in drawn.items():
+        _check_drawn(annotation, samples[i], labels.get(i, samples[i].defect), infos[i], sources[i])
+    learnt = {i: annotation for i, annotation in drawn.items() if subsets[i] == "train"}
+    if len(learnt) < len(drawn):
+        remarks.append(
+            f"{len(drawn) - len(learnt)} annotated pictures are in the validation subset and stay held out; what is "
+            "drawn in them is not learnt from"
+        )
+    if use_masks:
+        learnt |= _masks(samples, infos, subsets, tests, {*found})
+    return Corrections({i: learnt[i] for i in sorted(learnt)}, labels, tuple(remarks))
+
+
+def relabelled(samples: Sequence[Sample], labels: dict[int, str]) -> list[Sample]:
+    """The samples with their labels corrected; a mask of one that is Good after all goes.
+
+    Args:
+        samples: the samples.
+        labels: defect types by position.
+    """
+    return [
+        replace(sample, defect=labels[i], mask=None if labels[i] == GOOD else sample.mask) if i in labels else sample
+        for i, sample in enumerate(samples)
+    ]
+
+
+def _said(
+    file: Path, samples: Sequence[Sample], infos: Sequence[ImageInfo]
+) -> tuple[dict[int, Annotation], list[Annotation]]:
+    """What a file says of pictures: by position, and of pictures that are not among the samples."""
+    paths = [sample.path for sample in samples]
+    if file.is_dir():
+        every = read_annotation_folder(file, paths, [(info.height, info.width) for info in infos], KEY)
+    else:
+        every = read_annotations(file, KEY)
+    said = [one for one in every if one.reviewed is not False and (one.boxes or one.label is not None or one.reviewed)]
+    if not said:
+        raise WeakspotError(f"{KEY}={file} says nothing that a person drew, corrected or confirmed; review some first")
+    by_hash: dict[str, int] = {info.sha256: i for i, info in reversed(list(enumerate(infos)))}
+    matched, named = dict[int, Annotation](), list[Annotation]()
+    for one in said:
+        i = None if one.sha256 is None else by_hash.get(one.sha256)
+        if i is None or paths[i].name != Path(one.name).name:  # a copy goes by its own name
+            named.append(one)
+        elif i in matched:
+            raise WeakspotError(f"{KEY}={file}: {one.name} is annotated twice; keep one of the two")
+        else:
+            matched[i] = one
+    of_names, names_elsewhere = match_names(paths, named)
+    for i, one in of_names.items():
+        if one.sha256 is not None and one.sha256 != infos[i].sha256:
+            raise WeakspotError(
+                f"{KEY}={file}: {shown(paths[i])} is not the picture that was annotated, its content differs; annotate "
+                "it again"
+            )
+        if i in matched:
+            raise WeakspotError(f"{KEY}={file}: {one.name} is annotated twice; keep one of the two")
+    matched |= of_names
+    left = set(names_elsewhere)
+    return matched, [one for one in named if one.name in left]
+
+
+def _refuse_tests(
+    said: dict[int, Annotation],
+    elsewhere: Sequence[Annotation],
+    infos: Sequence[ImageInfo],
+    tests: set[str],
+    file: Path,
+    root: Path,
+) -> None:
+    """Refuse test pictures and copies of them, those too that are not in the data; and a file of other data."""
+    for i, annotation in said.items():
+        if infos[i].sha256 in tests:
+            raise _refused(annotation.name, file)
+    for annotation in elsewhere:
+        hashes = {annotation.sha256}
+        for place in (root, file.parent):
+            if (path := place / annotation.name).is_file():
+                hashes.add(inspect_image(path).sha256)
+        if hashes & tests:
+            raise _refused(annotation.name, file)
+    if not said:
+        raise WeakspotError(
+            f"{KEY}={file}: none of its {len(elsewhere)} annotated pictures is among the data, {elsewhere[0].name} for "
+            "one"
+        )
+
+
+def _refused(name: str, file: Path) -> WeakspotError:
+    return WeakspotError(
+        f"{KEY}={file}: {name} is a test picture, or a copy of one; nothing is learnt from these, so take it out "
+        "of the file (split.csv of a run says which they are)"
+    )
+
+
+def _labels(found: dict[int, Annotation], samples: Sequence[Sample], good_class: str) -> dict[int, str]:
+    """The labels that differ from those of the data."""
+    said = {i: _label(one.label, samples[i], good_class) for i, one in found.items() if one.label is not None}
+    return {i: label for i, label in said.items() if label != samples[i].defect}
+
+
+def _label(label: str, sample: Sample, good_class: str) -> str:
+    """The defect type that a corrected label stands for; a defective picture keeps its own unless another is named."""
+    if label.casefold() in (GOOD, good_class.casefold()):
+        return GOOD
+    if label.casefold() == "anomaly" and not sample.is_good:
+        return sample.defect
+    return label
+
+
+def _check_drawn(annotation: Annotation, sample: Sample, defect: str, info: ImageInfo, file: Path) -> None:
+    if defect == GOOD:
+        raise WeakspotError(
+            f"{KEY}={file}: {shown(sample.path)} is labelled good, but a defect is marked in it; mend one of the two"
+        )
+    size = info.height, info.width
+    if tuple(annotation.size) != size:
+        raise WeakspotError(
+            f"{KEY}={file}: {annotation.name} is {annotation.size[0]}×{annotation.size[1]} (height×width) as "
+            f"annotated, the picture is {size[0]}×{size[1]}; annotate the picture as it is"
+        )
+
+
+def _masks(
+    samples: Sequence[Sample],
+    infos: Sequence[ImageInfo],
+    subsets: Sequence[Subset],
+    tests: set[str],
+    taken: set[int],
+) -> dict[int, Annotation]:
+    """The data set's masks of training pictures; what was reviewed stays as it was reviewed."""
+    found: dict[int, Annotation] = {}
+    for i, (sample, info, subset) in enumerate(zip(samples, infos, subsets, strict=True)):
+        if subset != "train" or sample.mask is None or i in taken or info.sha256 in tests:
+            continue
+        annotation = Annotation(str(sample.path), (info.height, info.width))
+        annotation.add_mask(read_mask(sample.mask, annotation.size))
+        if annotation.boxes:
+            found[i] = annotation
+    return found
+
+
+def as_files(setting: Any) -> list[Path]:  # noqa: ANN401 - whatever the user wrote
+    """Read ``data.annotations``: None, a file or a folder, or a list of them.
+
+    Raises:
+        WeakspotError: for anything else, and for one that does not exist.
+    """
+    values = [] if setting is None else [setting] if isinstance(setting, str | Path) else setting
+    if not isinstance(values, list | tuple) or not all(isinstance(value, str | Path) for value in values):
+        raise WeakspotError(f"{KEY}={setting} must be a file or a list of files such as [a.json,b.json]")
+    files = [Path(value).expanduser() for value in values]
+    for file in files:
+        if not file.exists():
+            raise WeakspotError(f"{KEY}={file}: no such file; check the name")
+    return files
