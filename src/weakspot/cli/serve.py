@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from weakspot.cli.show import FastestOption, LogFormatOption, chosen
 from weakspot.errors import WeakspotError
 from weakspot.utils import console
+from weakspot.utils.logs import check_format, log_to_stderr
 
 
 def serve(
@@ -19,7 +22,16 @@ def serve(
     megabytes: Annotated[float, typer.Option(min=0.001, help="Largest request.")] = 32.0,
     megapixels: Annotated[float, typer.Option(min=0.001, help="Largest picture.")] = 50.0,
     images: Annotated[int, typer.Option(min=1, help="Most pictures in one request.")] = 32,
-    at_once: Annotated[int, typer.Option(min=1, help="Requests read at a time; more wait, which bounds memory.")] = 4,
+    at_once: Annotated[
+        int | None,
+        typer.Option(min=1, help="Requests read at a time; more wait. Default 4, or twice as many as streams."),
+    ] = None,
+    streams: Annotated[
+        int | None,
+        typer.Option(min=1, help="Pictures answered at once by an exported model; default: as suits the machine."),
+    ] = None,
+    fastest: FastestOption = True,
+    log_format: LogFormatOption = "text",
 ) -> None:
     """Answer POST /predict with classes and boxes, and show a page to drop a picture on.
 
@@ -33,7 +45,10 @@ def serve(
         raise WeakspotError(f"{error.name} is not installed; pip install 'weakspot[serve]'") from error
     from weakspot.inference.localizer import Localizer
 
-    localizer = Localizer.load(run, device)
+    check_format(log_format)
+    localizer = Localizer.load(chosen(run, device, fastest=fastest), device)
+    log_to_stderr(log_format, logging.INFO if log_format == "json" else logging.WARNING)
+    at_once = at_once or max(Limits.at_once, 2 * localizer.streams)
     if host not in LOOPBACK:
         console.err.print(
             f"anyone who reaches {host} can use this: there is no password and no encryption", style="yellow"
@@ -44,7 +59,7 @@ def serve(
             f"serving {run} at {address} (pages: / and /docs); Ctrl-C ends it", highlight=False, soft_wrap=True
         )
 
-    run_service(localizer, run.name, host, port, Limits(megabytes, megapixels, images, at_once), started)
+    run_service(localizer, run.name, host, port, Limits(megabytes, megapixels, images, at_once), started, streams)
     console.out.print("stopped", highlight=False)
 
 

@@ -15,8 +15,9 @@ from weakspot.data.images import Progress, read_image
 from weakspot.data.loading import pictures_in, spread_evenly
 from weakspot.data.splits import read_split
 from weakspot.errors import WeakspotError, did_you_mean
-from weakspot.export.certificate import Certificate, bundle_hash, certificate_path, certify
+from weakspot.export.certificate import Certificate, certify
 from weakspot.export.graph import halve_onnx, quantise_onnx, write_onnx, write_openvino
+from weakspot.inference.fastest import bundle_hash, certificate_path
 from weakspot.inference.localizer import Localizer
 from weakspot.models.bundle import load_bundle
 from weakspot.runs.folder import RunFolder

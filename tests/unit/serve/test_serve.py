@@ -26,11 +26,11 @@ from weakspot.cli import main as cli
 from weakspot.data.images import list_images
 from weakspot.data.loading import Loaded
 from weakspot.export.model import Order, export_model
+from weakspot.inference.batcher import Batcher
 from weakspot.inference.localizer import Localizer
 from weakspot.models import backbones
 from weakspot.postprocess.prediction_files import to_record
 from weakspot.serve.app import Limits, make_app
-from weakspot.serve.batcher import Batcher
 from weakspot.serve.schema import Answer, PredictionRecord
 from weakspot.types import ImageArray, Prediction
 from weakspot.utils.files import jsonable
@@ -179,7 +179,7 @@ def test_pages_need_no_other_host(service: httpx.Client) -> None:
         assert asset.startswith("/"), asset
         assert service.get(asset).status_code == 200, asset
     described = service.get("/openapi.json").json()
-    assert set(described["paths"]) == {"/predict", "/health"}
+    assert set(described["paths"]) == {"/predict", "/health", "/metrics", "/live", "/ready"}
     answer = described["paths"]["/predict"]["post"]["responses"]["200"]["content"]["application/json"]["schema"]
     assert answer == {"$ref": "#/components/schemas/Answer"}
 
@@ -242,7 +242,7 @@ def test_a_port_that_is_taken_is_one_clear_line(
 class Slow:
     """Stands for a model on a device that likes four pictures at a time."""
 
-    batch_size = 4
+    batch_size, streams = 4, 1
 
     def __init__(self) -> None:
         self.sizes: list[int] = []
