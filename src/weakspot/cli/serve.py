@@ -11,7 +11,7 @@ import typer
 from weakspot.cli.show import FastestOption, LogFormatOption, chosen
 from weakspot.errors import WeakspotError
 from weakspot.utils import console
-from weakspot.utils.logs import check_format, log_to_stderr
+from weakspot.utils.logs import check_format, logged_to_stderr
 
 
 def serve(
@@ -47,7 +47,6 @@ def serve(
 
     check_format(log_format)
     localizer = Localizer.load(chosen(run, device, fastest=fastest), device)
-    log_to_stderr(log_format, logging.INFO if log_format == "json" else logging.WARNING)
     at_once = at_once or max(Limits.at_once, 2 * localizer.streams)
     if host not in LOOPBACK:
         console.err.print(
@@ -59,7 +58,8 @@ def serve(
             f"serving {run} at {address} (pages: / and /docs); Ctrl-C ends it", highlight=False, soft_wrap=True
         )
 
-    run_service(localizer, run.name, host, port, Limits(megabytes, megapixels, images, at_once), started, streams)
+    with logged_to_stderr(log_format, logging.INFO if log_format == "json" else logging.WARNING):
+        run_service(localizer, run.name, host, port, Limits(megabytes, megapixels, images, at_once), started, streams)
     console.out.print("stopped", highlight=False)
 
 

@@ -13,7 +13,7 @@ import typer
 
 from weakspot.cli.show import FastestOption, LogFormatOption, chosen
 from weakspot.utils import console
-from weakspot.utils.logs import check_format, log_to_stderr
+from weakspot.utils.logs import check_format, logged_to_stderr
 
 SECRET, PASSWORD = "WEAKSPOT_WEBHOOK_SECRET", "WEAKSPOT_MQTT_PASSWORD"
 """Environment variables, since others on the machine can read a command line."""
@@ -78,9 +78,12 @@ def watch(
         stop.set()
 
     localizer = Localizer.load(chosen(run, device, fastest=fastest), device).adjusted(threshold)
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, leave)
-    log_to_stderr(log_format)
-    counts = watching.watch(localizer, run.name, orders, stop)
+    before = {number: signal.signal(number, leave) for number in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        with logged_to_stderr(log_format):
+            counts = watching.watch(localizer, run.name, orders, stop)
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
     said = ", ".join(f"{number} {verdict}" for verdict, number in sorted(counts.items())) or "no picture yet"
     console.out.print(f"ended; in the journal: {said}", highlight=False, soft_wrap=True)

@@ -131,10 +131,11 @@ def make_card(
     if record is not None:
         test = record.measurement.test
         card |= {
-            "data": {**to_json(record.data), "root": None, "title": record.data.title, "split": to_json(record.split)},
+            "data": {**to_json(record.data), "title": record.data.title, "split": to_json(record.split)},
             "numbers": _numbers(record),
             "alarms": [alarm.to_dict() for alarm in record.measurement.alarms],
         }
+        del card["data"]["root"]  # a folder of the machine that it was trained on
         card["data"]["images"] = {
             "train": record.split.n_train, "val": record.split.n_val, "test": test.classification.accuracy.n,
         }  # fmt: skip

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 
 from weakspot.errors import WeakspotError
@@ -45,8 +47,9 @@ class Lines(logging.Formatter):
         super().__init__("%(asctime)s %(levelname)s %(message)s", "%Y-%m-%d %H:%M:%S")
 
 
-def log_to_stderr(form: str, level: int = logging.INFO) -> None:
-    """Send what weakspot logs to standard error.
+@contextmanager
+def logged_to_stderr(form: str, level: int = logging.INFO) -> Iterator[None]:
+    """Send what weakspot logs to standard error while the block runs.
 
     Args:
         form: ``text`` or ``json``.
@@ -55,6 +58,11 @@ def log_to_stderr(form: str, level: int = logging.INFO) -> None:
     handler = logging.StreamHandler()
     handler.setFormatter(JsonLines() if form == "json" else Lines())
     logger = logging.getLogger("weakspot")
-    logger.handlers = [handler]
+    before = logger.handlers, logger.level, logger.propagate
+    logger.handlers, logger.propagate = [handler], False
     logger.setLevel(level)
-    logger.propagate = False
+    try:
+        yield
+    finally:
+        logger.handlers, logger.propagate = before[0], before[2]
+        logger.setLevel(before[1])

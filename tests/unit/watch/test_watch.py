@@ -105,7 +105,6 @@ def test_an_observer_sees_every_prediction_in_order_and_its_alarms_are_logged(
     model: Path, camera: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     eyes = Eyes()
-    logging.getLogger("weakspot").propagate = True
     with caplog.at_level(logging.INFO):
         watch(Localizer.load(model), "m", Orders(str(camera), tmp_path / "o", ONCE), threading.Event(), observer=eyes)
     assert eyes.seen == [Path(line["path"]).name for line in lines_of(tmp_path / "o")]
