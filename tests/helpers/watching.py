@@ -120,7 +120,7 @@ class Broker:
         self._process = subprocess.Popen(
             [MOSQUITTO, "-c", str(self._settings)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
         )
-        until(lambda: not _free(self.port))
+        until(lambda: not is_free(self.port))
 
     def stop(self) -> None:
         if self._process is not None:
@@ -135,14 +135,14 @@ def _own_name() -> str:
     return pwd.getpwuid(os.getuid()).pw_name
 
 
-def _free(port: int) -> bool:
+def is_free(port: int) -> bool:
     with socket.socket() as trying:
         return trying.connect_ex(("127.0.0.1", port)) != 0
 
 
 @contextmanager
-def broker(folder: Path) -> Iterator[Broker]:
-    made = Broker(folder)
+def broker(folder: Path, port: int | None = None) -> Iterator[Broker]:
+    made = Broker(folder, port)
     made.start()
     try:
         yield made
