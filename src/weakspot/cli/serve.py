@@ -13,6 +13,8 @@ from weakspot.errors import WeakspotError
 from weakspot.utils import console
 from weakspot.utils.logs import check_format, logged_to_stderr
 
+log = logging.getLogger(__name__)
+
 
 def serve(
     run: Annotated[Path, typer.Argument(help="Run folder, bundle, or an exported model (.onnx, .xml).")],
@@ -46,8 +48,6 @@ def serve(
     from weakspot.inference.localizer import Localizer
 
     check_format(log_format)
-    localizer = Localizer.load(chosen(run, device, fastest=fastest), device)
-    at_once = at_once or max(Limits.at_once, 2 * localizer.streams)
     if host not in LOOPBACK:
         console.err.print(
             f"anyone who reaches {host} can use this: there is no password and no encryption", style="yellow"
@@ -58,8 +58,12 @@ def serve(
             f"serving {run} at {address} (pages: / and /docs); Ctrl-C ends it", highlight=False, soft_wrap=True
         )
 
-    with logged_to_stderr(log_format, logging.INFO if log_format == "json" else logging.WARNING):
-        run_service(localizer, run.name, host, port, Limits(megabytes, megapixels, images, at_once), started, streams)
+    machine = log_format == "json"
+    with logged_to_stderr(log_format, logging.INFO if machine else logging.WARNING):
+        path = chosen(run, device, fastest=fastest, say=log.info if machine else None)
+        localizer = Localizer.load(path, device)
+        limits = Limits(megabytes, megapixels, images, at_once or max(Limits.at_once, 2 * localizer.streams))
+        run_service(localizer, run.name, host, port, limits, started, streams)
     console.out.print("stopped", highlight=False)
 
 

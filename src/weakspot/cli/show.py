@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -27,20 +28,23 @@ LogFormatOption = Annotated[str, typer.Option(help="text, or json: an object a l
 """Of the verbs that run for months."""
 
 
-def chosen(run: Path, device: str, *, fastest: bool) -> Path:
+def chosen(run: Path, device: str, *, fastest: bool, say: Callable[[str], None] | None = None) -> Path:
     """What to load for a run; says so where it is not what was given.
 
     Args:
         run: as the user gave it.
         device: that it is to run on.
         fastest: whether a faster export may take its place.
+        say: takes the line that says so; None for standard error.
     """
     if not fastest:
         return run
     from weakspot.inference import fastest as choice
 
     path, words = choice.fastest(run, device)
-    if words:
+    if words and say is not None:
+        say(words)
+    elif words:
         console.remark(words, "dim", wrap=False)
     return path
 

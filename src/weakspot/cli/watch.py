@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import signal
 import threading
@@ -14,6 +15,8 @@ import typer
 from weakspot.cli.show import FastestOption, LogFormatOption, chosen
 from weakspot.utils import console
 from weakspot.utils.logs import check_format, logged_to_stderr
+
+log = logging.getLogger(__name__)
 
 SECRET, PASSWORD = "WEAKSPOT_WEBHOOK_SECRET", "WEAKSPOT_MQTT_PASSWORD"
 """Environment variables, since others on the machine can read a command line."""
@@ -77,10 +80,11 @@ def watch(
     def leave(number: int, frame: FrameType | None) -> None:
         stop.set()
 
-    localizer = Localizer.load(chosen(run, device, fastest=fastest), device).adjusted(threshold)
     before = {number: signal.signal(number, leave) for number in (signal.SIGTERM, signal.SIGINT)}
     try:
         with logged_to_stderr(log_format):
+            path = chosen(run, device, fastest=fastest, say=log.info)
+            localizer = Localizer.load(path, device).adjusted(threshold)
             counts = watching.watch(localizer, run.name, orders, stop)
     finally:
         for number, handler in before.items():

@@ -207,12 +207,13 @@ class Journal:
             day: not the newest.
             there: whether a picture of this name may come again.
         """
+        with self._spoken():
+            (told,) = self._sql.execute("SELECT COALESCE(MIN(told), 1 << 62) FROM sinks").fetchone()
+            rows = self._sql.execute("SELECT id, name FROM pictures WHERE day=? AND id<=?", (day, told)).fetchall()
+        gone = [(number,) for number, name in rows if not there(os.fsdecode(name))]  # others may write meanwhile
         with self._transaction() as sql:
             sql.execute("UPDATE days SET removed=1 WHERE day=?", (day,))
-            (told,) = sql.execute("SELECT COALESCE(MIN(told), 1 << 62) FROM sinks").fetchone()
             sql.execute("UPDATE pictures SET line=NULL WHERE day=? AND id<=?", (day, told))
-            rows = sql.execute("SELECT id, name FROM pictures WHERE day=? AND id<=?", (day, told)).fetchall()
-            gone = [(number,) for number, name in rows if not there(os.fsdecode(name))]
             sql.executemany("DELETE FROM pictures WHERE id=?", gone)
 
     def told(self, sink: str) -> int:

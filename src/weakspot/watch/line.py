@@ -175,15 +175,14 @@ class Line:
         loaded, digest = read(picture, self._localizer)
         if picture.image is None and self._journal.knows(picture.name, digest):
             return Answered(picture, loaded, digest, None, None)
+        content = None
         try:
             prediction = self._batcher.submit(loaded).result()
-        except Exception as error:  # what the model fails on
+            if self._overlays and loaded.image is not None and verdict_of(prediction) == DEFECTIVE:
+                content = overlay_jpeg(loaded.image, prediction)
+        except Exception as error:  # what the model fails on; the line goes on
             why = f"{shown(loaded.name)}: not predicted ({' '.join(str(error).split())})"
             prediction = Prediction(loaded.name, status="error", message=why)
-        alarm = verdict_of(prediction) == DEFECTIVE and loaded.image is not None
-        content = None
-        if alarm and self._overlays and loaded.image is not None:
-            content = overlay_jpeg(loaded.image, prediction)
         return Answered(picture, loaded, digest, prediction, content)
 
     def _enter(self, found: Sequence[Answered]) -> None:
@@ -230,9 +229,12 @@ class Line:
         if self._telemetry is not None:
             self._telemetry.note(prediction, now - one.picture.seen)
         if self._observer is not None:
-            for alarm in self._observer.see(prediction, one.loaded):
-                text = f"alarm: {alarm['seen']}; {alarm['why']}. {alarm['do']}"
-                log.warning("%s", text, extra={"fields": dict(alarm)})
+            try:
+                for alarm in self._observer.see(prediction, one.loaded):
+                    text = f"alarm: {alarm['seen']}; {alarm['why']}. {alarm['do']}"
+                    log.warning("%s", text, extra={"fields": dict(alarm)})
+            except Exception:  # whoever looks on does not stop the line
+                log.exception("the observer failed on %s", one.picture.name)
 
 
 def _finished(waiting: deque[Future[Answered]]) -> list[Answered]:

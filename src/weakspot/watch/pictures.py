@@ -92,10 +92,12 @@ def read(picture: Picture, localizer: Localizer) -> tuple[Loaded, str]:
         return Loaded(picture.path, error=f"{shown(picture.path)} cannot be read ({why})"), digest
     digest = hashlib.blake2b(data, digest_size=16).hexdigest()
     try:
-        image = decode_image(data, picture.path)
+        return _prepared(picture, decode_image(data, picture.path), localizer), digest
     except WeakspotError as error:
         return Loaded(picture.path, error=str(error)), digest
-    return _prepared(picture, image, localizer), digest
+    except Exception as error:  # no file may stop the line, again and again after every restart
+        why = f"{type(error).__name__}: {' '.join(str(error).split())}"
+        return Loaded(picture.path, error=f"{shown(picture.path)} cannot be read ({why})"), digest
 
 
 def _prepared(picture: Picture, image: ImageArray, localizer: Localizer) -> Loaded:
