@@ -83,6 +83,7 @@ class FolderSource:
         self._ready: deque[tuple[str, float]] = deque()
         self._unsettled: dict[str, tuple[tuple[int, int], float]] = {}
         self._held: set[str] = set()
+        self._open: set[str] = set()
         self._under_way: set[str] = set()
         self._again: set[str] = set()
         self._lock, self._bell = threading.Lock(), threading.Event()
@@ -171,6 +172,8 @@ class FolderSource:
             before, _ = self._unsettled.pop(name)
             self._held.discard(name)
             stamp = self._stamp(name)
+            if name in self._open:
+                continue  # told when it is closed
             if stamp == before:
                 self._ready.append((name, time.time()))
             elif stamp is not None:
@@ -217,7 +220,12 @@ class FolderSource:
                         folders.append(f"{name}/")
                     elif is_image(Path(name)):
                         stamp = self._stamp(name)
-                        if stamp and name not in self._under_way and self._journal.stamp_of(name) != stamp:
+                        if (
+                            stamp
+                            and name not in self._under_way
+                            and name not in self._open
+                            and self._journal.stamp_of(name) != stamp
+                        ):
                             yield stamp[0], name, stamp[1]
 
     def _stamp(self, name: str) -> tuple[int, int] | None:
@@ -249,6 +257,9 @@ class FolderSource:
             def on_created(self, event: FileSystemEvent) -> None:
                 source._hear(event.src_path, whole=False)
 
+            def on_modified(self, event: FileSystemEvent) -> None:
+                source._hear_writing(event.src_path)
+
         self._observer = Observer()
         try:
             self._observer.schedule(Ears(), str(self.folder), recursive=True)
@@ -259,9 +270,10 @@ class FolderSource:
 
     def _hear(self, path: str | bytes, *, whole: bool) -> None:
         """In watchdog's thread: note a file, or that there were more than can be noted."""
-        name = os.path.relpath(os.fsdecode(path), self.folder)
-        if any(part.startswith(".") for part in Path(name).parts) or not is_image(Path(name)):
+        name = self._name(path)
+        if name is None:
             return
+        self._open.discard(name)
         if not whole:
             if len(self._created) < MOST_NAMES:
                 self._created.append(name)
@@ -274,11 +286,23 @@ class FolderSource:
             self._more = True
         self._bell.set()
 
+    def _hear_writing(self, path: str | bytes) -> None:
+        """In watchdog's thread: a file is being written, so that it will be closed; until then it is not whole."""
+        name = self._name(path)
+        if name is not None and len(self._open) < MOST_NAMES:
+            self._open.add(name)
+
+    def _name(self, path: str | bytes) -> str | None:
+        name = os.path.relpath(os.fsdecode(path), self.folder)
+        hidden = any(part.startswith(".") for part in Path(name).parts)
+        return None if hidden or not is_image(Path(name)) else name
+
     def _deafen(self) -> None:
         if self._observer is not None:
             self._observer.stop()
             self._observer.join()
             self._observer = None
+        self._open.clear()
 
 
 def on_network_drive(folder: Path, mounts: Path = Path("/proc/self/mountinfo")) -> bool:

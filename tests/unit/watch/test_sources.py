@@ -96,7 +96,7 @@ def test_files_come_once_in_order_also_those_that_were_there_and_those_in_new_fo
     assert len(names) == wanted
 
 
-@pytest.mark.parametrize("pace", [LISTENING, POLLING], ids=["listening", "polling"])
+@pytest.mark.parametrize("pace", [LISTENING, Pace(poll=0.1, settle=2.0)], ids=["listening", "polling"])
 def test_a_file_counts_when_it_is_whole(camera: Path, journal: Journal, pace: Pace) -> None:
     content = picture(camera / ".source.png", 1).read_bytes()
     taking = Taking(FolderSource(camera, journal, pace), journal)
@@ -105,7 +105,7 @@ def test_a_file_counts_when_it_is_whole(camera: Path, journal: Journal, pace: Pa
         for start in range(0, len(content), len(content) // 8):
             file.write(content[start : start + len(content) // 8])
             file.flush()
-            time.sleep(0.05)
+            time.sleep(0.15 if pace is LISTENING else 0.05)
             assert taking.names == []
     until(lambda: taking.names == ["slow.png"])
     assert taking.pictures[0].stamp[1] == len(content)

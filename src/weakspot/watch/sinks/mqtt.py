@@ -40,7 +40,7 @@ class Mqtt:
         if parts.scheme not in PORTS or not parts.hostname:
             raise WeakspotError(f"--mqtt {url}: give mqtt://HOST/TOPIC or mqtts://HOST/TOPIC")
         self._topic = parts.path.strip("/") or "weakspot"
-        if "#" in self._topic or "+" in self._topic:
+        if "#" in url or "+" in self._topic:
             raise WeakspotError(f"--mqtt {url}: a topic to publish under has no + and no #")
         port = parts.port or PORTS[parts.scheme]
         self.name = f"mqtt {parts.hostname}:{port}/{self._topic}"

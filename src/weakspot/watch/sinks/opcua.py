@@ -18,7 +18,8 @@ from weakspot.types import GOOD
 from weakspot.watch.verdicts import DEFECTIVE, SinkAwayError, Verdict
 
 NAMESPACE = "urn:weakspot:watch"
-TIMEOUT = 5.0
+STARTING, TIMEOUT = 180.0, 10.0
+"""Seconds until a server that does not start, and one that does not answer, counts as away."""
 
 NODES: dict[str, tuple[Any, ua.VariantType]] = {
     "Id": (0, ua.VariantType.Int64),
@@ -68,7 +69,7 @@ class OpcUa:
         self._thread.start()
         self._nodes: dict[str, Any] = {}
         try:
-            self._run(self._start(), 30.0)
+            self._run(self._start(), STARTING)
         except Exception as error:  # asyncua's errors share no base class
             raise WeakspotError(f"--opcua {endpoint} cannot be served ({error}); choose another port") from error
 
