@@ -5,7 +5,7 @@ STAMP := $(VENV)/installed
 BIN := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-fast lint format fuzz faults soak coverage mutants audit-deps constraints docs docs-serve notebooks bench clean
+.PHONY: help demo test test-fast lint format fuzz faults soak soak-watch coverage mutants audit-deps constraints docs docs-serve notebooks bench clean
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -45,6 +45,9 @@ faults: $(STAMP)  ## KILLS kills over all commands, full disks, two at once, …
 
 soak: $(STAMP)  ## IMAGES pictures, one in twenty broken, through predict and the service
 	OMP_NUM_THREADS=1 $(BIN)/python tests/robustness/soak.py --images $(or $(IMAGES),20000)
+
+soak-watch: $(STAMP)  ## IMAGES pictures to a watcher that is killed KILLS times, with its broker restarted
+	OMP_NUM_THREADS=1 $(BIN)/python tests/robustness/soak_watch.py --images $(or $(IMAGES),20000) --kills $(or $(KILLS),50)
 
 coverage: $(STAMP)  ## which lines and branches the tests run; about twice as long as make test
 	rm -f .coverage .coverage.*

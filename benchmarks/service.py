@@ -1,13 +1,16 @@
-"""Does `weakspot serve` stand its ground? More clients than it answers at once, on loopback, until all are answered.
+"""Does `weakspot serve` stand its ground, and is it faster than another way? More clients than it answers at once.
 
-The service runs in a process of its own, on an ONNX export; each client sends the next picture as soon as the last one
-is answered. Memory is the service's highest resident one, after a tenth of the requests and at the end.
+Two services run in processes of their own, on the same ONNX export, and are asked in turns: one as it is, one as it
+was. The latter is `--streams 1`, a picture at a time, or with `--other SRC` the code of another checkout. Each client
+sends the next picture as soon as the last one is answered. Memory is the service's highest resident one, after its
+first turn and at the end.
 
-    python benchmarks/service.py DATA --weights FILE --clients 32 --requests 400
+    python benchmarks/service.py DATA --weights FILE --clients 32 --requests 400 --other ../before/src
 """
 
 from __future__ import annotations
 
+import os
 import re
 import signal
 import statistics
@@ -15,6 +18,7 @@ import subprocess
 import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated
 
@@ -28,17 +32,56 @@ from weakspot.export.graph import write_onnx
 from weakspot.inference.localizer import Localizer
 
 GROWTH_MB = 50.0
-"""How much memory may grow after the first tenth of the requests."""
+"""How much memory may grow after the first turn."""
+
+TURNS = 4
+"""How often each service is asked."""
 
 
-def start(model: Path) -> tuple[subprocess.Popen[str], str]:
-    """Start the service on a free port; returns its process and address."""
-    command = [sys.executable, "-m", "weakspot", "serve", str(model), "--port", "0"]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+@dataclass
+class Service:
+    """One of the two.
+
+    Attributes:
+        name: for the table.
+        process: that answers.
+        address: where.
+        seconds: of every request.
+        errors: requests without a sound answer.
+        took: seconds of every turn.
+        early: highest memory after the first turn, MB.
+    """
+
+    name: str
+    process: subprocess.Popen[str]
+    address: str
+    seconds: list[float] = field(default_factory=list)
+    errors: int = 0
+    took: list[float] = field(default_factory=list)
+    early: float = float("nan")
+
+    @property
+    def rate(self) -> float:
+        """Pictures a second, over all turns."""
+        return len(self.seconds) / sum(self.took)
+
+
+def start(name: str, model: Path, options: list[str], source: Path | None) -> Service:
+    """Start a service on a free port.
+
+    Args:
+        name: for the table.
+        model: to serve.
+        options: of `weakspot serve`.
+        source: folder with the package, of another checkout; None for this one.
+    """
+    command = [sys.executable, "-m", "weakspot", "serve", str(model), "--port", "0", *options]
+    paths = {} if source is None else {"PYTHONPATH": str(source)}
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env={**os.environ, **paths})
     address = re.search(r"http://[\d.]+:\d+", process.stdout.readline() if process.stdout else "")
     if address is None:
         raise RuntimeError("the service did not start")
-    return process, address[0]
+    return Service(name, process, address[0])
 
 
 def peak_mb(process: subprocess.Popen[str]) -> float:
@@ -48,15 +91,31 @@ def peak_mb(process: subprocess.Popen[str]) -> float:
     return int(found[1]) * 1024 / 1e6 if found else float("nan")
 
 
-def ask(client: httpx.Client, path: Path) -> tuple[float, bool]:
+def ask(client: httpx.Client, path: Path, query: str) -> tuple[float, bool]:
     """Seconds until a picture is answered, and whether it was."""
     begin = time.perf_counter()
     try:
-        answer = client.post("/predict?map=true", files={"images": (path.name, path.read_bytes())})
+        answer = client.post(f"/predict{query}", files={"images": (path.name, path.read_bytes())})
         fine = answer.status_code == 200 and answer.json()["predictions"][0]["status"] == "ok"
     except httpx.HTTPError:
         fine = False
     return time.perf_counter() - begin, fine
+
+
+def turn(service: Service, paths: list[Path], clients: int, query: str) -> None:
+    """Send some pictures, and note what came of it."""
+    limits = httpx.Limits(max_connections=clients)
+    with httpx.Client(base_url=service.address, timeout=600, limits=limits) as client:
+        while not _up(client):
+            time.sleep(0.1)
+        begin = time.perf_counter()
+        with ThreadPoolExecutor(clients) as pool:
+            found = list(pool.map(lambda path: ask(client, path, query), paths))
+        service.took.append(time.perf_counter() - begin)
+    service.seconds += [seconds for seconds, _ in found]
+    service.errors += sum(not fine for _, fine in found)
+    if len(service.took) == 1:
+        service.early = peak_mb(service.process)
 
 
 def main(
@@ -64,54 +123,63 @@ def main(
     weights: WeightsOption = "auto",
     images: ImagesOption = 48,
     clients: Annotated[int, typer.Option(min=1, help="Clients at a time.")] = 32,
-    requests: Annotated[int, typer.Option(min=10, help="Requests in all.")] = 300,
+    requests: Annotated[int, typer.Option(min=10, help="Requests to each in all.")] = 300,
+    maps: Annotated[bool, typer.Option(help="Ask for the map of each picture, too.")] = True,
+    other: Annotated[Path | None, typer.Option(help="src folder of another checkout to compare with.")] = None,
+    model: Annotated[Path | None, typer.Option(help="An exported model; default: one of random heads.")] = None,
     output: OutputOption = None,
 ) -> None:
-    """Load the service and count errors."""
+    """Load both services in turns, count errors and compare."""
     with workplace(data, images) as (scratch, folder):
-        original = Localizer.load(save_model(scratch / "model", weights))
-        write_onnx(scratch / "model.onnx", original.model, original.meta)
+        if model is None:
+            original = Localizer.load(save_model(scratch / "model", weights))
+            model = scratch / "model.onnx"
+            write_onnx(model, original.model, original.meta)
+            del original
         paths = choose_files(folder, images)
-        process, address = start(scratch / "model.onnx")
-        limits = httpx.Limits(max_connections=clients)
-        with httpx.Client(base_url=address, timeout=600, limits=limits) as client:
-            while not _up(client):
-                time.sleep(0.1)
-            wanted = [paths[i % len(paths)] for i in range(requests)]
-            first = requests // 10
-            begin = time.perf_counter()
-            with ThreadPoolExecutor(clients) as pool:
-                found = list(pool.map(lambda path: ask(client, path), wanted[:first]))
-                early = peak_mb(process)
-                found += pool.map(lambda path: ask(client, path), wanted[first:])
-            took, late = time.perf_counter() - begin, peak_mb(process)
-        process.send_signal(signal.SIGTERM)
-        status = process.wait(timeout=60)
-    seconds, errors = [each for each, _ in found], sum(not fine for _, fine in found)
+        was = ("as it was", [], other) if other else ("one at a time", ["--streams", "1"], None)
+        services = [
+            start(name, model, options, source) for name, options, source in (was, ("several at once", [], None))
+        ]
+        query = "?map=true" if maps else ""
+        for service in services:  # warm, and not counted
+            turn(service, paths[:8], clients, query)
+            service.seconds.clear()
+            service.took.clear()
+        for i in range(TURNS):
+            some = [paths[j % len(paths)] for j in range(i * requests // TURNS, (i + 1) * requests // TURNS)]
+            for service in services if i % 2 == 0 else reversed(services):
+                turn(service, some, clients, query)
+        late = {service.name: peak_mb(service.process) for service in services}
+        for service in services:
+            service.process.send_signal(signal.SIGTERM)
+        statuses = [service.process.wait(timeout=60) for service in services]
     rows = [
-        (requests, errors, number(requests / took), number(statistics.median(seconds)),
-         number(statistics.quantiles(seconds, n=20)[-1]), number(early), number(late)),
+        (each.name, len(each.seconds), each.errors, number(each.rate), number(statistics.median(each.seconds)),
+         number(statistics.quantiles(each.seconds, n=20)[-1]), number(each.early), number(late[each.name]))
+        for each in services
     ]  # fmt: skip
     header = (
-        "requests",
-        "errors",
-        "a second",
-        "median wait, s",
-        "95 % wait at most, s",
-        "peak at first, MB",
+        "service", "requests", "errors", "a second", "median wait, s", "95 % wait at most, s", "peak at first, MB",
         "peak, MB",
+    )  # fmt: skip
+    ratio = services[1].rate / services[0].rate
+    kind = ", each with its map" if maps else ""
+    intro = (
+        f"{described(data, images)}, one a request{kind}; {clients} clients at a time, ONNX Runtime, in {TURNS} turns."
     )
-    intro = f"{described(data, images)}, one a request, each with its map; {clients} clients at a time, ONNX Runtime."
-    failures = [
-        text
-        for wrong, text in (
-            (errors, f"{errors} errors"),
-            (late - early > GROWTH_MB, f"memory grew by {late - early:.0f} MB"),
-            (status, f"the service ended with status {status}"),
-        )
-        if wrong
+    load = os.getloadavg()[0] if hasattr(os, "getloadavg") else float("nan")
+    verdict = (
+        f"Several at once answers {ratio:.2f} × as many pictures a second. Load of the machine at the end: {load:.1f}."
+    )
+    failures = [f"{each.name}: {each.errors} errors" for each in services if each.errors]
+    failures += [
+        f"{each.name}: memory grew by {late[each.name] - each.early:.0f} MB"
+        for each in services
+        if late[each.name] - each.early > GROWTH_MB
     ]
-    report("The service under load", [intro, table(header, rows)], output, "; ".join(failures))
+    failures += [f"the service ended with status {status}" for status in statuses if status]
+    report("The service under load", [intro, table(header, rows), verdict], output, "; ".join(failures))
 
 
 def _up(client: httpx.Client) -> bool:

@@ -6,7 +6,7 @@ import json
 import os
 import re
 import shutil
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import nbformat
@@ -15,6 +15,7 @@ from helpers.backbones import tiny_backbone
 from helpers.lines import run
 from helpers.paths import ROOT, TESTS
 from helpers.runs import tiny_run
+from helpers.watching import MOSQUITTO, broker, is_free, subscribed, until
 from nbclient import NotebookClient
 
 from weakspot.config import hydra_app
@@ -42,6 +43,7 @@ TASKS = {
     "correct-and-learn": [],
     "export-models": ["export", "predict"],
     "serve": ["serve"],
+    "at-the-line": ["train", "export", "watch"],
     "scale": [],
     "performance": [],
     "reliability": [],
@@ -57,7 +59,8 @@ MADE = {
     "sweep": ["outputs/sweeps", "outputs/plain_cam/leather"],
     "explain": ["outputs/explain", "flipped/predictions.csv", "outputs/photos/audit.json"],
     "export-boxes": ["annotations", "outputs/photos/evaluations"],
-    "export-models": ["outputs/photos/exports/model.onnx", "exported/predictions.csv"],
+    "export-models": ["outputs/photos/exports/model.onnx.card.md", "exported/predictions.csv"],
+    "at-the-line": ["outputs/line/exports/model.onnx", "watched/journal.sqlite"],
 }
 """Something of what they leave."""
 
@@ -120,16 +123,34 @@ def after_readme(fabric: Path, tmp_path_factory: pytest.TempPathFactory) -> Path
     return folder
 
 
+@pytest.fixture
+def verdicts_at_mosquitto(tmp_path: Path) -> Iterator[None]:
+    """A broker as the page starts one; in the end it must have passed on a verdict for each picture."""
+    if MOSQUITTO is None:
+        pytest.skip("mosquitto is not installed (apt-get install mosquitto)")
+    if not is_free(1883):
+        pytest.skip("something listens on mosquitto's port 1883 already")
+    with broker(tmp_path / "broker", 1883), subscribed(1883, "line1/verdict") as got:
+        yield
+        until(lambda: {Path(json.loads(payload)["path"]).name for _, payload in got} == {"a.png", "b.png"})
+
+
 @pytest.mark.slow
 @pytest.mark.usefixtures("tiny")
 @pytest.mark.parametrize("name", [name for name, verbs in TASKS.items() if verbs])
 def test_the_commands_of_a_task_run_after_those_of_the_readme(
-    name: str, after_readme: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    name: str,
+    after_readme: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    request: pytest.FixtureRequest,
 ) -> None:
     shutil.copytree(after_readme, tmp_path / "copy")
     monkeypatch.chdir(tmp_path / "copy")
     mark_by_hand(Path("outputs/photos/predictions.jsonl"), Path("corrected.json"))
     page = (ROOT / "docs" / "tasks" / f"{name}.md").read_text(encoding="utf-8")
+    if name == "at-the-line":
+        request.getfixturevalue("verdicts_at_mosquitto")
     for line in commands(page):
         if line == "weakspot audit outputs/photos":  # after so few steps there is hardly a box
             boxes = "boxes.threshold_kind=absolute boxes.threshold=-9 decision.miss=1e6"

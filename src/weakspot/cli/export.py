@@ -51,6 +51,8 @@ def model(
 ) -> None:
     """Write the model as one file that runs without torch, and prove on real pictures that it says the same.
 
+    Beside it lie its certificate, thresholds, region of interest and model card: a folder to hand over to a line.
+
     Example:  weakspot export model outputs/photos --format onnx
     """
     from weakspot.export.model import Order, export_model
@@ -69,3 +71,9 @@ def model(
         if len(values) == 2:
             console.out.print(f"{name}: {values[0]:.4f} → {values[1]:.4f}", highlight=False)
     console.out.print(f"model: {order.target}", markup=False, highlight=False, soft_wrap=True)
+    console.out.print(
+        f"to hand over: {order.target.parent}, with {order.target.name}.card.md",
+        markup=False,
+        highlight=False,
+        soft_wrap=True,
+    )

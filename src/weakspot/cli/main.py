@@ -29,6 +29,9 @@ from weakspot.cli import (
 from weakspot.cli import (
     serve as cli_serve,
 )
+from weakspot.cli import (
+    watch as cli_watch,
+)
 from weakspot.cli.newcomer import of_folder
 from weakspot.cli.show import show_run
 from weakspot.cli.syntax import check_options, hydra_arguments
@@ -58,6 +61,7 @@ app.command()(cli_explain.summary)
 app.add_typer(cli_export.app, name="export")
 app.command()(cli_serve.serve)
 app.command()(cli_serve.roi)
+app.command()(cli_watch.watch)
 app.command()(cli_predict.predict)
 HYDRA_VERB = {"allow_extra_args": True, "ignore_unknown_options": True, "help_option_names": []}
 

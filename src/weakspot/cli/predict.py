@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from weakspot.cli.show import show_one_box
+from weakspot.cli.show import FastestOption, chosen, show_one_box
 from weakspot.errors import WeakspotError, did_you_mean
 from weakspot.utils import console
 from weakspot.utils.files import OUTPUTS, new_folder
@@ -47,6 +47,7 @@ def predict(
         typer.Option(help="Regular expression on the path: images it gives the same text are decided together."),
     ] = None,
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
+    fastest: FastestOption = True,
     engine: Annotated[str, typer.Option(help="local, or ray: many machines, a file per shard.")] = "local",
     file_format: Annotated[str | None, typer.Option("--format", help="ray: jsonl or parquet files.")] = None,
     shard_size: Annotated[int | None, typer.Option(min=1, help="ray: images in one result file; default 256.")] = None,
@@ -80,13 +81,13 @@ def predict(
     from weakspot.commands import predict as predicting
     from weakspot.inference.localizer import Localizer
 
-    localizer = Localizer.load(run, device).adjusted(threshold, flip_tta)
+    localizer = Localizer.load(chosen(run, device, fastest=fastest), device).adjusted(threshold, flip_tta)
     if roi is not None:
         localizer = localizer.with_masks(roi)
     results = predicting.predict(
         localizer, images, folder, overlays=overlays is not False, batch_size=batch_size, append=append, group=group
     )
-    _here(run, localizer, images, folder, results)
+    _here(localizer, images, folder, results)
 
 
 def _images(source: str, output: str | None) -> list[Path]:
@@ -103,7 +104,7 @@ def _images(source: str, output: str | None) -> list[Path]:
     return images
 
 
-def _here(run: Path, localizer: Localizer, images: list[Path], folder: Path, results: Iterable[Prediction]) -> None:
+def _here(localizer: Localizer, images: list[Path], folder: Path, results: Iterable[Prediction]) -> None:
     """Run through the predictions, and tell what they came to."""
     counts: Counter[str] = Counter()
     unreadable = 0
@@ -118,8 +119,6 @@ def _here(run: Path, localizer: Localizer, images: list[Path], folder: Path, res
     _told(len(images), counts, str(folder))
     if localizer.meta.boxes.method == "single":
         show_one_box()
-    if run.is_dir() and str(localizer.device) == "cpu":
-        _hint_at_faster(run)
     _check(unreadable, len(images), str(folder))
 
 
@@ -152,13 +151,3 @@ def _told(images: int, counts: Counter[str], folder: str) -> None:
 def _check(unreadable: int, images: int, folder: str) -> None:
     if unreadable:
         raise WeakspotError(f"{unreadable} of {images} images could not be read; {folder} says which")
-
-
-def _hint_at_faster(run: Path) -> None:
-    if not (run / "exports").is_dir():
-        return  # what is imported below takes 140 MB
-    from weakspot.export.certificate import faster_export
-
-    if found := faster_export(run):
-        text = f"{found[0]} gives the same answers, {found[1]:.2f} × as fast when it was measured on this machine"
-        console.err.print(text, style="dim", markup=False, highlight=False, soft_wrap=True)

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from weakspot.cli.show import FastestOption, LogFormatOption, chosen
 from weakspot.errors import WeakspotError
 from weakspot.utils import console
+from weakspot.utils.logs import check_format, logged_to_stderr
+
+log = logging.getLogger(__name__)
 
 
 def serve(
@@ -19,7 +24,16 @@ def serve(
     megabytes: Annotated[float, typer.Option(min=0.001, help="Largest request.")] = 32.0,
     megapixels: Annotated[float, typer.Option(min=0.001, help="Largest picture.")] = 50.0,
     images: Annotated[int, typer.Option(min=1, help="Most pictures in one request.")] = 32,
-    at_once: Annotated[int, typer.Option(min=1, help="Requests read at a time; more wait, which bounds memory.")] = 4,
+    at_once: Annotated[
+        int | None,
+        typer.Option(min=1, help="Requests read at a time; more wait. Default 4, or twice as many as streams."),
+    ] = None,
+    streams: Annotated[
+        int | None,
+        typer.Option(min=1, help="Pictures answered at once by an exported model; default: as suits the machine."),
+    ] = None,
+    fastest: FastestOption = True,
+    log_format: LogFormatOption = "text",
 ) -> None:
     """Answer POST /predict with classes and boxes, and show a page to drop a picture on.
 
@@ -33,7 +47,7 @@ def serve(
         raise WeakspotError(f"{error.name} is not installed; pip install 'weakspot[serve]'") from error
     from weakspot.inference.localizer import Localizer
 
-    localizer = Localizer.load(run, device)
+    check_format(log_format)
     if host not in LOOPBACK:
         console.err.print(
             f"anyone who reaches {host} can use this: there is no password and no encryption", style="yellow"
@@ -44,7 +58,12 @@ def serve(
             f"serving {run} at {address} (pages: / and /docs); Ctrl-C ends it", highlight=False, soft_wrap=True
         )
 
-    run_service(localizer, run.name, host, port, Limits(megabytes, megapixels, images, at_once), started)
+    machine = log_format == "json"
+    with logged_to_stderr(log_format, logging.INFO if machine else logging.WARNING):
+        path = chosen(run, device, fastest=fastest, say=log.info if machine else None)
+        localizer = Localizer.load(path, device)
+        limits = Limits(megabytes, megapixels, images, at_once or max(Limits.at_once, 2 * localizer.streams))
+        run_service(localizer, run.name, host, port, limits, started, streams)
     console.out.print("stopped", highlight=False)
 
 

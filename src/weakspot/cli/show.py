@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
 
 from weakspot.utils import console
 
@@ -13,6 +17,36 @@ ONE_BOX = (
     "one box at most per picture, as boxes.method=single draws it round everything suspicious; for a box per defect: "
 )
 """Said wherever boxes come from that rule, with what to do."""
+
+FastestOption = Annotated[
+    bool,
+    typer.Option("--fastest/--no-fastest", help="Run the fastest certified export beside the run, if there is one."),
+]
+"""Of every verb that loads a model to predict with."""
+
+LogFormatOption = Annotated[str, typer.Option(help="text, or json: an object a line on standard error.")]
+"""Of the verbs that run for months."""
+
+
+def chosen(run: Path, device: str, *, fastest: bool, say: Callable[[str], None] | None = None) -> Path:
+    """What to load for a run; says so where it is not what was given.
+
+    Args:
+        run: as the user gave it.
+        device: that it is to run on.
+        fastest: whether a faster export may take its place.
+        say: takes the line that says so; None for standard error.
+    """
+    if not fastest:
+        return run
+    from weakspot.inference import fastest as choice
+
+    path, words = choice.fastest(run, device)
+    if words and say is not None:
+        say(words)
+    elif words:
+        console.remark(words, "dim", wrap=False)
+    return path
 
 
 def show_run(run: RunFolder) -> None:

@@ -2,15 +2,10 @@
 
 from __future__ import annotations
 
-import hashlib
-import math
 import os
-import platform
 import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from importlib.util import find_spec
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -20,19 +15,15 @@ from weakspot.data.loading import batched
 from weakspot.errors import WeakspotError
 from weakspot.evaluation.measure import measure_some
 from weakspot.evaluation.serialise import to_json
+from weakspot.inference.fastest import machine
 from weakspot.inference.localizer import Localizer
-from weakspot.models.bundle_meta import META_FILE, find_bundle
 from weakspot.types import Prediction, Sample
-from weakspot.utils.untrusted import read_json
 
 TOLERANCE = 1e-4
 """How far probabilities may differ at full precision."""
 
 TURN = 16
 """Pictures that one model predicts before it is the other's turn."""
-
-FASTER = 1.05
-"""From this ratio on an export is worth a hint."""
 
 
 @dataclass(frozen=True)
@@ -165,41 +156,3 @@ def _accuracy(
         if measured.localisation is not None:
             found[name]["max_box_acc_v2"] = to_json(measured.localisation.max_box_acc_v2)
     return found
-
-
-def machine() -> str:
-    """What a speed is worth on: the computer's name, its processor and number of cores."""
-    return f"{platform.node()}, {platform.processor() or platform.machine()}, {os.cpu_count()} cores"
-
-
-def bundle_hash(run: Path) -> str:
-    """SHA-256 of a run's ``model.json``, which changes with the tensors, the thresholds and the box rule."""
-    return hashlib.sha256((find_bundle(run) / META_FILE).read_bytes()).hexdigest()
-
-
-def certificate_path(model: Path) -> Path:
-    """Where the certificate of an exported model lies."""
-    return model.with_name(f"{model.name}.certificate.json")
-
-
-def faster_export(run: Path) -> tuple[Path, float] | None:
-    """The fastest export of a run that answers the same, was measured on this machine to be faster, and can run here.
-
-    Returns:
-        Its path and how many times as fast it is; None where there is none.
-    """
-    best: tuple[Path, float] | None = None
-    for path in sorted((run / "exports").glob("*.certificate.json")):
-        model = path.with_name(path.name.removesuffix(".certificate.json"))
-        try:
-            content = read_json(path)
-            speed = content["speed"]
-            here = speed["machine"] == machine() and speed["threads"] == os.environ.get("OMP_NUM_THREADS", "all")
-            same = content["passed"] and content["precision"] == "fp32" and content["bundle"] == bundle_hash(run)
-            ratio = float(speed["ratio"])
-        except (OSError, ValueError, KeyError, TypeError):
-            continue
-        runtime = "onnxruntime" if model.suffix == ".onnx" else "openvino"
-        if here and same and model.is_file() and find_spec(runtime) and ratio >= (best[1] if best else FASTER):
-            best = model, ratio
-    return best if best and math.isfinite(best[1]) else None

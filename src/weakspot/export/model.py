@@ -15,8 +15,10 @@ from weakspot.data.images import Progress, read_image
 from weakspot.data.loading import pictures_in, spread_evenly
 from weakspot.data.splits import read_split
 from weakspot.errors import WeakspotError, did_you_mean
-from weakspot.export.certificate import Certificate, bundle_hash, certificate_path, certify
+from weakspot.export.certificate import Certificate, certify
 from weakspot.export.graph import halve_onnx, quantise_onnx, write_onnx, write_openvino
+from weakspot.export.handover import write_handover
+from weakspot.inference.fastest import bundle_hash, certificate_path
 from weakspot.inference.localizer import Localizer
 from weakspot.models.bundle import load_bundle
 from weakspot.runs.folder import RunFolder
@@ -79,7 +81,7 @@ def export_model(order: Order, progress: Progress) -> Certificate:
         progress: called with (done, total) while the two models are compared.
 
     Returns:
-        The comparison, which is also written beside the file.
+        The comparison, which is also written beside the file, with thresholds, region of interest and a model card.
 
     Raises:
         WeakspotError: when the two do not agree, there are no pictures to compare them on, the model's boxes are drawn
@@ -113,6 +115,7 @@ def export_model(order: Order, progress: Progress) -> Certificate:
             made.with_suffix(".bin").replace(target.with_suffix(".bin"))
         made.replace(target)
         write_json(certificate_path(target), found.to_dict())
+        write_handover(target, order.run, meta, found)
     return found
 
 

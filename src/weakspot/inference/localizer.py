@@ -134,6 +134,19 @@ class Localizer:
         """Number of images to run at once on this device."""
         return self._model.batch_size(self.meta.preprocess)
 
+    @property
+    def streams(self) -> int:
+        """Number of threads that :meth:`predict_batch` of :meth:`for_many` is best called by at once."""
+        return self._model.streams if isinstance(self._model, ExportedModel) else 1
+
+    def for_many(self) -> Localizer:
+        """The same localizer, ready for :attr:`streams` callers at once: more pictures a second, each one slower."""
+        if not isinstance(self._model, ExportedModel):
+            return self
+        other = copy(self)
+        other._model = self._model.for_many()
+        return other
+
     def prepare(self, name: Path, image: ImageArray) -> Loaded:
         """Bring an image to the form that :meth:`predict_batch` takes.
 
@@ -203,12 +216,9 @@ class Localizer:
 
     def _answered(self, batches: Iterator[list[Loaded]]) -> Iterator[tuple[list[Prediction], list[Loaded]]]:
         """Predictions of every batch; several batches at once where that is faster and there are several."""
-        streams = self._model.streams if isinstance(self._model, ExportedModel) else 1
+        streams = self.streams
         first = list(islice(batches, streams))
-        asked = self
-        if len(first) > 1 and isinstance(self._model, ExportedModel):
-            asked = copy(self)
-            asked._model = self._model.for_many()
+        asked = self.for_many() if len(first) > 1 else self
 
         def answer(batch: list[Loaded]) -> tuple[list[Prediction], list[Loaded]]:
             return asked.predict_batch(batch), batch

@@ -1,10 +1,12 @@
-"""The service itself (FastAPI): ``POST /predict``, ``GET /health``, ``GET /``, ``GET /docs``."""
+"""The service itself (FastAPI): ``POST /predict``, ``GET /health``, ``/metrics``, ``/live``, ``/ready`` and pages."""
 
 from __future__ import annotations
 
 import asyncio
 import base64
 import io
+import logging
+import time
 from collections.abc import AsyncIterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
@@ -30,14 +32,20 @@ from weakspot._version import __version__
 from weakspot.data.images import decode_image
 from weakspot.data.loading import Loaded
 from weakspot.errors import WeakspotError
+from weakspot.inference.batcher import Batcher
 from weakspot.inference.localizer import Localizer
+from weakspot.inference.observer import Observer
 from weakspot.ops.maps import shown_map
 from weakspot.postprocess.prediction_files import to_record
 from weakspot.report.overlays import heat_layer
-from weakspot.serve.batcher import Batcher
+from weakspot.serve.operate import add_operation
 from weakspot.serve.schema import Answer, Health, Problem
 from weakspot.types import GOOD, Prediction
 from weakspot.utils.files import jsonable, shown
+from weakspot.watch.telemetry import Telemetry
+from weakspot.watch.verdicts import verdict_of
+
+log = logging.getLogger(__name__)
 
 UPLOAD = {
     "required": True,
@@ -95,10 +103,12 @@ class Limits:
 class Service:
     """What the routes share: the model, its thread, and a few threads that decode pictures."""
 
-    def __init__(self, localizer: Localizer, limits: Limits) -> None:
-        self.localizer, self.limits = localizer, limits
-        self.batcher = Batcher(localizer)
-        self.decoders = ThreadPoolExecutor(2, thread_name_prefix="decode")
+    def __init__(
+        self, localizer: Localizer, limits: Limits, streams: int | None, telemetry: Telemetry, observer: Observer | None
+    ) -> None:
+        self.localizer, self.limits, self.telemetry, self.observer = localizer, limits, telemetry, observer
+        self.batcher = Batcher(localizer, streams)
+        self.pool = ThreadPoolExecutor(max(2, self.batcher.streams), thread_name_prefix="decode")
         self.slots = asyncio.Semaphore(limits.at_once)
 
     async def answer(self, request: Request, *, with_map: bool) -> list[dict[str, Any]]:
@@ -115,6 +125,7 @@ class Service:
         if announced.isascii() and announced.isdigit() and int(announced[:20]) > self.limits.body:
             raise self._too_large()
         async with self.slots:
+            begun = time.perf_counter()
             loaded = await self._read(request)
             waiting = [asyncio.wrap_future(self.batcher.submit(one)) for one in loaded]
             found = await asyncio.gather(*waiting, return_exceptions=True)
@@ -123,7 +134,23 @@ class Service:
         predictions = [
             _failed(one, on) if isinstance(one, BaseException) else one for one, on in zip(found, loaded, strict=True)
         ]
-        return [_record(prediction, with_map=with_map) for prediction in predictions]
+        for prediction, one in zip(predictions, loaded, strict=True):
+            self._note(prediction, one, time.perf_counter() - begun)
+        if not with_map:
+            return [_record(prediction, with_map=False) for prediction in predictions]
+        loop = asyncio.get_running_loop()
+        drawn = [loop.run_in_executor(self.pool, partial(_record, one, with_map=True)) for one in predictions]
+        return await asyncio.gather(*drawn)
+
+    def _note(self, prediction: Prediction, loaded: Loaded, seconds: float) -> None:
+        """Tell whoever counts, and the observer, whose alarms go to the log."""
+        self.telemetry.note(prediction, seconds)
+        fields = {"picture": str(prediction.path), "verdict": verdict_of(prediction), "seconds": round(seconds, 4)}
+        log.info("%s", prediction.message or prediction.label, extra={"fields": fields})
+        if self.observer is not None:
+            for alarm in self.observer.see(prediction, loaded):
+                text = f"alarm: {alarm['seen']}; {alarm['why']}. {alarm['do']}"
+                log.warning("%s", text, extra={"fields": dict(alarm)})
 
     async def _read(self, request: Request) -> list[Loaded]:
         """The pictures of a request, decoded one after the other: what waits for the model is small."""
@@ -141,7 +168,7 @@ class Service:
         name, data = upload.filename or f"image-{number}", await upload.read()
         name = name.encode("utf-8", "replace").decode()  # what an answer can hold
         read = partial(self._decode, name, data)
-        return await asyncio.get_running_loop().run_in_executor(self.decoders, read)
+        return await asyncio.get_running_loop().run_in_executor(self.pool, read)
 
     def _decode(self, name: str, data: bytes) -> Loaded:
         try:
@@ -173,10 +200,18 @@ class Service:
     def close(self) -> None:
         """Answer what is queued and end the threads."""
         self.batcher.close()
-        self.decoders.shutdown()
+        self.pool.shutdown()
 
 
-def make_app(localizer: Localizer, name: str, limits: Limits, *, hosts: list[str] | None = None) -> FastAPI:
+def make_app(
+    localizer: Localizer,
+    name: str,
+    limits: Limits,
+    *,
+    hosts: list[str] | None = None,
+    streams: int | None = None,
+    observer: Observer | None = None,
+) -> FastAPI:
     """Build the service.
 
     Args:
@@ -184,13 +219,19 @@ def make_app(localizer: Localizer, name: str, limits: Limits, *, hosts: list[str
         name: what to call it.
         limits: how much to take on.
         hosts: names the service answers to, so that no foreign web page reaches it under another; None for any.
+        streams: pictures to answer at once; None for what suits the model and the machine.
+        observer: sees every prediction.
     """
     service: Service
+    telemetry = Telemetry(name)
+    telemetry.gauge("weakspot_queue", "Pictures that wait for the model.", lambda: float(service.batcher.waiting))
+    if observer is not None:
+        telemetry.ask_for_gauges(observer.gauges)
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         nonlocal service
-        service = Service(localizer, limits)
+        service = Service(localizer, limits, streams, telemetry, observer)
         yield
         service.close()
 
@@ -230,6 +271,8 @@ def make_app(localizer: Localizer, name: str, limits: Limits, *, hosts: list[str
             status="ok", version=__version__, model=name, classes=localizer.meta.classes,
             answered=batcher.answered, waiting=batcher.waiting,
         )  # fmt: skip
+
+    add_operation(app, telemetry, lambda: "" if service.batcher.alive else "the model's threads have ended")
 
     @app.get("/", include_in_schema=False)
     async def page() -> HTMLResponse:

@@ -20,7 +20,13 @@ PATIENCE = 30
 
 
 def serve(
-    localizer: Localizer, name: str, host: str, port: int, limits: Limits, started: Callable[[str], None]
+    localizer: Localizer,
+    name: str,
+    host: str,
+    port: int,
+    limits: Limits,
+    started: Callable[[str], None],
+    streams: int | None = None,
 ) -> None:
     """Serve a model; returns after Ctrl-C or SIGTERM, when what was asked before is answered.
 
@@ -31,11 +37,12 @@ def serve(
         port: and port; 0 for any that is free.
         limits: how much to take on.
         started: called with the address once it is known.
+        streams: pictures to answer at once; None for what suits the model and the machine.
 
     Raises:
         WeakspotError: when the address cannot be had.
     """
-    run_app(make_app(localizer, name, limits, hosts=hosts_of(host)), host, port, started)
+    run_app(make_app(localizer, name, limits, hosts=hosts_of(host), streams=streams), host, port, started)
 
 
 def hosts_of(host: str) -> list[str] | None:

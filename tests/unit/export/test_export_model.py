@@ -20,10 +20,11 @@ from helpers.exports import make_run, quiet
 from weakspot.cli import main as cli
 from weakspot.data.images import list_images, read_image
 from weakspot.errors import WeakspotError
-from weakspot.export import certificate
 from weakspot.export import model as exporting
+from weakspot.export.certificate import Certificate
 from weakspot.export.model import Order, certificate_samples, export_model
 from weakspot.inference import exported as runtime
+from weakspot.inference import fastest
 from weakspot.inference.localizer import Localizer
 from weakspot.models import backbones
 
@@ -63,7 +64,7 @@ def test_exported_models_say_the_same(runs: dict[str, Path], kind: str, format_:
         assert [box.xyxy for box in a.boxes] == [box.xyxy for box in b.boxes]
         assert [box.score for box in a.boxes] == pytest.approx([box.score for box in b.boxes], abs=1e-2)
         assert [box.trust for box in a.boxes] == pytest.approx([box.trust for box in b.boxes], abs=1e-3)
-    proof = json.loads(certificate.certificate_path(path).read_text())
+    proof = json.loads(fastest.certificate_path(path).read_text())
     assert proof["passed"]
     assert proof["images"] == proof["same_boxes"] == proof["same_class"] == 6
     assert proof["largest_difference"] < 1e-4
@@ -158,7 +159,7 @@ def test_one_wrong_weight_and_there_is_no_file(
     ],
 )
 def test_what_fails_a_certificate(changes: dict[str, Any], why: str) -> None:
-    good = certificate.Certificate(9, "fp32", 1e-5, 9, 9, 1e-4, {}, {}, "")
+    good = Certificate(9, "fp32", 1e-5, 9, 9, 1e-4, {}, {}, "")
     failure = replace(good, **changes).failure
     assert why in failure
     assert bool(why) == bool(failure)
@@ -208,7 +209,7 @@ def test_lower_precision_says_what_it_costs(runs: dict[str, Path], format_: str,
     assert found.tolerance is None
     assert set(found.accuracy) == {"pytorch", "exported"}
     assert next(Localizer.load(order.target).predict(certificate_samples(order)[0].path)).label
-    assert certificate.faster_export(runs["plain"]) != (order.target, found.speed["ratio"])
+    assert fastest.faster_export(runs["plain"]) != (order.target, found.speed["ratio"])
 
 
 def test_faster_exports_are_named_only_where_that_is_known(
@@ -218,26 +219,26 @@ def test_faster_exports_are_named_only_where_that_is_known(
     paths = [run / "exports" / name for name in ("model.onnx", "model.xml")]
 
     def claim(path: Path, ratio: float, **changes: Any) -> None:
-        proof = certificate.certificate_path(path)
-        content = json.loads(certificate.certificate_path(exported(runs, "plain", "onnx")).read_text()) | changes
+        proof = fastest.certificate_path(path)
+        content = json.loads(fastest.certificate_path(exported(runs, "plain", "onnx")).read_text()) | changes
         content["speed"]["ratio"] = ratio
         proof.write_text(json.dumps(content))
 
     claim(paths[0], 1.3)
     claim(paths[1], 1.2)
-    assert certificate.faster_export(run) == (paths[0], 1.3)
+    assert fastest.faster_export(run) == (paths[0], 1.3)
     claim(paths[0], 1.01)
-    assert certificate.faster_export(run) == (paths[1], 1.2)
+    assert fastest.faster_export(run) == (paths[1], 1.2)
     claim(paths[1], 1.2, precision="int8")
-    assert certificate.faster_export(run) is None
+    assert fastest.faster_export(run) is None
     claim(paths[1], 1.2, bundle="another")
-    assert certificate.faster_export(run) is None
+    assert fastest.faster_export(run) is None
     claim(paths[1], 1.2)
-    monkeypatch.setattr(certificate, "machine", lambda: "another")
-    assert certificate.faster_export(run) is None
+    monkeypatch.setattr(fastest, "machine", lambda: "another")
+    assert fastest.faster_export(run) is None
 
 
-def test_predict_names_a_faster_export(
+def test_predict_takes_the_faster_export_and_says_so_unless_told_not_to(
     runs: dict[str, Path],
     fabric: Path,
     tmp_path: Path,
@@ -251,11 +252,36 @@ def test_predict_names_a_faster_export(
         content["speed"]["ratio"] = 1.37 if proof.name.startswith("model.onnx") else 0.5
         proof.write_text(json.dumps(content))
     image = str(list_images(fabric)[0])
-    monkeypatch.setattr(sys, "argv", ["weakspot", "predict", str(run), image, "--output", str(tmp_path / "out")])
-    with pytest.raises(SystemExit) as end:
-        cli.main()
-    assert not end.value.code
-    assert "model.onnx gives the same answers, 1.37 × as fast" in capsys.readouterr().err
+
+    def said(*options: str) -> str:
+        words = ["weakspot", "predict", str(run), image, "--output", str(tmp_path / f"out{len(options)}"), *options]
+        monkeypatch.setattr(sys, "argv", words)
+        with pytest.raises(SystemExit) as end:
+            cli.main()
+        assert not end.value.code
+        return capsys.readouterr().err
+
+    assert "model.onnx: it gives the same answers, 1.37 × as fast" in said()
+    assert "model.onnx" not in said("--no-fastest")
+
+
+@pytest.mark.usefixtures("tiny")
+def test_a_folder_of_exported_models_alone_can_be_run(runs: dict[str, Path], tmp_path: Path) -> None:
+    handed = shutil.copytree(runs["plain"] / "exports", tmp_path / "line")
+    for path in [*handed.glob("*.fp16.*"), *handed.glob("*.int8.*")]:  # of another test
+        path.unlink()
+    for path in handed.glob("*.certificate.json"):
+        content = json.loads(path.read_text())
+        content["speed"]["ratio"] = 1.37 if path.name.startswith("model.onnx") else 1.2
+        path.write_text(json.dumps(content))
+    assert fastest.fastest(handed)[0] == handed / "model.onnx"
+    for path in handed.glob("*.certificate.json"):
+        path.unlink()
+    with pytest.raises(WeakspotError, match=r"several models \(model.onnx, model.xml\); name the one"):
+        fastest.fastest(handed)
+    (handed / "model.onnx").unlink()
+    assert fastest.fastest(handed) == (handed / "model.xml", f"running {handed / 'model.xml'}")
+    assert fastest.fastest(runs["plain"], "cuda") == (runs["plain"], "")
 
 
 @pytest.mark.usefixtures("tiny")

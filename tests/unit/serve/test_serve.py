@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import re
 import signal
@@ -13,7 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, ClassVar
 
 import httpx
 import pytest
@@ -26,11 +27,11 @@ from weakspot.cli import main as cli
 from weakspot.data.images import list_images
 from weakspot.data.loading import Loaded
 from weakspot.export.model import Order, export_model
+from weakspot.inference.batcher import Batcher
 from weakspot.inference.localizer import Localizer
 from weakspot.models import backbones
 from weakspot.postprocess.prediction_files import to_record
 from weakspot.serve.app import Limits, make_app
-from weakspot.serve.batcher import Batcher
 from weakspot.serve.schema import Answer, PredictionRecord
 from weakspot.types import ImageArray, Prediction
 from weakspot.utils.files import jsonable
@@ -168,6 +169,39 @@ def test_many_at_once_all_get_their_own_answer(service: httpx.Client, model: Pat
     assert (health["status"], health["model"], health["classes"]) == ("ok", "model.onnx", ["good", "anomaly"])
 
 
+def test_numbers_for_prometheus_and_whether_requests_may_come(service: httpx.Client, fabric: Path) -> None:
+    service.post("/predict", files=[*files(list_images(fabric)[:2]), ("images", ("no.png", b"no"))])
+    numbers = service.get("/metrics")
+    assert numbers.headers["content-type"].startswith("text/plain; version=0.0.4")
+    counted = re.search(r'^weakspot_pictures_total{verdict="unreadable"} (\d+)', numbers.text, re.MULTILINE)
+    assert counted
+    assert int(counted[1]) >= 1
+    for name in ("weakspot_latency_seconds_count", "weakspot_confidence_bucket", "weakspot_queue 0.0"):
+        assert f"\n{name}" in numbers.text, name
+    assert [service.get(page).text for page in ("/live", "/ready")] == ["ok\n", "ok\n"]
+
+
+def test_an_observer_sees_what_is_answered_and_its_alarm_is_logged(
+    model: Path, fabric: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    class Eyes:
+        seen: ClassVar[list[str]] = []
+
+        def see(self, prediction: Prediction, loaded: Loaded) -> list[dict[str, str]]:
+            self.seen.append(prediction.path.name)
+            return [{"seen": "it is dark", "why": "nobody sees", "do": "Light."}]
+
+        def gauges(self) -> dict[str, float]:
+            return {"familiarity": 0.5}
+
+    app = make_app(Localizer.load(model), "m", Limits(), observer=Eyes())
+    with TestClient(app) as client, caplog.at_level(logging.WARNING):
+        client.post("/predict", files=files(list_images(fabric)[:1]))
+        assert "\nweakspot_familiarity 0.5\n" in client.get("/metrics").text
+    assert Eyes.seen == [list_images(fabric)[0].name]
+    assert "alarm: it is dark; nobody sees. Light." in caplog.text
+
+
 def test_pages_need_no_other_host(service: httpx.Client) -> None:
     page = service.get("/")
     assert "Drop pictures here" in page.text
@@ -179,7 +213,7 @@ def test_pages_need_no_other_host(service: httpx.Client) -> None:
         assert asset.startswith("/"), asset
         assert service.get(asset).status_code == 200, asset
     described = service.get("/openapi.json").json()
-    assert set(described["paths"]) == {"/predict", "/health"}
+    assert set(described["paths"]) == {"/predict", "/health", "/metrics", "/live", "/ready"}
     answer = described["paths"]["/predict"]["post"]["responses"]["200"]["content"]["application/json"]["schema"]
     assert answer == {"$ref": "#/components/schemas/Answer"}
 
@@ -242,7 +276,7 @@ def test_a_port_that_is_taken_is_one_clear_line(
 class Slow:
     """Stands for a model on a device that likes four pictures at a time."""
 
-    batch_size = 4
+    batch_size, streams = 4, 1
 
     def __init__(self) -> None:
         self.sizes: list[int] = []

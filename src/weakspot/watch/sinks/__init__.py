@@ -1,0 +1,1 @@
+"""Who is told of verdicts: one file each, each an extra."""
