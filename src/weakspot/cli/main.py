@@ -27,6 +27,9 @@ from weakspot.cli import (
     predict as cli_predict,
 )
 from weakspot.cli import (
+    review as cli_review,
+)
+from weakspot.cli import (
     serve as cli_serve,
 )
 from weakspot.cli.newcomer import of_folder
@@ -58,6 +61,7 @@ app.command()(cli_explain.summary)
 app.add_typer(cli_export.app, name="export")
 app.command()(cli_serve.serve)
 app.command()(cli_serve.roi)
+app.command()(cli_review.review)
 app.command()(cli_predict.predict)
 HYDRA_VERB = {"allow_extra_args": True, "ignore_unknown_options": True, "help_option_names": []}
 
