@@ -153,7 +153,8 @@ def make_review_app(session: ReviewSession, *, hosts: list[str] | None = None) -
 
     @app.get("/api/session")
     def described() -> JSONResponse:
-        return JSONResponse({**_described(session), "token": token}, headers={"Cache-Control": "no-store"})
+        content = {**_described(session), "token": token, "pictures": token[:6]}  # numbers mean this queue's pictures
+        return JSONResponse(content, headers={"Cache-Control": "no-store"})
 
     _add_queue(app, session.store)
     _add_reviews(app, session.store)

@@ -75,7 +75,7 @@ async function open(index) {
   $("loading").hidden = loaded;
   if (!loaded) $("loading").textContent = "This picture cannot be read any more";
   say(`Picture ${index + 1}: ${picture.name}. ${picture.why}. ${written(picture.label)}, ${plural(picture.boxes.length, "box", "boxes")}.`);
-  following(index).then((next) => next !== null && image(`/pictures/${next}/preview.jpg`, () => {}));
+  following(index).then((next) => next !== null && image(view.address(next, "preview.jpg"), () => {}));
 }
 
 const plural = (count, one, many) => `${count} ${count === 1 ? one : many}`;
@@ -440,6 +440,7 @@ function asked() {
 async function begin() {
   state.described = await session();
   view.tileSide = state.described.rules.tile;
+  view.queue = state.described.pictures;
   $("run").textContent = state.described.run;
   $("file").textContent = state.described.file;
   document.title = `Review ${state.described.run}`;

@@ -7,6 +7,7 @@ export class View {
   constructor(stage, canvas, changed) {
     Object.assign(this, { stage, canvas, changed, scale: 1, x: 0, y: 0, size: null, index: null, map: false });
     this.tileSide = 512;
+    this.queue = "";  // tells pictures of this queue from those of another in the browser's cache
     this.tiles = new Map();
     this.fitted = true;
     new ResizeObserver(() => { if (this.size && this.fitted) this.fit(); else this.draw(); }).observe(stage);
@@ -16,11 +17,13 @@ export class View {
     this.index = index; this.size = size;
     this.tiles.clear();
     this.heat = null;
-    this.preview = image(`/pictures/${index}/preview.jpg`, () => this.draw());
+    this.preview = image(this.address(index, "preview.jpg"), () => this.draw());
     if (this.map) this.#loadMap();
     this.fit();
     return this.preview.ready;
   }
+
+  address(index, file) { return `/pictures/${index}/${file}?queue=${this.queue}`; }
 
   get area() { return { width: this.stage.clientWidth, height: this.stage.clientHeight }; }
 
@@ -76,7 +79,7 @@ export class View {
 
   setMap(on) { this.map = on; if (on && !this.heat && this.size) this.#loadMap(); this.draw(); }
 
-  #loadMap() { this.heat = image(`/pictures/${this.index}/map.png`, () => this.draw()); }
+  #loadMap() { this.heat = image(this.address(this.index, "map.png"), () => this.draw()); }
 
   draw() {
     if (this.asked) return;
@@ -121,7 +124,7 @@ export class View {
     const key = `${level}/${column}/${row}`;
     let tile = this.tiles.get(key);
     if (tile) this.tiles.delete(key);  // and back, as the one that was used last
-    else tile = image(`/pictures/${this.index}/tiles/${key}.png`, () => this.draw());
+    else tile = image(this.address(this.index, `tiles/${key}.png`), () => this.draw());
     this.tiles.set(key, tile);
     if (this.tiles.size > MOST_TILES) this.tiles.delete(this.tiles.keys().next().value);
     return tile;
