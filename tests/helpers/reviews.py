@@ -89,9 +89,11 @@ def make_session(
 
 
 @contextlib.contextmanager
-def served(session: ReviewSession) -> Iterator[str]:
+def served(session: ReviewSession, port: int = 0) -> Iterator[str]:
     """The page over HTTP, in a thread; gives its address."""
-    config = uvicorn.Config(make_review_app(session, hosts=["127.0.0.1"]), host="127.0.0.1", port=0, log_level="error")
+    config = uvicorn.Config(
+        make_review_app(session, hosts=["127.0.0.1"]), host="127.0.0.1", port=port, log_level="error"
+    )
     server = uvicorn.Server(config)
     thread = threading.Thread(target=server.run, daemon=True)
     thread.start()

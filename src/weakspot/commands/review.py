@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+import zipfile
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import cv2
 import numpy as np
@@ -32,6 +32,8 @@ from weakspot.utils.untrusted import check_npz, read_json
 
 MAP_SIDE = 96
 """Maps are kept at this height and width, stretched over their pictures on the page."""
+
+MADE, MAPS = "made.json", "maps.npz"
 
 TEST_ONLY = (
     "these are test pictures: what is drawn here is to measure with (weakspot evaluate run=… truth=FILE), and never to "
@@ -183,12 +185,10 @@ def _predicted(
     """What the model says, computed once for the same model and the same files."""
     folder = request.folder / f"shown{request.kind}"
     identity = _identity(request, samples)
-    files = folder / "predictions.jsonl", folder / "maps.npz", folder / "made.json"
-    if _made(files[2]) == identity:
-        predictions = read_predictions(files[0])
-        if len(predictions) == len(samples):
-            return predictions, _read_maps(files[1], len(samples))
-    files[2].unlink(missing_ok=True)
+    kept = _kept(folder, identity, len(samples))
+    if kept is not None:
+        return kept
+    (folder / MADE).unlink(missing_ok=True)
     from weakspot.inference.localizer import Localizer
 
     localizer = Localizer.load(request.run, request.device)
@@ -205,9 +205,9 @@ def _predicted(
             done.append(replace(prediction, output=None))
             progress(len(done), len(samples))
     bounds = np.array(ranges, np.float32)
-    with atomic_path(files[1]) as temporary:
+    with atomic_path(folder / MAPS) as temporary:
         np.savez(temporary, values=np.stack(values), ranges=bounds)
-    write_json(files[2], {"identity": identity})
+    write_json(folder / MADE, {"identity": identity})
     return done, HeatMaps(np.stack(values), bounds, _scale(bounds))
 
 
@@ -225,23 +225,20 @@ def _identity(request: ReviewRequest, samples: Sequence[Sample]) -> str:
     return known.hexdigest()
 
 
-def _made(path: Path) -> Any:  # noqa: ANN401 - any JSON
+def _kept(folder: Path, identity: str, count: int) -> tuple[list[Prediction], HeatMaps] | None:
+    """What an earlier call left for the same model and files; None where it is not there or damaged."""
     try:
-        return read_json(path)["identity"]
-    except (OSError, ValueError, KeyError, TypeError):
-        return None
-
-
-def _read_maps(path: Path, count: int) -> HeatMaps:
-    try:
-        check_npz(path)
-        with np.load(path, allow_pickle=False) as file:
+        if read_json(folder / MADE)["identity"] != identity:
+            return None
+        check_npz(folder / MAPS)
+        with np.load(folder / MAPS, allow_pickle=False) as file:
             values, ranges = file["values"], file["ranges"]
-    except (OSError, ValueError, KeyError) as error:
-        raise WeakspotError(f"{shown(path)} is damaged; remove {shown(path.parent)} and start again") from error
-    if values.shape != (count, MAP_SIDE, MAP_SIDE) or ranges.shape != (count, 2):
-        raise WeakspotError(f"{shown(path)} is of other pictures; remove {shown(path.parent)} and start again")
-    return HeatMaps(values, ranges, _scale(ranges))
+        predictions = read_predictions(folder / "predictions.jsonl")
+    except (OSError, ValueError, KeyError, TypeError, zipfile.BadZipFile, WeakspotError):
+        return None
+    if (len(predictions), values.shape, ranges.shape) != (count, (count, MAP_SIDE, MAP_SIDE), (count, 2)):
+        return None
+    return predictions, HeatMaps(values, ranges, _scale(ranges))
 
 
 def _small_map(prediction: Prediction, meta: BundleMeta) -> tuple[npt.NDArray[np.uint8], tuple[float, float]]:

@@ -222,7 +222,7 @@ def _add_reviews(app: FastAPI, store: ReviewStore) -> None:
 
     @app.get("/api/pictures/{index}")
     def picture(index: int) -> dict[str, Any]:
-        return jsonable(_details(index, _at(store, index), store.review(index)))
+        return _plain(_details(index, _at(store, index), store.review(index)))
 
     @app.put("/api/pictures/{index}")
     def save(index: int, sent: ReviewSent) -> JSONResponse:
@@ -241,7 +241,7 @@ def _add_reviews(app: FastAPI, store: ReviewStore) -> None:
         if index is not None:
             _at(store, index)
             found["version"] = store.review(index).version
-        return jsonable(found)
+        return _plain(found)
 
 
 def _add_pictures(app: FastAPI, session: ReviewSession) -> None:
@@ -281,17 +281,17 @@ def _add_trainings(app: FastAPI, session: ReviewSession) -> None:
 
     @app.get("/api/training")
     def status() -> dict[str, Any]:
-        return jsonable(asdict(session.trainings.status())) if session.trainings else {"state": "none"}
+        return _plain(asdict(session.trainings.status())) if session.trainings else {"state": "none"}
 
     @app.post("/api/training")
     def start() -> dict[str, Any]:
         if not any(review.state in STATES["looked"] for review in session.store.reviews()):
             raise HTTPException(422, "nothing is confirmed yet; accept or correct some pictures first")
-        return jsonable(asdict(trainings().start(session.store.snapshot())))
+        return _plain(asdict(trainings().start(session.store.snapshot())))
 
     @app.delete("/api/training")
     def cancel() -> dict[str, Any]:
-        return jsonable(asdict(trainings().cancel()))
+        return _plain(asdict(trainings().cancel()))
 
     @app.get("/trainings/{training}/{name:path}")
     def compared(training: str, name: str) -> FileResponse:
@@ -299,6 +299,11 @@ def _add_trainings(app: FastAPI, session: ReviewSession) -> None:
         if found is None:
             raise HTTPException(404, "there is no such page")
         return FileResponse(found, headers=COMPARISON_RULES)
+
+
+def _plain(content: dict[str, Any]) -> dict[str, Any]:
+    """What JSON can hold."""
+    return {key: jsonable(value) for key, value in content.items()}
 
 
 def _row(index: int, picture: QueuedPicture, review: Review) -> dict[str, Any]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 
@@ -96,6 +97,7 @@ class _Judged:
     corrected: bool
 
 
+@lru_cache(maxsize=2**14)
 def _judge(picture: QueuedPicture, review: Review) -> _Judged:
     started_good = (picture.given or picture.predicted) == GOOD
     wrong_label = review.label != (picture.given or picture.predicted)

@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
+import subprocess
+import sys
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import SimpleNamespace
 
+import httpx
 import numpy as np
 import pytest
 from helpers.exports import make_run
 from PIL import Image
 
+from weakspot.cli import main as cli
 from weakspot.commands import retrain as retraining
 from weakspot.commands.review import ReviewRequest, prepare_review
 from weakspot.config.schema import DataConfig, TrainConfig, read_config
@@ -127,11 +132,62 @@ def test_what_is_no_run_is_one_line(run: Path, tmp_path: Path) -> None:
         prepare_review(ReviewRequest(run, pictures=tmp_path / "empty"))
 
 
-def test_damaged_maps_are_one_line(run: Path) -> None:
-    maps = run / "review" / "shown" / "maps.npz"
-    maps.write_bytes(maps.read_bytes()[:100])
-    with pytest.raises(WeakspotError, match=r"is damaged; remove .*shown and start again"):
-        prepare_review(ReviewRequest(run))
+@pytest.mark.usefixtures("tiny")
+@pytest.mark.parametrize("name", ["maps.npz", "made.json", "predictions.jsonl"])
+def test_what_is_damaged_is_predicted_again(run: Path, name: str) -> None:
+    before, file = prepare_review(ReviewRequest(run)), run / "review" / "shown" / name
+    whole = file.read_bytes()
+    file.write_bytes(whole[: len(whole) // 2])
+    again = prepare_review(ReviewRequest(run))
+    assert again.store.pictures == before.store.pictures
+    assert file.read_bytes() == whole
+
+
+# --- the verb ---------------------------------------------------------------------------------------------------------
+
+
+def start(run: Path, *options: str) -> subprocess.Popen[str]:
+    command = [sys.executable, "-m", "weakspot", "review", str(run), "--no-browser", *options]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+def test_the_verb_serves_the_page_and_another_one_is_refused(run: Path) -> None:
+    process = start(run)
+    assert process.stdout is not None
+    line = process.stdout.readline()
+    address = re.search(r"http://127\.0\.0\.1:\d+", line)
+    assert address, line or process.communicate()
+    with httpx.Client(base_url=address[0], transport=httpx.HTTPTransport(retries=20), timeout=60) as client:
+        assert "weakspot review" in client.get("/").text
+        client.headers["x-weakspot-token"] = client.get("/api/session").json()["token"]
+        body = {"version": 0, "state": "reviewed", "label": "good", "boxes": []}
+        client.put("/api/pictures/0", json=body).raise_for_status()
+        _, refused = start(run).communicate(timeout=120)
+    assert "another process writes to" in refused.replace("\n", " ")
+    process.terminate()
+    out, err = process.communicate(timeout=60)
+    assert (process.returncode, err) == (0, "")
+    assert "annotations.json" in out
+    assert json.loads((run / "review" / "annotations.json").read_text())["images"][0]["weakspot_label"] == "Good"
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--test", "--pictures", "."], "name different pictures"),
+        (["--output", "a.csv"], "ends in .json"),
+        (["--output", "missing.json", "--retrain", "new"], "missing.json does not exist"),
+    ],
+)
+def test_the_verb_says_in_one_line_what_is_wrong(
+    run: Path, options: list[str], message: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("sys.argv", ["weakspot", "review", str(run), *options])
+    with pytest.raises(SystemExit) as end:
+        cli.main()
+    assert end.value.code == 1
+    (line,) = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error: ")]
+    assert message in line
 
 
 # --- training again ---------------------------------------------------------------------------------------------------
@@ -174,7 +230,9 @@ def test_the_end_of_a_training_says_what_became_better(tmp_path: Path, monkeypat
 
     found = SimpleNamespace(images=12, only_first=0, only_second=1, differences={"max_box_acc_v2": Better()})
     monkeypatch.setattr(retraining, "read_config", lambda path: TrainConfig())
-    monkeypatch.setattr(retraining, "learning_from", lambda config, annotations, output: replace(config, name=output.name))
+    monkeypatch.setattr(
+        retraining, "learning_from", lambda config, annotations, output: replace(config, name=output.name)
+    )
     monkeypatch.setattr(retraining, "train", train)
     monkeypatch.setattr(retraining, "compare", lambda first, second: found)
     monkeypatch.setattr(retraining, "write_comparison", lambda page, first, second, found: page)

@@ -46,7 +46,7 @@ def page(tmp_path: Path) -> Iterator[Page]:
 
 def test_the_page_and_its_files_are_its_own(page: Page) -> None:
     answer = page.get("/")
-    assert "<script type=\"module\" src=\"/static/app.js\">" in answer.text
+    assert '<script type="module" src="/static/app.js">' in answer.text
     for inline in ("<style", " style=", "onclick", "<script>"):
         assert inline not in answer.text
     policy = answer.headers["content-security-policy"]
@@ -173,7 +173,9 @@ def test_tiles_are_the_picture_to_the_pixel(tmp_path: Path) -> None:
             assert page.get(f"/pictures/0/tiles/{wrong}.png").status_code == 404
 
 
-def test_fifty_megapixels_are_served_in_tiles_from_one_decoding(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_fifty_megapixels_are_served_in_tiles_from_one_decoding(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     path = tmp_path / "huge.png"
     Image.fromarray(np.tile(np.arange(256, dtype=np.uint8), (5800, 34))).save(path, compress_level=1)  # 5800×8704
     decoded = list[Path]()

@@ -149,7 +149,10 @@ BROKEN: dict[str, tuple[Callable[[Path], Any], str]] = {
     "no images": (edit(lambda content: content.pop("images")), "is damaged"),
     "a box outside": (edit(lambda content: content["annotations"][0].update(bbox=[0, 0, 500, 5])), "is damaged"),
     "a box of words": (edit(lambda content: content["annotations"][0].update(bbox="wide")), "is damaged"),
-    "no such class": (edit(lambda content: content["categories"][0].update(name="dent")), "'dent' is none of this model"),
+    "no such class": (
+        edit(lambda content: content["categories"][0].update(name="dent")),
+        "'dent' is none of this model",
+    ),
     "no such label": (edit(lambda content: content["images"][0].update(weakspot_label="dent")), "is damaged"),
     "no such picture": (edit(lambda content: content["annotations"][0].update(image_id=99)), "is damaged"),
     "another size": (edit(lambda content: content["images"][0].update(height=97)), "was 97×128 .* and is 96×128 now"),

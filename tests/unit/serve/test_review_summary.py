@@ -83,7 +83,9 @@ def test_a_correction_starts_the_count_again_in_the_order_of_saving() -> None:
 
 
 def test_earlier_rounds_say_nothing_of_this_run() -> None:
-    found = summarize([picture("anomaly", TEN)] * 2, [review("good", version=1), review("anomaly", TEN, version=2)], since=1)
+    found = summarize(
+        [picture("anomaly", TEN)] * 2, [review("good", version=1), review("anomaly", TEN, version=2)], since=1
+    )
     assert (found.reviewed, found.labels.n, found.precision.n, found.corrected) == (2, 1, 1, 0)
 
 
