@@ -61,10 +61,12 @@ def review(
                 typer.launch(address)
 
         host = "127.0.0.1"
-        run_app(make_review_app(session, hosts=hosts_of(host)), host, port, started)
-    console.out.print(f"corrections: {request.file}", highlight=False, soft_wrap=True)
-    if session.trainings is not None and session.trainings.status().state == "running":
-        console.remark("the training goes on; 'weakspot review' with the same run shows how far it is")
+        try:
+            run_app(make_review_app(session, hosts=hosts_of(host)), host, port, started)
+        finally:
+            console.out.print(f"corrections: {request.file}", highlight=False, soft_wrap=True)
+            if session.trainings is not None and session.trainings.status().state == "running":
+                console.remark("the training goes on; 'weakspot review' with the same run shows how far it is")
 
 
 def _retrain(run: Path, annotations: Path, folder: Path) -> None:
