@@ -41,6 +41,7 @@ TASKS = {
     "explain": ["explain", "predict", "audit"],
     "export-boxes": ["export", "evaluate"],
     "correct-and-learn": [],
+    "review-and-retrain": ["review", "review", "review", "review"],
     "export-models": ["export", "predict"],
     "serve": ["serve"],
     "at-the-line": ["train", "export", "watch"],
@@ -157,7 +158,9 @@ def test_the_commands_of_a_task_run_after_those_of_the_readme(
             run(monkeypatch, f"weakspot evaluate output=outputs/photos {boxes}")
         if line.startswith("weakspot roi"):  # it would not end; test_region_of_interest.py draws on its page
             write_polygons(Path("roi.json"), [[(4, 4), (90, 4), (90, 70), (4, 70)]], (96, 128))
-        elif not line.startswith("weakspot serve"):  # it would not end; tests/unit/serve asks it
+        elif not line.startswith(
+            ("weakspot serve", "weakspot review")
+        ):  # they would not end; tests/unit/serve asks them
             run(monkeypatch, line)
     for made in MADE.get(name, []):
         assert Path(made).exists()

@@ -27,6 +27,9 @@ from weakspot.cli import (
     predict as cli_predict,
 )
 from weakspot.cli import (
+    review as cli_review,
+)
+from weakspot.cli import (
     serve as cli_serve,
 )
 from weakspot.cli import (
@@ -62,6 +65,7 @@ app.add_typer(cli_export.app, name="export")
 app.command()(cli_serve.serve)
 app.command()(cli_serve.roi)
 app.command()(cli_watch.watch)
+app.command()(cli_review.review)
 app.command()(cli_predict.predict)
 HYDRA_VERB = {"allow_extra_args": True, "ignore_unknown_options": True, "help_option_names": []}
 

@@ -46,6 +46,31 @@ def doubts(prediction: Prediction, decision: Decision) -> tuple[float, str] | No
     return max(found, default=None)
 
 
+def worth_a_look(prediction: Prediction, decision: Decision) -> tuple[float, str]:
+    """Rate how much is to be learnt from looking at a prediction, of any picture, and give the reason.
+
+    Args:
+        prediction: of one image, with its known class as target where there is one.
+        decision: that the prediction was made by.
+
+    Returns:
+        A number to sort by, and a sentence. First come pictures whose label the model contradicts, the surest first
+        (2…3), then those of :func:`doubts` (0…1), then defects, whose outlines teach most (below 0), then all others.
+    """
+    label, probability = prediction.label, prediction.probability
+    if prediction.target not in (None, label):
+        sure = abs(probability - 0.5)
+        text = f"labelled {prediction.target}, and the model says {label}: one of the two is wrong"
+        return 2 + 2 * sure, f"{text} (probability of a defect {probability:.2f})"
+    doubt = doubts(prediction, decision)
+    if doubt is not None:
+        return doubt
+    if (prediction.target or label) != GOOD:
+        trust = max((box.trust for box in prediction.boxes if not math.isnan(box.trust)), default=0.5)
+        return -trust, "a defect, and nothing speaks against its boxes: to confirm or mend them teaches most"
+    return -2 - (1 - probability), "nothing speaks against it"
+
+
 def is_close_call(prediction: Prediction, decision: Decision) -> bool:
     """Whether the probability of a defect lies near the threshold that decides the class."""
     return prediction.status == "ok" and _sureness(prediction, decision) < SURE

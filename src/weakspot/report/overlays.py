@@ -65,7 +65,15 @@ def heat_layer(map_: FloatArray, size: Size, longest: int = 512) -> ImageArray:
     scale = min(1.0, longest / max(size))
     heat = upsample(map_, (max(1, round(size[0] * scale)), max(1, round(size[1] * scale))))
     low, high = float(heat.min()), float(heat.max())
-    scaled = (heat - low) / (high - low) if high > low else np.zeros_like(heat)
+    return heat_colours((heat - low) / (high - low) if high > low else np.zeros_like(heat))
+
+
+def heat_colours(scaled: FloatArray) -> ImageArray:
+    """Colour a map: uint8 RGBA ``(h, w, 4)``, cold places transparent.
+
+    Args:
+        scaled: ``(h, w)``, 0…1.
+    """
     colours = _colours()[np.rint(255 * scaled).astype(np.uint8)]
     return np.dstack([colours, 255 * 0.7 * scaled]).astype(np.uint8)
 

@@ -1,0 +1,73 @@
+// Talks to the service. Saves go one after the other, and are tried again until the service has them.
+
+let token = "";
+
+export async function session() {
+  const answer = await ask("/api/session");
+  token = answer.token;
+  return answer;
+}
+
+async function ask(path, options = {}) {
+  const answer = await fetch(path, { cache: "no-store", ...options });
+  const content = await answer.json().catch(() => ({}));
+  if (!answer.ok) {
+    const error = new Error(typeof content.detail === "string" ? content.detail : `the service answers ${answer.status}`);
+    throw Object.assign(error, { status: answer.status, content });
+  }
+  return content;
+}
+
+export const get = (path) => ask(path);
+
+export async function send(method, path, body) {
+  const options = () => ({ method, headers: { "Content-Type": "application/json", "X-Weakspot-Token": token },
+    ...(body === undefined ? {} : { body: JSON.stringify(body) }) });
+  try {
+    return await ask(path, options());
+  } catch (error) {
+    if (error.status !== 403) throw error;
+    await session();  // the command was started again meanwhile
+    return ask(path, options());
+  }
+}
+
+const pause = (ms) => new Promise((done) => setTimeout(done, ms));
+
+// Saves pictures in the order of the changes. `hears` is told what becomes of each.
+export class Saver {
+  constructor(hears) { this.hears = hears; this.waiting = 0; this.line = Promise.resolve(); this.versions = new Map(); }
+
+  save(index, content) {
+    this.waiting += 1;
+    this.hears.saving();
+    const done = this.line.then(() => this.#send(index, content));
+    this.line = done.catch(() => {});
+    return done;
+  }
+
+  async #send(index, content) {
+    for (;;) {
+      try {
+        const saved = await send("PUT", `/api/pictures/${index}`, { ...content, version: this.versions.get(index) || 0 });
+        this.versions.set(index, saved.version);
+        this.#ended();
+        return saved;
+      } catch (error) {
+        if (error.status === undefined) {  // nobody answers: try again until somebody does
+          this.hears.trying(error);
+          await pause(1000);
+          continue;
+        }
+        this.#ended(error);
+        throw error;
+      }
+    }
+  }
+
+  #ended(error) {
+    this.waiting -= 1;
+    if (error && error.status !== 409) this.hears.refused(error);
+    else if (!this.waiting) this.hears.saved();
+  }
+}

@@ -1,0 +1,386 @@
+"""The page of a review in a real browser: with mouse and keys, in two windows, after a restart, with hostile names."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from helpers.browsing import needs_chromium
+from helpers.reviews import SIZE, make_session, served
+
+from weakspot.serve.review_app import ReviewSession
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser, Page
+
+pytestmark = [needs_chromium, pytest.mark.slow]
+HOSTILE = ["<img src=x onerror=alert(1)>.png", '"><script>alert(2)</script>.png', "javascript:alert(3).png"]
+NAMES = [f"part-{i:02d}.png" for i in range(6)]
+
+
+class Window:
+    """A page that must say nothing on its console and ask nothing of others."""
+
+    def __init__(self, browser: Browser, address: str, width: int = 1280, **options: Any) -> None:
+        self.page: Page = browser.new_context(viewport={"width": width, "height": 800}, **options).new_page()
+        self.address, self.bad, self.requests = address, list[str](), list[str]()
+        self.page.on("console", lambda message: self.bad.append(message.text))
+        self.page.on("pageerror", lambda error: self.bad.append(str(error)))
+        self.page.on("dialog", lambda dialog: self.bad.append(dialog.message))
+        self.page.on("request", lambda request: self.requests.append(request.url))
+        self.go()
+
+    def go(self) -> None:
+        self.page.goto(self.address)
+        self.page.wait_for_selector("html[data-ready]", timeout=60_000)
+
+    def keys(self, *names: str) -> None:
+        for name in names:
+            self.page.keyboard.press(name)
+
+    def until(self, true: Callable[[], bool], what: object = "") -> None:
+        end = time.monotonic() + 30
+        while not true():
+            assert time.monotonic() < end, what or self.page.inner_text("body")
+            self.page.wait_for_timeout(20)
+
+    def at(self, number: int) -> None:
+        """Until the picture of this number is shown."""
+        self.until(lambda: f"picture {number + 1} of" in self.page.inner_text("#where"))
+        self.page.wait_for_selector("#loading", state="hidden")
+
+    def saved(self) -> None:
+        self.until(lambda: self.page.inner_text("#saved").startswith("Saved"))
+
+    def place(self, x: float, y: float) -> tuple[float, float]:
+        """Where a pixel of the picture is on the screen, while all of it is seen."""
+        stage = self.page.locator("#stage").bounding_box()
+        assert stage is not None
+        scale = min((stage["width"] - 24) / SIZE[1], (stage["height"] - 24) / SIZE[0], 16)
+        left, top = (stage["width"] - SIZE[1] * scale) / 2, (stage["height"] - SIZE[0] * scale) / 2
+        return stage["x"] + left + x * scale, stage["y"] + top + y * scale
+
+    def drag(self, start: tuple[float, float], end: tuple[float, float]) -> None:
+        self.page.mouse.move(*self.place(*start))
+        self.page.mouse.down()
+        self.page.mouse.move(*self.place(*((a + b) / 2 for a, b in zip(start, end, strict=True))))  # type: ignore[arg-type]
+        self.page.mouse.move(*self.place(*end))
+        self.page.mouse.up()
+
+    def close(self) -> None:
+        outside = [url for url in self.requests if not url.startswith((self.address, "data:"))]
+        self.page.context.close()
+        assert self.bad == []
+        assert outside == []
+
+
+Opened = Callable[..., Window]
+
+
+@pytest.fixture
+def session(tmp_path: Path) -> ReviewSession:
+    return make_session(tmp_path, NAMES)
+
+
+@pytest.fixture
+def opened(session: ReviewSession, browser: Browser) -> Iterator[Opened]:
+    windows = list[Window]()
+    with served(session) as address:
+
+        def make(**options: Any) -> Window:
+            windows.append(Window(browser, address, **options))
+            return windows[-1]
+
+        yield make
+        for window in windows:
+            window.close()
+
+
+def written(session: ReviewSession) -> dict[str, Any]:
+    """The file, as picture name to its record with boxes."""
+    content = json.loads(session.store.file.read_text())
+    return {
+        Path(image["file_name"]).name: {
+            **image, "boxes": [one["bbox"] for one in content["annotations"] if one["image_id"] == image["id"]],
+        }
+        for image in content["images"]
+    }  # fmt: skip
+
+
+def near(found: list[int], expected: list[int], most: int = 2) -> bool:
+    return all(abs(a - b) <= most for a, b in zip(found, expected, strict=True))
+
+
+def test_draw_move_resize_delete_and_undo_with_the_mouse(session: ReviewSession, opened: Opened) -> None:
+    window, name = opened(), NAMES[0]
+    window.at(0)
+    before = [list(box.xyxy) for box in session.store.review(0).boxes]
+    window.drag((80, 50), (110, 80))
+    window.saved()
+    assert near(written(session)[name]["boxes"][1], [80, 50, 30, 30])
+    window.drag((95, 65), (85, 60))  # inside: moves
+    window.saved()
+    window.until(lambda: near(written(session)[name]["boxes"][1], [70, 45, 30, 30]))
+    window.drag((100, 75), (120, 90))  # its corner: resizes
+    window.until(lambda: near(written(session)[name]["boxes"][1], [70, 45, 50, 45]))
+    window.keys("Delete")
+    window.until(lambda: len(written(session)[name]["boxes"]) == 1)
+    window.keys("u")
+    window.until(lambda: len(written(session)[name]["boxes"]) == 2)
+    window.keys("u", "Control+z", "u")
+    window.until(lambda: name not in written(session))  # all the way back to where it began
+    assert window.page.locator("#overlay .box").count() == len(before)
+    assert session.store.review(0).state == "todo"
+
+
+def test_a_whole_review_by_keys_alone(session: ReviewSession, opened: Opened) -> None:
+    window = opened()
+    window.at(0)
+    window.keys("Enter")  # right as it is
+    window.at(1)
+    window.keys("b", "Delete", "d", "ArrowLeft")  # the box is elsewhere: delete it, draw one in the middle
+    window.until(lambda: window.page.locator("#overlay .box").count() == 1)
+    window.keys("ArrowLeft", "ArrowLeft", "ArrowUp", "Shift+ArrowRight", "Control+ArrowDown", "a")
+    window.at(2)
+    window.keys("g")  # labelled Good, and defective after all: the model's boxes come with it
+    window.until(lambda: window.page.locator("#overlay .box").count() == 1)
+    window.keys("Enter")
+    window.at(3)
+    window.keys("g", "Enter")  # Good after all
+    window.at(4)
+    window.keys("s")
+    window.at(5)
+    window.keys("p")
+    window.at(4)
+    window.keys("n")
+    window.at(5)
+    window.keys("Enter")
+    window.until(lambda: "Every picture was looked at" in window.page.inner_text("#saved"))
+    found = written(session)
+    assert [found[name]["weakspot_state"] for name in NAMES] == ["reviewed"] * 4 + ["skipped", "reviewed"]
+    assert [found[name]["weakspot_label"] for name in NAMES[:4]] == ["anomaly", "anomaly", "anomaly", "Good"]
+    (x, y, width, height) = found[NAMES[1]]["boxes"][0]
+    assert x < 56
+    assert y == 42  # one up, one down
+    assert width > 16
+    assert height == 12
+    window.until(lambda: window.page.inner_text("#sum-reviewed") == "5 of 6 (1 skipped)")
+    assert "of 5" in window.page.inner_text("#sum-labels")
+    assert "2 of 5: 40 %" in window.page.inner_text("#sum-labels")
+
+
+def test_the_queue_and_the_help_by_keys(opened: Opened) -> None:
+    window = opened()
+    window.at(0)
+    window.keys("q", "ArrowDown", "ArrowDown", "Enter")
+    window.at(2)
+    window.keys("?")
+    window.page.wait_for_selector("#help[open]")
+    assert window.page.locator("#key-list div").count() > 15
+    window.keys("Enter", "Escape")  # keys in a dialog are the dialog's
+    window.page.wait_for_selector("#help", state="hidden")
+    window.at(2)
+    focused = set()
+    for _ in range(40):
+        window.keys("Tab")
+        focused.add(window.page.evaluate("document.activeElement.id || document.activeElement.dataset.do || ''"))
+    assert focused >= {"open-training", "open-help", "show", "stage", "accept", "skip", "undo", "map"}
+
+
+def test_zoom_goes_to_the_pixel_and_back(opened: Opened) -> None:
+    window = opened()
+    window.at(0)
+    scale = lambda: float(window.page.inner_text("#zoom").split()[0])  # noqa: E731
+    fitted = scale()
+    window.page.mouse.move(*window.place(20, 20))
+    for _ in range(12):
+        window.page.mouse.wheel(0, -400)
+    window.until(lambda: scale() == 4000)
+    tiles = [url for url in window.requests if "/tiles/0/" in url]
+    assert tiles
+    shown = window.page.evaluate("document.getElementById('canvas').toDataURL().length")
+    assert shown > 1000
+    window.keys("0")
+    window.until(lambda: scale() == fitted)
+    window.keys("+", "+")
+    window.until(lambda: scale() > fitted)
+    window.keys("b", "z")
+    window.until(lambda: window.page.locator("#overlay .handle").count() == 8)
+    window.keys("0")
+    before = window.page.evaluate("document.getElementById('canvas').toDataURL()")
+    window.keys("m")
+    window.until(lambda: window.page.evaluate("document.getElementById('canvas').toDataURL()") != before)
+    assert window.page.get_attribute("[data-do=map]", "aria-pressed") == "true"
+
+
+def test_two_windows_see_each_other(session: ReviewSession, opened: Opened) -> None:
+    one, other = opened(), opened()
+    for window in (one, other):
+        window.at(0)
+    one.drag((80, 50), (110, 80))
+    one.saved()
+    other.keys("Delete")  # of what it saw, which is no longer so
+    other.page.wait_for_selector("#banner:not([hidden])")
+    assert other.page.locator("#overlay .box").count() == 2
+    assert len(written(session)[NAMES[0]]["boxes"]) == 2  # nothing was lost
+    other.page.click("#redo")
+    other.until(lambda: written(session)[NAMES[0]]["boxes"] == [])
+    one.until(lambda: one.page.locator("#overlay .box").count() == 0)  # it looks by itself
+    other.bad = [line for line in other.bad if "409" not in line]  # the browser's own words on a refused save
+
+
+def test_closing_and_coming_back_goes_on(session: ReviewSession, browser: Browser, tmp_path: Path) -> None:
+    with served(session) as address:
+        window = Window(browser, address)
+        window.keys("Enter")
+        window.at(1)
+        window.keys("Enter")
+        window.at(2)
+        window.close()
+    with served(make_session(tmp_path, NAMES)) as address:
+        window = Window(browser, address)
+        window.at(2)
+        assert window.page.inner_text("#sum-reviewed") == "2 of 6"
+        window.keys("p")
+        window.at(1)
+        assert "reviewed" in window.page.inner_text("#where")
+        window.close()
+
+
+def test_a_page_goes_on_when_the_command_was_started_again(
+    session: ReviewSession, browser: Browser, tmp_path: Path
+) -> None:
+    """Its change waits, and is saved as soon as somebody answers."""
+    with served(session) as address:
+        window = Window(browser, address)
+        window.at(0)
+    window.keys("g")
+    window.until(lambda: "Not saved" in window.page.inner_text("#saved"))
+    port = int(address.rpartition(":")[2])
+    with served(make_session(tmp_path, NAMES), port=port):
+        window.saved()
+        window.until(lambda: written(session)[NAMES[0]]["weakspot_label"] == "Good")
+        window.bad.clear()  # the browser's own words on the answers that did not come
+        window.close()
+
+
+def test_hostile_names_are_text(browser: Browser, tmp_path: Path) -> None:
+    session = make_session(tmp_path, [name.replace("/", "∕") for name in HOSTILE])
+    with served(session) as address:
+        window = Window(browser, address)
+        for i, picture in enumerate(session.store.pictures):
+            window.at(i)
+            assert window.page.inner_text("#name") == picture.name
+            window.keys("Enter")
+        window.until(lambda: len(written(session)) == len(HOSTILE))
+        assert window.page.locator("img[src=x]").count() == 0
+        window.close()
+
+
+def test_several_classes(browser: Browser, tmp_path: Path) -> None:
+    session = make_session(tmp_path, NAMES[:2], classes=("good", "anomaly", "crack", "<b>hole</b>"))
+    with served(session) as address:
+        window = Window(browser, address)
+        window.at(0)
+        window.keys("b", "3")
+        window.saved()
+        window.drag((80, 50), (110, 80))
+        window.page.select_option("#boxes li:nth-child(2) select", "crack")
+        window.until(lambda: [box.label for box in session.store.review(0).boxes] == ["<b>hole</b>", "crack"])
+        window.close()
+
+
+def test_a_training_is_followed_to_its_comparison(browser: Browser, tmp_path: Path) -> None:
+    code = """
+import json, pathlib, sys, time
+folder = pathlib.Path(sys.argv[2])
+print("epochs: 1 of 4 (25 %), about 3 min left", flush=True)
+while not (folder / "go").exists():
+    time.sleep(0.02)
+each = {"first": 0.5, "second": 0.625, "difference": {"value": 0.125, "low": 0.0625, "high": 0.1875}}
+(folder / "compare.html").write_text("<!doctype html><title>c</title><h1>Before and after</h1>")
+(folder / "done.json").write_text(json.dumps(
+    {"after": "outputs/new", "images": 20, "same_test": True, "differences": {"max_box_acc_v2": each}}))
+"""
+    command = lambda file, folder: [sys.executable, "-S", "-c", code, str(file), str(folder)]  # noqa: E731
+    session = make_session(tmp_path, NAMES, command=command)
+    with served(session) as address:
+        window = Window(browser, address)
+        window.keys("Enter")
+        window.at(1)
+        window.page.click("#open-training")
+        window.page.click("#training-start")
+        window.until(lambda: "epochs: 1 of 4, about 3 min left" in window.page.inner_text("#training-step"))
+        assert window.page.get_attribute("#training-progress", "aria-valuenow") == "25"
+        window.page.click("#training-cancel")
+        window.until(lambda: "Cancelled" in window.page.inner_text("#training-step"))
+        window.page.click("#training-start")
+        window.until(lambda: "epochs: 1 of 4" in window.page.inner_text("#training-step"))
+        (folder,) = (tmp_path / "review" / "trainings").iterdir()
+        (folder / "go").touch()
+        window.page.wait_for_selector("#training-result:not([hidden])")
+        assert "0.500 0.625 +0.125 (0.063 to 0.188)" in " ".join(window.page.inner_text("#training-result").split())
+        with window.page.context.expect_page() as compared:
+            window.page.click("#training-link a")
+        assert compared.value.inner_text("h1") == "Before and after"
+        window.close()
+
+
+CONTRAST = """() => {
+  const parse = (c) => (c.match(/[\\d.]+/g) || []).map(Number);
+  const lum = ([r, g, b]) => {
+    const f = (v) => { v /= 255; return v <= 0.03928 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4; };
+    return 0.2126 * f(r) + 0.7152 * f(g) + 0.0722 * f(b); };
+  const back = (e) => { for (; e; e = e.parentElement) { const c = parse(getComputedStyle(e).backgroundColor);
+    if (c.length === 3 || c[3] > 0.6) return c; } return [255, 255, 255]; };
+  const bad = [];
+  for (const e of document.querySelectorAll("body *")) {
+    const own = [...e.childNodes].some((n) => n.nodeType === 3 && n.textContent.trim());
+    if (!own || !e.checkVisibility() || e.closest(".hidden, svg") || e.disabled) continue;
+    const a = lum(parse(getComputedStyle(e).color)), b = lum(back(e));
+    const ratio = (Math.max(a, b) + 0.05) / (Math.min(a, b) + 0.05);
+    if (ratio < 4.5) bad.push(`${e.tagName} ${e.textContent.trim().slice(0, 30)} ${ratio.toFixed(2)}`);
+  }
+  return bad; }"""
+
+UNNAMED = """() => [...document.querySelectorAll("button, select, a, [role=progressbar], [role=application]")]
+  .filter((e) => e.checkVisibility() && !(e.textContent.trim() || e.getAttribute("aria-label")
+    || e.getAttribute("aria-labelledby") || e.closest("label"))).map((e) => e.outerHTML)"""
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("width", [1280, 390])
+def test_it_can_be_read_at_every_width(opened: Opened, width: int, scheme: str) -> None:
+    window = opened(width=width, color_scheme=scheme)
+    window.at(0)
+    window.keys("b", "g")
+    window.saved()
+    assert window.page.evaluate("document.documentElement.scrollWidth") <= width
+    assert window.page.evaluate(CONTRAST) == []
+    assert window.page.evaluate(UNNAMED) == []
+    for button, dialog in (("#open-help", "#help"), ("#open-training", "#training")):
+        window.page.click(button)
+        window.page.wait_for_selector(f"{dialog}[open]")
+        assert window.page.evaluate(CONTRAST) == []
+        box = window.page.locator(dialog).bounding_box()
+        assert box is not None
+        assert box["width"] <= width
+        window.keys("Escape")
+
+
+def test_a_long_queue_keeps_few_rows_in_the_page(browser: Browser, tmp_path: Path) -> None:
+    session = make_session(tmp_path, ["a.png"])
+    session.store.pictures = [session.store.pictures[0]] * 5000
+    with served(session) as address:
+        window = Window(browser, address)
+        window.at(0)
+        window.until(lambda: window.page.locator("#rows button").count() > 5)
+        window.page.evaluate("document.getElementById('rows').scrollTop = 4990 * 66")
+        window.until(lambda: window.page.locator("#rows button[data-index='4999']").count() == 1)
+        assert window.page.locator("#rows button").count() < 60
+        window.close()
