@@ -9,7 +9,7 @@ import csv
 import io
 import math
 import statistics
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -23,7 +23,7 @@ from weakspot.evaluation.records import MetricsRecord
 from weakspot.report.crossfit import SERIES, Row, best_thresholds, group_by, known
 from weakspot.report.summary_page import plus_minus, rule_text, summary_page
 from weakspot.runs.folder import RunFolder
-from weakspot.runs.identity import settings_identity, short_hash
+from weakspot.runs.identity import flat_settings, settings_identity, short_hash
 from weakspot.utils.files import write_json, write_text
 from weakspot.utils.spreadsheet import inert
 
@@ -112,7 +112,7 @@ def _differences(rows: Sequence[Row], configs: Sequence[TrainConfig]) -> list[st
 
     The data's hash is one of them where images, labels or masks of one subset are not the same in all runs.
     """
-    settings = [dict(_flat(asdict(config))) for config in configs]
+    settings = [dict(flat_settings(asdict(config), NEVER_DIFFER)) for config in configs]
     versions = {subset: {row["data"] for row in members} for (subset,), members in group_by(rows, ["subset"]).items()}
     values = {key: {str(each.get(key)) for each in settings} for key in dict.fromkeys(k for s in settings for k in s)}
     varied = [key for key in values if len(values[key]) > 1]
@@ -123,17 +123,6 @@ def _differences(rows: Sequence[Row], configs: Sequence[TrainConfig]) -> list[st
             groups.append(f"data {row['data']}")
         texts.append(", ".join(groups))
     return texts
-
-
-def _flat(section: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    for name, value in section.items():
-        key = f"{prefix}{name}"
-        if key in NEVER_DIFFER:
-            continue
-        if isinstance(value, dict):
-            yield from _flat(value, f"{key}.")
-        else:
-            yield key, value
 
 
 def aggregate(rows: Sequence[Row]) -> list[dict[str, Any]]:
