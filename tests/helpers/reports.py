@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -101,10 +102,12 @@ def make_meta(classes: list[str], rule: BoxRule) -> BundleMeta:
     return BundleMeta(classes, preprocess, "vgg16", 2, rule, thresholds, weights, "split", "data", decision=Decision())
 
 
-def make_report(folder: Path, made: Made, rule: BoxRule, root: Path) -> RunFolder:
-    """Everything that an evaluation writes, the report among it."""
+def make_report(
+    folder: Path, made: Made, rule: BoxRule, root: Path, values: Mapping[str, Any] | None = None
+) -> RunFolder:
+    """Everything that an evaluation writes, the report among it; `values` are settings by dotted key."""
     config = typed(compose("train", ["data=folder", "name=test"]), TrainConfig)
-    config = with_values(config, {"data.root": str(root)})
+    config = with_values(config, {"data.root": str(root), **(values or {})})
     run = RunFolder(folder)
     folder.mkdir(parents=True, exist_ok=True)
     history = [{"epoch": e, "seconds": 1.0, "train/loss": 1 / e, "train/accuracy": 0.5 + e / 10} for e in (1, 2, 3)]
@@ -117,10 +120,17 @@ def make_report(folder: Path, made: Made, rule: BoxRule, root: Path) -> RunFolde
     return run
 
 
-def make_finished(folder: Path, made: Made, rule: BoxRule, root: Path, test: slice = slice(None)) -> RunFolder:
+def make_finished(
+    folder: Path,
+    made: Made,
+    rule: BoxRule,
+    root: Path,
+    test: slice = slice(None),
+    values: Mapping[str, Any] | None = None,
+) -> RunFolder:
     """A run as `train` leaves it, but for the model's weights; `test` are the images that it was measured on."""
     measured = Made(made.samples[test], made.store.rows(test), made.classes)
-    run = make_report(folder, measured, rule, root)
+    run = make_report(folder, measured, rule, root, values)
     measured.store.save(run.maps)
     paths = {sample.path for sample in measured.samples}
     subsets: list[Subset] = ["test" if sample.path in paths else "train" for sample in made.samples]
@@ -129,12 +139,19 @@ def make_finished(folder: Path, made: Made, rule: BoxRule, root: Path, test: sli
     return run
 
 
-def make_folds(folder: Path, made: Made, rule: BoxRule, root: Path, folds: int = 2) -> Path:
+def make_folds(
+    folder: Path, made: Made, rule: BoxRule, root: Path, folds: int = 2, values: Mapping[str, Any] | None = None
+) -> Path:
     """What a cross-validation leaves."""
     ends = [round(fold * len(made.samples) / folds) for fold in range(folds + 1)]
     tests = [slice(start, end) for start, end in pairwise(ends)]
-    runs = [make_finished(folder / f"fold {k}", made, rule, root, test) for k, test in enumerate(tests)]
-    write_pooled(folder / "cv", "test", runs)
+    runs = [
+        make_finished(
+            folder / f"fold {k}", made, rule, root, test, values and {**values, "split.folds": folds, "split.fold": k}
+        )
+        for k, test in enumerate(tests)
+    ]
+    write_pooled(folder / "cv", str((values or {}).get("name", "test")), runs)
     return folder / "cv"
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from types import FrameType
@@ -37,6 +37,7 @@ from weakspot.cli import (
 )
 from weakspot.cli.newcomer import of_folder
 from weakspot.cli.show import show_run
+from weakspot.cli.summarize import summarize, summarized
 from weakspot.cli.syntax import check_options, hydra_arguments
 from weakspot.errors import WeakspotError, as_weakspot_error
 from weakspot.utils import console
@@ -47,7 +48,6 @@ if TYPE_CHECKING:
 
     from weakspot.config.schema import TrainConfig
     from weakspot.config.sweep import Outcome
-    from weakspot.runs.folder import RunFolder
 
 app = typer.Typer(
     help="Find defects and draw boxes round them after training on image-level labels alone.",
@@ -67,6 +67,7 @@ app.command()(cli_serve.roi)
 app.command()(cli_watch.watch)
 app.command()(cli_review.review)
 app.command()(cli_predict.predict)
+app.command()(summarize)
 HYDRA_VERB = {"allow_extra_args": True, "ignore_unknown_options": True, "help_option_names": []}
 
 
@@ -167,7 +168,8 @@ def train(context: typer.Context) -> None:
         failures = [asdict(failure) for failure in done.failures]
         from weakspot.evaluation.pooled import runs_of
 
-        _summarize([run for folder in done.folders for run in runs_of(folder)], done.sweep, failures)
+        runs = [run.path for folder in done.folders for run in runs_of(folder)]
+        summarized(runs, done.folders, done.sweep, failures)
     done.check()
 
 
@@ -198,22 +200,6 @@ def demo(
     if output:
         config["output"] = str(output)
     _train_task(config)
-
-
-@app.command()
-def summarize(
-    folder: Annotated[Path, typer.Argument(help="Folder with run folders anywhere below it.")] = OUTPUTS,
-    output: Annotated[Path | None, typer.Option(help="Folder for summary.html, .csv, .json; default FOLDER.")] = None,
-) -> None:
-    """Put all runs below a folder into one table: mean and deviation over folds and seeds.
-
-    Where a sweep tried several thresholds over folds, each fold is scored at the one that is best on the others.
-
-    Example:  weakspot summarize outputs/plain_cam
-    """
-    from weakspot.report.leaderboard import runs_below
-
-    _summarize(runs_below(folder), output or folder)
 
 
 @app.command()
@@ -321,16 +307,3 @@ def _evaluate_task(config: DictConfig) -> Outcome:
     run = run_evaluation(typed(config, EvaluateConfig))
     show_run(run)
     return Outcome(run.path)
-
-
-def _summarize(runs: list[RunFolder], folder: Path, failures: Sequence[Mapping[str, Any]] = ()) -> None:
-    """Write the leaderboard of `runs` into `folder` and print it; `failures` are the sweep's cells without a run."""
-    from weakspot.report.leaderboard import best_threshold_lines, leaderboard_table, read_rows, write_leaderboard
-
-    rows = read_rows(runs)
-    write_leaderboard(folder, rows, failures)
-    console.out.print(leaderboard_table(rows))
-    for line in best_threshold_lines(rows):
-        console.out.print(line, markup=False, highlight=False, soft_wrap=True)
-    console.out.print(f"to look at: {folder / 'summary.html'}", markup=False, highlight=False, soft_wrap=True)
-    console.out.print(f"every run:  {folder / 'summary.csv'}", markup=False, highlight=False, soft_wrap=True)

@@ -22,6 +22,7 @@ from weakspot.errors import WeakspotError
 from weakspot.evaluation.pooled import Pooled, runs_of
 from weakspot.evaluation.records import MetricsRecord
 from weakspot.evaluation.subsets import TWO_CLASSES
+from weakspot.metrics.macro import Paired
 from weakspot.metrics.paired import Difference, paired_difference
 from weakspot.runs.folder import RunFolder
 from weakspot.types import FloatArray, Sample
@@ -59,12 +60,26 @@ class SetUp:
             raise WeakspotError(
                 f"{shown(path)} is a sweep over more than seeds and folds; compare the runs in its summary.csv"
             )
+        return cls.of(trainings)
+
+    @classmethod
+    def of(cls, trainings: list[Pooled]) -> SetUp:
+        """Take trainings of the same settings together.
+
+        Args:
+            trainings: at least one.
+        """
         every = [sample for training in trainings for sample in training.samples]
         _, first, positions, times = np.unique(
             [str(sample.path.resolve()) for sample in every],
             return_index=True, return_inverse=True, return_counts=True,
         )  # fmt: skip
         return cls(trainings, [every[i] for i in first], times, positions)
+
+    def positions(self) -> list[npt.NDArray[np.intp]]:
+        """For each training the positions of its images among :attr:`samples`."""
+        ends = np.cumsum([len(training.samples) for training in self.trainings])
+        return np.split(self._positions, ends[:-1])
 
     def first_tested(self) -> list[tuple[Pooled, int]]:
         """For each image, the first training that was tested on it and the image's position in that training."""
@@ -150,40 +165,69 @@ def compare(first: Path, second: Path) -> Comparison:
         WeakspotError: when no image was tested by both, or one of them is not finished.
     """
     a, b = SetUp.read(first), SetUp.read(second)
+    paired = pair(a, b)
+    if paired is None:
+        raise WeakspotError(f"{shown(first)} and {shown(second)} were tested on no image in common")
+    right = paired.scores["balanced_accuracy"]
+    return Comparison(
+        images=len(right.first),
+        only_first=len(a.samples) - len(right.first),
+        only_second=len(b.samples) - len(right.first),
+        first_right=int((right.first > right.second).sum()),
+        second_right=int((right.second > right.first).sum()),
+        first_times=int(a.times.max()),
+        second_times=int(b.times.max()),
+        differences={
+            name: paired_difference(one.first, one.second, one.groups.tolist(), one.strata)
+            for name, one in paired.scores.items()
+        },
+        classes=paired.classes,
+    )
+
+
+@dataclass(frozen=True)
+class PairedSetUps:
+    """Scores of two set-ups on the images that both were tested on.
+
+    Attributes:
+        scores: by name of the measure; boxes only where an image has a true one.
+        classes: as in :class:`Comparison`.
+    """
+
+    scores: dict[str, Paired]
+    classes: list[str]
+
+
+def pair(a: SetUp, b: SetUp) -> PairedSetUps | None:
+    """Set the scores of two set-ups side by side, image by image; None where they share no image.
+
+    Args:
+        a: the first set-up.
+        b: the second.
+    """
     places = [{sample.path.resolve(): i for i, sample in enumerate(tested.samples)} for tested in (a, b)]
     common = sorted(places[0].keys() & places[1].keys())
     if not common:
-        raise WeakspotError(f"{shown(first)} and {shown(second)} were tested on no image in common")
+        return None
     in_a, in_b = (np.array([place[path] for path in common]) for place in places)
     classes = a.classes if a.classes == b.classes else list(TWO_CLASSES)
     groups = _coarser(_groups(a, in_a), _groups(b, in_b))
 
-    def difference(score: Callable[[Pooled], FloatArray], strata: npt.NDArray[np.int64]) -> Difference:
+    def paired(score: Callable[[Pooled], FloatArray], strata: npt.NDArray[np.int64]) -> Paired:
         of_a, of_b = a.mean(score)[in_a], b.mean(score)[in_b]
         known = ~np.isnan(of_a + of_b)
-        return paired_difference(of_a[known], of_b[known], groups[known].tolist(), strata[known])
+        return Paired(of_a[known], of_b[known], groups[known], strata[known])
 
     def targets(names: Sequence[str]) -> npt.NDArray[np.int64]:
         return np.array([target_of(a.samples[i], names) for i in in_a], dtype=np.int64)
 
-    right_a, right_b = (tested.mean(lambda one: one.right(classes))[i] for tested, i in ((a, in_a), (b, in_b)))
-    differences = {"balanced_accuracy": difference(lambda one: one.right(classes), targets(classes))}
+    scores = {"balanced_accuracy": paired(lambda one: one.right(classes), targets(classes))}
     if len(classes) > 2:
-        differences["good_or_not"] = difference(lambda one: one.right(TWO_CLASSES), targets(TWO_CLASSES))
-    boxes = difference(lambda one: one.max_box_acc_v2, np.zeros(len(common), dtype=np.int64))
-    if boxes.difference.n:
-        differences["max_box_acc_v2"] = boxes
-    return Comparison(
-        images=len(common),
-        only_first=len(a.samples) - len(common),
-        only_second=len(b.samples) - len(common),
-        first_right=int((right_a > right_b).sum()),
-        second_right=int((right_b > right_a).sum()),
-        first_times=int(a.times.max()),
-        second_times=int(b.times.max()),
-        differences=differences,
-        classes=classes,
-    )
+        scores["good_or_not"] = paired(lambda one: one.right(TWO_CLASSES), targets(TWO_CLASSES))
+    boxes = paired(lambda one: one.max_box_acc_v2, np.zeros(len(common), dtype=np.int64))
+    if len(boxes.first):
+        scores["max_box_acc_v2"] = boxes
+    return PairedSetUps(scores, classes)
 
 
 def _groups(tested: SetUp, images: npt.NDArray[np.intp]) -> npt.NDArray[np.int64]:

@@ -15,6 +15,7 @@ from weakspot.evaluation.records import MetricsRecord
 from weakspot.evaluation.schema import Alarm
 from weakspot.evaluation.subsets import EvaluatedImages, EvaluatedSubset
 from weakspot.evaluation.truth import levels_reached
+from weakspot.metrics.detection import hits_of_images
 from weakspot.models.bundle_meta import find_bundle, read_meta
 from weakspot.postprocess.prediction_files import read_predictions
 from weakspot.runs.folder import RunFolder, finished_run, own_test_subset
@@ -78,6 +79,24 @@ class Pooled(EvaluatedImages):
     def max_box_acc_v2(self) -> npt.NDArray[np.float64]:
         """Share of the IoU levels that each image's three best boxes reach, ``(n,)``; NaN without a true box."""
         return np.array([levels_reached(boxes, true) for boxes, true in zip(self.boxes, self.truth.boxes, strict=True)])
+
+    @cached_property
+    def box_hits(self) -> npt.NDArray[np.int64]:
+        """For each image, how many of its boxes match a true one at IoU 0.3, and how many boxes it has, ``(n, 2)``.
+
+        Both are 0 for a defect without a true box: which of its boxes are right is not known.
+        """
+        known = self.truth.measurable
+        boxes = [self.boxes[i] for i in known]
+        found = np.zeros((len(self.samples), 2), dtype=np.int64)
+        found[known, 1] = [len(each) for each in boxes]
+        found[known, 0] = hits_of_images(
+            boxes,
+            [np.array([box.score for box in self.predictions[i].boxes]) for i in known],
+            [self.truth.boxes[i].astype(np.float64) for i in known],
+            [(int(height), int(width)) for height, width in self.truth.sizes[known]],
+        )
+        return found
 
 
 def runs_of(path: Path) -> list[RunFolder]:

@@ -20,6 +20,9 @@ from weakspot.types import FloatArray
 
 N_SWAPS = 10_000
 
+_CHUNK = 10_000_000
+"""How many signs are held at once (80 MB)."""
+
 
 @dataclass(frozen=True)
 class Difference:
@@ -78,16 +81,29 @@ def paired_difference(
     change = second - first
     draws = draw_groups(groups, N_RESAMPLES, seed)
     resamples = stratum_means(draws, change, strata)
-    by_group = np.bincount(np.unique(groups, return_inverse=True)[1], weights * change)
-    signs = np.random.default_rng(seed + 1).choice([-1.0, 1.0], size=(N_SWAPS, len(by_group)))
-    reached = np.abs(signs @ by_group) >= abs(by_group.sum()) - 1e-12
+    by_group = np.bincount(np.unique(groups, return_inverse=True)[1], weights * change).astype(np.float64)
     return Difference(
         values[0],
         values[1],
         percentile_estimate(values[1] - values[0], n, resamples),
         len(by_group),
-        float((1 + reached.sum()) / (1 + N_SWAPS)),
+        swap_p_value(by_group, seed=seed + 1),
     )
+
+
+def swap_p_value(by_group: FloatArray, *, seed: int) -> float:
+    """How often swapping two models group by group makes a difference as large as theirs, either way.
+
+    Args:
+        by_group: what each group adds to the difference, shape ``(groups,)``.
+        seed: of the swaps.
+    """
+    rng, reached = np.random.default_rng(seed), 0
+    rows = max(1, _CHUNK // max(1, len(by_group)))
+    for start in range(0, N_SWAPS, rows):
+        signs = rng.choice([-1.0, 1.0], size=(min(rows, N_SWAPS - start), len(by_group)))
+        reached += int((np.abs(signs @ by_group) >= abs(by_group.sum()) - 1e-12).sum())
+    return (1 + reached) / (1 + N_SWAPS)
 
 
 def group_estimate(scores: FloatArray, groups: Sequence[int], strata: npt.NDArray[Any], *, seed: int = 0) -> Estimate:

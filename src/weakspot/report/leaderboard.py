@@ -1,6 +1,7 @@
 """Many runs in one table: a row for each set of settings, mean ± standard deviation over folds and seeds.
 
-``summary.csv`` has a row for each run, ``summary.json`` holds everything, ``summary.html`` is the page to read.
+``summary.csv`` has a row for each run, ``summary_table.csv`` the table of experiments, ``summary.json`` holds
+everything, ``summary.html`` is the page to read.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ import csv
 import io
 import math
 import statistics
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -19,11 +20,13 @@ from rich.text import Text
 
 from weakspot.config.schema import TrainConfig, read_config, with_values
 from weakspot.errors import WeakspotError
+from weakspot.evaluation.experiments.schema import ExperimentTable
 from weakspot.evaluation.records import MetricsRecord
 from weakspot.report.crossfit import SERIES, Row, best_thresholds, group_by, known
+from weakspot.report.experiment_files import as_csv, as_json
 from weakspot.report.summary_page import plus_minus, rule_text, summary_page
 from weakspot.runs.folder import RunFolder
-from weakspot.runs.identity import settings_identity, short_hash
+from weakspot.runs.identity import flat_settings, settings_identity, short_hash
 from weakspot.utils.files import write_json, write_text
 from weakspot.utils.spreadsheet import inert
 
@@ -112,7 +115,7 @@ def _differences(rows: Sequence[Row], configs: Sequence[TrainConfig]) -> list[st
 
     The data's hash is one of them where images, labels or masks of one subset are not the same in all runs.
     """
-    settings = [dict(_flat(asdict(config))) for config in configs]
+    settings = [dict(flat_settings(asdict(config), NEVER_DIFFER)) for config in configs]
     versions = {subset: {row["data"] for row in members} for (subset,), members in group_by(rows, ["subset"]).items()}
     values = {key: {str(each.get(key)) for each in settings} for key in dict.fromkeys(k for s in settings for k in s)}
     varied = [key for key in values if len(values[key]) > 1]
@@ -123,17 +126,6 @@ def _differences(rows: Sequence[Row], configs: Sequence[TrainConfig]) -> list[st
             groups.append(f"data {row['data']}")
         texts.append(", ".join(groups))
     return texts
-
-
-def _flat(section: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    for name, value in section.items():
-        key = f"{prefix}{name}"
-        if key in NEVER_DIFFER:
-            continue
-        if isinstance(value, dict):
-            yield from _flat(value, f"{key}.")
-        else:
-            yield key, value
 
 
 def aggregate(rows: Sequence[Row]) -> list[dict[str, Any]]:
@@ -156,13 +148,19 @@ def aggregate(rows: Sequence[Row]) -> list[dict[str, Any]]:
     return sorted(table, key=lambda entry: (entry["name"], entry["subset"], -(entry["max_box_acc_v2"] or 0)))
 
 
-def write_leaderboard(folder: Path, rows: Sequence[Row], failures: Sequence[Mapping[str, Any]] = ()) -> None:
+def write_leaderboard(
+    folder: Path,
+    rows: Sequence[Row],
+    failures: Sequence[Mapping[str, Any]] = (),
+    table: ExperimentTable | None = None,
+) -> None:
     """Write ``summary.csv``, ``summary.json`` and ``summary.html`` into `folder`; older ones are replaced.
 
     Args:
         folder: where they go; made if missing.
         rows: one for each run, from :func:`read_rows`; may be empty.
         failures: cells of a sweep that failed, each with ``overrides`` (list of ``key=value``) and ``error``.
+        table: experiments side by side, which go into ``summary_table.csv`` too; None where there are none.
     """
     text = io.StringIO()
     writer = csv.DictWriter(text, COLUMNS)
@@ -172,8 +170,12 @@ def write_leaderboard(folder: Path, rows: Sequence[Row], failures: Sequence[Mapp
     write_text(folder / "summary.csv", text.getvalue(), errors="backslashreplace")
     cells, best, failed = aggregate(rows), best_thresholds(rows), [dict(failure) for failure in failures]
     content = {"runs": list(rows), "cells": cells, "best_threshold": best, "failed": failed}
-    write_json(folder / "summary.json", content)
-    page = summary_page(folder, rows, cells, best, failed)
+    write_json(folder / "summary.json", content | {"table": table and as_json(table)})
+    if table:
+        write_text(folder / "summary_table.csv", as_csv(table), errors="backslashreplace")
+    else:
+        (folder / "summary_table.csv").unlink(missing_ok=True)
+    page = summary_page(folder, rows, cells, best, failed, table)
     write_text(folder / "summary.html", page, errors="backslashreplace")
 
 

@@ -12,7 +12,9 @@ from urllib.parse import quote
 import matplotlib as mpl
 from matplotlib.colors import to_hex
 
+from weakspot.evaluation.experiments.schema import ExperimentTable
 from weakspot.report.crossfit import SERIES, Row, group_by, known
+from weakspot.report.experiments import caption, panels
 from weakspot.report.page import number, render
 from weakspot.runs.folder import RunFolder
 
@@ -29,6 +31,7 @@ def summary_page(
     cells: Sequence[Row],
     best: Sequence[Row],
     failures: Sequence[Mapping[str, Any]],
+    table: ExperimentTable | None = None,
 ) -> str:
     """Make the page as text.
 
@@ -38,6 +41,7 @@ def summary_page(
         cells: their means, from :func:`weakspot.report.leaderboard.aggregate`.
         best: from :func:`weakspot.report.crossfit.best_thresholds`.
         failures: cells of the sweep that failed, each with ``overrides`` and ``error``.
+        table: experiments side by side; None where there are none.
     """
     return render(
         "summary.html",
@@ -47,6 +51,9 @@ def summary_page(
         failures=failures,
         heat_maps=heat_map_tables(cells, best),
         folds=folds(rows),
+        table=table,
+        panels=panels(table) if table else [],
+        caption=caption(table) if table and table.rows else [],
         plus_minus=plus_minus,
         rule_text=rule_text,
     )

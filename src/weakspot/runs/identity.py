@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Container, Iterator, Mapping
 from dataclasses import asdict
 from typing import Any
 
@@ -99,6 +100,24 @@ def settings_identity(config: TrainConfig) -> str:
             del values[section][key]
     values["trainer"] = _trainer_identity(config)
     return short_hash([values])
+
+
+def flat_settings(section: Mapping[str, Any], skipped: Container[str], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Every setting by its dotted key.
+
+    Args:
+        section: a configuration as dictionaries, or a group of it.
+        skipped: dotted keys of settings, or of whole groups, to leave out.
+        prefix: what the keys of `section` begin with.
+    """
+    for name, value in section.items():
+        key = f"{prefix}{name}"
+        if key in skipped:
+            continue
+        if isinstance(value, dict):
+            yield from flat_settings(value, skipped, f"{key}.")
+        else:
+            yield key, value
 
 
 DECISIONS = 3

@@ -216,7 +216,7 @@ def test_when_every_cell_failed_the_files_say_so(tmp_path: Path) -> None:
     write_leaderboard(tmp_path / "new", [], failures)
     assert (tmp_path / "new" / "summary.csv").read_text().splitlines() == [",".join(COLUMNS)]
     content = json.loads((tmp_path / "new" / "summary.json").read_text())
-    assert content == {"runs": [], "cells": [], "best_threshold": [], "failed": failures}
+    assert content == {"runs": [], "cells": [], "best_threshold": [], "failed": failures, "table": None}
     page = Page.read(tmp_path / "new" / "summary.html")
     assert "0 finished runs in 0 cells" in page.text
     assert "1 run of the sweep failed" in page.text
