@@ -8,12 +8,13 @@ from typing import Any, cast, get_args
 import torch
 
 from weakspot.config.hydra_app import instantiate
-from weakspot.config.schema import CacheConfig, RefineConfig, TrainConfig, TrainerConfig, one_of
+from weakspot.config.schema import CacheConfig, RefineConfig, TrainConfig, TrainerConfig, one_of, with_values
 from weakspot.data.preprocess import Resizing
 from weakspot.data.views import AUGMENTATIONS
 from weakspot.errors import WeakspotError
 from weakspot.heatmaps.classes import check_heatmap
 from weakspot.models.feature_cache import FeatureCache, Precision, default_cache_dir
+from weakspot.models.weights import holds_vgg16
 from weakspot.training.lightning_module import OptimizerFactory
 from weakspot.training.rules import TrainingRules
 from weakspot.types import Size
@@ -47,6 +48,28 @@ def resolve(config: TrainConfig) -> TrainingRules:
         cache=feature_cache(config.cache),
         seed=config.seed,
     )
+
+
+RECOMMENDED_BACKBONE = "efficientnet_lite0"
+"""What ``model.backbone=auto`` takes, unless VGG16 is needed."""
+
+
+def with_backbone(config: TrainConfig) -> TrainConfig:
+    """Choose the network where ``model.backbone=auto`` leaves the choice to the tool.
+
+    That is :data:`RECOMMENDED_BACKBONE`, but VGG16 where ``model.weights`` names a file with its weights, and where
+    ``data.resize=tile`` needs a plain stem.
+
+    Args:
+        config: what ``conf/train.yaml`` and its groups compose to.
+
+    Returns:
+        The configuration with the name of a network; `config` itself where it names one.
+    """
+    if config.model.backbone != "auto":
+        return config
+    plain = config.data.resize == "tile" or holds_vgg16(config.model.weights)
+    return with_values(config, {"model.backbone": "vgg16" if plain else RECOMMENDED_BACKBONE})
 
 
 def make_optimizer(setting: dict[str, Any]) -> OptimizerFactory:
@@ -118,6 +141,7 @@ def check_settings(config: TrainConfig) -> None:
         ("trainer.stop_at_accuracy", stop, stop is None or 0 < stop <= 1, "between 0 and 1, or null"),
         ("seed", config.seed, 0 <= config.seed < 2**32, "from 0 to 2³²-1"),
         ("refine.max_images", config.refine.max_images, config.refine.max_images >= 2, "at least 2"),
+        ("refine.effort", config.refine.effort, 0.05 <= config.refine.effort <= 4, "from 0.05 to 4"),
         *_of_refinement(config.refine),
         ("refine.learning_rate", config.refine.learning_rate, config.refine.learning_rate > 0, "above 0"),
         ("cache.max_gb", config.cache.max_gb, config.cache.max_gb >= 0, "at least 0"),

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from weakspot.commands.alarms import raise_alarms
-from weakspot.commands.resolve import resolve
+from weakspot.commands.resolve import resolve, with_backbone
 from weakspot.commands.results import MeasuredRun, measure_run, write_results
 from weakspot.commands.thresholds import calibrate
 from weakspot.config.schema import TrainConfig, with_values, write_config
@@ -63,6 +63,7 @@ def train(config: TrainConfig) -> RunFolder:
     Raises:
         WeakspotError: for anything the user can mend.
     """
+    config = with_backbone(config)
     prepared = prepare(resolve(config))
     for remark in (*_of_other_files(config, prepared), *prepared.remarks):
         console.remark(remark)

@@ -85,6 +85,7 @@ class RefineConfig:
     """How the evidence heads are trained; see :mod:`weakspot.training.evidence`. None: in proportion to the set."""
 
     method: str = MISSING
+    effort: float = 1.0
     imitations: int | None = None
     max_images: int = 2000
     location_steps: int | None = None

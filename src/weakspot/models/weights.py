@@ -147,6 +147,23 @@ def _from_file(
     return _make(state, mode, str(path), keep)
 
 
+def holds_vgg16(source: str) -> bool:
+    """Tell whether ``model.weights`` names a file with VGG16's convolutions; what cannot be read holds none.
+
+    Args:
+        source: as in ``model.weights``.
+    """
+    path = Path(source).expanduser()
+    if source in ("auto", "imagenet", "none") or not path.is_file():
+        return False
+    try:
+        state = features_only(_read_file(path, f"model.weights={path}")[0])
+    except WeakspotError:
+        return False
+    last = state.get("21.weight")  # conv4_3
+    return last is not None and tuple(last.shape) == (512, 512, 3, 3)
+
+
 def read_state(path: Path) -> StateDict:
     """Read a state dict from a ``.pth``/``.pt`` file (with ``weights_only=True``) or a ``.safetensors`` file.
 

@@ -72,13 +72,15 @@ def budget_for(settings: RefineConfig, pictures: int) -> Budget:
         Budget(imitations=320, location_steps=245, mask_steps=875, location_refit_steps=210)
         >>> budget_for(RefineConfig(method="segment", mask_steps=50), 2000)
         Budget(imitations=1600, location_steps=700, mask_steps=50, location_refit_steps=600)
+        >>> budget_for(RefineConfig(method="segment", effort=0.4), 900)
+        Budget(imitations=640, location_steps=280, mask_steps=1000, location_refit_steps=240)
     """
-    share = min(1.0, max(SMALLEST_SHARE, math.sqrt(pictures / FULL)))
+    share = settings.effort * min(1.0, max(SMALLEST_SHARE, math.sqrt(pictures / FULL)))
 
     def steps(named: int | None, most: int) -> int:
         return round(share * most) if named is None else named
 
-    imitations = min(MOST.imitations, max(FEWEST_IMITATIONS, IMITATIONS_EACH * pictures))
+    imitations = round(settings.effort * min(MOST.imitations, max(FEWEST_IMITATIONS, IMITATIONS_EACH * pictures)))
     return Budget(
         imitations if settings.imitations is None else settings.imitations,
         steps(settings.location_steps, MOST.location_steps),
