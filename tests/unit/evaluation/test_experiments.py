@@ -1,4 +1,4 @@
-"""The table of experiments from hand-made cross-validations: exact values, what is compared, what is said of the rest."""
+"""The table of experiments from hand-made cross-validations: exact values, what is compared, what is said."""
 
 from __future__ import annotations
 
@@ -6,21 +6,26 @@ import json
 import os
 import random
 import shutil
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from helpers import reports
 from helpers.reports import Made, make_data, make_finished, make_folds, with_maps
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from weakspot.commands.results import MeasuredRun, metrics_record
 from weakspot.config.rules import BoxRule
 from weakspot.errors import WeakspotError
 from weakspot.evaluation.comparison import compare
 from weakspot.evaluation.experiments.found import result_folders
 from weakspot.evaluation.experiments.schema import MEASURES, ExperimentTable
 from weakspot.evaluation.experiments.table import experiment_table
+from weakspot.postprocess.prediction_files import write_predictions
 from weakspot.report.experiment_files import as_json
+from weakspot.runs.folder import RunFolder
 
 RULE = BoxRule("components", threshold_kind="absolute", threshold=1.0)
 DEFECTS = range(1, 32, 2)
@@ -44,6 +49,20 @@ def rotated(made: Made, by: int) -> Made:
         maps=store.maps[order],
     )
     return Made([made.samples[i] for i in order], turned, made.classes)
+
+
+def written(target: RunFolder, run: MeasuredRun) -> None:
+    """What a table reads of a run, without figures and a report."""
+    write_predictions(target.path, run.subset.predictions)
+    metrics_record(run).write(target.metrics)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def quick() -> Iterator[None]:
+    """Runs without figures and reports."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(reports, "write_results", written)
+        yield
 
 
 @pytest.fixture(scope="module")
