@@ -30,7 +30,7 @@ def test_a_sweep_over_cross_validations_ends_in_the_table_and_grows(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     for seed, name in enumerate(("fabric", "gear")):
-        synthetic.generate(Path("mvtec"), name, seed=seed, good=8, defect=2, size=(48, 64))
+        synthetic.generate(Path("mvtec"), name, seed=seed, good=8, defect=2, size=(64, 96))
     common = ("data.root=mvtec", "cv=2", "split.near_duplicates=together", *TINY)
     both = ("experiment=plain_cam,recommended", *(f"++{setting}" for setting in FEW_STEPS))
     assert weakspot(monkeypatch, "train", "-m", "data.subset=fabric,geer", *both, *common) == 1
