@@ -152,7 +152,7 @@ def test_a_page_shows_the_table_on_top_and_the_files_hold_its_numbers(tmp_path: 
     write_leaderboard(tmp_path, [make_row()], table=table)
     page = Page.read(tmp_path / "summary.html")
     assert page.text.index("Experiments by subset") < page.text.index("Leaderboard Mean")
-    for said in ("0.900 ↑ 0.800–1.000 p = 0.030", "macro mean of 2", "Holm's correction", "nut was | left out"):
+    for said in ("0.900 ↑0.800–1.000p = 0.030", "macro mean of 2", "Holm's correction", "nut was | left out"):
         assert said in page.text, said
     content = json.loads((tmp_path / "summary.json").read_text())["table"]
     assert content == as_json(table)
