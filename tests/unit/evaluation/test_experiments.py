@@ -28,6 +28,8 @@ from weakspot.postprocess.prediction_files import write_predictions
 from weakspot.report.experiment_files import as_json
 from weakspot.runs.folder import RunFolder
 
+pytestmark = pytest.mark.slow
+
 RULE = BoxRule("components", threshold_kind="absolute", threshold=1.0)
 DEFECTS = range(1, 32, 2)
 
