@@ -28,6 +28,8 @@ def run(monkeypatch: pytest.MonkeyPatch, line: str) -> None:
             arguments += ALL_ANOMALY
         if "experiment=recommended" in arguments or Path(arguments[2]).is_dir():  # a folder takes it
             arguments += FEW_STEPS
+        if "experiment=plain_cam,recommended" in arguments:  # a key that the other one does not have
+            arguments += [f"++{setting}" for setting in FEW_STEPS]
     monkeypatch.setattr(sys, "argv", arguments)
     code: object = 0
     try:

@@ -22,7 +22,8 @@ TITLES = {
     "box_precision_30": "Box precision at IoU ≥ 0.3",
 }
 COUNTED = {
-    "balanced_accuracy": "pictures", "auroc": "pictures", "max_box_acc_v2": "with a mask", "box_precision_30": "boxes",
+    "balanced_accuracy": "pictures", "auroc": "pictures", "max_box_acc_v2": "pictures with a mask",
+    "box_precision_30": "predicted boxes",
 }  # fmt: skip
 MACRO = "macro mean"
 
@@ -215,6 +216,7 @@ def escape_markdown(text: str) -> str:
 _LATEX = {
     "\\": r"\textbackslash{}", "^": r"\textasciicircum{}", "~": r"\textasciitilde{}", "<": r"\textless{}",
     ">": r"\textgreater{}", "|": r"\textbar{}", '"': "''", "`": r"\textasciigrave{}",
+    "[": "{[}", "]": "{]}", "*": "{*}",  # behind the end of a row they would belong to it
     "–": "--", "≥": r"$\geq$", "≤": r"$\leq$", "↑": r"$\uparrow$", "↓": r"$\downarrow$", "×": r"$\times$",
 } | {c: f"\\{c}" for c in "{}$&#%_"}  # fmt: skip
 
@@ -225,7 +227,7 @@ def escape_latex(text: str) -> str:
     Args:
         text: plain text.
     """
-    return "".join(_LATEX.get(c, c) for c in _one_line(text)).replace("[", "{[}").replace("]", "{]}")
+    return "".join(_LATEX.get(c, c) for c in _one_line(text))
 
 
 def terminal_table(table: ExperimentTable) -> Table:

@@ -111,17 +111,20 @@ def _measured(value: float) -> float | None:
 
 
 def _differences(rows: Sequence[Row], configs: Sequence[TrainConfig]) -> list[str]:
-    """For each run the settings that are not the same in all of them, as in ``model.outputs=1, refine=none``.
+    """For each run the settings that are not the same in all of its name, as in ``model.outputs=1, refine=none``.
 
     The data's hash is one of them where images, labels or masks of one subset are not the same in all runs.
     """
     settings = [dict(flat_settings(asdict(config), NEVER_DIFFER)) for config in configs]
     versions = {subset: {row["data"] for row in members} for (subset,), members in group_by(rows, ["subset"]).items()}
-    values = {key: {str(each.get(key)) for each in settings} for key in dict.fromkeys(k for s in settings for k in s)}
-    varied = [key for key in values if len(values[key]) > 1]
+    varied: dict[str, list[str]] = {}
+    for name in {row["name"] for row in rows}:
+        own = [mine for row, mine in zip(rows, settings, strict=True) if row["name"] == name]
+        keys = dict.fromkeys(key for each in own for key in each)
+        varied[name] = [key for key in keys if len({str(each.get(key)) for each in own}) > 1]
     texts = []
     for row, mine in zip(rows, settings, strict=True):
-        groups = [f"{key}={mine[key]}" for key in varied if key in mine]
+        groups = [f"{key}={mine[key]}" for key in varied[row["name"]] if key in mine]
         if len(versions[row["subset"]]) > 1:
             groups.append(f"data {row['data']}")
         texts.append(", ".join(groups))

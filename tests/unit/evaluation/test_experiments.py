@@ -1,26 +1,34 @@
-"""The table of experiments from hand-made cross-validations: exact values, what is compared, what is said of the rest."""
+"""The table of experiments from hand-made cross-validations: exact values, what is compared, what is said."""
 
 from __future__ import annotations
 
 import json
+import math
 import os
 import random
 import shutil
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from helpers import reports
 from helpers.reports import Made, make_data, make_finished, make_folds, with_maps
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from weakspot.commands.results import MeasuredRun, metrics_record
 from weakspot.config.rules import BoxRule
 from weakspot.errors import WeakspotError
 from weakspot.evaluation.comparison import compare
 from weakspot.evaluation.experiments.found import result_folders
 from weakspot.evaluation.experiments.schema import MEASURES, ExperimentTable
 from weakspot.evaluation.experiments.table import experiment_table
+from weakspot.postprocess.prediction_files import write_predictions
 from weakspot.report.experiment_files import as_json
+from weakspot.runs.folder import RunFolder
+
+pytestmark = pytest.mark.slow
 
 RULE = BoxRule("components", threshold_kind="absolute", threshold=1.0)
 DEFECTS = range(1, 32, 2)
@@ -46,6 +54,20 @@ def rotated(made: Made, by: int) -> Made:
     return Made([made.samples[i] for i in order], turned, made.classes)
 
 
+def written(target: RunFolder, run: MeasuredRun) -> None:
+    """What a table reads of a run, without figures and a report."""
+    write_predictions(target.path, run.subset.predictions)
+    metrics_record(run).write(target.metrics)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def quick() -> Iterator[None]:
+    """Runs without figures and reports."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(reports, "write_results", written)
+        yield
+
+
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[Path, Made]]:
     """Two subsets of 32 pictures."""
@@ -55,10 +77,10 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[Path, Made
 
 @pytest.fixture(scope="module")
 def finished(data: dict[str, tuple[Path, Made]], tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Both subsets cross-validated by two experiments; plain_cam sees no defect of gear and few of nut."""
+    """Both subsets cross-validated by two experiments; plain_cam sees no defect of gear and two of nut."""
     folder = tmp_path_factory.mktemp("outputs")
     for name, (root, made) in data.items():
-        unseen = DEFECTS if name == "gear" else DEFECTS[:10]
+        unseen = DEFECTS if name == "gear" else DEFECTS[:14]
         cross_validated(folder, with_maps(made, unseen, 0.0), root, "plain_cam")
         cross_validated(folder, made, root, "better")
     return folder
@@ -81,7 +103,9 @@ def own_numbers(folder: Path) -> dict[str, dict[str, float]]:
     test = json.loads((folder / "metrics.json").read_text())["test"]
     boxes = test["localisation"]
     found = [test["classification"]["balanced_accuracy"], test["classification"]["auroc"]]
-    return dict(zip(MEASURES, [*found, boxes["max_box_acc_v2"], boxes["detection"]["precision_30"]], strict=True))
+    found += [boxes["max_box_acc_v2"], boxes["detection"]["precision_30"]]
+    known = [{key: math.nan if value is None else value for key, value in each.items()} for each in found]
+    return dict(zip(MEASURES, known, strict=True))
 
 
 def test_every_cell_is_what_its_cross_validation_says(finished: Path) -> None:
@@ -127,7 +151,7 @@ def test_comparisons_are_those_of_compare_adjusted_for_all_of_them(finished: Pat
     assert turned.rows[0].cells["plain_cam"].mark("balanced_accuracy") == "↓"
 
 
-@settings(max_examples=5, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=3, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.randoms(use_true_random=False))
 def test_the_order_of_the_results_does_not_matter(finished: Path, chance: random.Random) -> None:
     folders = result_folders(finished)
@@ -143,9 +167,8 @@ def test_the_table_grows_and_old_cells_stay(outputs: Path, data: dict[str, tuple
     grown = table_of(outputs)
     assert grown.experiments == ["plain_cam", "better", "third"]
     for old, new in zip(before.rows, grown.rows, strict=True):
-        assert {name: cell.estimates for name, cell in old.cells.items()}.items() <= {
-            name: cell.estimates for name, cell in new.cells.items()
-        }.items()
+        for name, cell in old.cells.items():
+            assert str(new.cells[name].estimates) == str(cell.estimates)
     assert "third" not in grown.rows[0].cells
     assert grown.macro == {}
     assert "no two subsets were run with each of these 3 experiments" in " ".join(grown.notes)

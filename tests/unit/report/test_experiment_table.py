@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 from helpers.leaderboards import Page, make_experiments, make_row
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 from rich.console import Console
@@ -39,7 +39,7 @@ MARKDOWN = """\
 
 **Box precision at IoU ≥ 0.3**
 
-| subset | n (boxes) | plain\\_cam | recommended |
+| subset | n (predicted boxes) | plain\\_cam | recommended |
 | :-- | --: | --: | --: |
 | gear | 7 / 9 | 0.700 (0.600–0.800) | 0.900 |
 | nut | 30 | 0.800 (0.700–0.900) | – |
@@ -133,6 +133,7 @@ names = st.one_of(
 )
 
 
+@settings(deadline=None)
 @given(names, names)
 def test_names_break_out_of_no_format(subset: str, experiment: str) -> None:
     table = make_experiments(subset=subset, experiment=f"e {experiment}")
@@ -151,7 +152,7 @@ def test_a_page_shows_the_table_on_top_and_the_files_hold_its_numbers(tmp_path: 
     write_leaderboard(tmp_path, [make_row()], table=table)
     page = Page.read(tmp_path / "summary.html")
     assert page.text.index("Experiments by subset") < page.text.index("Leaderboard Mean")
-    for said in ("0.900 ↑ 0.800–1.000 p = 0.030", "macro mean of 2", "Holm's correction", "nut was | left out"):
+    for said in ("0.900 ↑0.800–1.000p = 0.030", "macro mean of 2", "Holm's correction", "nut was | left out"):
         assert said in page.text, said
     content = json.loads((tmp_path / "summary.json").read_text())["table"]
     assert content == as_json(table)
