@@ -336,8 +336,8 @@ INTRODUCTION = (
     "The same files and splits for all; one scorer. The models of anomalib are trained on Good pictures alone, as they "
     "are meant to be; the others on the image labels of Good and defective ones. V2 and box precision are of the boxes "
     "that a tool shows at its own threshold. *Oracle* stands for the threshold that is best on the test pictures. "
-    "Intervals are 95 % and come from drawing groups; an oracle's does not count that it was chosen. The training time "
-    "of weakspot's experiments includes predicting and measuring the test pictures, and the report; their features come "
+    "Intervals are 95 % and come from drawing groups; an oracle's does not count that it was chosen. Training time "
+    "of weakspot's experiments includes predicting and measuring the test pictures, and the report; features come "
     "from no cache."
 )
 
