@@ -30,13 +30,13 @@ from weakspot.types import Sample
 SIDE = 256
 BATCH = 8
 LITE = "efficientnet_lite0"
-BANK = 10_000
+BANK = 4_000
 """At most this many patches in PatchCore's memory; its own share of 10 % where that is fewer."""
 
 PATCHES = (SIDE // 8) ** 2
 """Patches of an image, at the finer of the two layers that PatchCore looks at."""
 
-SEEN = 6_000
+SEEN = 1_200
 """Pictures that a model which trains by gradients sees in all, at most 300 times each: a CPU's worth."""
 
 FINE, MIDDLE, COARSE = "blocks.1", "blocks.2", "blocks.4"
@@ -204,7 +204,7 @@ class Anomalib:
     def _note(self, origin: str, ratio: float, epochs: int) -> str:
         """How it was trained, for the table."""
         how = {"patchcore": f"coreset of {100 * ratio:.2g} %", "padim": "100 features", "dfm": "97 % of the variance"}
-        told = how.get(self.model, f"{epochs} epochs")
+        told = how.get(self.model, f"{epochs} epochs, for want of time")
         return f"{origin}, {SIDE} px, {told}; threshold: F1AdaptiveThreshold on validation pictures, no masks"
 
 
