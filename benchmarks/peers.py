@@ -373,17 +373,23 @@ def write_report(plan: Plan, postponed: Sequence[Cell], output: Path | None) -> 
 # --- the program --------------------------------------------------------------------------------------------------
 
 
-def all_data(data: Path | None, generated: Path, quick: bool) -> list[DataSet]:
+def all_data(data: Path | None, generated: Path) -> list[DataSet]:
     """Every data set and split: the generated ones first, then the folder that was given, its random split last."""
-    sets = list[DataSet]()
-    for name in GENERATED:
-        small = {"good": 40, "defect": 6, "size": (96, 128)} if quick else {}
-        sets.append(DataSet(name, synthetic.ensure(generated, name, **small), "random"))  # type: ignore[arg-type]
+    sets = [DataSet(name, generated / name, "random") for name in GENERATED]
     if data is not None:
         root = data.resolve()
         sets += [DataSet(root.name, root, "grouped", FOLDS, fold) for fold in range(FOLDS)]
         sets.append(DataSet(root.name, root, "random", FOLDS, 0))
     return sets
+
+
+def generate(sets: Sequence[DataSet], quick: bool) -> None:
+    """Generate those of the generated sets that are not there yet."""
+    for one in sets:
+        if one.name in GENERATED and quick:
+            synthetic.ensure(one.root.parent, one.name, good=40, defect=6, size=(96, 128))
+        elif one.name in GENERATED:
+            synthetic.ensure(one.root.parent, one.name)
 
 
 def chosen(names: Sequence[str] | None, known: Sequence[str], option: str) -> list[str]:
@@ -418,9 +424,10 @@ def main(
 ) -> None:
     """Train, test and time every method, and write the tables."""
     results = folder.resolve()
-    sets = all_data(data, results / ("small" if quick else "data"), quick)
+    sets = all_data(data, results / ("small" if quick else "data"))
     names = chosen(only, list(dict.fromkeys(name for one in sets for name in (one.title, one.folder))), "--only")
     wanted = [one for one in sets if one.title in names or one.folder in names]
+    generate(wanted, quick)
     ways = chosen(methods, list(TOOLS), "--methods") if methods else list(METHODS)
     plan = Plan(wanted, ways, results, weights, hours, images, rounds, quick)
     postponed = run_cells(plan)
