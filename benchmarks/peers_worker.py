@@ -25,12 +25,12 @@ from weakspot.utils import console
 app = typer.Typer(add_completion=False)
 
 
-def _ours(name: str, **settings: object) -> Callable[[str, bool], Tool]:
+def _ours(kind: str, /, **settings: object) -> Callable[[str, bool], Tool]:
     def make(weights: str, quick: bool) -> Tool:
         from peer_tools import ours
 
-        if name != "Experiment":
-            tool: Tool = getattr(ours, name)(**settings)
+        if kind != "Experiment":
+            tool: Tool = getattr(ours, kind)(**settings)
             return tool
         return ours.Experiment(str(settings["name"]), weights, QUICK[str(settings["name"])] if quick else ())
 
