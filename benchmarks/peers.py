@@ -167,6 +167,8 @@ def run_cells(plan: Plan, run: Callable[[list[str]], str | None] | None = None) 
     clock, postponed = Clock(), list[Cell]()
     due = [cell for cell in plan.cells if not finished(cell, plan.results)]
     say(f"{len(plan.cells) - len(due)} of {len(plan.cells)} cells are finished")
+    if not plan.hours:
+        return due
     sizes = {data: len(open_fold(data, plan.results).subset("train", "val", "test")) for data in plan.data}
     for count, cell in enumerate(due, start=1):
         left = sum(clock.guess(each.method, sizes[each.data]) for each in due[count - 1 :])
@@ -187,7 +189,7 @@ def run_cells(plan: Plan, run: Callable[[list[str]], str | None] | None = None) 
 
 def run_process(command: list[str]) -> str | None:
     """Run a command; returns the last line of what it says where it fails, else None."""
-    environment = os.environ | {"TYPER_STANDARD_TRACEBACK": "1", "PYTHONPATH": os.environ.get("PYTHONPATH", "")}
+    environment = os.environ | {"TYPER_STANDARD_TRACEBACK": "1"}  # whose last line is the error itself
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     if done.returncode == 0:
         return None

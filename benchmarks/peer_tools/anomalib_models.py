@@ -168,15 +168,16 @@ class Anomalib:
         def predict(paths: Sequence[Path]) -> Iterator[Found]:
             for group in batched(paths, BATCH):
                 images = [torch.from_numpy(read_image(path)).permute(2, 0, 1).float() / 255 for path in group]
-                with torch.inference_mode():
-                    out = model(torch.stack([resize(image) for image in images]))
-                maps = out.anomaly_map.reshape(len(images), SIDE, SIDE)
+                with torch.inference_mode():  # its forward pass step by step, as the last step clips scores to 0…1
+                    raw = model.model(model.pre_processor(torch.stack([resize(image) for image in images])))
+                    out = model.post_processor(raw)
+                maps = raw.anomaly_map.reshape(len(images), SIDE, SIDE)
                 boxes, peaks = masks_to_boxes(out.pred_mask.reshape(maps.shape), maps)
                 for i, image in enumerate(images):
                     size = (int(image.shape[1]), int(image.shape[2]))
                     corners = scaled(boxes[i].numpy().astype(np.float64), size)
                     found = np.c_[corners, peaks[i].numpy().astype(np.float64)]
-                    called, score = bool(out.pred_label.reshape(-1)[i]), float(out.pred_score.reshape(-1)[i])
+                    called, score = bool(out.pred_label.reshape(-1)[i]), float(raw.pred_score.reshape(-1)[i])
                     yield Found(score, called, found, maps[i].numpy().astype(np.float32), size)
 
         return predict

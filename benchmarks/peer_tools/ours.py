@@ -55,14 +55,14 @@ class Experiment:
             "output": str(folder / RUN),
             "reuse": False,
         }
-        run = train(with_values(config, keys))
+        train(with_values(config, keys))
         shutil.rmtree(folder / "cache", ignore_errors=True)
         own = (
             "none: the most probable class, box at 0.7 of the map's range"
             if plain
             else "set on its validation pictures"
         )
-        return f"{run.read_identity()['train'].get('backbone', config.model.backbone)}; thresholds: {own}"
+        return f"{config.model.backbone}, input {config.data.image_size}; thresholds: {own}"
 
     def load(self, folder: Path) -> Predict:
         """The bundle of the run."""

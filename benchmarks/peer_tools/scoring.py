@@ -8,7 +8,7 @@ come from drawing groups (Davison and Hinkley 1997, 3.8), with weakspot's own fu
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -19,7 +19,7 @@ from weakspot.evaluation.truth import Truth, levels_reached
 from weakspot.metrics import classification_metrics, detection_metrics, widened_by_groups
 from weakspot.metrics.intervals import N_RESAMPLES, Estimate, percentile_estimate
 from weakspot.metrics.paired import draw_groups, group_estimate
-from weakspot.metrics.unvarying import widened_mean
+from weakspot.metrics.unvarying import certain, unseen, widened_mean
 from weakspot.ops.regions import label_regions
 from weakspot.ops.resize import upsample
 from weakspot.types import ANOMALY, GOOD
@@ -116,7 +116,7 @@ def score(folds: Sequence[Tested]) -> Scores:
         classes.auroc,
         classes.average_precision,
         classes.balanced_accuracy,
-        group_estimate(right, groups.tolist(), targets),
+        widened_mean(group_estimate(right, groups.tolist(), targets), len(set(groups.tolist()))),
         mean(shown, ~np.isnan(shown)),
         mean(best, ~np.isnan(best)),
         precise,
@@ -212,7 +212,9 @@ def _false_boxes(folds: Sequence[Tested], groups: npt.NDArray[np.intp], targets:
     """Boxes per 100 Good images; n is the number of Good images."""
     counts = np.array([100 * len(boxes) for fold in folds for boxes in fold.findings.boxes], np.float64)
     good = targets == 0
-    return group_estimate(counts[good], groups[good].tolist(), targets[good])
+    estimate = group_estimate(counts[good], groups[good].tolist(), targets[good])
+    none = certain(estimate) and estimate.value == 0  # then as many images may have one as may be unlike those seen
+    return replace(estimate, high=100 * unseen(len(set(groups[good].tolist())))) if none else estimate
 
 
 # --- pixels -------------------------------------------------------------------------------------------------------

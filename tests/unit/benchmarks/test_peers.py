@@ -192,6 +192,9 @@ def plan(fabric: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> peers
     monkeypatch.setattr(peers_worker, "TOOLS", {"fake": lambda w, q: Fake(), "absent": lambda w, q: Absent()})
     monkeypatch.setattr(peers, "SECONDS_PER_IMAGE", {"fake": 1.0, "absent": 1.0})
     monkeypatch.setattr(Fake, "trained", 0)
+    monkeypatch.setattr(
+        peers_worker.console, "hide_bars", lambda: None
+    )  # for the whole process, that of the tests here
     sets = [DataSet("fabric", fabric / "fabric", split) for split in ("grouped", "random")]
     return peers.Plan(sets, ["fake", "absent"], tmp_path / "results", "none", 1.0, 4, 0, False)
 
@@ -231,7 +234,9 @@ def test_finished_cells_are_skipped_and_others_are_tried_again(plan: peers.Plan,
 
 def test_a_failure_is_written_down_and_the_others_go_on(plan: peers.Plan, tmp_path: Path) -> None:
     peers.run_cells(plan, lambda command: "no room" if "fabric-grouped" in command[3] else here(command))
-    assert read_cost(tmp_path / "results/fabric-grouped/fake") == pytest.approx(Cost("failed", "no room"), nan_ok=True)
+    failed = read_cost(tmp_path / "results/fabric-grouped/fake")
+    assert failed is not None
+    assert (failed.status, failed.note) == ("failed", "no room")
     cost = read_cost(tmp_path / "results/fabric-random/fake")
     assert cost is not None
     assert (cost.status, cost.test_images, cost.training_images) == ("ok", 10, 40)
@@ -303,7 +308,7 @@ def test_weights_are_given_to_networks_of_timm_that_ask_for_them(monkeypatch: py
         asked = timm.create_model("test_resnet", pretrained=True, features_only=True, out_indices=[1])
         not_asked = timm.create_model("test_resnet", pretrained=False)
     assert all((state[key] == value).all() for key, value in asked.state_dict().items())
-    assert not (state["conv1.0.weight"] == not_asked.state_dict()["conv1.0.weight"]).any()
+    assert any((state[key] != value).any() for key, value in not_asked.state_dict().items())
     short = anomalib_models.Backbone("test_resnet", {}, [0.5] * 3, [0.5] * 3, "a test")
     with anomalib_models.given_weights(short), pytest.raises(LeftOutError, match="lack"):
         timm.create_model("test_resnet", pretrained=True)
