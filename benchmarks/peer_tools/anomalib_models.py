@@ -25,6 +25,7 @@ from weakspot.data.images import read_image
 from weakspot.data.loading import batched
 from weakspot.data.preprocess import Preprocess
 from weakspot.models import timm_weights
+from weakspot.models.timm_networks import import_timm
 from weakspot.types import Sample
 
 SIDE = 256
@@ -73,8 +74,8 @@ def find_backbone(own: str | None) -> Backbone:
     if own is None:
         found = timm_weights.find(LITE, packages=True)
         preprocess = Preprocess((SIDE, SIDE), timm_weights.needed_preprocess(LITE))
-        name, mean, spread = f"tf_{LITE}", *(each / 255 for each in map(np.asarray, preprocess.mean_and_spread))
-        return Backbone(name, found.state, mean.tolist(), spread.tolist(), "EfficientNet-Lite0 (ImageNet)")
+        mean, spread = ((np.asarray(each) / 255).tolist() for each in preprocess.mean_and_spread)
+        return Backbone(f"tf_{LITE}", found.state, mean, spread, "EfficientNet-Lite0 (ImageNet)")
     from_hub = timm_weights.from_hub(own)
     if from_hub is None:
         raise LeftOutError(f"its weights ({own}) are only to be had by download, and there is no connection")
@@ -84,8 +85,7 @@ def find_backbone(own: str | None) -> Backbone:
 @contextmanager
 def given_weights(backbone: Backbone) -> Iterator[None]:
     """Let timm give a network that is asked for with pre-trained weights those of `backbone`, without a download."""
-    import timm
-
+    timm = import_timm()
     original = timm.create_model
 
     def create(name: str, *arguments: Any, pretrained: bool = False, **more: Any) -> Any:  # noqa: ANN401 - timm's own
