@@ -38,11 +38,12 @@ def until(true: Callable[[], object], seconds: float = 20.0) -> None:
         time.sleep(0.02)
 
 
-def picture(path: Path, seed: int, size: tuple[int, int] = (48, 64)) -> Path:
-    """A picture as a camera writes it: hidden first, then renamed."""
+def picture(path: Path, seed: int, size: tuple[int, int] = (48, 64), *, busy: bool = True) -> Path:
+    """A picture as a camera writes it, with a busy place or without one: hidden first, then renamed."""
     rng = np.random.default_rng(seed)
     pixels = np.full((*size, 3), rng.integers(40, 200, 3), np.uint8)
-    pixels[5:25, 10:30] = rng.integers(0, 255, (20, 20, 3), dtype=np.uint8)
+    if busy:
+        pixels[5:35, 10:50] = rng.integers(0, 255, (30, 40, 3), dtype=np.uint8)
     path.parent.mkdir(parents=True, exist_ok=True)
     hidden = path.with_name(f".{path.name}")
     Image.fromarray(pixels).save(hidden, "png")
@@ -89,7 +90,11 @@ def receiving(port: int = 0) -> Iterator[Receiver]:
         def log_message(self, format: str, *arguments: object) -> None:
             """Quiet."""
 
-    server = ThreadingHTTPServer(("127.0.0.1", port), Handler)
+    class Server(ThreadingHTTPServer):
+        def handle_error(self, request: object, client_address: object) -> None:
+            """Quiet: whoever is killed resets its connection."""
+
+    server = Server(("127.0.0.1", port), Handler)
     server.daemon_threads = True
     receiver.url = f"http://127.0.0.1:{server.server_address[1]}/hook"
     thread = threading.Thread(target=server.serve_forever, daemon=True)

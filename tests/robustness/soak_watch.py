@@ -5,7 +5,7 @@ sustains, and above it; the watcher is killed (SIGKILL) at moments drawn by lot 
 broker is stopped and started. In the end every good picture has exactly one verdict in the journal, in the prediction
 files and at the webhook (by its key), and at least one at the broker; every broken one is reported once.
 
-The network has two layers and an input of 32 pixels: what is tested is everything but the arithmetic.
+The network has one convolution and an input of 32 pixels: what is tested is everything but the arithmetic.
 """
 
 from __future__ import annotations
@@ -32,6 +32,7 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # for who runs this file by itself
 
+from helpers.tiny_onnx import tiny_onnx
 from helpers.watching import MOSQUITTO, Broker, receiving, subscribed
 
 from weakspot.inference.localizer import Localizer
@@ -109,18 +110,6 @@ def starter(log: Path) -> None:
         finally:
             sys.stdout.flush(), sys.stderr.flush()
             os._exit(0)
-
-
-def make_model(folder: Path) -> Path:
-    """An ONNX export of the tiny network, made in a process of its own: torch is to stay out of this one."""
-    code = (
-        "import sys\nfrom pathlib import Path\nfrom robustness.soak import make_model\nmake_model(Path(sys.argv[1]))\n"
-        "from weakspot.export.graph import write_onnx\nfrom weakspot.models.bundle import load_bundle\n"
-        "write_onnx(Path(sys.argv[1]) / 'model.onnx', *load_bundle(Path(sys.argv[1])))\n"
-    )
-    paths = os.pathsep.join([str(Path(__file__).resolve().parents[1]), os.environ.get("PYTHONPATH", "")])
-    subprocess.run([sys.executable, "-c", code, str(folder)], check=True, env={**os.environ, "PYTHONPATH": paths})
-    return folder / "model.onnx"
 
 
 def contents() -> tuple[list[bytes], list[bytes]]:
@@ -236,7 +225,7 @@ class Soak:
 
     def __init__(self, scratch: Path, arguments: argparse.Namespace) -> None:
         self.scratch, self.arguments, self.outcome = scratch, arguments, Outcome()
-        self.model = make_model(scratch / "model")
+        self.model = tiny_onnx(scratch / "model.onnx", (32, 32))
         self.start = Starter(scratch / "said")
         self.output = scratch / "line"
         self.camera = Camera(scratch / "camera", arguments.seed)
