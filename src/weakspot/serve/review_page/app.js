@@ -418,12 +418,14 @@ function openQueue() { $("queue").classList.add("open"); $("open-queue").setAttr
 function closeQueue() { $("queue").classList.remove("open"); $("open-queue").setAttribute("aria-expanded", "false"); }
 
 async function look() {  // what the corrections say, and whether another window changed this picture
-  const { picture } = state;
+  const { picture } = state, known = picture && saver.versions.get(picture.index);
   const found = await get(`/api/summary${picture ? `?index=${picture.index}` : ""}`).catch(() => null);
   if (!found) return;
   state.counts = found;
   showSummary(found);
-  if (picture && state.picture === picture && !saver.waiting && !state.mine && !burst.before && !boxes.drag && found.version !== saver.versions.get(picture.index)) {
+  // What was asked before an own save, or before the picture was left, says nothing of another window.
+  const calm = !unseen() && state.picture === picture && !saver.waiting && !state.mine && !burst.before && !boxes.drag;
+  if (calm && known === saver.versions.get(picture.index) && found.version !== known) {
     await open(picture.index);
     say("Another window changed this picture; you see what it saved.");
     tell("Another window changed this picture: this is what it saved");
