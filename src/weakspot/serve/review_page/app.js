@@ -101,7 +101,7 @@ function preview(index, box) {  // while the pointer moves
 function render() {
   const { picture } = state, total = state.described.total;
   $("name").textContent = picture.name;
-  const subset = { train: "training picture", val: "validation picture", test: "test picture" }[picture.subset] || "picture";
+  const subset = { train: "training picture", val: "validation picture (its boxes are not learnt from)", test: "test picture" }[picture.subset] || "picture";
   const states = { todo: "to do", draft: "changed, not accepted", skipped: "skipped", labelled: "label confirmed, nothing drawn", reviewed: "reviewed" };
   $("where").textContent = `${subset} ${picture.index + 1} of ${total.toLocaleString("en")}, ${picture.width}×${picture.height}, ${states[picture.state]}`;
   $("why").textContent = `${picture.why[0].toUpperCase()}${picture.why.slice(1)}.`;
