@@ -6,12 +6,14 @@ from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
 
+from weakspot.commands.review import learnt_files
 from weakspot.commands.train import train
 from weakspot.config.schema import DataConfig, TrainConfig, read_config, with_values
 from weakspot.errors import WeakspotError
 from weakspot.evaluation.comparison import Comparison, compare
 from weakspot.report.compare_page import write_comparison
 from weakspot.runs.folder import RunFolder
+from weakspot.serve.review_file import made_by_review
 from weakspot.serve.review_training import DONE, PAGE
 from weakspot.utils.files import shown, write_json
 
@@ -44,7 +46,7 @@ def retrain(run: Path, annotations: Path, folder: Path) -> RunFolder:
 
 
 def learning_from(config: TrainConfig, annotations: Path, output: Path) -> TrainConfig:
-    """The configuration of a run with a file to learn from, in place of an earlier one.
+    """The configuration of a run with a file to learn from, in place of that of an earlier review.
 
     Args:
         config: of the run.
@@ -58,7 +60,8 @@ def learning_from(config: TrainConfig, annotations: Path, output: Path) -> Train
         raise WeakspotError(
             f"this version of weakspot has no data.{KEY} and cannot learn from {shown(annotations)}; upgrade it"
         )
-    values: dict[str, Any] = {f"data.{KEY}": [str(annotations.resolve())], "output": str(output), "cv": None}
+    others = [str(file) for file in learnt_files(config) if not made_by_review(file)]
+    values: dict[str, Any] = {f"data.{KEY}": [*others, str(annotations.resolve())], "output": str(output), "cv": None}
     return with_values(config, values)
 
 

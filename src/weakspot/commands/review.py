@@ -23,6 +23,7 @@ from weakspot.postprocess.prediction_files import prediction_writer, read_predic
 from weakspot.postprocess.review import worth_a_look
 from weakspot.runs.folder import RunFolder
 from weakspot.serve.review_app import HeatMaps, ReviewSession
+from weakspot.serve.review_file import made_by_review
 from weakspot.serve.review_store import QueuedPicture, ReviewStore
 from weakspot.serve.review_training import Trainings, retrain_command
 from weakspot.types import Prediction, Sample, Subset
@@ -173,10 +174,19 @@ def _queued(name: str, path: Path, prediction: Prediction, why: str, subset: Sub
 
 def _earlier(request: ReviewRequest, config: TrainConfig) -> Path | None:
     """The file that this run learnt from, where the next round goes on from it."""
+    if request.pictures is not None or request.test:
+        return None
+    return next((file for file in reversed(learnt_files(config)) if made_by_review(file)), None)
+
+
+def learnt_files(config: TrainConfig) -> list[Path]:
+    """Files of annotations that a run learnt from.
+
+    Args:
+        config: of the run.
+    """
     learnt = getattr(config.data, "annotations", None)
-    files = [learnt] if isinstance(learnt, str) else list(learnt or [])
-    plain = request.pictures is None and not request.test
-    return Path(files[-1]) if plain and files and Path(files[-1]).is_file() else None
+    return [Path(file) for file in ([learnt] if isinstance(learnt, str) else learnt or [])]
 
 
 def _predicted(

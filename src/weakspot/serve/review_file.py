@@ -107,6 +107,19 @@ def read_saved(
     return found
 
 
+def made_by_review(path: Path) -> bool:
+    """Whether a file is one that ``weakspot review`` made; False for folders and for what cannot be read.
+
+    Args:
+        path: any file or folder.
+    """
+    try:
+        content = read_json(path, MOST_ANNOTATIONS)
+        return isinstance(content, dict) and content.get("info", {}).get(FILE_MARK) == 1
+    except (OSError, ValueError, AttributeError):
+        return False
+
+
 def _damaged(path: Path, error: Exception) -> WeakspotError:
     text = " ".join(f"{type(error).__name__}: {error}".split())[:200]
     return WeakspotError(

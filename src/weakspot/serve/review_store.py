@@ -275,7 +275,7 @@ def _image_record(image_id: int, picture: QueuedPicture, review: Review) -> dict
         "width": picture.size[1],
         "sha256": review.sha256,
         "weakspot_label": WRITTEN_GOOD if review.label == GOOD else review.label,
-        "weakspot_reviewed": review.state == "reviewed",
+        "weakspot_reviewed": review.state in ("reviewed", "labelled"),
         "weakspot_state": review.state,
         "weakspot_version": review.version,
     }

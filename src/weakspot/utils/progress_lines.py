@@ -12,9 +12,6 @@ EVERY_S = 30.0
 """Between two lines passes at least this time."""
 
 
-_pace = (FIRST_S, EVERY_S)
-
-
 def set_pace(first_s: float, every_s: float) -> None:
     """Say more, or less, from now on: a page that shows the lines wants them sooner than a log.
 
@@ -22,8 +19,8 @@ def set_pace(first_s: float, every_s: float) -> None:
         first_s: seconds before the first line.
         every_s: seconds between two lines at least.
     """
-    global _pace
-    _pace = (first_s, every_s)
+    global FIRST_S, EVERY_S
+    FIRST_S, EVERY_S = first_s, every_s
 
 
 class ProgressLines:
@@ -49,7 +46,7 @@ class ProgressLines:
     ) -> None:
         self._description, self._say, self._clock = description, say, clock
         self._start = clock()
-        self._next = self._start + _pace[0]
+        self._next = self._start + FIRST_S
         self._said = False
 
     def update(self, done: int, total: int) -> None:
@@ -62,7 +59,7 @@ class ProgressLines:
         now = self._clock()
         if now < self._next:
             return
-        self._next, self._said = now + _pace[1], True
+        self._next, self._said = now + EVERY_S, True
         if not total:
             self._say(f"{self._description}: {done} done")
         elif done:

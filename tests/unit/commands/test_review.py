@@ -203,7 +203,7 @@ class Learning(DataConfig):
 def test_a_run_is_trained_again_with_its_own_settings(run: Path, tmp_path: Path) -> None:
     config = read_config(RunFolder(run).config)
     data = Learning(**{name: getattr(config.data, name) for name in DataConfig.__dataclass_fields__})
-    known = replace(config, data=replace(data, annotations=["earlier.json"]))
+    known = replace(config, data=replace(data, annotations=[str(tmp_path / "earlier.json")]))
     file = tmp_path / "a.json"
     if "annotations" not in DataConfig.__dataclass_fields__:
         with pytest.raises(WeakspotError, match="cannot learn from"):
@@ -211,9 +211,17 @@ def test_a_run_is_trained_again_with_its_own_settings(run: Path, tmp_path: Path)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(retraining, "DataConfig", Learning)
         found = retraining.learning_from(known, file, tmp_path / "out")
-    assert found.data.annotations == [str(file)]  # type: ignore[attr-defined]
-    same = replace(found, data=replace(found.data, annotations=["earlier.json"]), output=config.output)  # type: ignore[call-arg]
+    earlier = str(tmp_path / "earlier.json")
+    assert found.data.annotations == [earlier, str(file)]  # type: ignore[attr-defined]
+    same = replace(found, data=replace(found.data, annotations=[earlier]), output=config.output)  # type: ignore[call-arg]
     assert same == known
+    (tmp_path / "earlier.json").write_text(
+        '{"info": {"weakspot_review": 1}}'
+    )  # of an earlier round, which goes on in it
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(retraining, "DataConfig", Learning)
+        found = retraining.learning_from(known, file, tmp_path / "out")
+    assert found.data.annotations == [str(file)]  # type: ignore[attr-defined]
 
 
 def test_the_end_of_a_training_says_what_became_better(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

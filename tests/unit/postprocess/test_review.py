@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,7 @@ import pytest
 from weakspot.postprocess.decision import (
     Decision,
 )
-from weakspot.postprocess.review import ReviewQueue, doubts
+from weakspot.postprocess.review import ReviewQueue, doubts, worth_a_look
 from weakspot.types import Box, Prediction
 
 
@@ -44,3 +45,28 @@ def test_the_queue_keeps_the_most_urgent(tmp_path: Path) -> None:
     queue.write(tmp_path / "review.csv")
     with (tmp_path / "review.csv").open(newline="") as file:
         assert [row["path"] for row in csv.DictReader(file)] == ["at", "at too"]
+
+
+def test_a_contradicted_label_comes_first_then_doubts_then_defects_then_the_rest() -> None:
+    def rated(name: str, probability: float, target: str | None, *trusts: float) -> tuple[float, str]:
+        return worth_a_look(replace(said(name, probability, *trusts), target=target), Decision())
+
+    order = [
+        rated("surely contradicted", 0.99, "good", 0.9),
+        rated("contradicted", 0.4, "anomaly"),
+        rated("close call", 0.5, "anomaly", 0.9),
+        rated("no trust", 0.99, "anomaly", 0.3),
+        rated("defect", 0.99, "anomaly", 0.6, 0.9),
+        rated("surer defect", 0.99, None, 0.95),
+        rated("good", 0.04, "good"),
+        rated("surely good", 0.01, None),
+    ]
+    urgencies = [urgency for urgency, _ in order]
+    assert urgencies == sorted(urgencies, reverse=True)
+    assert order[0][1] == (
+        "labelled good, and the model says anomaly: one of the two is wrong (probability of a defect 0.99)"
+    )
+    assert [why for _, why in order[4:6]] == 2 * [
+        "a defect, and nothing speaks against its boxes: to confirm or mend them teaches most"
+    ]
+    assert order[-1][1] == "nothing speaks against it"

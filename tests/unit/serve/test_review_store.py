@@ -78,7 +78,7 @@ def test_a_defect_without_a_box_is_confirmed_by_its_label_alone(store: ReviewSto
     saved = store.save(0, Review("anomaly", (), "reviewed"), based_on=0)
     assert saved.state == "labelled"
     (image,) = json.loads(store.file.read_text())["images"]
-    assert (image["weakspot_label"], image["weakspot_reviewed"]) == ("anomaly", False)
+    assert (image["weakspot_label"], image["weakspot_reviewed"]) == ("anomaly", True)
 
 
 def test_undone_to_the_beginning_it_is_forgotten(store: ReviewStore) -> None:

@@ -69,3 +69,14 @@ def test_they_go_to_the_log_alone_where_several_processes_work(
         progress(1, 4)
     assert capsys.readouterr().err == ""
     assert any("maps: 1 of 4" in record.message for record in caplog.records)
+
+
+def test_a_page_hears_sooner(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("FIRST_S", "EVERY_S"):
+        monkeypatch.setattr(progress_lines, name, getattr(progress_lines, name))  # put back at the end
+    progress_lines.set_pace(first_s=1.0, every_s=3.0)
+    said, seconds = list[str](), iter([0.0, 0.5, 1.5, 2.0, 5.0])
+    lines = progress_lines.ProgressLines("maps", said.append, clock=lambda: next(seconds))
+    for done in (1, 2, 3, 4):
+        lines.update(done, 8)
+    assert [line.split(" (")[0] for line in said] == ["maps: 2 of 8", "maps: 4 of 8"]

@@ -21,7 +21,7 @@ const KEYS = [
   ["Q", "go to the queue (arrows, Enter)"], ["R", "after a conflict: redo my change"], ["Esc", "choose nothing, leave"], ["?", "this list"],
 ];
 
-const state = { described: null, picture: null, chosen: null, drawing: false, hand: false, past: [], mine: null, counts: { reviewed: 0, boxes: 0 }, asked: 0 };
+const state = { described: null, picture: null, chosen: null, drawing: false, hand: false, past: [], mine: null, counts: { reviewed: 0, boxes: 0 }, asked: 0, loading: false, leaving: false };
 const saver = new Saver({
   saving: () => tell("Saving"),
   saved: () => tell("Saved"),
@@ -58,9 +58,11 @@ async function open(index) {
   if (index === null || index === undefined) return;
   rest();
   const ticket = ++state.asked;
+  state.loading = true;
   await saver.line;
-  const picture = await get(`/api/pictures/${index}`);
+  const picture = await get(`/api/pictures/${index}`).catch((error) => silent(error));
   if (ticket !== state.asked) return;
+  if (!picture) { state.loading = false; return; }
   Object.assign(state, { picture, chosen: null, mine: null });
   saver.versions.set(index, picture.version);
   setDrawing(false);
@@ -72,6 +74,7 @@ async function open(index) {
   queue.reveal(index);
   const loaded = await shown;
   if (ticket !== state.asked) return;
+  state.loading = false;
   $("loading").hidden = loaded;
   if (!loaded) $("loading").textContent = "This picture cannot be read any more";
   say(`Picture ${index + 1}: ${picture.name}. ${picture.why}. ${written(picture.label)}, ${plural(picture.boxes.length, "box", "boxes")}.`);
@@ -98,7 +101,7 @@ function preview(index, box) {  // while the pointer moves
 function render() {
   const { picture } = state, total = state.described.total;
   $("name").textContent = picture.name;
-  const subset = { train: "training picture", val: "validation picture", test: "test picture" }[picture.subset] || "picture";
+  const subset = { train: "training picture", val: "validation picture (its boxes are not learnt from)", test: "test picture" }[picture.subset] || "picture";
   const states = { todo: "to do", draft: "changed, not accepted", skipped: "skipped", labelled: "label confirmed, nothing drawn", reviewed: "reviewed" };
   $("where").textContent = `${subset} ${picture.index + 1} of ${total.toLocaleString("en")}, ${picture.width}×${picture.height}, ${states[picture.state]}`;
   $("why").textContent = `${picture.why[0].toUpperCase()}${picture.why.slice(1)}.`;
@@ -158,8 +161,12 @@ function leave(event) { if (event.detail) $("stage").focus({ preventScroll: true
 const content = ({ label, boxes: found, state: how }) => copy({ label, boxes: found.map(({ x0, y0, x1, y1, label: name }) => ({ x0, y0, x1, y1, label: name })), state: how });
 const looked = (how) => how === "reviewed" || how === "labelled";
 
+// While a picture is left, or is not there yet, keys change nothing: they would change what nobody has seen.
+const unseen = () => !state.picture || state.loading || state.leaving;
+
 // Change the picture, show it, save it. What was accepted before stays accepted.
 function change(how, words) {
+  if (unseen()) return drawBoxes();
   const { picture } = state, before = content(picture), to = content(picture);
   how(to);
   to.state = looked(picture.state) ? "reviewed" : "draft";
@@ -213,18 +220,24 @@ function settle() { state.mine = null; $("banner").hidden = true; $("stage").foc
 
 async function accept() {
   const { picture } = state;
-  if (!picture || state.mine) return;
+  if (unseen() || state.mine) return;
   const to = { ...content(picture), state: "reviewed" };
   state.past.push({ index: picture.index, before: content(picture) });
   if (to.label !== GOOD && !to.boxes.length) say("Accepted: its label alone, as nothing is drawn");
-  if (await put(to)) await onward(picture.index);
+  await leaveWith(to);
 }
 
 async function skip() {
   const { picture } = state;
-  if (state.mine) return;
+  if (unseen() || state.mine) return;
   state.past.push({ index: picture.index, before: content(picture) });
-  if (await put({ ...content(picture), state: "skipped" })) await onward(picture.index);
+  await leaveWith({ ...content(picture), state: "skipped" });
+}
+
+async function leaveWith(to) {
+  const { index } = state.picture;
+  state.leaving = true;
+  try { if (await put(to)) await onward(index); } finally { state.leaving = false; }
 }
 
 async function onward(from) {
@@ -261,6 +274,7 @@ function take() {
 }
 
 function add(box) {
+  if (unseen()) return drawBoxes();
   setDrawing(false);
   const label = state.picture.label === GOOD ? usual() : state.picture.label;
   const place = state.picture.boxes.length;
@@ -289,6 +303,7 @@ function remove(index = state.chosen) {
 }
 
 async function undo() {
+  if (unseen()) return;
   const last = state.past.pop();
   if (!last) return say("There is nothing to undo");
   if (state.mine) settle();
@@ -317,6 +332,7 @@ const burst = { timer: 0, before: null };
 // Keys that are held down are one change, saved when they rest.
 function nudge(key, resize, fine) {
   const [dx, dy] = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] }[key];
+  if (unseen()) return;
   if (state.drawing) return drawWithKeys();
   if (state.chosen === null) return view.pan(-60 * dx, -60 * dy);
   const size = fine ? 1 : Math.max(1, Math.round(6 / view.scale)), box = state.picture.boxes[state.chosen], { width, height } = view.size;
@@ -388,7 +404,13 @@ function key(event) {
   settled(action);
 }
 
-async function settled(action) { const saving = rest(); if (saving) await saving; return action(); }
+async function settled(action) {
+  const saving = rest();
+  if (saving) await saving;
+  try { await action(); } catch (error) { silent(error); }
+}
+
+function silent(error) { tell(error.status ? error.message : "The command does not answer; is it running?", true); return null; }
 
 // --- beside the picture -----------------------------------------------------------------------------------------------
 
@@ -396,12 +418,14 @@ function openQueue() { $("queue").classList.add("open"); $("open-queue").setAttr
 function closeQueue() { $("queue").classList.remove("open"); $("open-queue").setAttribute("aria-expanded", "false"); }
 
 async function look() {  // what the corrections say, and whether another window changed this picture
-  const { picture } = state;
+  const { picture } = state, known = picture && saver.versions.get(picture.index);
   const found = await get(`/api/summary${picture ? `?index=${picture.index}` : ""}`).catch(() => null);
   if (!found) return;
   state.counts = found;
   showSummary(found);
-  if (picture && state.picture === picture && !saver.waiting && !state.mine && !burst.before && !boxes.drag && found.version !== saver.versions.get(picture.index)) {
+  // What was asked before an own save, or before the picture was left, says nothing of another window.
+  const calm = !unseen() && state.picture === picture && !saver.waiting && !state.mine && !burst.before && !boxes.drag;
+  if (calm && known === saver.versions.get(picture.index) && found.version !== known) {
     await open(picture.index);
     say("Another window changed this picture; you see what it saved.");
     tell("Another window changed this picture: this is what it saved");

@@ -87,7 +87,7 @@ export class Queue {
     Object.assign(button.dataset, { told, index: row.index });
     const kind = row.state === "reviewed" || row.state === "labelled" ? "mark done" : row.state === "draft" ? "mark draft" : "mark";
     const mark = make("span", { class: kind, "aria-hidden": "true" }, sign), what = make("span", { class: "what" });
-    const name = row.name.split("/").pop();
+    const name = row.name.split("/").slice(-2).join("/");
     what.append(make("span", { class: "name" }, name), make("span", { class: "reason" }, row.why), make("span", { class: "hidden" }, `${words}, ${row.label}`));
     button.title = row.name;
     button.replaceChildren(mark, what);

@@ -70,7 +70,7 @@ export class Training {
     $("training-link").firstElementChild.href = `/trainings/${found.name}/compare.html`;
     $("training-step").textContent = `Done, tested on ${found.result.images} pictures. The new run: ${found.result.after}`
       + (found.result.same_test === false ? ". The two runs were not tested on the same pictures; only common ones are compared." : "");
-    const number = (value) => value === null || value === undefined ? "–" : value.toFixed(3);
+    const number = (value) => value === null || value === undefined ? "–" : value.toFixed(3).replace("-", "−");
     $("training-result").querySelector("tbody").replaceChildren(...differences.map(([name, each]) => {
       const row = make("tr"), d = each.difference || {};
       row.append(make("th", { scope: "row" }, NAMES[name] || name), make("td", {}, number(each.first)), make("td", {}, number(each.second)),

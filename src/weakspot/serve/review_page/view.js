@@ -102,7 +102,9 @@ export class View {
     if (this.scale * dense > Math.min(small, 1) * 1.05) this.#paintTiles(on, dense);
     if (this.map && this.heat && this.heat.done) {
       on.imageSmoothingEnabled = true;
+      on.globalAlpha = 0.8;
       on.drawImage(this.heat.element, this.x, this.y, w, h);
+      on.globalAlpha = 1;
     }
     this.changed();
   }
