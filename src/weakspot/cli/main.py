@@ -29,7 +29,7 @@ from weakspot.cli import (
 from weakspot.cli import (
     serve as cli_serve,
 )
-from weakspot.cli.newcomer import of_folder
+from weakspot.cli.newcomer import demo_network, of_folder
 from weakspot.cli.show import show_run
 from weakspot.cli.syntax import check_options, hydra_arguments
 from weakspot.errors import WeakspotError, as_weakspot_error
@@ -180,13 +180,15 @@ def evaluate(context: typer.Context) -> None:
 def demo(
     output: Annotated[Path | None, typer.Option(help="Run folder; default outputs/demo/<subset>/<date-time>.")] = None,
 ) -> None:
-    """Generate pictures, train on their labels, look at the boxes. A few minutes on two cores.
+    """Generate pictures, train on their labels, look at the boxes: experiment=recommended, made small.
+
+    A few minutes on two cores.
 
     Example:  weakspot demo
     """
     from weakspot.config import hydra_app
 
-    config = hydra_app.compose("train", ["experiment=demo"])
+    config = hydra_app.compose("train", ["experiment=demo", *demo_network()])
     if output:
         config["output"] = str(output)
     _train_task(config)

@@ -29,6 +29,7 @@ from starlette.types import Message, Receive
 from weakspot._version import __version__
 from weakspot.data.images import decode_image
 from weakspot.data.loading import Loaded
+from weakspot.data.picture_sizes import PictureSizes, in_one_sentence
 from weakspot.errors import WeakspotError
 from weakspot.inference.localizer import Localizer
 from weakspot.ops.maps import shown_map
@@ -123,7 +124,8 @@ class Service:
         predictions = [
             _failed(one, on) if isinstance(one, BaseException) else one for one, on in zip(found, loaded, strict=True)
         ]
-        return [_record(prediction, with_map=with_map) for prediction in predictions]
+        trained = self.localizer.meta.pictures
+        return [_record(prediction, trained, with_map=with_map) for prediction in predictions]
 
     async def _read(self, request: Request) -> list[Loaded]:
         """The pictures of a request, decoded one after the other: what waits for the model is small."""
@@ -251,8 +253,10 @@ def _failed(error: BaseException, on: Loaded) -> Prediction:
     )
 
 
-def _record(prediction: Prediction, *, with_map: bool) -> dict[str, Any]:
+def _record(prediction: Prediction, trained: PictureSizes | None, *, with_map: bool) -> dict[str, Any]:
     record: dict[str, Any] = jsonable(to_record(prediction))
+    if trained is not None and all(prediction.size) and not trained.fits(prediction.size):
+        record["remark"] = in_one_sentence(prediction.size, trained)
     if with_map:
         record["map"] = None
         if prediction.output is not None and prediction.label != GOOD:  # scaled to its range, any map glows

@@ -14,6 +14,7 @@ from sklearn.model_selection import StratifiedGroupKFold
 
 from weakspot.data.images import ImageInfo
 from weakspot.data.loading import batched, stack_pixels
+from weakspot.data.picture_sizes import PictureSizes
 from weakspot.data.preprocess import Preprocess
 from weakspot.data.views import AS_IS, AUGMENTATIONS, MIRRORED, ImageView, split_view
 from weakspot.heatmaps.classes import ClassMaps
@@ -296,4 +297,5 @@ def bundle_meta(prepared: PreparedRun, model: Model) -> BundleMeta:
         data_hash=data.data_hash,
         evidence=None if model.evidence is None else model.evidence.settings,
         statistics=None if model.statistics is None else model.statistics.settings,
+        pictures=PictureSizes.of([(data.infos[i].height, data.infos[i].width) for i in data.indices("train")]),
     )
