@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from weakspot.evaluation.records import MetricsRecord
 from weakspot.evaluation.schema import Controls, Localisation, Measurement
@@ -17,6 +17,9 @@ CLASS_GRADES = ((0.95, "very good"), (0.85, "good"), (0.7, "fair"))
 
 BOX_GRADES = ((0.7, "very good"), (0.5, "good"), (0.3, "fair"))
 """The same for V2."""
+
+SHOWN = 3
+"""Ways to fail on the first screen."""
 
 FITS = 0.5
 """A box fits from this IoU on."""
@@ -74,7 +77,8 @@ class Failure:
         cost: what it takes off the recall of its side (Good, defects) or off the box accuracy, 0…1.
         why: the likely reason according to the numbers; may be empty.
         show: filter under which the gallery shows these images.
-        worst: position of the image that is furthest off.
+        bad: positions of these images, the one that is furthest off first.
+        worst: position of the one to show; no two of the costliest ways show the same one where they need not.
     """
 
     title: str
@@ -83,6 +87,7 @@ class Failure:
     cost: float
     why: str
     show: dict[str, str] = field(default_factory=dict)
+    bad: tuple[int, ...] = ()
     worst: int = 0
 
 
@@ -180,7 +185,16 @@ def failures(cases: Sequence[Case]) -> list[Failure]:
             (f"{name}: found, but no box fits", _ill_boxed, masked, {"outcome": "found", "box": "off"}),
         ):
             found.append(_failure(title, own, test, len(of), defect=name, **show))
-    return sorted((failure for failure in found if failure.count), key=lambda f: (-f.cost, f.title))
+    return _each_its_own(sorted((failure for failure in found if failure.count), key=lambda f: (-f.cost, f.title)))
+
+
+def _each_its_own(found: Sequence[Failure]) -> list[Failure]:
+    """Choose the image that each way to fail shows; who has the fewest to choose from chooses first."""
+    taken, chosen = set[int](), dict[str, int]()
+    for failure in sorted(found[:SHOWN], key=lambda f: f.count):
+        chosen[failure.title] = next((i for i in failure.bad if i not in taken), failure.bad[0])
+        taken.add(chosen[failure.title])
+    return [replace(failure, worst=chosen.get(failure.title, failure.bad[0])) for failure in found]
 
 
 def _is(outcome: str) -> Callable[[Case], bool]:
@@ -198,11 +212,12 @@ def _mostly_bare(case: Case) -> bool:
 def _failure(
     title: str, own: Sequence[tuple[int, Case]], test: Callable[[Case], bool], weight: int, **show: str
 ) -> Failure:
-    bad = [(i, case) for i, case in own if test(case)]
+    bad = sorted(((i, case) for i, case in own if test(case)), key=lambda each: -each[1].badness)
     of = [case for _, case in own if case.outcome == "found"] if show.get("box") else own
-    worst = max(bad, key=lambda each: each[1].badness)[0] if bad else 0
     cost = len(bad) / weight if weight else 0.0
-    return Failure(title, len(bad), len(of), cost, _why([case for _, case in bad], show), show, worst)
+    return Failure(
+        title, len(bad), len(of), cost, _why([case for _, case in bad], show), show, tuple(i for i, _ in bad)
+    )
 
 
 def _why(bad: Sequence[Case], show: Mapping[str, str]) -> str:

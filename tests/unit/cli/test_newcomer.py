@@ -118,8 +118,13 @@ def test_a_message_of_train_for_a_verb_with_options() -> None:
     assert as_options("data.root=photos does not exist") == "data.root=photos does not exist"
 
 
-def test_the_demo_is_recommended_made_small(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    config, whole = compose("train", ["experiment=demo"]), compose("train", ["experiment=recommended", "data=synthetic"])
+def test_the_demo_is_recommended_made_small(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config, whole = (
+        compose("train", ["experiment=demo"]),
+        compose("train", ["experiment=recommended", "data=synthetic"]),
+    )
     for group in ("refine", "boxes", "trainer", "decision"):
         assert config[group] == whole[group]
     assert (config.name, config.data.layout, config.model.backbone) == ("demo", "synthetic", "efficientnet_lite0")

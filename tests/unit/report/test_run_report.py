@@ -424,6 +424,22 @@ def test_several_defects_most_of_which_get_no_box_are_a_way_to_fail() -> None:
     assert (first.title, first.count, first.worst) == ("hole: called Good", 2, 5)
 
 
+def test_the_costliest_ways_show_different_pictures_where_they_can() -> None:
+    cases = [
+        Case("hole", "found", 0.1, off="too small", bare=0.9),
+        Case("hole", "found", 0.2, off="too small"),
+        Case("crack", "found", 0.0, off="elsewhere"),
+    ]
+    found = failures(cases)
+    assert {failure.title: (failure.bad, failure.worst) for failure in found} == {
+        "hole: found, but no box fits": ((0, 1), 1),
+        "Several defects, and most of them get no box": ((0,), 0),
+        "crack: found, but no box fits": ((2,), 2),
+    }
+    (only,) = failures([Case("good", "false alarm", probability=0.7), Case("good", "false alarm", probability=0.9)])
+    assert (only.bad, only.worst) == ((1, 0), 1)
+
+
 # --- the page -----------------------------------------------------------------------------------------------------
 
 
