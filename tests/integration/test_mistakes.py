@@ -106,6 +106,14 @@ def test_a_mistake_ends_with_the_way_out(mistake: str, typed: Typed) -> None:
     assert re.search(message, said), said
 
 
+@pytest.mark.skipif(not Path("/sys/kernel").is_dir(), reason="no file system that nobody may write to")
+def test_an_output_that_cannot_be_written_is_named(typed: Typed) -> None:
+    code, said = typed("train", "photos", *TINY, "output=/sys/run")  # nobody may write there, root neither
+    assert code != 0
+    assert re.search(r"/sys/run.*(cannot be written|denied|not permitted)", said), said
+    assert re.search(r"choose another|give another|another folder", said), said
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [

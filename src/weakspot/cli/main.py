@@ -167,7 +167,7 @@ def train(context: typer.Context) -> None:
 def evaluate(context: typer.Context) -> None:
     """Measure a run again with other boxes, or on other labelled images.
 
-    Example:  weakspot evaluate -m run=RUN boxes.threshold=0.5,0.6    (weakspot evaluate --help lists every key)
+    Example:  weakspot evaluate -m RUN boxes.threshold=0.5,0.6    (weakspot evaluate --help lists every key)
     """
     from weakspot.config import hydra_app
 
