@@ -9,6 +9,7 @@ import torch
 from helpers.runs import settings
 from weakspot.config.rules import BoxRule
 from weakspot.config.schema import write_config
+from weakspot.data.picture_sizes import PictureSizes
 from weakspot.data.preprocess import Preprocess
 from weakspot.data.readers import read_samples
 from weakspot.data.splits import split_samples, write_split
@@ -57,6 +58,7 @@ def save_model(folder: Path, model: Model, backbone: str, preprocess: Preprocess
         outputs=2,
         boxes=BoxRule() if evidence is None else BoxRule("components", "absolute", 0.2, merge=0.5),
         thresholds={"boxes": {"value": 0.2, "origin": "test"}},
+        pictures=PictureSizes.of([(96, 128)]),
         weights={"origin": "random", "sha256": ""},
         split_hash="",
         data_hash="",

@@ -50,9 +50,18 @@ class Made:
 
 
 def make_data(
-    root: Path, n: int, *, classes: Sequence[str] = ("hole",), names: Sequence[str] = (), refined: bool = False
+    root: Path,
+    n: int,
+    *,
+    classes: Sequence[str] = ("hole",),
+    names: Sequence[str] = (),
+    refined: bool = False,
+    spots: int = 0,
 ) -> Made:
-    """`n` images, half of them Good; of the defects one in four is missed and one in four boxed elsewhere."""
+    """`n` images, half of them Good; of the defects one in four is missed and one in four boxed elsewhere.
+
+    With `spots`, each defect picture has so many further small defects, which no map sees.
+    """
     rng = np.random.default_rng(0)
     folders = {"good": "good", **{name: f"type {k}" for k, name in enumerate(classes)}}
     for folder in folders.values():
@@ -70,6 +79,8 @@ def make_data(
             image[8 * row : 8 * row + 24, 8 * column : 8 * column + 32] += 90
             truth = np.zeros((HEIGHT, WIDTH), np.uint8)
             truth[8 * row : 8 * row + 24, 8 * column : 8 * column + 32] = 255
+            for spot in range(spots):
+                truth[72:80, 16 * spot : 16 * spot + 8] = 255
             mask = root / "masks" / f"{i:04d}.png"
             Image.fromarray(truth).save(mask)
             if i % 8 != 3:

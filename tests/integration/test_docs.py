@@ -14,7 +14,7 @@ import pytest
 from helpers.backbones import tiny_backbone
 from helpers.lines import run
 from helpers.paths import ROOT, TESTS
-from helpers.runs import tiny_run
+from helpers.runs import FEW_STEPS, tiny_run
 from helpers.watching import MOSQUITTO, broker, is_free, subscribed, until
 from nbclient import NotebookClient
 
@@ -185,6 +185,45 @@ def mark_by_hand(predictions: Path, target: Path) -> None:
     )
 
 
+TUTORIAL = (ROOT / "docs" / "tutorial.md").read_text(encoding="utf-8")
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("tiny", "here")
+def test_the_tutorial_can_be_followed_from_its_first_line_to_its_last(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Its own script makes the pictures, fewer and smaller ones; then every command, in order, as it stands."""
+    generate = synthetic.generate
+    small = {"good": 16, "defect": 2, "size": (96, 128)}
+    monkeypatch.setattr(synthetic, "generate", lambda *where, **given: generate(*where, **{**given, **small}))
+    (script,) = blocks("python", TUTORIAL)
+    exec(script, {})  # noqa: S102 - the tutorial's own example
+    assert len(list_images(Path("photos/OK"))) == 16
+    assert len(list_images(Path("photos/NG"))) == 10
+    lines = commands(TUTORIAL)
+    assert [line.split()[1] for line in lines] == [
+        "check", "train", "predict", "evaluate", "evaluate", "evaluate", "explain", "export",
+    ]  # fmt: skip
+    for line in lines:
+        capsys.readouterr()
+        run(monkeypatch, line)
+        said = " ".join(capsys.readouterr().out.split())
+        if "evaluate" in line:
+            assert "open this first: outputs/photos/evaluations/" in said
+    for made in ("outputs/photos/report.html", "results/predictions.csv", "results/review.csv", "annotations"):
+        assert Path(made).exists(), made
+    assert len(list(Path("results/overlays").iterdir())) == len(list_images(Path("new_photos")))
+    assert not re.findall(r"^```sh\n", TUTORIAL, re.MULTILINE), "a block that no test runs"
+
+
+def test_the_tutorial_names_pictures_that_are_there() -> None:
+    found = re.findall(r"!\[[^\]]+\]\(([^)]+)\)", TUTORIAL)
+    assert len(found) >= 3
+    for name in found:
+        assert (ROOT / "docs" / name).is_file(), name
+
+
 def test_readme_make_targets_exist() -> None:
     makefile = (ROOT / "Makefile").read_text()
     for target in re.findall(r"^make (\w+)", "\n".join(blocks("bash")), re.MULTILINE):
@@ -206,13 +245,15 @@ def test_demo_makes_data_trains_and_names_the_picture(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     compose = hydra_app.compose
-    small = ["data.options.good=12", "data.options.defect=3", *TINY]
+    small = ["data.options.good=12", "data.options.defect=3", *TINY, *FEW_STEPS]
     monkeypatch.setattr(hydra_app, "compose", lambda name, overrides: compose(name, [*overrides, *small]))
     monkeypatch.chdir(tmp_path)
     run(monkeypatch, "weakspot demo --output 'my demo'")
     assert "my demo/figures/gallery.png" in capsys.readouterr().out
     assert Path("my demo/figures/gallery.png").is_file()
-    assert synthetic.DEMO_PRODUCT in Path("my demo/config.yaml").read_text()
+    made = Path("my demo/config.yaml").read_text()
+    assert synthetic.DEMO_PRODUCT in made
+    assert "threshold_kind: calibrated" in made  # as experiment=recommended
 
 
 def executed(names: Sequence[str]) -> dict[str, nbformat.NotebookNode]:

@@ -106,6 +106,14 @@ def test_a_mistake_ends_with_the_way_out(mistake: str, typed: Typed) -> None:
     assert re.search(message, said), said
 
 
+@pytest.mark.skipif(not Path("/sys/kernel").is_dir(), reason="no file system that nobody may write to")
+def test_an_output_that_cannot_be_written_is_named(typed: Typed) -> None:
+    code, said = typed("train", "photos", *TINY, "output=/sys/run")  # nobody may write there, root neither
+    assert code != 0
+    assert re.search(r"/sys/run.*(cannot be written|denied|not permitted)", said), said
+    assert re.search(r"choose another|give another|another folder", said), said
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [
@@ -142,3 +150,24 @@ def test_results_are_never_replaced_and_what_is_left_out_is_said(typed: Typed) -
     code, said = typed("export", "boxes", "run", "--format", "coco", "--output", "boxes")
     assert code != 0
     assert "choose another --output" in said
+
+
+@pytest.mark.slow
+def test_pictures_of_another_size_are_remarked_on(typed: Typed) -> None:
+    train(train_config("data=folder", "data.root=photos", "data.good_class=OK", *TINY, "output=run"))
+    rng = np.random.default_rng(1)
+    for name, size in (("OK/0", (24, 32)), ("OK/1", (48, 48)), ("NG/0", (24, 32)), ("NG/1", (90, 32))):
+        path = Path(f"foreign/{name}.png")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(rng.integers(0, 255, (*size, 3), dtype=np.uint8)).save(path)
+    both = r"2 of 4 pictures have another size .* pixels, height × width; in training 24×32\)"
+    code, said = typed("predict", "run", "foreign", "--output", "results", "--no-overlays")
+    assert code == 0
+    assert re.search(both, said), said
+    code, said = typed("predict", "run", "photos", "--output", "others", "--no-overlays")
+    assert code == 0
+    assert "another size" not in said
+    code, said = typed("evaluate", "run", "data=folder", "data.root=foreign", "data.good_class=OK", "output=measured")
+    assert code == 0
+    assert re.search(both, said), said
+    assert "2 of 4 pictures have another size" in Path("measured/run.log").read_text(encoding="utf-8")

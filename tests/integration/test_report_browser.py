@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 from helpers.browsing import Watched, needs_chromium
-from helpers.reports import HOSTILE_CLASSES, HOSTILE_FILES, make_data, make_report, many
+from helpers.reports import HOSTILE_CLASSES, HOSTILE_FILES, evaluated, make_data, make_report, many
 
 from weakspot.config.rules import BoxRule
+from weakspot.evaluation.schema import Alarm
 from weakspot.report.run_report import write_report
 from weakspot.runs.folder import RunFolder
 
 if TYPE_CHECKING:
-    from playwright.sync_api import Browser
+    from playwright.sync_api import Browser, Locator
 
 RULE = BoxRule("components", threshold_kind="absolute", threshold=1.0, min_score=5.0, merge=0.5)
 
@@ -54,6 +56,114 @@ def test_every_number_of_the_failures_shows_as_many_pictures(browser: Browser, r
         for i in range(buttons.count()):
             buttons.nth(i).click()
             assert len(open_.names()) == int(buttons.nth(i).inner_text().split()[0])
+
+
+def test_the_first_screen_answers_three_questions_without_scrolling(browser: Browser, run: RunFolder) -> None:
+    with Watched(browser, run.report) as open_:
+        page, metrics = open_.page, run.read_metrics()["test"]
+        bars = page.locator(".first .bar")
+        found = {
+            "Classes": metrics["classification"]["balanced_accuracy"],
+            "Boxes": metrics["localisation"]["max_box_acc_v2"],
+        }
+        for i, (name, estimate) in enumerate(found.items()):
+            said = bars.nth(i).get_attribute("aria-label") or ""
+            assert said.startswith(f"{name}, ")
+            assert f"{estimate['value']:.3f}, 95 % interval {estimate['low']:.3f} – {estimate['high']:.3f}" in said
+            inner = bars.nth(i).evaluate("e => e.clientWidth")
+            widths = {part: box_of(bars.nth(i).locator(f".{part}")) for part in ("fill", "whisker", "guess")}
+            left = box_of(bars.nth(i))["x"] + 1  # its edge
+            assert widths["fill"]["width"] == pytest.approx(inner * estimate["value"], abs=1.5)
+            assert widths["whisker"]["x"] - left == pytest.approx(inner * estimate["low"], abs=1.5)
+            assert widths["whisker"]["width"] == pytest.approx(inner * (estimate["high"] - estimate["low"]), abs=1.5)
+            guess = (widths["guess"]["x"] + widths["guess"]["width"] / 2 - left) / inner
+            assert f": {guess:.1f}" in said.replace(f"{estimate['value']:.3f}", "")
+        steps = page.locator(".next li")
+        assert 1 <= steps.count() <= 3
+        assert all(steps.nth(i).locator("code").inner_text().startswith("weakspot ") for i in range(steps.count()))
+        assert box_of(page.locator(".first"))["y"] + box_of(page.locator(".first"))["height"] <= 900
+        for title in ("How good is it?", "Where does it fail?", "What to do next"):
+            assert page.get_by_role("heading", name=title, exact=True).is_visible()
+
+
+def box_of(locator: Locator) -> dict[str, float]:
+    """Where an element lies, in pixels of the window."""
+    found = locator.bounding_box()
+    assert found is not None
+    return {name: float(value) for name, value in found.items()}
+
+
+def test_the_worst_ways_to_fail_are_pictures_with_their_boxes(browser: Browser, run: RunFolder) -> None:
+    with Watched(browser, run.report) as open_:
+        page, images = open_.page, open_.data["images"]
+        modes = page.locator(".mode")
+        assert 2 <= modes.count() <= 3
+        for i, failure in enumerate(open_.data["failures"][:3]):
+            image = images[failure["worst"]]
+            assert (modes.nth(i).locator("img").get_attribute("alt") or "").startswith(image["name"])
+            drawn = modes.nth(i).locator("rect.box").count()
+            assert drawn == (
+                0
+                if image["label"] == "good"
+                else len([e for e in image["at"] if e[0] <= open_.data["lab"]["inUse"]][-1][1])
+            )
+            modes.nth(i).focus()
+            page.keyboard.press("Enter")
+            assert len(open_.names()) == failure["count"] == int(modes.nth(i).inner_text().split()[0])
+            assert image["name"] in open_.names()
+            assert modes.nth(i).get_attribute("aria-pressed") == "true"
+
+
+def test_pictures_most_of_whose_defects_have_no_box_are_one_way_to_fail(browser: Browser, tmp_path: Path) -> None:
+    made = make_data(tmp_path / "data", 24, spots=2)
+    run = make_report(tmp_path / "run", made, RULE, tmp_path / "data")
+    with Watched(browser, run.report) as open_:
+        mode = open_.page.locator(".mode", has_text="Several defects, and most of them get no box")
+        assert "67% of them" in mode.inner_text() or "% of them, on average" in mode.inner_text()
+        mode.click()
+        count = int(mode.inner_text().split()[0])
+        assert len(open_.names()) == count == sum(image["outcome"] == "found" for image in open_.data["images"])
+        assert "most defects without a box" in open_.page.locator("#count").inner_text()
+        assert open_.page.locator("[data-filter=box]").input_value() == "few"
+
+
+def test_a_command_is_copied_and_can_be_marked_where_that_is_forbidden(browser: Browser, run: RunFolder) -> None:
+    with Watched(browser, run.report) as open_:
+        page = open_.page
+        page.evaluate(
+            "Object.defineProperty(navigator, 'clipboard', {value: {writeText: async (t) => { window.taken = t; }}})"
+        )
+        button, command = page.locator("[data-copy]").first, page.locator(".next code").first.inner_text()
+        button.focus()
+        page.keyboard.press("Enter")
+        open_.wait("window.taken !== undefined")
+        assert page.evaluate("window.taken") == command
+        assert button.inner_text() == "Copied"
+        page.evaluate("void (navigator.clipboard.writeText = async () => { throw new Error('forbidden'); })")
+        button.click()
+        open_.wait("document.querySelector('[data-copy]').textContent === 'Marked'")
+        assert page.evaluate("String(getSelection())").strip() == command
+
+
+def test_alarms_are_one_strip_that_the_keyboard_opens(browser: Browser, run: RunFolder, tmp_path: Path) -> None:
+    before = evaluated(make_data(tmp_path / "data", 32), run, RULE, tmp_path / "alarmed")
+    alarms = [Alarm(f"number {n} goes with the label", "it differs", "look") for n in range(4)]
+    record = replace(before.record, measurement=replace(before.record.measurement, alarms=alarms))
+    with Watched(browser, write_report(replace(before, record=record))) as open_:
+        page = open_.page
+        strip = page.locator("details.alarms")
+        assert strip.count() == 1
+        assert box_of(strip)["height"] < 80
+        assert "4 alarms." in strip.inner_text()
+        assert not page.get_by_text("Alarm: Number 3").is_visible()
+        strip.locator("> summary").focus()
+        page.keyboard.press("Enter")
+        assert page.locator(".alarm").count() == 4
+        assert page.locator(".alarm").nth(3).is_visible()
+        page.keyboard.press("Enter")
+        assert not page.locator(".alarm").nth(3).is_visible()
+        page.emulate_media(media="print")  # on paper nothing can be opened
+        assert box_of(page.locator(".alarm").nth(3))["height"] > 10
 
 
 def test_the_slider_moves_boxes_counts_and_the_mark_in_the_chart(browser: Browser, run: RunFolder) -> None:
@@ -169,6 +279,12 @@ def test_it_prints(browser: Browser, run: RunFolder) -> None:
         open_.page.emulate_media(media="print")
         assert open_.page.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(255, 255, 255)"
         assert not open_.page.locator(".tools").is_visible()
+        assert not open_.page.locator(".copy").first.is_visible()
+        open_.page.set_viewport_size({"width": 703, "height": 1030})  # A4 between its margins
+        first = box_of(open_.page.locator(".first"))
+        assert first["x"] + first["width"] <= 703
+        assert first["y"] + first["height"] <= 1030
+        assert open_.page.evaluate("document.documentElement.scrollWidth") <= 703
 
 
 def test_hostile_names_are_shown_and_not_run(browser: Browser, tmp_path: Path) -> None:

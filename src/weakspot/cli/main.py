@@ -35,7 +35,7 @@ from weakspot.cli import (
 from weakspot.cli import (
     watch as cli_watch,
 )
-from weakspot.cli.newcomer import of_folder
+from weakspot.cli.newcomer import demo_network, of_folder
 from weakspot.cli.show import show_run
 from weakspot.cli.summarize import summarize, summarized
 from weakspot.cli.syntax import check_options, hydra_arguments
@@ -177,7 +177,7 @@ def train(context: typer.Context) -> None:
 def evaluate(context: typer.Context) -> None:
     """Measure a run again with other boxes, or on other labelled images.
 
-    Example:  weakspot evaluate -m run=RUN boxes.threshold=0.5,0.6    (weakspot evaluate --help lists every key)
+    Example:  weakspot evaluate -m RUN boxes.threshold=0.5,0.6    (weakspot evaluate --help lists every key)
     """
     from weakspot.config import hydra_app
 
@@ -190,13 +190,15 @@ def evaluate(context: typer.Context) -> None:
 def demo(
     output: Annotated[Path | None, typer.Option(help="Run folder; default outputs/demo/<subset>/<date-time>.")] = None,
 ) -> None:
-    """Generate pictures, train on their labels, look at the boxes. A few minutes on two cores.
+    """Generate pictures, train on their labels, look at the boxes: experiment=recommended, made small.
+
+    A few minutes on two cores.
 
     Example:  weakspot demo
     """
     from weakspot.config import hydra_app
 
-    config = hydra_app.compose("train", ["experiment=demo"])
+    config = hydra_app.compose("train", ["experiment=demo", *demo_network()])
     if output:
         config["output"] = str(output)
     _train_task(config)

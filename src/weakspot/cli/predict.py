@@ -106,10 +106,14 @@ def _images(source: str, output: str | None) -> list[Path]:
 
 def _here(localizer: Localizer, images: list[Path], folder: Path, results: Iterable[Prediction]) -> None:
     """Run through the predictions, and tell what they came to."""
+    from weakspot.data.picture_sizes import OtherSizes
+
+    sizes = OtherSizes(localizer.meta.pictures)
     counts: Counter[str] = Counter()
     unreadable = 0
     with console.progress_bar("predicting", len(images)) as progress:
         for done, prediction in enumerate(results, start=1):
+            sizes.add(prediction.path, prediction.size)
             if prediction.status == "ok":
                 counts[prediction.label] += 1
             else:
@@ -117,6 +121,8 @@ def _here(localizer: Localizer, images: list[Path], folder: Path, results: Itera
                 console.error(prediction.message)
             progress(done, len(images))
     _told(len(images), counts, str(folder))
+    if sizes.remark:
+        console.remark(sizes.remark)
     if localizer.meta.boxes.method == "single":
         show_one_box()
     _check(unreadable, len(images), str(folder))

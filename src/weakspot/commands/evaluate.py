@@ -15,6 +15,7 @@ from weakspot.config.rules import BoxRule
 from weakspot.config.schema import EvaluateConfig, TrainConfig, changed_rule, read_config, with_values, write_config
 from weakspot.data.annotations import Corrected, correct
 from weakspot.data.images import ImageInfo, inspect_images
+from weakspot.data.picture_sizes import OtherSizes
 from weakspot.data.splits import read_split
 from weakspot.errors import WeakspotError
 from weakspot.evaluation.schema import Alarm
@@ -215,7 +216,18 @@ def _other_images(request: Request) -> tuple[OutputStore, list[Sample], dict[str
         leak, warnings = near_training_images(run, indexed.samples, indexed.infos, indexed.root, folder)
         for warning in warnings:
             console.remark(warning)
+    _remark_on_sizes(request, indexed.infos)
     return _outputs_of(request, indexed.infos), indexed.samples, {"leakage": leak, "alarms": None, "notes": None}
+
+
+def _remark_on_sizes(request: Request, images: Sequence[ImageInfo]) -> None:
+    """Say it where the images have another size than those of training."""
+    sizes = OtherSizes(request.meta.pictures)
+    for image in images:
+        sizes.add(image.path, (image.height, image.width))
+    if sizes.remark:
+        log.warning("%s", sizes.remark)
+        console.remark(sizes.remark, style="yellow")
 
 
 def _outputs_of(request: Request, images: Sequence[ImageInfo]) -> OutputStore:

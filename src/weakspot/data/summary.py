@@ -192,7 +192,7 @@ def look_through(
         good_class: what good images are called.
         options: of the layout.
         roi: as ``data.roi``; nothing outside the region of interest is measured.
-        progress: called with (done, total); every image counts four times, as it is read, compared and measured.
+        progress: called with (done, total) in images; reading and measuring are a quarter each, comparing is half.
 
     Raises:
         WeakspotError: when the folder is not a data set of this layout, or the region of interest does not fit it.
@@ -201,7 +201,7 @@ def look_through(
     n = len(samples)
 
     def part(start: int, share: int) -> Progress | None:
-        return progress and (lambda done, total: progress(start * n + done * share * n // total, 4 * n))
+        return progress and (lambda done, total: progress((start * n + done * share * n // total) // 4, n))
 
     infos = inspect_images([sample.path for sample in samples], progress=part(0, 1))
     sound = [i for i, info in enumerate(infos) if info.error is None]

@@ -11,6 +11,7 @@ from typing import Any
 
 from weakspot._version import __version__
 from weakspot.config.rules import BoxRule
+from weakspot.data.picture_sizes import PictureSizes
 from weakspot.data.preprocess import Preprocess
 from weakspot.errors import WeakspotError
 from weakspot.postprocess.decision import Decision
@@ -53,6 +54,7 @@ class BundleMeta:
         evidence: arguments of :class:`~weakspot.models.evidence.EvidenceNet`; None without evidence heads.
         statistics: arguments of :class:`~weakspot.models.statistics.StatisticsHead`; None without a statistics head.
         learnt_from: number of boxes, masks and corrected labels that it was trained on; None for labels alone.
+        pictures: sizes of the training pictures; None where a version before 0.2 did not say.
         versions: of the libraries that the model was made with.
     """
 
@@ -72,6 +74,7 @@ class BundleMeta:
     decision: Decision = field(default_factory=Decision)
     trust: TrustCalibration | None = None
     learnt_from: dict[str, int] | None = None
+    pictures: PictureSizes | None = None
     versions: dict[str, str] = field(default_factory=lambda: library_versions())
 
     def to_dict(self) -> dict[str, Any]:
@@ -105,7 +108,11 @@ class BundleMeta:
             boxes, preprocess = BoxRule(**values.pop("boxes")), Preprocess.from_dict(values.pop("preprocess"))
             decision, trust = Decision(**values.pop("decision", {})), values.pop("trust", None)
             calibration = None if trust is None else TrustCalibration.from_dict(trust)
-            return cls(**values, boxes=boxes, preprocess=preprocess, decision=decision, trust=calibration)
+            known = values.pop("pictures", None)
+            pictures = None if known is None else PictureSizes.from_dict(known)
+            return cls(
+                **values, boxes=boxes, preprocess=preprocess, decision=decision, trust=calibration, pictures=pictures
+            )
         except (KeyError, TypeError) as error:
             raise WeakspotError(f"a key is missing or unknown ({error})") from error
         except (ValueError, OverflowError) as error:
@@ -131,6 +138,7 @@ def _check(values: Mapping[str, Any]) -> None:
     expect(values, classes=list, backbone=str, outputs=int, split_hash=str, data_hash=str, heatmap=str)
     expect(values, boxes=dict, preprocess=dict, decision=dict, weights=dict, thresholds=dict, versions=dict)
     expect({"statistics": None, **values}, evidence=(dict, type(None)), statistics=(dict, type(None)))
+    expect({"pictures": None, **values}, pictures=(dict, type(None)))
     expect({"flip_tta": False, **values}, flip_tta=bool)
     classes = values["classes"]
     named = all(isinstance(name, str) and 0 < len(name) <= LONGEST_NAME for name in classes)

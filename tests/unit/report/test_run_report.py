@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import pytest
 from helpers.reports import HOSTILE_CLASSES, HOSTILE_FILES, Made, evaluated, make_data, make_meta, make_report
+from helpers.runs import train_config
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
@@ -24,7 +25,7 @@ from weakspot.config.rules import BoxRule
 from weakspot.errors import WeakspotError
 from weakspot.evaluation.measure import measure
 from weakspot.evaluation.records import Leakage, MetricsRecord
-from weakspot.evaluation.schema import Alarm, Measurement, PartialResult, Resolution
+from weakspot.evaluation.schema import Alarm, Controls, Measurement, PartialResult, Resolution
 from weakspot.evaluation.subsets import EvaluatedSubset
 from weakspot.evaluation.thresholds import undecided_boxes
 from weakspot.evaluation.truth import Truth
@@ -32,12 +33,14 @@ from weakspot.metrics import Estimate, best_iou
 from weakspot.postprocess.boxes import boxes_array
 from weakspot.postprocess.prediction_files import read_predictions
 from weakspot.postprocess.predictions import draw_boxes, draw_boxes_at, make_prediction
+from weakspot.report.advice import Here, Step, advice, pooled_advice
 from weakspot.report.checks import checks
+from weakspot.report.first_screen import bars, strip
 from weakspot.report.lab import Lab, make_lab
 from weakspot.report.page import as_json, inlined
 from weakspot.report.pictures import Album, outlines, small_map, thumbnail_side, thumbnails
 from weakspot.report.run_report import read_evaluated, write_report
-from weakspot.report.verdict import BOX_GRADES, CLASS_GRADES, Case, advice, failures, grade, headline, threshold_advice
+from weakspot.report.verdict import BOX_GRADES, CLASS_GRADES, Case, failures, grade, headline, threshold_advice
 from weakspot.runs.folder import RunFolder
 from weakspot.types import Prediction
 
@@ -285,19 +288,29 @@ def spoilt(record: MetricsRecord, alarm: Alarm) -> MetricsRecord:
     return replace(record, measurement=measured, split=replace(record.split, leakage=LEAKAGE))
 
 
+HERE = Here(Path("outputs/my run"), Path("/somewhere/my run"), train_config("data.root=photos", "data=folder"))
+
+
+def texts(steps: list[Step]) -> list[str]:
+    """What the steps say; each has a command to copy."""
+    assert all(step.command.startswith("weakspot ") for step in steps)
+    return [step.text for step in steps]
+
+
 def test_advice_starts_with_what_spoils_the_numbers(run: RunFolder) -> None:
     record = spoilt(MetricsRecord.read(run.metrics), Alarm("x", "y", "look at the light"))
-    first, second, *_, last = advice(record, 3)
+    steps = advice(record, 3, HERE)
+    first, second, *_ = texts(steps)
     assert first == "Look at the light. Until the alarms are gone believe no number here."
     assert "7 test pictures show the same part as a training picture" in second
-    assert "weakspot predict" in last
+    assert steps[-1].command == "weakspot predict 'outputs/my run' 'new_photos/*.png' --output results"
 
 
 def test_advice_gives_each_cure_once_and_no_more_than_two(run: RunFolder) -> None:
     cures = ("change the light", "change the light", "name the groups", "look at the overlays")
     record = MetricsRecord.read(run.metrics)
     record = replace(record, measurement=replace(record.measurement, alarms=[Alarm("x", "y", cure) for cure in cures]))
-    steps = advice(record, 0)
+    steps = texts(advice(record, 0, HERE))
     assert steps[:2] == ["Change the light.", "Name the groups. Until the alarms are gone believe no number here."]
     assert not any("overlays" in step for step in steps)
 
@@ -314,10 +327,117 @@ def test_what_to_do_next_names_no_set_up_twice(run: RunFolder) -> None:
     ]
     for raised in (alarms, []):
         measured = replace(with_test(record.measurement, localisation=coarse), alarms=raised)
-        steps = advice(replace(record, measurement=measured), 3)
+        steps = texts(advice(replace(record, measurement=measured), 3, HERE))
         assert sum("experiment=recommended" in step for step in steps) == 1
         assert len(steps) == len(set(steps))
         assert sum("Until the alarms are gone" in step for step in steps) == bool(raised)
+
+
+def test_a_command_is_that_of_this_very_run(run: RunFolder) -> None:
+    record, measured = MetricsRecord.read(run.metrics), MetricsRecord.read(run.metrics).measurement
+    again = "weakspot train '--config-path=/somewhere/my run' --config-name=config output=again "
+    cures = {
+        "light": f"{again}trainer.augment=photometric",
+        "place": "weakspot roi photos --output roi.json",
+        "size": "weakspot check photos --alarms alarms",
+    }
+    for cause, command in cures.items():
+        alarms = [Alarm("x", "y", "mend it", {"cause": cause})]
+        raised = replace(record, measurement=replace(measured, alarms=alarms))
+        assert advice(raised, 0, HERE)[0].command == command
+    leaking = replace(record, split=replace(record.split, leakage=LEAKAGE))
+    assert advice(leaking, 0, HERE)[0].command == f"{again}split.near_duplicates=together"
+    steps = {step.text.split(".")[0]: step.command for step in advice(record, 2, HERE)}
+    missed = next(command for text, command in steps.items() if "defects are missed" in text)
+    assert missed == f"{again}split.val_size=0.15 decision.miss=5"  # without a validation subset nothing can be fitted
+    held = replace(HERE, config=train_config("data.root=photos", "data=folder", "split.val_size=0.2"))
+    assert "weakspot evaluate 'outputs/my run' decision.miss=5" in [step.command for step in advice(record, 0, held)]
+    five = next(command for text, command in steps.items() if text.startswith("One split"))
+    assert five == "weakspot train '--config-path=/somewhere/my run' --config-name=config output=null cv=5"
+    asked = replace(HERE, doubtful=Path("photos/NG/a b.png"))
+    assert "weakspot explain 'outputs/my run' 'photos/NG/a b.png'" in [s.command for s in advice(record, 2, asked)]
+    bare = replace(record, measurement=with_test(measured, localisation=None))
+    assert any("weakspot export boxes" in step.command for step in advice(bare, 0, HERE))
+
+
+def test_a_cross_validation_is_trained_again_as_one_and_once_to_be_used(run: RunFolder) -> None:
+    here = replace(HERE, run=Path("outputs/cv3"), folds=3)
+    record = spoilt(MetricsRecord.read(run.metrics), Alarm("x", "y", "z", {"cause": "light"}))
+    steps = pooled_advice(record, here)
+    start = "weakspot train '--config-path=/somewhere/my run' --config-name=config"
+    whole = "split.folds=null split.fold=null"
+    assert steps[0].command == f"{start} output=null {whole} cv=3 trainer.augment=photometric"
+    assert steps[-2].command == f"{start} output=final {whole}"
+    assert steps[-1].command == "weakspot compare outputs/cv3 OTHER"
+
+
+# --- the first screen ---------------------------------------------------------------------------------------------
+
+
+def test_the_two_bars_show_the_numbers_of_metrics_json_beside_what_a_guess_reaches(run: RunFolder) -> None:
+    measured = MetricsRecord.read(run.metrics).measurement
+    classes, boxes = bars(measured)
+    found = measured.test.localisation
+    assert found is not None
+    assert classes.estimate == measured.test.classification.balanced_accuracy
+    assert boxes.estimate == found.max_box_acc_v2
+    shuffled = measured.controls.shuffled_labels
+    assert shuffled is not None
+    assert (classes.baseline, classes.guess) == (shuffled.value, "with shuffled labels")
+    assert boxes.baseline == max(control.max_box_acc_v2.value for control in measured.controls.boxes.values())
+    assert f"V2: {found.max_box_acc_v2.value:.3f}, 95 % interval" in boxes.words
+    bare = replace(with_test(measured, localisation=None), controls=Controls())
+    classes, boxes = bars(bare)
+    assert (classes.baseline, classes.guess) == (0.5, "guessing")
+    assert (boxes.estimate, boxes.baseline) == (None, None)
+    assert boxes.words == "Boxes: not measured"
+    assert boxes.says == "Not measured, as no defect image has a mask."
+
+
+def test_the_strip_counts_all_alarms_and_names_two(run: RunFolder) -> None:
+    record = replace(MetricsRecord.read(run.metrics))
+    calm = replace(record, measurement=replace(record.measurement, alarms=[], notes=[]))
+    assert strip(replace(calm, split=replace(calm.split, leakage=None))).count == 0
+    assert not strip(replace(calm, split=replace(calm.split, leakage=None))).remarks
+    alarms = [Alarm(f"number {n}", "y", "z", {"what": "it is darker"} if n == 0 else {}) for n in range(3)]
+    found = strip(replace(record, measurement=replace(record.measurement, alarms=alarms)))
+    assert (found.count, found.words) == (3, "It is darker; number 1; and 1 more")
+    found = strip(spoilt(record, alarms[0]))
+    assert (found.count, found.words) == (2, "7 test pictures show a part that was trained on; it is darker")
+
+
+def test_several_defects_most_of_which_get_no_box_are_a_way_to_fail() -> None:
+    cases = [
+        Case("good", "good"),
+        Case("crack", "found", 0.9, bare=0.5),
+        Case("crack", "found", 0.9, bare=0.6),
+        Case("hole", "found", 0.8, bare=0.8),
+        Case("hole", "missed", 0.0, bare=1.0, probability=0.2),
+        Case("hole", "missed", 0.0, probability=0.1),
+        Case("hole", "found", 0.9),
+    ]
+    second, first = failures(cases)
+    assert (second.title, second.count, second.of) == ("Several defects, and most of them get no box", 2, 3)
+    assert (second.show, second.worst) == ({"outcome": "found", "box": "few"}, 3)
+    assert second.cost == pytest.approx(2 / 6)
+    assert second.why == "in such a picture 70% of them, on average"
+    assert (first.title, first.count, first.worst) == ("hole: called Good", 2, 5)
+
+
+def test_the_costliest_ways_show_different_pictures_where_they_can() -> None:
+    cases = [
+        Case("hole", "found", 0.1, off="too small", bare=0.9),
+        Case("hole", "found", 0.2, off="too small"),
+        Case("crack", "found", 0.0, off="elsewhere"),
+    ]
+    found = failures(cases)
+    assert {failure.title: (failure.bad, failure.worst) for failure in found} == {
+        "hole: found, but no box fits": ((0, 1), 1),
+        "Several defects, and most of them get no box": ((0,), 0),
+        "crack: found, but no box fits": ((2,), 2),
+    }
+    (only,) = failures([Case("good", "false alarm", probability=0.7), Case("good", "false alarm", probability=0.9)])
+    assert (only.bad, only.worst) == ((1, 0), 1)
 
 
 # --- the page -----------------------------------------------------------------------------------------------------
@@ -375,7 +495,15 @@ def test_nothing_is_asked_of_the_network(run: RunFolder) -> None:
 def test_the_page_has_every_section_and_the_numbers_of_metrics_json(run: RunFolder) -> None:
     page, metrics = Page(run.report.read_text(encoding="utf-8")), run.read_metrics()
     words = " ".join(" ".join(page.words).split())
-    for title in ("How good is it?", "Where does it fail?", "Which threshold?", "How good are the boxes?", "Reproduce"):
+    for title in (
+        "How good is it?",
+        "Where does it fail?",
+        "What to do next",
+        "The numbers",
+        "Which threshold?",
+        "How good are the boxes?",
+        "Reproduce",
+    ):
         assert title in words
     for estimate in (
         metrics["test"]["classification"]["balanced_accuracy"],
@@ -425,7 +553,8 @@ def test_without_masks_and_with_one_kind_of_image_there_is_still_a_page(tmp_path
             logits=made.store.logits[start::2], maps=made.store.maps[start::2],
         )  # fmt: skip
         some = Made(made.samples[start::2], store, made.classes)
-        assert "not measured" in make_report(tmp_path / name, some, RULES["scores"], tmp_path).report.read_text()
+        report = make_report(tmp_path / name, some, RULES["scores"], tmp_path).report
+        assert "Not measured" in report.read_text(encoding="utf-8")
 
 
 def test_alarms_and_parts_trained_on_stand_in_the_head(run: RunFolder, binary: Made, tmp_path: Path) -> None:
@@ -454,14 +583,18 @@ def test_an_unknown_resolution_is_no_sentence(run: RunFolder, binary: Made, tmp_
     assert "nan" not in " ".join(page.words).split()
 
 
-def test_three_alarms_are_shown_and_the_others_folded(run: RunFolder, binary: Made, tmp_path: Path) -> None:
+def test_all_alarms_are_folded_into_one_strip(run: RunFolder, binary: Made, tmp_path: Path) -> None:
     before = evaluated(binary, run, BoxRule(), tmp_path / "folded")
     alarms = [Alarm(f"alarm number {n}", "it differs", "look") for n in range(5)]
     record = replace(before.record, measurement=replace(before.record.measurement, alarms=alarms))
     text = write_report(replace(before, record=record)).read_text(encoding="utf-8")
-    head, folded = text.split("<summary>2 more alarms</summary>")
-    assert [n for n in range(5) if f"Alarm: alarm number {n}." in head] == [0, 1, 2]
-    assert [n for n in range(5) if f"Alarm: alarm number {n}." in folded] == [3, 4]
+    assert text.count('<details class="alarms') == 1
+    head, folded = text.split("Alarm number 0; alarm number 1; and 3 more.</summary>")
+    assert "5 alarms." in head
+    folded = folded[: folded.index('<div class="first">')]
+    assert [n for n in range(5) if f"Alarm: alarm number {n}." in folded] == [0, 1, 2, 3, 4]
+    quiet = replace(before.record, measurement=replace(before.record.measurement, alarms=[], notes=[]))
+    assert '<details class="alarms' not in write_report(replace(before, record=quiet)).read_text(encoding="utf-8")
 
 
 def test_an_alarm_shows_its_picture_and_folds_its_numbers(run: RunFolder, binary: Made, tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import logging
 import os
 import re
@@ -21,6 +22,7 @@ import pytest
 from helpers.backbones import tiny_backbone
 from helpers.exports import make_run, quiet
 from helpers.paths import ROOT
+from PIL import Image
 from starlette.testclient import TestClient
 
 from weakspot.cli import main as cli
@@ -91,7 +93,21 @@ def test_predictions_are_those_of_predict(service: httpx.Client, model: Path, fa
     assert found == wanted(model, paths)
     assert any(record["boxes"] for record in found)
     Answer.model_validate(answer.json(), extra="forbid")
-    assert set(found[0]) == set(PredictionRecord.model_fields) - {"map"}
+    assert set(found[0]) == set(PredictionRecord.model_fields) - {"map", "remark"}
+
+
+def test_a_picture_of_another_size_comes_with_a_remark(service: httpx.Client, fabric: Path) -> None:
+    stream = io.BytesIO()
+    Image.new("RGB", (60, 120), (90, 90, 90)).save(stream, format="PNG")
+    usual = list_images(fabric)[0]
+    answer = service.post("/predict", files=[*files([usual]), ("images", ("tall.png", stream.getvalue()))])
+    first, second = answer.json()["predictions"]
+    assert "remark" not in first
+    assert second["status"] == "ok"
+    assert second["remark"] == (
+        "another size or shape than in training: 120×60 pixels, height × width, in place of 96×128"
+    )
+    Answer.model_validate(answer.json(), extra="forbid")
 
 
 def test_one_bad_picture_does_not_spoil_the_others(service: httpx.Client, fabric: Path) -> None:
@@ -306,7 +322,7 @@ def test_what_waits_is_predicted_together_in_order() -> None:
 class Fussy(Slow):
     """Stands for a model that fails on some pictures."""
 
-    meta = SimpleNamespace(classes=["good", "anomaly"])
+    meta = SimpleNamespace(classes=["good", "anomaly"], pictures=None)
 
     def prepare(self, name: Path, image: ImageArray) -> Loaded:
         return Loaded(name, image.shape[:2], image)

@@ -8,6 +8,7 @@ import torch
 from weakspot.errors import WeakspotError
 from weakspot.models.network import CamNet
 from weakspot.training.estimate import Work, estimate_minutes
+from weakspot.utils import console, progress_lines
 
 
 def test_minutes_grow_with_the_work_and_nothing_is_changed() -> None:
@@ -40,3 +41,17 @@ def test_the_random_numbers_of_training_do_not_depend_on_it(tiny: None) -> None:
     torch.manual_seed(5)
     estimate_minutes(network, (64, 96), Work(1, 1, 2, imitations=1, location_steps=1, mask_steps=1))
     assert torch.equal(torch.rand(3), wanted)
+
+
+def test_what_is_tried_out_is_not_announced_as_work(
+    tiny: None, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(progress_lines, "FIRST_S", 0.0)  # as on a machine that is slow
+    with console.progress_bar("maps") as update:
+        update(1, 2)
+    assert "maps: 1 of 2" in capsys.readouterr().err
+    estimate_minutes(CamNet("tiny"), (64, 96), Work(1, 1, 2, imitations=1, location_steps=1, mask_steps=1))
+    assert capsys.readouterr().err == ""
+    with console.progress_bar("maps") as update:
+        update(1, 2)
+    assert "maps: 1 of 2" in capsys.readouterr().err

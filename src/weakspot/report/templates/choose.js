@@ -17,6 +17,13 @@ function trustOf(boxes) {
   return known.length ? Math.max(...known) : null;
 }
 
+/** Whether no box touches most of a picture's several defects. */
+function mostlyBare(image, step) {
+  const { boxes } = atStep(image, step), touches = (a, b) => a[0] < b[2] && b[0] < a[2] && a[1] < b[3] && b[1] < a[3];
+  const bare = image.truth.filter((defect) => !boxes.some((box) => touches(box, defect))).length;
+  return image.truth.length > 1 && bare / image.truth.length > 0.5;
+}
+
 /** Whether a picture passes the filter; a filter's empty value lets everything through. */
 function passes(image, filter, step) {
   if (filter.outcome && image.outcome !== filter.outcome) return false;
@@ -25,7 +32,9 @@ function passes(image, filter, step) {
   if (filter.label && image.label !== filter.label) return false;
   if (filter.size && image.size !== filter.size) return false;
   if (filter.doubt && !image.doubt) return false;
-  if (filter.box) {
+  if (filter.box === "few") {
+    if (!mostlyBare(image, step)) return false;
+  } else if (filter.box) {
     const { iou } = atStep(image, step);
     if (iou === null || (filter.box === "off") !== iou < 0.5) return false;
   }

@@ -48,9 +48,11 @@ function show() {
   }
 }
 
+const BOX_WORDS = { on: "box fits", off: "box does not fit", few: "most defects without a box" };
+
 function inWords(filter) {
   const words = Object.entries(filter).filter(([, value]) => value).map(([key, value]) =>
-    key === "target" ? `true class ${value}` : key === "label" ? `called ${value}` : key === "box" ? `box ${value === "off" ? "does not fit" : "fits"}`
+    key === "target" ? `true class ${value}` : key === "label" ? `called ${value}` : key === "box" ? BOX_WORDS[value]
       : key === "doubt" ? "worth a look" : key === "text" ? `with “${value}”` : value);
   return words.length ? `: ${words.join(", ")}` : "";
 }
@@ -221,6 +223,29 @@ function trainingCharts(history) {
   }
 }
 
+// --- the first screen ------------------------------------------------------------------------------------------------
+
+/** The worst picture of each way to fail, with its boxes as they were decided. */
+function examples() {
+  for (const place of document.querySelectorAll("[data-example]")) {
+    const image = images[Number(place.dataset.example)], picture = new Picture(image, image.map, view);
+    picture.boxes(atStep(image, data.lab.inUse).boxes);
+    place.append(picture.root);
+  }
+}
+
+/** Put a command where it can be pasted from; where the browser forbids that, mark it, to be copied by hand. */
+async function copy(button) {
+  const code = button.previousElementSibling;
+  getSelection().selectAllChildren(code);
+  try {
+    await navigator.clipboard.writeText(code.textContent);
+    button.textContent = "Copied";
+  } catch {
+    button.textContent = "Marked";
+  }
+}
+
 // --- start -----------------------------------------------------------------------------------------------------------
 
 function start() {
@@ -270,6 +295,8 @@ function start() {
   document.addEventListener("keydown", keys);
   new IntersectionObserver((entries) => { if (entries.some((entry) => entry.isIntersecting)) more(); }, { rootMargin: "600px" }).observe(byId("more"));
   for (const cell of document.querySelectorAll("[data-used]")) cell.textContent = measured(data.lab.curve[data.lab.inUse], cell.dataset.used);
+  for (const button of document.querySelectorAll("[data-copy]")) button.addEventListener("click", () => copy(button));
+  examples();
   labCharts();
   rankingCharts(data.curves);
   boxCharts(data.curves);

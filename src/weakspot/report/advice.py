@@ -1,0 +1,176 @@
+"""What to do next, in sentences, each with a command to copy where there is one. Numbers in, sentences out."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from weakspot.config.schema import TrainConfig
+from weakspot.evaluation.records import MetricsRecord
+from weakspot.evaluation.schema import Alarm
+from weakspot.types import GOOD
+
+MOST_CURES = 2
+"""Number of cures listed; each alarm names its own as well."""
+
+ON_THE_FIRST_SCREEN = 3
+"""Steps on the first screen; the others stand below."""
+
+DOUBTFUL = "close calls, and boxes that are not trusted. A wrong label among them mends more than another setting."
+
+
+@dataclass(frozen=True)
+class Step:
+    """Something to do.
+
+    Attributes:
+        text: why and what, in a sentence or two.
+        command: what to type for it, with the paths of this very run.
+    """
+
+    text: str
+    command: str
+
+
+@dataclass(frozen=True)
+class Here:
+    """What the commands of a page begin from.
+
+    Attributes:
+        run: folder of the run, or of the cross-validation.
+        settings: folder whose ``config.yaml`` trains it again.
+        config: what is in that file.
+        folds: of a cross-validation; None for a run.
+        doubtful: the picture that a person should check first; None where there is none.
+    """
+
+    run: Path
+    settings: Path
+    config: TrainConfig
+    folds: int | None = None
+    doubtful: Path | None = None
+
+    def again(self, *changes: str) -> str:
+        """The command that trains once more with the same settings but for some.
+
+        Args:
+            changes: such as ``trainer.augment=photometric``.
+        """
+        one = any(change.startswith("cv=") for change in changes)
+        whole = ["split.folds=null", "split.fold=null"] if self.folds else []
+        crossed = [] if self.folds is None or one else [f"cv={self.folds}"]
+        output = ["output=null"] if crossed or one else ["output=again"]
+        where = f"--config-path={self.settings.absolute()}"
+        return shlex.join(["weakspot", "train", where, "--config-name=config", *output, *whole, *crossed, *changes])
+
+    def once(self) -> str:
+        """The command that trains a model to use after a cross-validation."""
+        where = f"--config-path={self.settings.absolute()}"
+        changes = ["output=final", "split.folds=null", "split.fold=null"]
+        return shlex.join(["weakspot", "train", where, "--config-name=config", *changes])
+
+    def data(self, *words: str, before: str = "check") -> str:
+        """A command about the pictures of the run.
+
+        Args:
+            words: behind the folder.
+            before: the verb.
+        """
+        folder = Path(self.config.data.root or ".") / (self.config.data.subset or "")
+        good = self.config.data.good_class
+        named = ["--good-class", good] if before == "check" and good != GOOD else []
+        return shlex.join(["weakspot", before, str(folder), *named, *words])
+
+
+def advice(record: MetricsRecord, worth_a_look: int, here: Here) -> list[Step]:
+    """List what to do next, the most pressing first.
+
+    Args:
+        record: of a run.
+        worth_a_look: number of pictures in ``review.csv``.
+        here: what the commands begin from.
+    """
+    run = str(here.run)
+    steps = [*_mend(record, here)]
+    balanced = record.measurement.test.classification.balanced_accuracy
+    if balanced.high - balanced.low > 0.1 and not record.split.folds:
+        text = "One split is luck, and the interval is wide: cv=5 tests every picture once, for five times the work."
+        steps.append(Step(text, here.again("cv=5")))
+    if worth_a_look:
+        first = str(here.doubtful) if here.doubtful else "PICTURE"
+        text = f"Look at the {worth_a_look} pictures of review.csv: {DOUBTFUL} To ask why, of the first of them:"
+        steps.append(Step(text, shlex.join(["weakspot", "explain", run, first])))
+    if record.measurement.test.localisation is None:
+        text = "Boxes are not measured: export them, correct some by hand, and measure against those (truth=FILE)."
+        export = ["weakspot", "export", "boxes", run, "--format", "coco", "--output", "boxes"]
+        steps.append(Step(text, shlex.join(export)))
+    use = ["weakspot", "predict", run, "new_photos/*.png", "--output", "results"]
+    steps.append(Step("Use it on new pictures:", shlex.join(use)))
+    return steps
+
+
+def pooled_advice(record: MetricsRecord, here: Here) -> list[Step]:
+    """List what to do next after a cross-validation, which measures a set-up and leaves no model to use.
+
+    Args:
+        record: of the cross-validation.
+        here: what the commands begin from.
+    """
+    final = "To use it, train once more without cv=: a fold's model has not seen the fold that it was tested on."
+    luck = "Is another set-up better, or is it luck? Compare two cross-validations of the same data:"
+    return [
+        *_mend(record, here),
+        Step(final, here.once()),
+        Step(luck, f"weakspot compare {shlex.quote(str(here.run))} OTHER"),
+    ]
+
+
+def _mend(record: MetricsRecord, here: Here) -> Iterator[Step]:
+    """What is wrong with the data or the set-up, and what to do about it."""
+    cures = _cures(record.measurement.alarms, here)
+    yield from cures
+    test, leak = record.measurement.test, record.split.leakage
+    if leak and leak.held_out_of_trained_groups:
+        yield Step(
+            f"{leak.held_out_of_trained_groups} test pictures show the same part as a training picture: their "
+            "surface agrees. Train again with split.near_duplicates=together before you believe the numbers.",
+            here.again("split.near_duplicates=together"),
+        )
+    matrix = test.classification.confusion_matrix
+    if matrix.defects and matrix.missed / matrix.defects > 0.05:
+        missed = f"{matrix.missed} of {matrix.defects} defects are missed."
+        text = f"{missed} If a missed defect costs more than a false alarm:"
+        held = [] if here.config.split.val_size > 0 else ["split.val_size=0.15"]
+        decided = shlex.join(["weakspot", "evaluate", str(here.run), "decision.miss=5"])
+        yield Step(text, here.again(*held, "decision.miss=5") if here.folds or held else decided)
+    localisation = test.localisation
+    if localisation is not None and localisation.resolution.smaller.value > 0.25:
+        named = any("experiment=recommended" in step.text for step in cures)
+        ways = "raise data.image_size or set data.resize=tile" + ("" if named else ", or use experiment=recommended")
+        share = f"{localisation.resolution.smaller.value:.0%}"
+        yield Step(f"{share} of the true boxes are too small for this set-up: {ways}.", here.again("data.resize=tile"))
+
+
+def _cures(alarms: Sequence[Alarm], here: Here) -> list[Step]:
+    """The first cures that the alarms name, each once."""
+    distinct: dict[str, Alarm] = {}
+    for alarm in alarms:
+        distinct.setdefault(alarm.do, alarm)
+    first = [*distinct.values()][:MOST_CURES]
+    steps = [Step(f"{alarm.do[:1].upper()}{alarm.do[1:]}.", _cure(alarm, here)) for alarm in first]
+    if steps:
+        text = f"{steps[-1].text} Until the alarms are gone believe no number here."
+        steps[-1] = replace(steps[-1], text=text)
+    return steps
+
+
+def _cure(alarm: Alarm, here: Here) -> str:
+    """The command that goes with the cure of an alarm."""
+    cause = alarm.details.get("cause")
+    if cause in ("light", "focus", "file") and here.config.trainer.augment != "photometric":
+        return here.again("trainer.augment=photometric")
+    if cause == "place" or "border" in alarm.do:
+        return here.data("--output", "roi.json", before="roi")
+    return here.data("--alarms", "alarms")
