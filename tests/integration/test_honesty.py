@@ -19,7 +19,7 @@ from weakspot.data.images import inspect_image
 from weakspot.runs.folder import RunFolder
 from weakspot.training import prepare as plan
 from weakspot.training.dataset import Data, index_and_split
-from weakspot.training.evidence.heads import HeadTrainer
+from weakspot.training.evidence import fit
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("tiny")]
 
@@ -137,7 +137,7 @@ def test_learning_on_top_of_a_labels_only_run_is_learning_from_the_start(
     monkeypatch.chdir(tmp_path / "there")  # where nothing of it is found
     labels_only = train(train_config(*base))
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(HeadTrainer, "fit_mask", lambda *_: pytest.fail("trained again"))
+        patch.setattr(fit, "_train", lambda *_: pytest.fail("trained again"))
         on_top = train(train_config(*base, "data.use_masks=train"))
     assert fitted(on_top) == fitted(alone)
     assert fitted(on_top)["tensors"] != fitted(labels_only)["tensors"]
