@@ -24,8 +24,9 @@ from weakspot.config.schema import TrainConfig, typed
 from weakspot.data import synthetic
 from weakspot.data.views import ImageView
 from weakspot.evaluation.wrong_labels import probably_wrong
+from weakspot.models.statistics import StatisticsHead
 from weakspot.training.evidence.source import FeatureSource
-from weakspot.training.evidence.statistics import fit_statistics
+from weakspot.training.evidence.statistics import fit_measured, measured_statistics
 from weakspot.training.prepare import PreparedRun, prepare
 
 
@@ -40,13 +41,9 @@ def turned_round(prepared: PreparedRun, share: float, seed: int) -> tuple[np.nda
     return defective ^ wrong, wrong
 
 
-def found_by(prepared: PreparedRun, labels: np.ndarray, seed: int) -> list[int]:
+def found_by(head: StatisticsHead, values: np.ndarray, labels: np.ndarray, groups: list[int], seed: int) -> list[int]:
     """Positions of the pictures whose label is named, most doubtful first."""
-    data = prepared.data
-    source = FeatureSource(prepared.network, prepared.preprocess, prepared.rules.cache)
-    fitted = fit_statistics(
-        source, [ImageView(info) for info in data.infos], labels.astype(int).tolist(), data.groups, seed
-    )
+    fitted = fit_measured(head, values, labels.astype(int).tolist(), groups, seed)
     if fitted is None:
         raise RuntimeError("no groups can be left out")
     return probably_wrong(expit(fitted.left_out), labels)
@@ -67,11 +64,13 @@ def main(
         where = ["data=synthetic"] if data is None else ["data=mvtec", f"data.root={data}"]
         overrides = [f"experiment={experiment}", *where, f"data.subset={name}", *(override or [])]
         prepared = prepare(resolve(typed(hydra_app.compose("train", overrides), TrainConfig)))
-        prepared.network.eval()
+        data_set = prepared.data
+        source = FeatureSource(prepared.network.eval(), prepared.preprocess, prepared.rules.cache)
+        head, values = measured_statistics(source, [ImageView(info) for info in data_set.infos])
         counts = []
         for seed in range(repeats):
             labels, wrong = turned_round(prepared, share, seed)
-            named = found_by(prepared, labels, seed)
+            named = found_by(head, values, labels, data_set.groups, seed)
             hits = int(wrong[named].sum())
             counts.append((int(wrong.sum()), len(named), hits, int(wrong[named[: int(wrong.sum())]].sum())))
             say(f"{name}, {seed}: {counts[-1]}")

@@ -49,7 +49,8 @@ class Sample:
         path: the image file.
         defect: :data:`GOOD`, or the defect type (folder name for MVTec AD and folder-per-class layouts). Splits are
             stratified by it, and recall is reported for each defect type.
-        mask: the pixel mask (brighter than half = defect), measured against and never trained on; None where there is
+        mask: the pixel mask (brighter than half = defect), measured against, and trained on only with
+            ``data.use_masks``; None where there is
             none.
         group: images of one group stay in one subset; None where no group is known.
         subset: the subset that the image was put into beforehand; None where ``split.*`` decides.

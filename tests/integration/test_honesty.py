@@ -19,6 +19,7 @@ from weakspot.data.images import inspect_image
 from weakspot.runs.folder import RunFolder
 from weakspot.training import prepare as plan
 from weakspot.training.dataset import Data, index_and_split
+from weakspot.training.evidence import fit
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("tiny")]
 
@@ -80,3 +81,63 @@ def test_a_poisoned_test_part_changes_nothing_that_is_fitted(
     accuracy = [run.read_metrics()["test"]["classification"]["accuracy"] for run in (clean, poison)]
     assert accuracy[0]["n"] == accuracy[1]["n"]
     assert clean.predictions.read_text() != poison.predictions.read_text()  # the poison was there
+
+
+def outlined(fabric: Path, file: Path, overrides: tuple[str, ...]) -> Path:
+    """COCO: a box on every other defect picture of the training subset, and one label corrected."""
+    config = train_config(f"data.root={fabric}", "data.subset=fabric", overrides[0], *TINY, *overrides[1:])
+    data = index_and_split(config.data, config.split, None)
+    defects = [i for i in data.indices("train") if data.targets[i] != 0]
+    images = [
+        {
+            "id": n,
+            "file_name": data.samples[i].path.relative_to(fabric / "fabric").as_posix(),
+            "height": data.infos[i].height,
+            "width": data.infos[i].width,
+            **({"weakspot_label": "Good"} if n == 0 else {}),
+        }
+        for n, i in enumerate(defects[::2])
+    ]
+    boxes = [{"id": n, "image_id": n, "category_id": 1, "bbox": [8, 8, 40, 30]} for n in range(1, len(images))]
+    file.write_text(json.dumps({"images": images, "annotations": boxes, "categories": [{"id": 1, "name": "anomaly"}]}))
+    return file
+
+
+def test_nothing_of_the_test_subset_reaches_what_learns_from_annotations(
+    fabric: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    overrides = ("experiment=recommended", *FEW_STEPS, "refine.correction_steps=3", *CALIBRATED)
+    labels_only = trained(fabric, "labels", overrides, lambda data: data)
+    file = outlined(fabric, tmp_path / "drawn.json", overrides)
+    drawn = (*overrides, f"data.annotations={file}")
+    clean = trained(fabric, "clean", drawn, lambda data: data)
+    poison = trained(fabric, "poison", drawn, lambda data: poisoned(data, tmp_path / "noise"))
+    assert fitted(poison) == fitted(clean)
+    assert fitted(clean)["tensors"] != fitted(labels_only)["tensors"]
+    learnt_from = clean.read_metrics()["data"]["learnt_from"]
+    assert learnt_from["boxes"] == learnt_from["pictures"] > 0
+    assert learnt_from["corrected_labels"] == 1
+    assert json.loads((clean.bundle / "model.json").read_text())["learnt_from"] == learnt_from
+    assert "learnt_from" not in json.loads((labels_only.bundle / "model.json").read_text())
+    head = clean.report.read_text(encoding="utf-8")
+    assert f"learnt from {learnt_from['boxes']} boxes" in head
+
+
+def test_learning_on_top_of_a_labels_only_run_is_learning_from_the_start(
+    fabric: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    overrides = ("experiment=recommended", *FEW_STEPS, "refine.correction_steps=3", *CALIBRATED)
+    base = [f"data.root={fabric}", "data.subset=fabric", overrides[0], *TINY, *overrides[1:], "cache.enabled=false"]
+    for name in ("here", "there"):
+        (tmp_path / name).mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    alone = train(train_config(*base, "data.use_masks=train"))
+    alone = RunFolder(alone.path.absolute())
+    monkeypatch.chdir(tmp_path / "there")  # where nothing of it is found
+    labels_only = train(train_config(*base))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(fit, "_train", lambda *_: pytest.fail("trained again"))
+        on_top = train(train_config(*base, "data.use_masks=train"))
+    assert fitted(on_top) == fitted(alone)
+    assert fitted(on_top)["tensors"] != fitted(labels_only)["tensors"]

@@ -198,6 +198,8 @@ def _collect(request: Request) -> _Collected:
 def _other_images(request: Request) -> tuple[OutputStore, list[Sample], dict[str, object]]:
     """Outputs for another labelled data set, and what is known of near-duplicates among the training images."""
     run, settings = request.run, request.settings
+    if settings.data.annotations is not None or settings.data.use_masks is not None:
+        raise WeakspotError("data.annotations and data.use_masks are for training; truth=FILE measures against a file")
     indexed = read_and_check(settings.data)
     identity = run.read_identity()
     if "seen" not in identity:

@@ -5,7 +5,7 @@ Two small feature pyramids (Lin et al., "Feature Pyramid Networks", CVPR 2017) w
 places, not outlines. The *mask head* is prompted with a map of places, as interactive segmentation is with clicks (Xu
 et al., "Deep Interactive Object Selection", CVPR 2016; Kirillov et al., "Segment Anything", ICCV 2023), and is trained
 on the outlines of imitated defects, whose masks are known. At inference the location head's map is the mask head's
-prompt. No mask of a real defect is used anywhere.
+prompt. No mask of a real defect is used, unless the user hands some over (``training.evidence.correct``).
 """
 
 from __future__ import annotations

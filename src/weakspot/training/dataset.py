@@ -218,7 +218,6 @@ def _corrections(
         subsets,
         files,
         use_masks=settings.use_masks is not None,
-        root=indexed.root / (settings.subset or ""),
         good_class=settings.good_class,
     )
 

@@ -13,7 +13,7 @@ from PIL import Image
 
 from weakspot.data.annotations import NOT_CORRECTED
 from weakspot.data.corrections import Corrections, as_files, learnt_from_words, read_corrections, relabelled
-from weakspot.data.images import ImageInfo, inspect_images
+from weakspot.data.images import ImageInfo, inspect_image, inspect_images
 from weakspot.errors import WeakspotError
 from weakspot.types import Sample, Subset
 
@@ -34,7 +34,7 @@ def pictures(tmp_path: Path) -> tuple[list[Sample], list[ImageInfo], list[Subset
 @pytest.fixture
 def read(pictures: tuple[list[Sample], list[ImageInfo], list[Subset]], tmp_path: Path) -> Callable[..., Corrections]:
     def reading(*files: Path, **options: Any) -> Corrections:
-        return read_corrections(*pictures, files, root=tmp_path / "data", **options)
+        return read_corrections(*pictures, files, **options)
 
     return reading
 
@@ -86,12 +86,11 @@ def test_yolo_and_voc_say_the_same_as_coco(
 
 
 def test_test_pictures_and_their_copies_are_refused_by_name(read: Callable[..., Corrections], tmp_path: Path) -> None:
-    data = tmp_path / "data"
     with pytest.raises(WeakspotError, match=r"c\.json: crack/c\.png is a test picture, or a copy"):
         read(coco(tmp_path / "c.json", {"file_name": "crack/c.png"}, boxes={0: [[0, 0, 2, 2]]}))
-    (data / "copy.png").write_bytes((data / "crack" / "c.png").read_bytes())  # in no subset, and under another name
+    sha256 = inspect_image(tmp_path / "data" / "crack" / "c.png").sha256  # in no subset, and under another name
     with pytest.raises(WeakspotError, match=r"copy\.png is a test picture, or a copy"):
-        read(coco(tmp_path / "c.json", {"file_name": "copy.png"}, boxes={0: [[0, 0, 2, 2]]}))
+        read(coco(tmp_path / "c.json", {"file_name": "copy.png", "sha256": sha256}, boxes={0: [[0, 0, 2, 2]]}))
     with pytest.raises(WeakspotError, match="test picture"):
         read(coco(tmp_path / "c.json", {"file_name": "c.png", "weakspot_label": "Good"}, boxes={}))
     bare = coco(

@@ -20,6 +20,19 @@ def test_where_a_model_is_trained_does_not_change_what_it_is_but_precision_does(
     assert half[1] != plain[1]
 
 
+def test_what_nobody_drew_changes_nothing_and_what_was_drawn_does() -> None:
+    def identity(*overrides: str, drawn: str | None = None) -> str:
+        config = train_config(*TINY, "data.root=x", "refine=segment", *overrides)
+        return fit_identity(config, _Preprocess(), "d", "s", "w", drawn=drawn)  # type: ignore[arg-type]
+
+    plain = identity()
+    assert identity("refine.correction_steps=5") == plain  # there is nothing to take steps for
+    assert identity("data.annotations=elsewhere.json") == plain  # what is in it counts, not where it lies
+    assert len({plain, identity(drawn="a"), identity(drawn="b"), identity("refine.correction_steps=5", drawn="a")}) == 4
+    settings = [settings_identity(train_config(*TINY, "data.root=x", *more)) for more in ([], ["data.use_masks=train"])]
+    assert settings[0] != settings[1]
+
+
 class _Preprocess:
     def identity(self) -> dict[str, int]:
         return {}

@@ -17,7 +17,14 @@ from weakspot.data.preprocess import Preprocess
 from weakspot.models.evidence import EvidenceNet, Level
 from weakspot.training.evidence.bank import Bank
 from weakspot.training.evidence.correct import Corrector, DrawnBank
-from weakspot.training.evidence.drawn_losses import SIMILAR, STEEPNESS, drawn_loss, pairwise_loss, projection_loss
+from weakspot.training.evidence.drawn_losses import (
+    SIMILAR,
+    STEEPNESS,
+    drawn_loss,
+    pairwise_loss,
+    projection_loss,
+    surround_loss,
+)
 from weakspot.training.evidence.heads import HeadTrainer, TrainingBank
 from weakspot.training.evidence.targets import Target, target_of
 
@@ -98,6 +105,18 @@ def test_neighbours_of_one_colour_want_one_side(seed: int) -> None:
                         count += 1
     found = float(pairwise_loss(torch.from_numpy(logits), torch.from_numpy(pixels)))
     assert found == pytest.approx(total / max(1, count), rel=1e-5, abs=1e-9)
+
+
+def test_what_lies_close_round_a_box_is_good_but_for_other_boxes() -> None:
+    rng = np.random.default_rng(0)
+    logits = rng.normal(0, 2, (10, 12))
+    known = np.ones((10, 12), np.float32)
+    known[4:6, 5:8] = known[6:9, 8:10] = 0
+    target = Target(np.zeros((10, 12), np.float32), known, ((4, 6, 5, 8), (6, 9, 8, 10)))
+    near = np.zeros((10, 12), bool)
+    near[2:8, 2:11] = True
+    expected = np.log1p(np.exp(logits[near & (known == 1)])).mean()
+    assert float(surround_loss(torch.from_numpy(logits), target, (4, 6, 5, 8))) == pytest.approx(expected, rel=1e-6)
 
 
 def test_a_defect_that_crosses_all_of_its_box_costs_little_and_one_outside_costs() -> None:

@@ -16,7 +16,7 @@ from torch import Tensor
 from torch.nn import functional
 from torch.nn.functional import binary_cross_entropy_with_logits as bce
 
-from weakspot.training.evidence.targets import Target
+from weakspot.training.evidence.targets import Rectangle, Target
 
 SIMILAR = 0.3
 """Neighbours whose colour agrees by more than this are taken for the same side (BoxInst: 0.3)."""
@@ -72,11 +72,30 @@ def box_loss(logits: Tensor, target: Target, pixels: Tensor | None = None) -> Te
     losses = []
     for r0, r1, c0, c1 in target.boxes:
         inside = logits[r0:r1, c0:c1]
-        loss = projection_loss(inside)
+        loss = projection_loss(inside) + surround_loss(logits, target, (r0, r1, c0, c1))
         if pixels is not None:
             loss = loss + pairwise_loss(inside, pixels[:, r0:r1, c0:c1])
         losses.append(loss)
     return torch.stack(losses).mean() if losses else logits.sum() * 0
+
+
+def surround_loss(logits: Tensor, target: Target, box: Rectangle) -> Tensor:
+    """What lies close round a box is Good; among all cells of a picture the few beside a small box would not count.
+
+    Args:
+        logits: ``(H, W)``.
+        target: on the same grid; cells that are marked or inside of another box do not count.
+        box: rows and columns of it.
+
+    Returns:
+        Mean cross-entropy against 0 of the cells that are at most the box's own height and width away from it, 2 at
+        least.
+    """
+    r0, r1, c0, c1 = box
+    down, across = max(2, r1 - r0), max(2, c1 - c0)
+    rows, columns = slice(max(0, r0 - down), r1 + down), slice(max(0, c0 - across), c1 + across)
+    good = torch.from_numpy(np.ascontiguousarray(1 - target.marked[rows, columns])).to(logits.device)
+    return (functional.softplus(logits[rows, columns]) * good).sum() / good.sum().clamp(min=1)
 
 
 def projection_loss(inside: Tensor) -> Tensor:

@@ -75,18 +75,42 @@ def fit_statistics(
     Raises:
         WeakspotError: when an image cannot be read.
     """
-    defective = np.asarray(targets) != 0
-    of_item = np.asarray(groups)
-    folds = min(FOLDS, *(len(np.unique(of_item[defective == kind])) for kind in (True, False)))
-    if folds < 2:
+    if _splits(targets, groups, seed) is None:
         return None
-    splitter = StratifiedGroupKFold(folds, shuffle=True, random_state=seed)
-    splits = list(splitter.split(of_item, defective, of_item))
-    if not all(0 < defective[fitted_on].sum() < len(fitted_on) for fitted_on, _ in splits):
-        return None  # groups that hold images of both kinds
+    return fit_measured(*measured_statistics(source, items), targets, groups, seed)
+
+
+def measured_statistics(source: FeatureSource, items: Sequence[ImageView]) -> tuple[StatisticsHead, Floats]:
+    """Measure what a statistics head is fitted on.
+
+    Args:
+        source: network, preprocessing and cache.
+        items: images and their views.
+
+    Returns:
+        A head that is scaled and not fitted yet, and the statistics of each item, ``(n, d)``.
+    """
     head = _scaled_head(source, spread_out(items, SAMPLE_IMAGES))
-    values = _statistics(source, head, items)
-    weights = group_weights(defective, of_item)
+    return head, _statistics(source, head, items)
+
+
+def fit_measured(
+    head: StatisticsHead, values: Floats, targets: Sequence[int], groups: Sequence[int], seed: int
+) -> FittedStatistics | None:
+    """Fit a head on what was measured; see :func:`fit_statistics`.
+
+    Args:
+        head: that measured; it is changed in place.
+        values: ``(n, d)``.
+        targets: class of each item; 0 is Good.
+        groups: number of the group of each item.
+        seed: decides the folds.
+    """
+    splits = _splits(targets, groups, seed)
+    if splits is None:
+        return None
+    defective = np.asarray(targets) != 0
+    weights = group_weights(defective, np.asarray(groups))
     left_out = [_left_out(values, defective, weights, strength, splits) for strength in STRENGTHS]
     losses = [_log_loss(logits, defective, weights) for logits in left_out]
     best = int(np.argmin(losses))
@@ -96,6 +120,21 @@ def fit_statistics(
         head.out.weight.copy_(torch.from_numpy(slope * weight)[None])
         head.out.bias.fill_(slope * bias + shift)
     return FittedStatistics(head.eval(), slope * left_out[best] + shift)
+
+
+def _splits(
+    targets: Sequence[int], groups: Sequence[int], seed: int
+) -> list[tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]] | None:
+    """Items to fit on and items left out, in turn; None where the former would all be of one kind."""
+    defective, of_item = np.asarray(targets) != 0, np.asarray(groups)
+    folds = min(FOLDS, *(len(np.unique(of_item[defective == kind])) for kind in (True, False)))
+    if folds < 2:
+        return None
+    splitter = StratifiedGroupKFold(folds, shuffle=True, random_state=seed)
+    splits = list(splitter.split(of_item, defective, of_item))
+    if not all(0 < defective[fitted_on].sum() < len(fitted_on) for fitted_on, _ in splits):
+        return None  # groups that hold images of both kinds
+    return splits
 
 
 def spread_out(items: Sequence[Item], most: int) -> list[Item]:

@@ -1,0 +1,51 @@
+"""Labels that are probably wrong: found by cleanlab from out-of-fold probabilities of a run."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from weakspot.errors import WeakspotError
+from weakspot.evaluation import wrong_labels as module
+from weakspot.evaluation.wrong_labels import probably_wrong, wrong_labels
+from weakspot.runs.folder import RunFolder
+
+
+def test_labels_that_contradict_sure_probabilities_are_found() -> None:
+    pytest.importorskip("cleanlab", reason="cleanlab is not installed (pip install 'weakspot[labels]')")
+    rng = np.random.default_rng(0)
+    defective = np.arange(80) % 4 == 0
+    probabilities = np.where(defective, rng.uniform(0.7, 0.99, 80), rng.uniform(0.01, 0.3, 80))
+    labelled = defective.copy()
+    labelled[[5, 8]] = ~labelled[[5, 8]]
+    assert sorted(probably_wrong(probabilities, labelled)) == [5, 8]
+    assert probably_wrong(probabilities, defective) == []
+    assert probably_wrong(probabilities[:12], labelled[:12]) == []  # too few to say
+
+
+def test_a_run_names_them_with_the_reason(tmp_path: Path) -> None:
+    pytest.importorskip("cleanlab", reason="cleanlab is not installed (pip install 'weakspot[labels]')")
+    run = RunFolder(tmp_path)
+    assert wrong_labels(run) == []
+    defects = ["good" if i % 2 else "crack" for i in range(40)]
+    values = [0.1 if i % 2 else 0.9 for i in range(40)]
+    values[7] = 0.97
+    run.out_of_fold.write_text(
+        json.dumps({"paths": [f"{i}.png" for i in range(40)], "defects": defects, "probabilities": values})
+    )
+    (found,) = wrong_labels(run) or ()
+    assert (found.path, found.defect) == ("7.png", "good")
+    assert found.why.endswith("labelled good, and models trained without it give a defect 0.97")
+    run.out_of_fold.write_text(json.dumps({"paths": ["a"], "defects": [], "probabilities": [2]}))
+    with pytest.raises(WeakspotError, match=r"out_of_fold\.json is damaged"):
+        wrong_labels(run)
+
+
+def test_without_the_extra_nothing_is_claimed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run = RunFolder(tmp_path)
+    run.out_of_fold.write_text("{}")
+    monkeypatch.setattr(module, "find_spec", lambda _: None)
+    assert wrong_labels(run) is None
