@@ -14,11 +14,12 @@ from weakspot.config.rules import BoxRule
 from weakspot.data.preprocess import Preprocess
 from weakspot.errors import WeakspotError
 from weakspot.postprocess.decision import Decision
+from weakspot.postprocess.familiarity import Familiarity
 from weakspot.postprocess.trust_calibration import TrustCalibration
 from weakspot.utils.files import write_json
 from weakspot.utils.untrusted import expect, read_json
 
-FORMAT = 5
+FORMAT = 6
 """Goes up when a bundle of today could not be used rightly by a weakspot of yesterday. Every older one is read for
 ever: a new key has a default that means what there was before it, and ``tests/data/bundles`` keeps one of each format.
 """
@@ -52,6 +53,7 @@ class BundleMeta:
         trust: how the trust of boxes comes about; None where it was not calibrated.
         evidence: arguments of :class:`~weakspot.models.evidence.EvidenceNet`; None without evidence heads.
         statistics: arguments of :class:`~weakspot.models.statistics.StatisticsHead`; None without a statistics head.
+        familiarity: what is known of the pictures that the model was trained on; None where that is nothing.
         versions: of the libraries that the model was made with.
     """
 
@@ -70,12 +72,15 @@ class BundleMeta:
     statistics: dict[str, Any] | None = None
     decision: Decision = field(default_factory=Decision)
     trust: TrustCalibration | None = None
+    familiarity: Familiarity | None = None
     versions: dict[str, str] = field(default_factory=lambda: library_versions())
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-ready; :meth:`from_dict` reads it back."""
         trust = None if self.trust is None else self.trust.to_dict()
-        return {**asdict(self), "preprocess": self.preprocess.to_dict(), "trust": trust, "format": FORMAT}
+        familiarity = None if self.familiarity is None else self.familiarity.to_dict()
+        own = {"preprocess": self.preprocess.to_dict(), "trust": trust, "familiarity": familiarity}
+        return {**asdict(self), **own, "format": FORMAT}
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> BundleMeta:
@@ -97,10 +102,16 @@ class BundleMeta:
         values = _with_new_names(values)
         try:
             _check(values)
-            boxes, preprocess = BoxRule(**values.pop("boxes")), Preprocess.from_dict(values.pop("preprocess"))
-            decision, trust = Decision(**values.pop("decision", {})), values.pop("trust", None)
-            calibration = None if trust is None else TrustCalibration.from_dict(trust)
-            return cls(**values, boxes=boxes, preprocess=preprocess, decision=decision, trust=calibration)
+            values["boxes"], values["preprocess"] = (
+                BoxRule(**values["boxes"]),
+                Preprocess.from_dict(values["preprocess"]),
+            )
+            values["decision"] = Decision(**values.get("decision", {}))
+            if values.get("trust") is not None:
+                values["trust"] = TrustCalibration.from_dict(values["trust"])
+            if values.get("familiarity") is not None:
+                values["familiarity"] = Familiarity.from_dict(values["familiarity"])
+            return cls(**values)
         except (KeyError, TypeError) as error:
             raise WeakspotError(f"a key is missing or unknown ({error})") from error
         except (ValueError, OverflowError) as error:
@@ -141,6 +152,8 @@ def _check(values: Mapping[str, Any]) -> None:
         _check_evidence(values["evidence"])
     if values.get("statistics"):
         _check_statistics(values["statistics"])
+    if values.get("familiarity"):
+        _check_familiarity(values["familiarity"])
 
 
 def _check_evidence(settings: Mapping[str, Any]) -> None:
@@ -160,9 +173,16 @@ def _check_statistics(settings: Mapping[str, Any]) -> None:
     expect(settings, taps=list, channels=list)
     taps, channels = settings["taps"], settings["channels"]
     if not (1 <= len(taps) == len(channels) <= MOST_TAPS and all(isinstance(tap, str) for tap in taps)):
-        raise ValueError(f"statistics has {len(taps)} taps and {len(channels)} numbers of channels")
+        raise ValueError(f"a head has {len(taps)} taps and {len(channels)} numbers of channels")
     if not all(type(n) is int and 1 <= n <= MOST_CHANNELS for n in channels):
-        raise ValueError(f"statistics channels are not 1 to {MOST_CHANNELS}")
+        raise ValueError(f"channels of a head are not 1 to {MOST_CHANNELS}")
+
+
+def _check_familiarity(settings: Mapping[str, Any]) -> None:
+    _check_statistics(settings)
+    ranks = settings.get("ranks")
+    if not isinstance(ranks, list) or not all(type(n) is int and 0 <= n <= WIDEST for n in ranks):
+        raise ValueError(f"familiarity ranks are not 0 to {WIDEST}")
 
 
 def library_versions() -> dict[str, str]:
