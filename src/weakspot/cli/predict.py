@@ -11,6 +11,7 @@ import typer
 
 from weakspot.cli.show import show_one_box
 from weakspot.errors import WeakspotError, did_you_mean
+from weakspot.postprocess.familiarity import UNLIKE
 from weakspot.utils import console
 from weakspot.utils.files import OUTPUTS, new_folder
 
@@ -106,16 +107,20 @@ def _images(source: str, output: str | None) -> list[Path]:
 def _here(run: Path, localizer: Localizer, images: list[Path], folder: Path, results: Iterable[Prediction]) -> None:
     """Run through the predictions, and tell what they came to."""
     counts: Counter[str] = Counter()
-    unreadable = 0
+    unreadable = unlike = 0
     with console.progress_bar("predicting", len(images)) as progress:
         for done, prediction in enumerate(results, start=1):
             if prediction.status == "ok":
                 counts[prediction.label] += 1
+                unlike += prediction.unlike_training
             else:
                 unreadable += 1
                 console.error(prediction.message)
             progress(done, len(images))
     _told(len(images), counts, str(folder))
+    if unlike:
+        text = f"{unlike} of them are {UNLIKE}: do not believe their class before you have looked"
+        console.err.print(text, style="yellow", highlight=False, soft_wrap=True)
     if localizer.meta.boxes.method == "single":
         show_one_box()
     if run.is_dir() and str(localizer.device) == "cpu":

@@ -20,6 +20,9 @@ def serve(
     megapixels: Annotated[float, typer.Option(min=0.001, help="Largest picture.")] = 50.0,
     images: Annotated[int, typer.Option(min=1, help="Most pictures in one request.")] = 32,
     at_once: Annotated[int, typer.Option(min=1, help="Requests read at a time; more wait, which bounds memory.")] = 4,
+    drift_state: Annotated[
+        Path | None, typer.Option(help="File that keeps the watch for changes across restarts; made when missing.")
+    ] = None,
 ) -> None:
     """Answer POST /predict with classes and boxes, and show a page to drop a picture on.
 
@@ -44,7 +47,8 @@ def serve(
             f"serving {run} at {address} (pages: / and /docs); Ctrl-C ends it", highlight=False, soft_wrap=True
         )
 
-    run_service(localizer, run.name, host, port, Limits(megabytes, megapixels, images, at_once), started)
+    limits = Limits(megabytes, megapixels, images, at_once)
+    run_service(localizer, run.name, host, port, limits, started, drift_state)
     console.out.print("stopped", highlight=False)
 
 

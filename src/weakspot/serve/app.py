@@ -36,6 +36,7 @@ from weakspot.postprocess.prediction_files import to_record
 from weakspot.report.overlays import heat_layer
 from weakspot.serve.batcher import Batcher
 from weakspot.serve.schema import Answer, Health, Problem
+from weakspot.serve.watch import Watch
 from weakspot.types import GOOD, Prediction
 from weakspot.utils.files import jsonable, shown
 
@@ -95,9 +96,9 @@ class Limits:
 class Service:
     """What the routes share: the model, its thread, and a few threads that decode pictures."""
 
-    def __init__(self, localizer: Localizer, limits: Limits) -> None:
+    def __init__(self, localizer: Localizer, limits: Limits, drift_state: Path | None = None) -> None:
         self.localizer, self.limits = localizer, limits
-        self.batcher = Batcher(localizer)
+        self.batcher = Batcher(localizer, Watch(localizer, drift_state))
         self.decoders = ThreadPoolExecutor(2, thread_name_prefix="decode")
         self.slots = asyncio.Semaphore(limits.at_once)
 
@@ -176,7 +177,14 @@ class Service:
         self.decoders.shutdown()
 
 
-def make_app(localizer: Localizer, name: str, limits: Limits, *, hosts: list[str] | None = None) -> FastAPI:
+def make_app(
+    localizer: Localizer,
+    name: str,
+    limits: Limits,
+    *,
+    hosts: list[str] | None = None,
+    drift_state: Path | None = None,
+) -> FastAPI:
     """Build the service.
 
     Args:
@@ -184,13 +192,14 @@ def make_app(localizer: Localizer, name: str, limits: Limits, *, hosts: list[str
         name: what to call it.
         limits: how much to take on.
         hosts: names the service answers to, so that no foreign web page reaches it under another; None for any.
+        drift_state: file that keeps the watch for changes across restarts; None starts anew each time.
     """
     service: Service
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         nonlocal service
-        service = Service(localizer, limits)
+        service = Service(localizer, limits, drift_state)
         yield
         service.close()
 
@@ -228,7 +237,7 @@ def make_app(localizer: Localizer, name: str, limits: Limits, *, hosts: list[str
         batcher = service.batcher
         return Health(
             status="ok", version=__version__, model=name, classes=localizer.meta.classes,
-            answered=batcher.answered, waiting=batcher.waiting,
+            answered=batcher.answered, waiting=batcher.waiting, drift=jsonable(batcher.watch.status()),
         )  # fmt: skip
 
     @app.get("/", include_in_schema=False)

@@ -8,6 +8,7 @@ from concurrent.futures import Future
 
 from weakspot.data.loading import Loaded
 from weakspot.inference.localizer import Localizer
+from weakspot.serve.watch import Watch
 from weakspot.types import Prediction
 
 Waiting = tuple[Loaded, "Future[Prediction]"]
@@ -18,12 +19,15 @@ class Batcher:
 
     Args:
         localizer: used by one thread only.
+        watch: is shown every prediction; None makes one that forgets.
 
     Attributes:
         answered: pictures predicted so far.
+        watch: what is shown every prediction.
     """
 
-    def __init__(self, localizer: Localizer) -> None:
+    def __init__(self, localizer: Localizer, watch: Watch | None = None) -> None:
+        self.watch = Watch(localizer) if watch is None else watch
         self._localizer, self._size = localizer, localizer.batch_size
         self._queue: queue.SimpleQueue[Waiting | None] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._work, name="model", daemon=True)
@@ -45,6 +49,7 @@ class Batcher:
         """Answer what is queued and end."""
         self._queue.put(None)
         self._thread.join()
+        self.watch.close()
 
     def _work(self) -> None:
         last = False
@@ -75,5 +80,7 @@ class Batcher:
                 batch[0][1].set_exception(error)
             return
         self.answered += len(batch)
+        for prediction in predictions:
+            self.watch.see(prediction)
         for (_, future), prediction in zip(batch, predictions, strict=True):
             future.set_result(prediction)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from types import FrameType
 
 import uvicorn
@@ -20,7 +21,13 @@ PATIENCE = 30
 
 
 def serve(
-    localizer: Localizer, name: str, host: str, port: int, limits: Limits, started: Callable[[str], None]
+    localizer: Localizer,
+    name: str,
+    host: str,
+    port: int,
+    limits: Limits,
+    started: Callable[[str], None],
+    drift_state: Path | None = None,
 ) -> None:
     """Serve a model; returns after Ctrl-C or SIGTERM, when what was asked before is answered.
 
@@ -31,11 +38,12 @@ def serve(
         port: and port; 0 for any that is free.
         limits: how much to take on.
         started: called with the address once it is known.
+        drift_state: file that keeps the watch for changes across restarts; None starts anew each time.
 
     Raises:
         WeakspotError: when the address cannot be had.
     """
-    run_app(make_app(localizer, name, limits, hosts=hosts_of(host)), host, port, started)
+    run_app(make_app(localizer, name, limits, hosts=hosts_of(host), drift_state=drift_state), host, port, started)
 
 
 def hosts_of(host: str) -> list[str] | None:
