@@ -22,15 +22,16 @@ import typer
 
 from weakspot.data import synthetic
 from weakspot.data.images import list_images, read_image
+from weakspot.data.loading import spread_evenly
 from weakspot.drift.alarm import LOOK_AT
 from weakspot.drift.monitor import FALSE_ALARM_IN, Monitor
 from weakspot.inference.localizer import Localizer
 from weakspot.types import ImageArray, Prediction
 
-CLEAN = 1000
+CLEAN = 500
 """Pictures before the change."""
 
-PATIENCE = 3000
+PATIENCE = 2000
 """Pictures after it that are waited for an alarm at most."""
 
 
@@ -76,11 +77,12 @@ def main(
     subset: Annotated[str, typer.Option(help="Product that the run was trained on.")] = "gear",
     other: Annotated[str, typer.Option(help="New product.")] = "brushed_metal",
     size: Annotated[tuple[int, int], typer.Option(help="Height and width of the pictures.")] = (112, 120),
-    good: Annotated[int, typer.Option(help="Good pictures of the pool.")] = 240,
-    defect: Annotated[int, typer.Option(help="Pictures of each defect type in the pool.")] = 8,
+    good: Annotated[int, typer.Option(help="Good pictures that are generated for the pool.")] = 240,
+    defect: Annotated[int, typer.Option(help="Pictures of each defect type that are generated for it.")] = 8,
+    most: Annotated[int, typer.Option(help="Pictures of the pool that are used at most.")] = 140,
     share: Annotated[float, typer.Option(help="Share of defective pictures.")] = 0.05,
     months: Annotated[int, typer.Option(help="Clean months.")] = 20,
-    pictures: Annotated[int, typer.Option(help="Pictures of a month.")] = 5000,
+    pictures: Annotated[int, typer.Option(help="Pictures of a month.")] = 3000,
     seeds: Annotated[int, typer.Option(help="Streams for each change.")] = 20,
     pool_folder: Annotated[Path | None, typer.Option("--pool", help="Keep the pool's pictures here.")] = None,
     output: Annotated[Path | None, typer.Option(help="File for the report.")] = None,
@@ -91,9 +93,9 @@ def main(
         root = pool_folder or Path(scratch)
         folder = synthetic.ensure(root, subset, seed=6, good=good, defect=defect, size=size)
         foreign = synthetic.ensure(root, other, seed=6, good=40, defect=1, size=size)
-        clean = pooled(localizer, folder)
-        changed = {name: pooled(localizer, folder, change) for name, change in CHANGES.items()}
-        new = pooled(localizer, foreign)
+        clean = pooled(localizer, folder, most)
+        changed = {name: pooled(localizer, folder, most, change) for name, change in CHANGES.items()}
+        new = pooled(localizer, foreign, most)
     changed["a new product appears"] = Pool(new.good, new.good)
     alarms = sum(month(localizer, clean, share, seed, pictures) for seed in range(months))
     rows = [delays(localizer, clean, pool, name, share, share, seeds) for name, pool in changed.items()]
@@ -109,7 +111,8 @@ def main(
         f"**{months} clean months of {pictures:,} pictures: {alarms} false alarms** (at most "
         f"{months * pictures / FALSE_ALARM_IN:g} expected).",
         common.table(
-            ["change after 1,000 pictures", "noticed", "pictures until the alarm, median (range)", "named first"], rows
+            [f"change after {CLEAN} pictures", "noticed", "pictures until the alarm, median (range)", "named first"],
+            rows,
         ),
         common.table(
             ["Good pictures", "called unlike anything seen in training"], [(n, f"{s:.1%}") for n, s in unlike]
@@ -120,10 +123,10 @@ def main(
 
 
 def pooled(
-    localizer: Localizer, folder: Path, change: Callable[[ImageArray], ImageArray] = lambda image: image
+    localizer: Localizer, folder: Path, most: int, change: Callable[[ImageArray], ImageArray] = lambda image: image
 ) -> Pool:
     """Predictions for all pictures of a data set, each changed before it is looked at."""
-    paths = [path for path in list_images(folder) if "ground_truth" not in path.parts]
+    paths = spread_evenly([path for path in list_images(folder) if "ground_truth" not in path.parts], most)
     found = list(localizer.predict(change(read_image(path)) for path in paths))
     sides: dict[bool, list[Prediction]] = {True: [], False: []}
     for path, prediction in zip(paths, found, strict=True):

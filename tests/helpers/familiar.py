@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from weakspot.data.looks import THUMBNAIL
-from weakspot.postprocess.familiarity import PLAIN, Familiarity, packed
+from weakspot.data.looks import LOOKS, THUMBNAIL
+from weakspot.postprocess.familiarity import Familiarity, packed
 
 
 def imagined(held_out: int = 40) -> Familiarity:
@@ -14,7 +14,7 @@ def imagined(held_out: int = 40) -> Familiarity:
     template = np.add.outer(np.arange(THUMBNAIL), np.arange(THUMBNAIL)).astype(np.uint8)
     return Familiarity(
         taps=("early",), channels=(2,), ranks=(1,), centre=(0.0, 0.0), spread=(1.0, 1.0),
-        typical=(0.0,) * len(PLAIN), precision=tuple(map(tuple, np.eye(len(PLAIN)).tolist())),
+        typical=(0.0,) * len(LOOKS), precision=tuple(map(tuple, np.eye(len(LOOKS)).tolist())),
         template=packed(template),
         good=tuple(d for i, d in enumerate(distances) if i % 5), defective=tuple(distances[::5]),
         heights=(48, 48), widths=(80, 80),

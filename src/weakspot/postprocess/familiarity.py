@@ -4,8 +4,9 @@ How unusual a picture is, its *distance*, comes from two kinds of measures. Of t
 the network the mean and the deviation of each channel are compared with those of training pictures by a Mahalanobis
 distance with a shrunken covariance (Lee et al., "A Simple Unified Framework for Detecting Out-of-Distribution Samples
 and Adversarial Attacks", NeurIPS 2018; Ledoit and Wolf, "A well-conditioned estimator for large-dimensional covariance
-matrices", 2004); of plain measures such as brightness and sharpness likewise. Each logarithm is put on the scale of
-pictures that were left out, and the largest counts.
+matrices", 2004); of plain measures such as brightness and sharpness likewise. (Where the part lies is not among them:
+on a surface that has no place of its own that is scattered, and would hide all else.) Each logarithm is put on the
+scale of pictures that were left out, and the largest counts.
 
 The *familiarity* of a picture is the share, among the held-out pictures and itself, of those with at least its distance
 (Vovk, Gammerman and Shafer, "Algorithmic Learning in a Random World", 2005). It is not smoothed: equal distances count
@@ -60,7 +61,7 @@ class Familiarity:
         ranks: number of directions whose variance is known at each.
         centre, spread: of the logarithm of the distance at each tap, then of that of the plain measures; over training
             pictures that were left out.
-        typical: mean of each of :data:`PLAIN` over training pictures.
+        typical: mean of each of :data:`~weakspot.data.looks.LOOKS` over training pictures.
         precision: inverse of their covariance.
         template: mean thumbnail of training pictures, uint8, row by row, base64.
         good, defective: distances of the held-out pictures, rising.
@@ -92,8 +93,8 @@ class Familiarity:
         if output.distances is None or output.look is None:
             return {}
         plain = plain_measures(output.look, self._template)
-        off = plain - np.array(self.typical)
-        own = log_distance(float(off @ np.array(self.precision) @ off) / len(plain))
+        off = plain[: len(LOOKS)] - np.array(self.typical)
+        own = log_distance(float(off @ np.array(self.precision) @ off) / len(off))
         logs = np.append(output.distances.astype(np.float64), own)
         distance = float(((logs - np.array(self.centre)) / np.array(self.spread)).max())
         known = distance if math.isfinite(distance) else _FAR
@@ -194,7 +195,7 @@ class Familiarity:
         return made
 
     def _check(self) -> None:
-        taps, plain = len(self.taps), len(PLAIN)
+        taps, plain = len(self.taps), len(LOOKS)
         if not all(isinstance(tap, str) for tap in self.taps) or not taps == len(self.channels) == len(self.ranks):
             raise ValueError("familiarity has taps, channels and ranks that do not fit")
         if not taps + 1 == len(self.centre) == len(self.spread) or min(self.spread) <= 0:

@@ -15,7 +15,7 @@ from weakspot.data.views import ImageView
 from weakspot.models.familiarity import FamiliarityHead, pooled
 from weakspot.models.feature_cache import FeatureCache, view_features
 from weakspot.models.network import CamNet
-from weakspot.postprocess.familiarity import NEAREST, Familiarity, packed, plain_measures
+from weakspot.postprocess.familiarity import NEAREST, Familiarity, packed
 from weakspot.types import Look, ModelOutput, Size
 from weakspot.utils import console
 
@@ -26,6 +26,9 @@ MOST_PICTURES = 400
 
 FEWEST_PICTURES = 8
 """Training pictures without which there are none."""
+
+FOLDS = 5
+"""Pictures are left out in so many turns, to see how far such pictures lie."""
 
 RANK = 48
 """Leading directions whose variance is known at each tap."""
@@ -154,7 +157,7 @@ def fit_familiarity(
             progress(done, len(items))
     template = np.mean([look.thumbnail for look in looks], axis=0).round().astype(np.uint8)
     of_taps = [np.stack(values) for values in zip(*rows, strict=True)]
-    plain = np.stack([plain_measures(look, template) for look in looks])
+    plain = np.stack([look.values for look in looks])
     scales = [_scale(values, _fit_and_judge) for values in of_taps] + [_scale(plain, _fit_and_judge_plain)]
     fitted = [fit_directions(values) for values in of_taps]
     channels, ranks = ([len(one.centre) // 2 for one in fitted], [len(one.weight) for one in fitted])
@@ -194,7 +197,7 @@ def _fit_and_judge_plain(fitted_on: Floats, left_out: Floats) -> Floats:
 
 
 def _scale(values: Floats, judge: Callable[[Floats, Floats], Floats]) -> tuple[float, float]:
-    """Mean and deviation of the logarithm of the distance, over pictures that were left out, half by half."""
-    halves = values[::2], values[1::2]
-    logs = np.concatenate([judge(halves[1 - k], halves[k]) for k in (0, 1)])
+    """Mean and deviation of the logarithm of the distance, over pictures that were left out in turn."""
+    fold = np.arange(len(values)) % FOLDS
+    logs = np.concatenate([judge(values[fold != k], values[fold == k]) for k in range(FOLDS)])
     return float(logs.mean()), max(LEAST_SPREAD, float(logs.std()))
