@@ -11,6 +11,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple
@@ -150,6 +151,18 @@ class ClassConfidence:
     confidence: float
 
 
+class Look(NamedTuple):
+    """What a picture looks like apart from what it shows; :mod:`weakspot.data.looks` measures it.
+
+    Attributes:
+        values: float64, in the order of :data:`~weakspot.data.looks.LOOKS`.
+        thumbnail: uint8 ``(THUMBNAIL, THUMBNAIL)``, its lightness, whatever its shape was.
+    """
+
+    values: npt.NDArray[np.float64]
+    thumbnail: npt.NDArray[np.uint8]
+
+
 class ModelOutput(NamedTuple):
     """The model's output for one image.
 
@@ -162,6 +175,9 @@ class ModelOutput(NamedTuple):
             image, mirrored back; None without flip test-time augmentation.
         region: bool, at the resolution of the network's input, which of its pixels lie in the region of interest; None
             where all of them count.
+        distances: float32 ``(taps,)``, logarithms of how far the features at each tap lie from those of training; None
+            for a model without statistics of familiarity.
+        look: of the original image; None where it was not measured.
     """
 
     logits: npt.NDArray[np.float32]
@@ -170,6 +186,8 @@ class ModelOutput(NamedTuple):
     location_logits: npt.NDArray[np.floating] | None = None
     flipped: npt.NDArray[np.floating] | None = None
     region: BoolArray | None = None
+    distances: npt.NDArray[np.float32] | None = None
+    look: Look | None = None
 
     def with_flipped(self, mirrored: ModelOutput) -> ModelOutput:
         """The same output with the map of the mirrored image in :attr:`flipped`.
@@ -208,6 +226,11 @@ class Prediction:
         probability: probability of not-Good, 0…1; NaN on error.
         boxes: in decreasing score; always empty for an image classified Good.
         output: the model's output for the image (:class:`ModelOutput`); not written to the file.
+        familiarity: a conformal p-value, 1/(n + 1)…1: among the n held-out pictures of training and this one, the share
+            that is at least as unusual (:mod:`weakspot.postprocess.familiarity`); NaN where it is not known.
+        unlike_training: whether it is so low that the class is not to be believed.
+        measures: what the familiarity was made of, by the names of :data:`~weakspot.postprocess.familiarity.MEASURES`;
+            empty where it is not known.
 
     Examples:
         >>> prediction = Prediction(
@@ -231,6 +254,9 @@ class Prediction:
     probability: float = float("nan")
     boxes: tuple[Box, ...] = ()
     output: ModelOutput | None = field(default=None, repr=False, compare=False)
+    familiarity: float = field(default=math.nan, compare=False)
+    unlike_training: bool = field(default=False, compare=False)
+    measures: Mapping[str, float] = field(default_factory=dict, repr=False, compare=False)
 
     @property
     def size(self) -> Size:

@@ -18,6 +18,9 @@ from weakspot.cli import (
     data as cli_data,
 )
 from weakspot.cli import (
+    drift as cli_drift,
+)
+from weakspot.cli import (
     explain as cli_explain,
 )
 from weakspot.cli import (
@@ -58,6 +61,7 @@ app = typer.Typer(
 )
 app.command()(cli_data.check)
 app.command()(cli_data.split)
+app.command()(cli_drift.drift)
 app.command()(cli_explain.audit)
 app.command()(cli_explain.explain)
 app.command()(cli_explain.summary)

@@ -11,6 +11,7 @@ import typer
 
 from weakspot.cli.show import FastestOption, chosen, show_one_box
 from weakspot.errors import WeakspotError, did_you_mean
+from weakspot.postprocess.familiarity import UNLIKE
 from weakspot.utils import console
 from weakspot.utils.files import OUTPUTS, new_folder
 
@@ -110,12 +111,13 @@ def _here(localizer: Localizer, images: list[Path], folder: Path, results: Itera
 
     sizes = OtherSizes(localizer.meta.pictures)
     counts: Counter[str] = Counter()
-    unreadable = 0
+    unreadable = unlike = 0
     with console.progress_bar("predicting", len(images)) as progress:
         for done, prediction in enumerate(results, start=1):
             sizes.add(prediction.path, prediction.size)
             if prediction.status == "ok":
                 counts[prediction.label] += 1
+                unlike += prediction.unlike_training
             else:
                 unreadable += 1
                 console.error(prediction.message)
@@ -123,6 +125,9 @@ def _here(localizer: Localizer, images: list[Path], folder: Path, results: Itera
     _told(len(images), counts, str(folder))
     if sizes.remark:
         console.remark(sizes.remark)
+    if unlike:
+        text = f"{unlike} of them are {UNLIKE}: do not believe their class before you have looked"
+        console.err.print(text, style="yellow", highlight=False, soft_wrap=True)
     if localizer.meta.boxes.method == "single":
         show_one_box()
     _check(unreadable, len(images), str(folder))

@@ -34,6 +34,9 @@ def serve(
     ] = None,
     fastest: FastestOption = True,
     log_format: LogFormatOption = "text",
+    drift_state: Annotated[
+        Path | None, typer.Option(help="File that keeps the watch for changes across restarts; made when missing.")
+    ] = None,
 ) -> None:
     """Answer POST /predict with classes and boxes, and show a page to drop a picture on.
 
@@ -63,7 +66,7 @@ def serve(
         path = chosen(run, device, fastest=fastest, say=log.info if machine else None)
         localizer = Localizer.load(path, device)
         limits = Limits(megabytes, megapixels, images, at_once or max(Limits.at_once, 2 * localizer.streams))
-        run_service(localizer, run.name, host, port, limits, started, streams)
+        run_service(localizer, run.name, host, port, limits, started, streams, drift_state)
     console.out.print("stopped", highlight=False)
 
 

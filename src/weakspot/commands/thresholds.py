@@ -14,8 +14,14 @@ from weakspot.models.imitation_store import ImitationStore
 from weakspot.models.output_store import OutputStore
 from weakspot.postprocess.box_calibration import Calibration
 from weakspot.postprocess.decision import FittedDecision, fit_decision, read_validation
+from weakspot.postprocess.familiarity import Familiarity
 from weakspot.postprocess.trust_calibration import TrustCalibration
 from weakspot.runs.folder import RunFolder
+
+NO_FAMILIARITY = (
+    "nobody knows how familiar a picture is: there is no validation subset (split.val_size=0.15 makes one), or there "
+    "are too few training pictures"
+)
 
 
 def calibrate(meta: BundleMeta, rule: BoxRule, costs: DecisionCosts, run: RunFolder) -> BundleMeta:
@@ -41,7 +47,7 @@ def calibrate(meta: BundleMeta, rule: BoxRule, costs: DecisionCosts, run: RunFol
         boxes=rule,
         decision=fitted.decision,
         trust=None if isinstance(trust, str) else trust,
-        thresholds=_described(rule, fitted, calibration, trust),
+        thresholds=_described(rule, fitted, calibration, trust, meta.familiarity),
     )
 
 
@@ -59,7 +65,11 @@ def _trust(meta: BundleMeta, rule: BoxRule, run: RunFolder) -> TrustCalibration 
 
 
 def _described(
-    rule: BoxRule, fitted: FittedDecision, calibration: Calibration | None, trust: TrustCalibration | str
+    rule: BoxRule,
+    fitted: FittedDecision,
+    calibration: Calibration | None,
+    trust: TrustCalibration | str,
+    familiarity: Familiarity | None,
 ) -> Thresholds:
     """Every number that decides something, with where it comes from."""
     of_trust: dict[str, Any] = (
@@ -72,4 +82,9 @@ def _described(
         "boxes": {"value": rule.threshold, "kind": rule.threshold_kind, "origin": "configuration"},
         **({"min_score": calibration.to_dict()} if calibration else {}),
         "trust": of_trust,
+        "familiarity": (
+            {"value": None, "origin": NO_FAMILIARITY}
+            if familiarity is None
+            else {"value": familiarity.level, "origin": familiarity.origin}
+        ),
     }

@@ -207,7 +207,7 @@ def _save_fit(run: RunFolder, prepared: PreparedRun, fitted: FittedRun) -> None:
     """Write bundle and outputs; ``maps.npz`` last, so that what has it is whole."""
     data = prepared.data
     run.update_identity(train={"images": len(data.indices("train")), **asdict(fitted.summary)})
-    save_bundle(run.bundle, fitted.model, bundle_meta(prepared, fitted.model))
+    save_bundle(run.bundle, fitted.model, bundle_meta(prepared, fitted.model, fitted.familiarity))
     if fitted.validation is not None:
         targets = [data.targets[i] for i in prepared.validation_images]
         write_json(run.validation, {"logits": fitted.validation.logits, "targets": targets})

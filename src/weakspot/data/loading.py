@@ -15,9 +15,10 @@ import numpy.typing as npt
 from PIL import Image
 
 from weakspot.data.images import decode_image, is_image, list_images, read_image, to_rgb
+from weakspot.data.looks import measure_look
 from weakspot.data.preprocess import Preprocess, fit_within
 from weakspot.errors import WeakspotError
-from weakspot.types import BoolArray, ImageArray
+from weakspot.types import BoolArray, ImageArray, Look
 from weakspot.utils.files import shown
 from weakspot.utils.threads import MOST, in_order
 
@@ -53,6 +54,7 @@ class Loaded:
         region: bool ``(h, w)``, which of the pixels lie in the region of interest; None where all of them count.
         image: the picture, shrunk to the longest side that was requested; None where no picture was requested.
         error: empty, or one line.
+        look: of the picture; None where it was not asked for.
     """
 
     name: Path
@@ -61,6 +63,7 @@ class Loaded:
     region: BoolArray | None = None
     image: ImageArray | None = None
     error: str = ""
+    look: Look | None = None
 
 
 def load_images(
@@ -70,6 +73,7 @@ def load_images(
     keep_longest: int | None = None,
     workers: int | None = None,
     normalise: bool = True,
+    looks: bool = False,
 ) -> Iterator[Loaded]:
     """Load images in threads and yield them in order; one that cannot be read comes with its error and raises nothing.
 
@@ -81,6 +85,7 @@ def load_images(
         keep_longest: also keep each picture, shrunk so that no side is longer than this many pixels; None keeps none.
         workers: number of threads; by default one per core, at most 8.
         normalise: False only resizes: uint8 ``(h, w, 3)`` in place of float32 ``(3, h, w)``.
+        looks: also measure what each picture looks like.
 
     Yields:
         One :class:`Loaded` for each source.
@@ -92,7 +97,7 @@ def load_images(
         name = _name(source, index)
         try:
             image = as_rgb(source)
-            loaded = prepared(name, image, preprocess, normalise=normalise)
+            loaded = prepared(name, image, preprocess, normalise=normalise, looks=looks)
         except WeakspotError as error:
             return Loaded(name, error=str(error))
         except (OSError, ValueError) as error:  # a PIL image is decoded only now
@@ -102,7 +107,9 @@ def load_images(
     return in_order(load, enumerate(sources), workers=workers, ahead=4 * workers)
 
 
-def prepared(name: Path, image: ImageArray, preprocess: Preprocess, *, normalise: bool = True) -> Loaded:
+def prepared(
+    name: Path, image: ImageArray, preprocess: Preprocess, *, normalise: bool = True, looks: bool = False
+) -> Loaded:
     """Bring one picture to the network's input; the picture itself is not kept.
 
     Args:
@@ -110,13 +117,15 @@ def prepared(name: Path, image: ImageArray, preprocess: Preprocess, *, normalise
         image: uint8 RGB ``(H, W, 3)``.
         preprocess: brings it to the network's input.
         normalise: False only resizes.
+        looks: also measure what the picture looks like.
 
     Raises:
         WeakspotError: when the region of interest is not for this picture.
     """
     resized, region = preprocess.resize_within(image, name)
     pixels = preprocess.normalise(resized) if normalise else resized
-    return Loaded(name, image.shape[:2], pixels, region)
+    look = measure_look(image, None if preprocess.roi is None else preprocess.roi.mask(image, name)) if looks else None
+    return Loaded(name, image.shape[:2], pixels, region, look=look)
 
 
 def _name(source: ImageSource, index: int) -> Path:

@@ -57,7 +57,7 @@ class EvaluatedSubset:
         predictions = [
             make_prediction(
                 path, size_of(store, i), store[i], meta.classes, meta.preprocess, meta.boxes, meta.decision,
-                target=meta.classes[targets[i]], trust=meta.trust,
+                target=meta.classes[targets[i]], trust=meta.trust, familiarity=meta.familiarity,
             )
             for i, path in enumerate(store.paths)
         ]  # fmt: skip

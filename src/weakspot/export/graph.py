@@ -48,6 +48,7 @@ class Graph(nn.Module):
         bias[0] = 0.0  # of Good
         self.register_buffer("decision_bias", bias)
         self.network, self.evidence = model.network, model.evidence  # so that their parameters are known
+        self.familiarity = model.familiarity
         mean, spread = preprocess.mean_and_spread
         self.register_buffer("mean", torch.from_numpy(mean)[:, None, None])
         self.register_buffer("spread", torch.from_numpy(spread)[:, None, None])
@@ -62,7 +63,8 @@ class Graph(nn.Module):
             if output.mask_logits is None or output.location_logits is None
             else (output.mask_logits, output.location_logits)
         )
-        return output.logits, probabilities, output.maps, *evidence
+        distances = () if output.distances is None else (output.distances,)
+        return output.logits, probabilities, output.maps, *evidence, *distances
 
 
 def write_onnx(path: Path, model: Model, meta: BundleMeta) -> None:
@@ -87,11 +89,15 @@ def write_onnx(path: Path, model: Model, meta: BundleMeta) -> None:
     except ImportError as error:
         raise WeakspotError(f"{error.name} is not installed; pip install 'weakspot[onnx]'") from error
     graph = Graph(_settled(model, meta.preprocess.image_size), meta.preprocess, meta.decision).eval()
-    names = GRAPH_OUTPUTS if meta.evidence is not None else GRAPH_OUTPUTS[:3]
+    names = [
+        *GRAPH_OUTPUTS[:3],
+        *(GRAPH_OUTPUTS[3:5] if meta.evidence is not None else ()),
+        *(GRAPH_OUTPUTS[5:] if meta.familiarity is not None else ()),
+    ]
     blank = torch.zeros((2, *meta.preprocess.image_size, 3), dtype=torch.uint8)
     with _quiet(), torch.no_grad():
         program = torch.onnx.export(
-            graph, (blank,), input_names=["pictures"], output_names=list(names), opset_version=OPSET, dynamo=True,
+            graph, (blank,), input_names=["pictures"], output_names=names, opset_version=OPSET, dynamo=True,
             dynamic_shapes={"pictures": {0: torch.export.Dim("batch", min=1, max=4096)}}, external_data=False,
             verbose=False,
         )  # fmt: skip

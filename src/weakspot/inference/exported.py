@@ -25,8 +25,8 @@ from weakspot.utils.untrusted import parse_json
 METADATA_KEY = "weakspot"
 """Where a file's metadata keep :meth:`BundleMeta.to_dict` as JSON."""
 
-GRAPH_OUTPUTS: Final = ("logits", "probabilities", "maps", "mask_logits", "location_logits")
-"""What the graph gives; the last two with evidence heads only."""
+GRAPH_OUTPUTS: Final = ("logits", "probabilities", "maps", "mask_logits", "location_logits", "distances")
+"""What the graph gives; the fourth and fifth with evidence heads only, the last with statistics of familiarity."""
 
 Run = Callable[[npt.NDArray[np.uint8]], Mapping[str, npt.NDArray[np.float32]]]
 """Pictures ``(n, H, W, 3)`` to :data:`GRAPH_OUTPUTS`; several threads may call it at once."""
@@ -79,9 +79,12 @@ class ExportedModel:
         """Run the model on pictures at network size, uint8 ``(H, W, 3)`` each; gives an output for each."""
         output = self._run(np.stack(inputs))
         # Half the precision, as the PyTorch model gives it: the boxes must be the same.
-        found = (output.get(name, output.get(OLD_NAMES[name])) for name in GRAPH_OUTPUTS[3:])
+        found = (output.get(name, output.get(OLD_NAMES[name])) for name in GRAPH_OUTPUTS[3:5])
         planes = [plane.astype(np.float16) for plane in found if plane is not None]
-        return [ModelOutput(*one) for one in zip(output["logits"], output["maps"], *planes, strict=True)]
+        answers = [ModelOutput(*one) for one in zip(output["logits"], output["maps"], *planes, strict=True)]
+        if "distances" not in output:
+            return answers
+        return [one._replace(distances=row) for one, row in zip(answers, output["distances"], strict=True)]
 
 
 def load_exported(path: Path) -> tuple[ExportedModel, BundleMeta]:

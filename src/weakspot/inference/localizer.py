@@ -103,7 +103,7 @@ class Localizer:
         if meta.heatmap != "cam":
             from weakspot.heatmaps.classes import OtherMaps
 
-            model = OtherMaps(model.network, method=meta.heatmap)
+            model = OtherMaps(model.network, familiarity=model.familiarity, method=meta.heatmap)
         return cls(model, meta, device=device)
 
     @property
@@ -123,6 +123,11 @@ class Localizer:
         calibration, own = self.meta.trust, self.meta.boxes
         same = replace(self.rule, **{key: getattr(own, key) for key in ("min_score", "max_boxes", "outlines")}) == own
         return calibration if same or calibration is None else calibration.without_promise(OTHER_RULE)
+
+    @property
+    def looks(self) -> bool:
+        """Whether it is measured what a picture looks like, for its familiarity."""
+        return self.meta.familiarity is not None
 
     @property
     def device(self) -> torch.device | str:
@@ -159,7 +164,8 @@ class Localizer:
             region of interest is not for this image, the reason.
         """
         try:
-            return prepared(name, image, self.meta.preprocess, normalise=not isinstance(self._model, ExportedModel))
+            normalise = not isinstance(self._model, ExportedModel)
+            return prepared(name, image, self.meta.preprocess, normalise=normalise, looks=self.looks)
         except WeakspotError as error:
             return Loaded(name, error=str(error))
 
@@ -210,7 +216,9 @@ class Localizer:
         if batch_size < 1:
             raise WeakspotError(f"batch_size={batch_size} must be at least 1")
         normalise = not isinstance(self._model, ExportedModel)
-        loaded = load_images(_expand(images), self.meta.preprocess, keep_longest=keep_longest, normalise=normalise)
+        loaded = load_images(
+            _expand(images), self.meta.preprocess, keep_longest=keep_longest, normalise=normalise, looks=self.looks
+        )
         for predictions, batch in self._answered(batched(loaded, batch_size)):
             yield from zip(predictions, batch, strict=True)
 
@@ -252,6 +260,7 @@ class Localizer:
                 self.rule,
                 self.meta.decision,
                 trust=self.trust,
+                familiarity=self.meta.familiarity,
             )
             for item in batch
         ]
@@ -259,7 +268,7 @@ class Localizer:
     def _ask(self, batch: Sequence[Loaded]) -> list[ModelOutput]:
         arrays: list[npt.NDArray[Any]] = [item.pixels for item in batch if item.pixels is not None]
         found = self._model.ask(arrays)
-        output = [one._replace(region=item.region) for one, item in zip(found, batch, strict=True)]
+        output = [one._replace(region=item.region, look=item.look) for one, item in zip(found, batch, strict=True)]
         if not self.flip_tta:
             return output
         across = 1 if isinstance(self._model, ExportedModel) else 2  # (h, w, 3) or (3, h, w)

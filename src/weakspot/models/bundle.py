@@ -22,6 +22,7 @@ from weakspot.models.bundle_meta import (
     rewrite_meta,
 )
 from weakspot.models.evidence import EvidenceNet, with_new_names
+from weakspot.models.familiarity import FamiliarityHead
 from weakspot.models.model import Model
 from weakspot.models.network import CamNet
 from weakspot.models.statistics import StatisticsHead
@@ -30,7 +31,7 @@ from weakspot.utils.files import atomic_path, write_json
 
 __all__ = ["META_FILE", "BundleMeta", "find_bundle", "load_bundle", "read_meta", "rewrite_meta", "save_bundle"]
 
-EVIDENCE_PREFIX, STATISTICS_PREFIX = "evidence.", "statistics."
+EVIDENCE_PREFIX, STATISTICS_PREFIX, FAMILIARITY_PREFIX = "evidence.", "statistics.", "familiarity."
 
 MOST_TIMES = 4
 """A network of timm whose features have so many times the numbers of the file is not built: a name could take all
@@ -47,7 +48,11 @@ def save_bundle(folder: Path, model: Model, meta: BundleMeta) -> None:
     """
     folder.mkdir(parents=True, exist_ok=True)
     state = dict(model.network.state_dict())
-    for prefix, head in ((EVIDENCE_PREFIX, model.evidence), (STATISTICS_PREFIX, model.statistics)):
+    for prefix, head in (
+        (EVIDENCE_PREFIX, model.evidence),
+        (STATISTICS_PREFIX, model.statistics),
+        (FAMILIARITY_PREFIX, model.familiarity),
+    ):
         if head is not None:
             state |= {prefix + name: tensor for name, tensor in head.state_dict().items()}
     content = save_tensors({name: tensor.detach().cpu().contiguous() for name, tensor in state.items()})
@@ -80,9 +85,10 @@ def load_bundle(folder: Path) -> tuple[Model, BundleMeta]:
         spoilt = [name for name, tensor in state.items() if not torch.isfinite(tensor).all()]
         if spoilt:
             raise WeakspotError(f"{weights_path} cannot be used: {spoilt[0]} holds NaN or infinity; train again")
-        of_evidence, of_statistics = (_taken(state, prefix) for prefix in (EVIDENCE_PREFIX, STATISTICS_PREFIX))
+        prefixes = EVIDENCE_PREFIX, STATISTICS_PREFIX, FAMILIARITY_PREFIX
+        of_evidence, of_statistics, of_familiarity = (_taken(state, prefix) for prefix in prefixes)
         network.load_state_dict(state)
-        evidence = statistics = None
+        evidence = statistics = familiarity = None
         if meta.evidence is not None:
             evidence = EvidenceNet(**meta.evidence)
             evidence.load_state_dict(with_new_names(of_evidence))
@@ -91,7 +97,10 @@ def load_bundle(folder: Path) -> tuple[Model, BundleMeta]:
             statistics = StatisticsHead(**meta.statistics)
             statistics.load_state_dict(of_statistics)
             statistics.eval()
-        model = Model(network.eval(), evidence, statistics)
+        if meta.familiarity is not None:
+            familiarity = FamiliarityHead(meta.familiarity.taps, meta.familiarity.channels, meta.familiarity.ranks)
+            familiarity.load_state_dict(of_familiarity)
+        model = Model(network.eval(), evidence, statistics, familiarity)
         if unknown := [tap for tap in model.taps if tap not in network.taps]:
             raise ValueError(f"{meta.backbone} has no features called {unknown[0]}")
     except (OSError, SafetensorError, RuntimeError, TypeError, ValueError) as error:

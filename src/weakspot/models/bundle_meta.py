@@ -15,11 +15,12 @@ from weakspot.data.picture_sizes import PictureSizes
 from weakspot.data.preprocess import Preprocess
 from weakspot.errors import WeakspotError
 from weakspot.postprocess.decision import Decision
+from weakspot.postprocess.familiarity import Familiarity
 from weakspot.postprocess.trust_calibration import TrustCalibration
 from weakspot.utils.files import write_json
 from weakspot.utils.untrusted import expect, read_json
 
-FORMAT = 5
+FORMAT = 6
 """Goes up when a bundle of today could not be used rightly by a weakspot of yesterday. Every older one is read for
 ever: a new key has a default that means what there was before it, and ``tests/data/bundles`` keeps one of each format.
 """
@@ -55,6 +56,7 @@ class BundleMeta:
         statistics: arguments of :class:`~weakspot.models.statistics.StatisticsHead`; None without a statistics head.
         learnt_from: number of boxes, masks and corrected labels that it was trained on; None for labels alone.
         pictures: sizes of the training pictures; None where a version before 0.2 did not say.
+        familiarity: what is known of the pictures that the model was trained on; None where that is nothing.
         versions: of the libraries that the model was made with.
     """
 
@@ -75,12 +77,15 @@ class BundleMeta:
     trust: TrustCalibration | None = None
     learnt_from: dict[str, int] | None = None
     pictures: PictureSizes | None = None
+    familiarity: Familiarity | None = None
     versions: dict[str, str] = field(default_factory=lambda: library_versions())
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-ready; :meth:`from_dict` reads it back."""
         trust = None if self.trust is None else self.trust.to_dict()
-        values = {**asdict(self), "preprocess": self.preprocess.to_dict(), "trust": trust, "format": FORMAT}
+        familiarity = None if self.familiarity is None else self.familiarity.to_dict()
+        own = {"preprocess": self.preprocess.to_dict(), "trust": trust, "familiarity": familiarity}
+        values = {**asdict(self), **own, "format": FORMAT}
         if self.learnt_from is None:  # as it was before there was anything else to learn from
             del values["learnt_from"]
         return values
@@ -105,14 +110,17 @@ class BundleMeta:
         values = _with_new_names(values)
         try:
             _check(values)
-            boxes, preprocess = BoxRule(**values.pop("boxes")), Preprocess.from_dict(values.pop("preprocess"))
-            decision, trust = Decision(**values.pop("decision", {})), values.pop("trust", None)
-            calibration = None if trust is None else TrustCalibration.from_dict(trust)
-            known = values.pop("pictures", None)
-            pictures = None if known is None else PictureSizes.from_dict(known)
-            return cls(
-                **values, boxes=boxes, preprocess=preprocess, decision=decision, trust=calibration, pictures=pictures
-            )
+            for key, read in (
+                ("boxes", lambda found: BoxRule(**found)),
+                ("preprocess", Preprocess.from_dict),
+                ("decision", lambda found: Decision(**found)),
+                ("trust", TrustCalibration.from_dict),
+                ("pictures", PictureSizes.from_dict),
+                ("familiarity", Familiarity.from_dict),
+            ):
+                if values.get(key) is not None:
+                    values[key] = read(values[key])
+            return cls(**values)
         except (KeyError, TypeError) as error:
             raise WeakspotError(f"a key is missing or unknown ({error})") from error
         except (ValueError, OverflowError) as error:
@@ -155,6 +163,8 @@ def _check(values: Mapping[str, Any]) -> None:
         _check_evidence(values["evidence"])
     if values.get("statistics"):
         _check_statistics(values["statistics"])
+    if values.get("familiarity"):
+        _check_familiarity(values["familiarity"])
 
 
 def _check_evidence(settings: Mapping[str, Any]) -> None:
@@ -174,9 +184,16 @@ def _check_statistics(settings: Mapping[str, Any]) -> None:
     expect(settings, taps=list, channels=list)
     taps, channels = settings["taps"], settings["channels"]
     if not (1 <= len(taps) == len(channels) <= MOST_TAPS and all(isinstance(tap, str) for tap in taps)):
-        raise ValueError(f"statistics has {len(taps)} taps and {len(channels)} numbers of channels")
+        raise ValueError(f"a head has {len(taps)} taps and {len(channels)} numbers of channels")
     if not all(type(n) is int and 1 <= n <= MOST_CHANNELS for n in channels):
-        raise ValueError(f"statistics channels are not 1 to {MOST_CHANNELS}")
+        raise ValueError(f"channels of a head are not 1 to {MOST_CHANNELS}")
+
+
+def _check_familiarity(settings: Mapping[str, Any]) -> None:
+    _check_statistics(settings)
+    ranks = settings.get("ranks")
+    if not isinstance(ranks, list) or not all(type(n) is int and 0 <= n <= WIDEST for n in ranks):
+        raise ValueError(f"familiarity ranks are not 0 to {WIDEST}")
 
 
 def library_versions() -> dict[str, str]:

@@ -33,7 +33,7 @@ from weakspot.models.backbones import FREEZE_POINT
 from weakspot.models.network import CamNet, inference_batch_size
 from weakspot.models.photometric import see
 from weakspot.models.weights import hash_state
-from weakspot.types import BoolArray
+from weakspot.types import BoolArray, Look
 from weakspot.utils.files import atomic_path
 from weakspot.utils.untrusted import check_npy
 
@@ -269,12 +269,14 @@ class ViewFeatures(NamedTuple):
         mask: ``(H, W)`` of an imitated defect; None for a real image.
         features: ``(channels, h, w)`` of each requested tap.
         region: ``(H, W)``, which pixels lie in the region of interest; None where all of them count.
+        look: of the image itself; None where it was not asked for.
     """
 
     pixels: npt.NDArray[np.float32]
     mask: BoolArray | None
     features: list[npt.NDArray[np.float32]]
     region: BoolArray | None = None
+    look: Look | None = None
 
 
 def view_features(
@@ -283,6 +285,8 @@ def view_features(
     preprocess: Preprocess,
     cache: FeatureCache | None,
     taps: Sequence[str],
+    *,
+    looks: bool = False,
 ) -> Iterator[ViewFeatures]:
     """Get pixels and features of every item, in order; what is missing in the cache is computed and put into it.
 
@@ -294,6 +298,7 @@ def view_features(
         preprocess: what brings an image to the network's input.
         cache: of features; None computes all of them.
         taps: which of the backbone's features.
+        looks: also measure what each image looks like.
 
     Yields:
         One :class:`ViewFeatures` for each item.
@@ -305,7 +310,7 @@ def view_features(
     size = inference_batch_size(device, preprocess)
     keys = [feature_keys(network, items, preprocess, cache, tap) for tap in taps] if cache else []
     stored = False
-    loaded = batched(load_images((item.image.path for item in items), preprocess), size)
+    loaded = batched(load_images((item.image.path for item in items), preprocess, looks=looks), size)
     for number, batch in enumerate(loaded):
         these = range(number * size, number * size + len(batch))
         seen = [_see(image, items[i], preprocess) for image, i in zip(batch, these, strict=True)]
@@ -322,7 +327,7 @@ def view_features(
                     arrays = [cache.rounded(array) for array in arrays]
                 found[row] = [*arrays]
         for (pixels, mask), arrays, image in zip(seen, found, batch, strict=True):
-            yield ViewFeatures(pixels, mask, [array for array in arrays if array is not None], image.region)
+            yield ViewFeatures(pixels, mask, [array for array in arrays if array is not None], image.region, image.look)
     if cache and stored:  # where nothing came in nothing need go, least of all what the run still wants
         cache.trim(keep={name for names in keys for name in names})
 

@@ -16,6 +16,7 @@ from weakspot.data.preprocess import Preprocess
 from weakspot.errors import WeakspotError
 from weakspot.models.backbones import FREEZE_POINT
 from weakspot.models.evidence import EvidenceNet, pool_places
+from weakspot.models.familiarity import FamiliarityHead
 from weakspot.models.network import CamNet, inference_batch_size
 from weakspot.models.statistics import StatisticsHead
 from weakspot.types import ModelOutput
@@ -28,6 +29,7 @@ class BatchOutput(NamedTuple):
     maps: Tensor
     mask_logits: Tensor | None = None
     location_logits: Tensor | None = None
+    distances: Tensor | None = None
 
 
 @dataclass(frozen=True)
@@ -38,17 +40,24 @@ class Model:
         network: logits and class activation maps.
         evidence: the two evidence heads; None without them.
         statistics: the statistics head; None without it.
+        familiarity: distances from training pictures; None without statistics of them.
     """
 
     network: CamNet
     evidence: EvidenceNet | None = None
     statistics: StatisticsHead | None = None
+    familiarity: FamiliarityHead | None = None
 
     @property
     def taps(self) -> tuple[str, ...]:
         """Names of the frozen features that :meth:`answer` needs."""
-        of_heads = [tap for head in (self.evidence, self.statistics) if head is not None for tap in head.taps]
+        of_heads = [tap for head in self.heads for tap in head.taps]
         return tuple(dict.fromkeys([*of_heads, FREEZE_POINT]))
+
+    @property
+    def heads(self) -> list[EvidenceNet | StatisticsHead | FamiliarityHead]:
+        """What works on the frozen features beside the classifier."""
+        return [head for head in (self.evidence, self.statistics, self.familiarity) if head is not None]
 
     def __call__(self, pixels: Tensor) -> list[ModelOutput]:
         """Run the model on preprocessed images ``(batch, 3, H, W)``; gives an output for each."""
@@ -68,12 +77,16 @@ class Model:
         with torch.inference_mode():
             output = self.tensors(features, pixels)
             logits, maps = output.logits.cpu().numpy(), output.maps.cpu().contiguous().numpy()
-            if output.mask_logits is None or output.location_logits is None:
-                return [ModelOutput(*one) for one in zip(logits, maps, strict=True)]
-            mask_logits, location_logits = (
-                plane.cpu().numpy().astype(np.float16) for plane in (output.mask_logits, output.location_logits)
-            )
-            return [ModelOutput(*one) for one in zip(logits, maps, mask_logits, location_logits, strict=True)]
+            planes = [
+                plane.cpu().numpy().astype(np.float16)
+                for plane in (output.mask_logits, output.location_logits)
+                if plane is not None
+            ]
+            found = [ModelOutput(*one) for one in zip(logits, maps, *planes, strict=True)]
+            if output.distances is None:
+                return found
+            distances = output.distances.cpu().numpy()
+            return [one._replace(distances=row) for one, row in zip(found, distances, strict=True)]
 
     def tensors(self, features: Mapping[str, Tensor], pixels: Tensor) -> BatchOutput:
         """Run the model from frozen features and return tensors; the graph of an exported model is made of this.
@@ -86,11 +99,15 @@ class Model:
         logits, others = output.logits, list[Tensor]()
         if self.statistics is not None:
             others.append(self.statistics([features[tap] for tap in self.statistics.taps]))
+        distances = None
+        if self.familiarity is not None:
+            distances = self.familiarity([features[tap] for tap in self.familiarity.taps])
         if self.evidence is None:
-            return BatchOutput(agree(logits, others), output.maps)
+            return BatchOutput(agree(logits, others), output.maps, distances=distances)
         evidence = self.evidence([features[tap] for tap in self.evidence.taps], pixels)
         others.append(pool_places(evidence.location_logits[:, None]))
-        return BatchOutput(agree(logits, others), output.maps, evidence.mask_logits, evidence.location_logits)
+        planes = evidence.mask_logits, evidence.location_logits
+        return BatchOutput(agree(logits, others), output.maps, *planes, distances)
 
     # What a Localizer asks of a model, exported ones too (weakspot.inference.exported).
 
@@ -121,9 +138,8 @@ class Model:
             # Channels last is the faster layout for convolutions on CPUs and GPUs alike.
             layout = {"device": target, "memory_format": torch.channels_last}
             self.network.eval().to(**layout)  # type: ignore[call-overload]
-            for head in (self.evidence, self.statistics):
-                if head is not None:
-                    head.eval().to(**layout)  # type: ignore[call-overload]
+            for head in self.heads:
+                head.eval().to(**layout)  # type: ignore[call-overload]
         except (RuntimeError, AssertionError) as error:
             reason = str(error).strip().splitlines()[0]
             raise WeakspotError(f"device {device} cannot be used ({reason}); try cpu") from error

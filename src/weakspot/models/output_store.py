@@ -12,12 +12,15 @@ import numpy as np
 import numpy.typing as npt
 
 from weakspot.errors import WeakspotError
-from weakspot.types import BoolArray, ModelOutput
+from weakspot.types import BoolArray, Look, ModelOutput
 from weakspot.utils.files import atomic_path
 from weakspot.utils.untrusted import check_npz
 
 PLANES = ("mask_logits", "location_logits", "flipped")
 """Arrays that not every model gives."""
+
+LOOK_ARRAYS = ("look_values", "look_thumbnails")
+"""What the parts of looks are called in files."""
 
 OLD_NAMES = {"mask_logits": "extent", "location_logits": "where", "flipped": "again"}
 """What the same arrays are called in files from before version 0.2."""
@@ -69,6 +72,9 @@ class OutputStore:
         flipped: float16, of the shape of `mask_logits`, or of `maps` without evidence heads; None without flip
             test-time augmentation.
         regions: of each image which pixels of the network's input lie in the region of interest; None where all count.
+        distances: float32 ``(n, taps)``, from training pictures; None for a model without statistics of familiarity.
+        looks: float64 ``(n, measures)`` and uint8 ``(n, side, side)``, the parts of a
+            :class:`~weakspot.types.Look`; None where they were not measured.
     """
 
     paths: Sequence[Path]
@@ -80,6 +86,8 @@ class OutputStore:
     location_logits: npt.NDArray[np.float16] | None = None
     flipped: npt.NDArray[np.float16] | None = None
     regions: PackedMasks | None = None
+    distances: npt.NDArray[np.float32] | None = None
+    looks: tuple[npt.NDArray[np.float64], npt.NDArray[np.uint8]] | None = None
 
     def __post_init__(self) -> None:
         n, k = self.logits.shape
@@ -89,6 +97,8 @@ class OutputStore:
             and (self.maps.shape[:2], self.maps.ndim) == ((n, k), 4)
             and self.bias.shape == (k,)
             and (self.regions is None or len(self.regions) == n)
+            and (self.distances is None or (self.distances.ndim, len(self.distances)) == (2, n))
+            and (self.looks is None or [(a.ndim, len(a)) for a in self.looks] == [(2, n), (3, n)])
             and all(e.ndim == 3 for e in (self.mask_logits, self.location_logits) if e is not None)
             and (
                 self.flipped is None
@@ -123,12 +133,16 @@ class OutputStore:
             outputs: one for each image, all with the same optional maps.
             bias: float32 ``(classes,)``.
         """
-        logits, maps, *optional, regions = zip(*outputs, strict=True)
+        logits, maps, *optional, regions, distances, looks = zip(*outputs, strict=True)
         mask_logits, location_logits, flipped = (
             None if plane[0] is None else np.stack(plane).astype(np.float16) for plane in optional
         )
-        store = cls(paths, sizes, np.stack(logits), np.stack(maps), bias, mask_logits, location_logits, flipped)
-        return store if regions[0] is None else replace(store, regions=PackedMasks.of(regions))
+        return cls(
+            paths, sizes, np.stack(logits), np.stack(maps), bias, mask_logits, location_logits, flipped,
+            regions=None if regions[0] is None else PackedMasks.of(regions),
+            distances=None if distances[0] is None else np.stack(distances),
+            looks=None if looks[0] is None else (np.stack([a for a, _ in looks]), np.stack([b for _, b in looks])),
+        )  # fmt: skip
 
     @classmethod
     def join(cls, stores: Sequence[OutputStore]) -> OutputStore:
@@ -138,7 +152,10 @@ class OutputStore:
             arrays = [getattr(store, name) for store in stores]
             return None if arrays[0] is None else np.concatenate(arrays)
 
-        joined = {name: together(name) for name in ("sizes", "logits", "maps", *PLANES)}
+        joined = {name: together(name) for name in ("sizes", "logits", "maps", *PLANES, "distances")}
+        looks = [store.looks for store in stores if store.looks is not None]
+        if looks:
+            joined["looks"] = np.concatenate([a for a, _ in looks]), np.concatenate([b for _, b in looks])
         if (first := stores[0].regions) is not None:
             bits = [store.regions.bits for store in stores if store.regions is not None]
             joined["regions"] = PackedMasks(np.concatenate(bits), first.width)
@@ -154,11 +171,16 @@ class OutputStore:
             name: None if plane is None else plane[rows] for name, plane in zip(PLANES, self._planes, strict=True)
         }
         changed: dict[str, Any] = {"logits": self.logits[rows], "maps": self.maps[rows], "regions": regions, **planes}
+        changed["distances"] = None if self.distances is None else self.distances[rows]
+        changed["looks"] = None if self.looks is None else (self.looks[0][rows], self.looks[1][rows])
         return replace(self, paths=self.paths[rows], sizes=self.sizes[rows], **changed)
 
     def __getitem__(self, index: int) -> ModelOutput:
         planes = (None if plane is None else plane[index] for plane in self._planes)
-        output = ModelOutput(self.logits[index], self.maps[index], *planes)
+        output = ModelOutput(self.logits[index], self.maps[index], *planes)._replace(
+            distances=None if self.distances is None else self.distances[index],
+            look=None if self.looks is None else Look(self.looks[0][index], self.looks[1][index]),
+        )
         return output if self.regions is None else output._replace(region=self.regions[index])
 
     def save(self, path: Path) -> None:
@@ -170,7 +192,10 @@ class OutputStore:
             "maps": self.maps,
             "bias": self.bias,
             **dict(zip(PLANES, self._planes, strict=True)),
+            "distances": self.distances,
         }
+        if self.looks is not None:
+            arrays |= dict(zip(LOOK_ARRAYS, self.looks, strict=True))
         if self.regions is not None:
             arrays |= {"region_bits": self.regions.bits, "region_width": np.array(self.regions.width)}
         with atomic_path(path) as temporary:
@@ -188,7 +213,9 @@ class OutputStore:
             with np.load(path, allow_pickle=False) as file:
                 paths = [Path(str(p)) for p in file["paths"]]
                 planes = [file.get(name, file.get(OLD_NAMES[name])) for name in PLANES]
-                store = cls(paths, file["sizes"], file["logits"], file["maps"], file["bias"], *planes)
+                looks = (file[LOOK_ARRAYS[0]], file[LOOK_ARRAYS[1]]) if LOOK_ARRAYS[0] in file else None
+                arrays = file["sizes"], file["logits"], file["maps"], file["bias"], *planes
+                store = replace(cls(paths, *arrays), distances=file.get("distances"), looks=looks)
                 if "region_bits" not in file:
                     return store
                 return replace(store, regions=PackedMasks(file["region_bits"], int(file["region_width"])))

@@ -72,9 +72,18 @@ def _of_tap(features: Tensor) -> Tensor:
     """The statistics of one tap: ``(batch, KINDS × channels)``."""
     places = features.flatten(2)
     few = max(1, round(SHARE * places.shape[2]))
-    mean = places.mean(dim=2)
-    spread = ((places - mean[:, :, None]) ** 2).mean(dim=2).sqrt()
+    mean, spread = mean_and_spread(places)
     high = places.topk(few, dim=2).values.mean(dim=2)
     low = -(-places).topk(few, dim=2).values.mean(dim=2)
     apart = spread + LEAST_SPREAD
     return torch.cat([mean, spread, high, low, (high - mean) / apart, (mean - low) / apart], dim=1)
+
+
+def mean_and_spread(places: Tensor) -> tuple[Tensor, Tensor]:
+    """Mean and standard deviation of each channel over a picture, ``(batch, channels)`` each.
+
+    Args:
+        places: ``(batch, channels, places)``.
+    """
+    mean = places.mean(dim=2)
+    return mean, ((places - mean[:, :, None]) ** 2).mean(dim=2).sqrt()

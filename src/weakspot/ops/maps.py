@@ -61,7 +61,13 @@ def visible(output: ModelOutput, size: Size, preprocess: Preprocess) -> ModelOut
         None if planes is None else cut_each(planes)
         for planes in (output.mask_logits, output.location_logits, output.flipped)
     )
-    return ModelOutput(output.logits, cut_each(output.maps), mask_logits, location_logits, flipped, region)
+    return output._replace(
+        maps=cut_each(output.maps),
+        mask_logits=mask_logits,
+        location_logits=location_logits,
+        flipped=flipped,
+        region=region,
+    )
 
 
 def region_at(output: ModelOutput, grid: Size) -> BoolArray | None:

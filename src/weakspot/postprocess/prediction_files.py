@@ -20,7 +20,7 @@ from weakspot.utils.untrusted import expect, parse_json
 
 CSV_COLUMNS = (
     "path", "status", "message", "height", "width", "target", "label", "probability",
-    "x0", "y0", "x1", "y1", "score", "box_label", "trust", "doubt",
+    "x0", "y0", "x1", "y1", "score", "box_label", "trust", "doubt", "familiarity", "unlike_training",
 )  # fmt: skip
 
 
@@ -37,6 +37,9 @@ def to_record(prediction: Prediction) -> dict[str, Any]:
         "classes": [asdict(confidence) for confidence in prediction.classes],
         "probability": prediction.probability,
         "boxes": [_box_record(box) for box in prediction.boxes],
+        "familiarity": prediction.familiarity,
+        "unlike_training": prediction.unlike_training,
+        "measures": {name: float(f"{value:.6g}") for name, value in prediction.measures.items()},
     }
 
 
@@ -59,7 +62,10 @@ def from_record(record: dict[str, Any]) -> Prediction:
     expect(record, probability=_NUMBER, classes=list, boxes=list)
     for known in record["classes"]:
         expect(known, name=str, confidence=(int, float))
-    probability = record["probability"]
+    expect({"familiarity": None, **record}, familiarity=_NUMBER, unlike_training=bool, measures=dict)
+    measures = record.get("measures", {})
+    expect(measures, **dict.fromkeys(measures, (int, float)))
+    probability, familiarity = record["probability"], record.get("familiarity")
     return Prediction(
         path=Path(record["path"]),
         status=record["status"],
@@ -71,6 +77,9 @@ def from_record(record: dict[str, Any]) -> Prediction:
         classes=tuple(ClassConfidence(**confidence) for confidence in record["classes"]),
         probability=float("nan") if probability is None else probability,
         boxes=tuple(_box(box) for box in record["boxes"]),
+        familiarity=float("nan") if familiarity is None else familiarity,
+        unlike_training=record.get("unlike_training", False),
+        measures={name: float(value) for name, value in measures.items()},
     )
 
 
@@ -174,4 +183,5 @@ def _csv_rows(record: dict[str, Any]) -> list[list[Any]]:
         [inert(box[name]) for name in ("x0", "y0", "x1", "y1", "score", "label", "trust", "doubt")]
         for box in record["boxes"]
     ]
-    return [head + box for box in boxes or [[None] * 8]]
+    tail = [record["familiarity"], record["unlike_training"]]
+    return [head + box + tail for box in boxes or [[None] * 8]]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 from collections.abc import Sequence
 from dataclasses import replace
@@ -18,6 +19,7 @@ from weakspot.ops.maps import Maps, class_map, margin_map, region_at, visible
 from weakspot.ops.resize import upsample
 from weakspot.postprocess.boxes import find_boxes
 from weakspot.postprocess.decision import Decision
+from weakspot.postprocess.familiarity import UNLIKE, Familiarity
 from weakspot.postprocess.trust import DrawnFrom, box_features, with_probability, with_trust
 from weakspot.postprocess.trust_calibration import TrustCalibration
 from weakspot.types import Box, ClassConfidence, ModelOutput, Prediction, Size
@@ -43,6 +45,7 @@ def make_prediction(
     *,
     target: str | None = None,
     trust: TrustCalibration | None = None,
+    familiarity: Familiarity | None = None,
 ) -> Prediction:
     """Decide the class of one image and, unless it is Good, draw its boxes.
 
@@ -57,10 +60,14 @@ def make_prediction(
         decision: from logits to the class.
         target: the true class where it is known.
         trust: makes a probability of what is known of a box; None leaves trust uncalibrated.
+        familiarity: what is known of the pictures of training; None leaves the prediction without.
 
     Raises:
         WeakspotError: when a map that boxes are drawn on holds NaN or infinity.
     """
+    measures = {} if familiarity is None else familiarity.measures(output)
+    p_value = math.nan if familiarity is None or not measures else familiarity.p_value(measures["distance"])
+    unlike = familiarity is not None and familiarity.unlike(p_value)
     output = visible(output, size, preprocess)
     probabilities = decision.probabilities(output.logits)
     decided = decision.decide(probabilities)
@@ -70,6 +77,11 @@ def make_prediction(
         if output.mask_logits is None:
             evidence, _ = _evidence(output, decided, size, preprocess.input_size(size), rule)
             boxes = with_probability(boxes, evidence, size, float(1.0 - probabilities[0]))
+    if unlike:
+        boxes = [distrusted(box) for box in boxes]
+    remarks = [] if familiarity is None else familiarity.remarks(p_value, size)
+    if decided and not boxes:
+        remarks.append("no box: evidence below threshold")
     order = np.argsort(-probabilities, kind="stable")
     return Prediction(
         path=name,
@@ -79,10 +91,22 @@ def make_prediction(
         label=classes[decided],
         classes=tuple(ClassConfidence(classes[k], float(probabilities[k])) for k in order),
         probability=float(1.0 - probabilities[0]),
-        message="" if decided == 0 or boxes else "no box: evidence below threshold",
+        message="; ".join(remarks),
         boxes=tuple(boxes),
         output=output,
+        familiarity=p_value,
+        unlike_training=unlike,
+        measures=measures,
     )
+
+
+def distrusted(box: Box) -> Box:
+    """A box of a picture that is unlike those of training: what green promises does not hold there.
+
+    Args:
+        box: any.
+    """
+    return replace(box, level="amber" if box.level == "green" else box.level, doubt=f"its picture is {UNLIKE}")
 
 
 def trusted(

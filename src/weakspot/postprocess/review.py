@@ -8,6 +8,7 @@ import math
 from pathlib import Path
 
 from weakspot.postprocess.decision import Decision
+from weakspot.postprocess.familiarity import UNLIKE
 from weakspot.postprocess.trust import SURE as SURE_BOX
 from weakspot.types import GOOD, Prediction
 from weakspot.utils.files import atomic_path
@@ -32,7 +33,7 @@ def doubts(prediction: Prediction, decision: Decision) -> tuple[float, str] | No
     """
     if prediction.status != "ok":
         return None
-    found = []
+    found = [(1.0, f"it is {UNLIKE}")] if prediction.unlike_training else []
     probability, surer = prediction.probability, _sureness(prediction, decision)
     if surer < SURE:
         threshold = decision.threshold

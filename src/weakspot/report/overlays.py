@@ -15,6 +15,7 @@ from PIL import Image
 from weakspot.data.preprocess import fit_within
 from weakspot.ops.maps import shown_map
 from weakspot.ops.resize import upsample
+from weakspot.postprocess.familiarity import UNLIKE
 from weakspot.postprocess.trust import level
 from weakspot.types import GOOD, BoolArray, Box, FloatArray, ImageArray, Level, Prediction, Size
 from weakspot.utils.files import atomic_path
@@ -128,6 +129,21 @@ def box_colour(box: Box) -> tuple[int, int, int]:
     return BOX_COLOUR if found is None else TRUST_COLOURS[found]
 
 
+def with_words(image: ImageArray, words: str) -> ImageArray:
+    """Put a strip with a few words above a picture; they shrink to its width.
+
+    Args:
+        image: uint8 RGB ``(h, w, 3)``.
+        words: ASCII.
+    """
+    font, width = cv2.FONT_HERSHEY_SIMPLEX, image.shape[1]
+    scale = min(0.6, width / (cv2.getTextSize(words, font, 1.0, 1)[0][0] + 20))
+    height = max(8, round(44 * scale))
+    strip = np.full((height, width, 3), 32, dtype=np.uint8)
+    cv2.putText(strip, words, (round(10 * scale), round(height * 0.7)), font, scale, (255, 184, 61), 1, cv2.LINE_AA)
+    return np.concatenate([strip, image])
+
+
 def with_legend(image: ImageArray) -> ImageArray:
     """Put a strip below a picture that says what the colours of boxes mean; one too narrow for the words gets none.
 
@@ -180,6 +196,8 @@ def write_overlay(path: Path, image: ImageArray, prediction: Prediction) -> None
         prediction: of that image.
     """
     shown = overlay(image, prediction)
+    if prediction.unlike_training:
+        shown = with_words(shown, UNLIKE)
     with atomic_path(path) as temporary:
         Image.fromarray(with_legend(shown) if prediction.boxes else shown).save(temporary, format="JPEG", quality=90)
 

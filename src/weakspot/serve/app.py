@@ -32,10 +32,10 @@ from weakspot._version import __version__
 from weakspot.data.images import decode_image
 from weakspot.data.loading import Loaded
 from weakspot.data.picture_sizes import PictureSizes, in_one_sentence
+from weakspot.drift.observer import DriftObserver
 from weakspot.errors import WeakspotError
 from weakspot.inference.batcher import Batcher
 from weakspot.inference.localizer import Localizer
-from weakspot.inference.observer import Observer
 from weakspot.ops.maps import shown_map
 from weakspot.postprocess.prediction_files import to_record
 from weakspot.report.overlays import heat_layer
@@ -105,9 +105,14 @@ class Service:
     """What the routes share: the model, its thread, and a few threads that decode pictures."""
 
     def __init__(
-        self, localizer: Localizer, limits: Limits, streams: int | None, telemetry: Telemetry, observer: Observer | None
+        self,
+        localizer: Localizer,
+        limits: Limits,
+        streams: int | None,
+        telemetry: Telemetry,
+        drift: DriftObserver,
     ) -> None:
-        self.localizer, self.limits, self.telemetry, self.observer = localizer, limits, telemetry, observer
+        self.localizer, self.limits, self.telemetry, self.drift = localizer, limits, telemetry, drift
         self.batcher = Batcher(localizer, streams)
         self.pool = ThreadPoolExecutor(max(2, self.batcher.streams), thread_name_prefix="decode")
         self.slots = asyncio.Semaphore(limits.at_once)
@@ -145,14 +150,13 @@ class Service:
         return await asyncio.gather(*drawn)
 
     def _note(self, prediction: Prediction, loaded: Loaded, seconds: float) -> None:
-        """Tell whoever counts, and the observer, whose alarms go to the log."""
+        """Tell whoever counts, and the watch for changes, whose alarms go to the log."""
         self.telemetry.note(prediction, seconds)
         fields = {"picture": str(prediction.path), "verdict": verdict_of(prediction), "seconds": round(seconds, 4)}
         log.info("%s", prediction.message or prediction.label, extra={"fields": fields})
-        if self.observer is not None:
-            for alarm in self.observer.see(prediction, loaded):
-                text = f"alarm: {alarm['seen']}; {alarm['why']}. {alarm['do']}"
-                log.warning("%s", text, extra={"fields": dict(alarm)})
+        for alarm in self.drift.see(prediction, loaded):
+            text = f"alarm: {alarm['seen']}; {alarm['why']}. {alarm['do']}"
+            log.warning("%s", text, extra={"fields": dict(alarm)})
 
     async def _read(self, request: Request) -> list[Loaded]:
         """The pictures of a request, decoded one after the other: what waits for the model is small."""
@@ -203,6 +207,7 @@ class Service:
         """Answer what is queued and end the threads."""
         self.batcher.close()
         self.pool.shutdown()
+        self.drift.close()
 
 
 def make_app(
@@ -212,7 +217,7 @@ def make_app(
     *,
     hosts: list[str] | None = None,
     streams: int | None = None,
-    observer: Observer | None = None,
+    drift_state: Path | None = None,
 ) -> FastAPI:
     """Build the service.
 
@@ -222,18 +227,18 @@ def make_app(
         limits: how much to take on.
         hosts: names the service answers to, so that no foreign web page reaches it under another; None for any.
         streams: pictures to answer at once; None for what suits the model and the machine.
-        observer: sees every prediction.
+        drift_state: file that keeps the watch for changes across restarts; None starts anew each time.
     """
     service: Service
     telemetry = Telemetry(name)
     telemetry.gauge("weakspot_queue", "Pictures that wait for the model.", lambda: float(service.batcher.waiting))
-    if observer is not None:
-        telemetry.ask_for_gauges(observer.gauges)
+    drift = DriftObserver(localizer.meta.familiarity, drift_state)
+    telemetry.ask_for_gauges(drift.gauges)
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         nonlocal service
-        service = Service(localizer, limits, streams, telemetry, observer)
+        service = Service(localizer, limits, streams, telemetry, drift)
         yield
         service.close()
 
@@ -271,7 +276,7 @@ def make_app(
         batcher = service.batcher
         return Health(
             status="ok", version=__version__, model=name, classes=localizer.meta.classes,
-            answered=batcher.answered, waiting=batcher.waiting,
+            answered=batcher.answered, waiting=batcher.waiting, drift=jsonable(drift.status()),
         )  # fmt: skip
 
     add_operation(app, telemetry, lambda: "" if service.batcher.alive else "the model's threads have ended")

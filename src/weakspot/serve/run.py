@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from types import FrameType
 
 import uvicorn
@@ -27,6 +28,7 @@ def serve(
     limits: Limits,
     started: Callable[[str], None],
     streams: int | None = None,
+    drift_state: Path | None = None,
 ) -> None:
     """Serve a model; returns after Ctrl-C or SIGTERM, when what was asked before is answered.
 
@@ -38,11 +40,13 @@ def serve(
         limits: how much to take on.
         started: called with the address once it is known.
         streams: pictures to answer at once; None for what suits the model and the machine.
+        drift_state: file that keeps the watch for changes across restarts; None starts anew each time.
 
     Raises:
         WeakspotError: when the address cannot be had.
     """
-    run_app(make_app(localizer, name, limits, hosts=hosts_of(host), streams=streams), host, port, started)
+    app = make_app(localizer, name, limits, hosts=hosts_of(host), streams=streams, drift_state=drift_state)
+    run_app(app, host, port, started)
 
 
 def hosts_of(host: str) -> list[str] | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import BaseModel, Field
 
@@ -48,6 +48,11 @@ class PredictionRecord(BaseModel):
     probability: float | None = Field(description="of not being good, 0 to 1")
     boxes: list[BoxRecord]
     remark: str | None = Field(default=None, description="both sizes, where the picture's is not that of training")
+    familiarity: float | None = Field(
+        default=None, description="1/(n + 1) to 1: share of held-out pictures of training that are at least as unusual"
+    )
+    unlike_training: bool = Field(default=False, description="so unusual that the class is not to be believed")
+    measures: dict[str, float] = Field(default={}, description="what the familiarity was made of")
     map: str | None = Field(default=None, description="with map=true: a PNG to lay over the picture, as a data URL")
 
 
@@ -66,6 +71,9 @@ class Health(BaseModel):
     classes: list[str]
     answered: int
     waiting: int
+    drift: dict[str, Any] = Field(
+        description="whether the pictures have changed: counts, evidence, the last alarm, the share called defective"
+    )
 
 
 class Problem(BaseModel):

@@ -29,12 +29,15 @@ from weakspot.models.imitation_store import ImitationStore
 from weakspot.models.model import Model
 from weakspot.models.network import inference_batch_size
 from weakspot.models.output_store import OutputStore
+from weakspot.postprocess.familiarity import Familiarity
 from weakspot.runs.folder import OUT_OF_FOLD
 from weakspot.training.datamodule import DataModule, FeatureDataset, ImageDataset
 from weakspot.training.evidence.correct_fit import fit_corrections
 from weakspot.training.evidence.fit import fit_evidence
 from weakspot.training.evidence.source import FeatureSource
 from weakspot.training.evidence.statistics import FittedStatistics, fit_statistics, spread_out
+from weakspot.training.familiarity import MOST_PICTURES as MOST_TRAINING
+from weakspot.training.familiarity import FittedFamiliarity, fit_familiarity
 from weakspot.training.imitated import MOST_PICTURES, imitated_outputs
 from weakspot.training.lightning_fit import FitSummary, fit
 from weakspot.training.lightning_module import ClassifierModule, class_weights
@@ -56,6 +59,8 @@ class FittedRun:
         held_out: outputs for the Good images that the boxes' smallest score is set on; None where there are none.
         validation: outputs for the validation subset, Good images first; None where it is empty.
         imitated: outputs for defects imitated on the images of `held_out`; None where there are none.
+        familiarity: what is known of the training pictures, with distances of the held-out ones; None where there is no
+            validation subset, or too few training pictures.
     """
 
     model: Model
@@ -64,6 +69,7 @@ class FittedRun:
     held_out: OutputStore | None
     validation: OutputStore | None
     imitated: ImitationStore | None = None
+    familiarity: Familiarity | None = None
 
 
 def fit_and_infer(prepared: PreparedRun, folder: Path) -> FittedRun:
@@ -78,6 +84,8 @@ def fit_and_infer(prepared: PreparedRun, folder: Path) -> FittedRun:
         held_out, imitated = _crossfitted_outputs(prepared, folder / "checkpoints")
     model, summary = fit_model(prepared, folder)
     data, decided_on = prepared.data, prepared.validation_images
+    known = _fit_familiarity(prepared, model) if decided_on else None
+    model = model if known is None else replace(model, familiarity=known.head)
     images = [data.infos[i] for i in (*data.indices("test"), *decided_on)]
     outputs = _outputs_of(prepared, model, images)
     tests, good = len(data.indices("test")), len(prepared.calibration_images)
@@ -85,7 +93,12 @@ def fit_and_infer(prepared: PreparedRun, folder: Path) -> FittedRun:
         held_out = outputs.rows(slice(tests, tests + good))
         imitated = _imitated(prepared, model, MOST_PICTURES)
     validation = outputs.rows(slice(tests, len(images))) if decided_on else None
-    return FittedRun(model, summary, outputs.rows(slice(tests)), held_out, validation, imitated)
+    familiarity = None
+    if known is not None and validation is not None:
+        sizes = image_sizes(data.infos[i] for i in decided_on)
+        held_out_outputs = [validation[i] for i in range(len(validation))]
+        familiarity = known.calibrated(held_out_outputs, [data.targets[i] for i in decided_on], sizes)
+    return FittedRun(model, summary, outputs.rows(slice(tests)), held_out, validation, imitated, familiarity)
 
 
 def fit_model(prepared: PreparedRun, folder: Path) -> tuple[Model, FitSummary]:
@@ -220,6 +233,13 @@ def _out_of_fold(prepared: PreparedRun, statistics: FittedStatistics) -> dict[st
     }
 
 
+def _fit_familiarity(prepared: PreparedRun, model: Model) -> FittedFamiliarity | None:
+    """Statistics of training pictures, of features that the model asks for anyway."""
+    data = prepared.data
+    items = [ImageView(data.infos[i], AS_IS) for i in spread_out(data.indices("train"), MOST_TRAINING)]
+    return fit_familiarity(model.network, model.taps, items, prepared.preprocess, prepared.rules.cache)
+
+
 def examples_of(prepared: PreparedRun) -> dict[Subset, list[tuple[ImageView, int]]]:
     """Every image of a subset in all its views, with its class; only the training subset has more than one view."""
     data = prepared.data
@@ -290,14 +310,16 @@ def compute_outputs(
     preprocess.common_input_size(image_sizes(images))
     device = next(model.network.parameters()).device
     views = [ImageView(image, view) for view in (AS_IS, MIRRORED)[: 1 + flip_tta] for image in images]
-    with_features = view_features(model.network, views, preprocess, cache, model.taps)
+    with_features = view_features(
+        model.network, views, preprocess, cache, model.taps, looks=model.familiarity is not None
+    )
     outputs, by_method = list[ModelOutput](), ClassMaps(model.network, heatmap)
     for batch in batched(with_features, inference_batch_size(device, preprocess)):
         arrays = [np.stack([view.features[i] for view in batch]) for i in range(len(model.taps))]
         features = {tap: torch.from_numpy(array).to(device) for tap, array in zip(model.taps, arrays, strict=True)}
         pixels = torch.from_numpy(stack_pixels([view.pixels for view in batch])).to(device)
         found = by_method(model.answer(features, pixels), pixels)
-        outputs += [one._replace(region=view.region) for one, view in zip(found, batch, strict=True)]
+        outputs += [one._replace(region=v.region, look=v.look) for one, v in zip(found, batch, strict=True)]
         if progress:
             progress(len(outputs), len(views))
     if flip_tta:
@@ -307,12 +329,13 @@ def compute_outputs(
     return OutputStore.of([image.path for image in images], sizes, outputs, model.network.bias.detach().cpu().numpy())
 
 
-def bundle_meta(prepared: PreparedRun, model: Model) -> BundleMeta:
+def bundle_meta(prepared: PreparedRun, model: Model, familiarity: Familiarity | None = None) -> BundleMeta:
     """Describe the trained model for its bundle, still without the thresholds that are set on held-out images.
 
     Args:
         prepared: the run.
         model: what the run has trained.
+        familiarity: what is known of its training pictures.
     """
     rules, data = prepared.rules, prepared.data
     return BundleMeta(
@@ -331,4 +354,5 @@ def bundle_meta(prepared: PreparedRun, model: Model) -> BundleMeta:
         statistics=None if model.statistics is None else model.statistics.settings,
         learnt_from=data.corrections.counts if data.corrections.any else None,
         pictures=PictureSizes.of([(data.infos[i].height, data.infos[i].width) for i in data.indices("train")]),
+        familiarity=familiarity,
     )

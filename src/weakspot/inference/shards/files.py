@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from weakspot.errors import WeakspotError
+from weakspot.postprocess.familiarity import MEASURES
 from weakspot.postprocess.prediction_files import to_line
 from weakspot.utils.untrusted import parse_json
 
@@ -70,7 +71,8 @@ def _schema() -> Any:  # noqa: ANN401 - pyarrow, which is not typed
         {
             "path": text, "status": text, "message": text, "height": whole, "width": whole, "target": text,
             "label": text, "classes": pa.list_(pa.struct({"name": text, "confidence": number})),
-            "probability": number, "boxes": pa.list_(pa.struct(box)),
+            "probability": number, "boxes": pa.list_(pa.struct(box)), "familiarity": number,
+            "unlike_training": pa.bool_(), "measures": pa.struct(dict.fromkeys(MEASURES, number)),
         }
     )  # fmt: skip
 

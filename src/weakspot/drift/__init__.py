@@ -1,0 +1,1 @@
+"""Has the world changed since yesterday? Tests that may be looked at after every picture. No torch."""

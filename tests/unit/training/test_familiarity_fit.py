@@ -1,0 +1,98 @@
+"""Statistics of training pictures: against scikit-learn's own, kept in the bundle, and the same in every runtime."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from helpers.exports import quiet
+from helpers.runs import train
+from sklearn.covariance import LedoitWolf
+
+from weakspot.data.images import list_images
+from weakspot.export.model import Order, export_model
+from weakspot.inference.localizer import Localizer
+from weakspot.models.familiarity import FamiliarityHead, pooled
+from weakspot.models.output_store import OutputStore
+from weakspot.postprocess.prediction_files import read_predictions
+from weakspot.runs.folder import RunFolder
+from weakspot.training.familiarity import fit_directions
+
+
+def test_with_every_direction_kept_it_is_scikit_learns_mahalanobis_distance() -> None:
+    random = np.random.default_rng(0)
+    values = random.normal(size=(40, 12)) @ random.normal(size=(12, 12)) + 3
+    found = fit_directions(values, rank=12)
+    scaled = (values - values.mean(axis=0)) / values.std(axis=0)
+    reference = LedoitWolf(assume_centered=True).fit(scaled)
+    new = random.normal(size=(7, 12)) * 2 + 3
+    wanted = reference.mahalanobis((new - values.mean(axis=0)) / values.std(axis=0)) / 12
+    np.testing.assert_allclose(np.exp(found.log_distances(new)), wanted, rtol=1e-4)
+
+
+def test_with_fewer_pictures_than_values_too_and_the_rest_keeps_its_sum() -> None:
+    random = np.random.default_rng(1)
+    values = random.normal(size=(10, 30))
+    found = fit_directions(values, rank=48)
+    scaled = (values - values.mean(axis=0)) / values.std(axis=0)
+    new = random.normal(size=(5, 30))
+    wanted = LedoitWolf(assume_centered=True).fit(scaled).mahalanobis((new - values.mean(axis=0)) / values.std(axis=0))
+    np.testing.assert_allclose(np.exp(found.log_distances(new)), wanted / 30, rtol=1e-4)
+
+
+def test_the_head_says_the_same_as_the_fit() -> None:
+    torch.manual_seed(0)
+    features = torch.rand(20, 5, 6, 7)
+    values = pooled(features).double().numpy()
+    np.testing.assert_allclose(values[:, :5], features.mean(dim=(2, 3)).numpy(), rtol=1e-5)
+    np.testing.assert_allclose(values[:, 5:], features.flatten(2).std(dim=2, correction=0).numpy(), rtol=1e-4)
+    fitted = fit_directions(values, rank=4)
+    head = FamiliarityHead(["a"], [5], [4])
+    for name in ("centre", "scale", "basis", "weight", "rest"):
+        head.get_buffer(f"{name}_0").copy_(torch.from_numpy(np.atleast_1d(np.asarray(getattr(fitted, name)))))
+    np.testing.assert_allclose(head([features])[:, 0].numpy(), fitted.log_distances(values), rtol=2e-3, atol=2e-3)
+
+
+@pytest.fixture
+def run(tiny: None, fabric: Path, here: Path) -> RunFolder:
+    return train(fabric, "split.val_size=0.5", "split.near_duplicates=ignore", "output=run")
+
+
+@pytest.mark.slow
+def test_a_run_keeps_it_and_every_runtime_says_the_same(run: RunFolder, fabric: Path) -> None:
+    known = Localizer.load(run.path, "cpu").meta.familiarity
+    assert known is not None
+    assert known.held_out == len(OutputStore.load(run.calibration)) + len(known.defective)
+    assert known.good
+    assert known.level == max(0.01, 1 / (known.held_out + 1))
+    paths = list_images(fabric / "fabric" / "test")[:12]
+    stripes = np.zeros((96, 128, 3), np.uint8)
+    stripes[:, ::2, 0] = 255  # red and black
+    images = [stripes, *paths]
+    first = list(Localizer.load(run.path, "cpu").predict(images))
+    assert first[0].unlike_training
+    assert first[0].familiarity == 1 / (known.held_out + 1)
+    assert "unlike anything seen in training" in first[0].message
+    assert np.mean([one.familiarity for one in first[1:]]) > 0.2
+    for format_ in ("onnx", "openvino"):
+        order = Order(run.path, format_, count=4)
+        export_model(order, quiet)
+        second = list(Localizer.load(order.target).predict(images))
+        for a, b in zip(first, second, strict=True):
+            assert dict(a.measures) == pytest.approx(dict(b.measures), rel=1e-3, abs=1e-3)
+            assert (a.familiarity, a.unlike_training, a.message) == (b.familiarity, b.unlike_training, b.message)
+    # The run's own predictions, from saved outputs, say what a prediction from the file says.
+    own = {one.path.name: one for one in read_predictions(run.predictions)}
+    for one in Localizer.load(run.path, "cpu").predict([prediction.path for prediction in own.values()]):
+        assert one.familiarity == pytest.approx(own[one.path.name].familiarity, abs=1e-9)
+
+
+def test_without_a_validation_subset_it_is_left_out_and_said(tiny: None, fabric: Path, here: Path) -> None:
+    run = train(fabric, "split.val_size=0", "split.near_duplicates=ignore", "output=run")
+    meta = Localizer.load(run.path, "cpu").meta
+    assert meta.familiarity is None
+    assert "no validation subset" in meta.thresholds["familiarity"]["origin"]
+    (one, *_) = read_predictions(run.predictions)
+    assert one.measures == {}
