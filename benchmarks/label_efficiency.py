@@ -100,7 +100,7 @@ class Fold:
             choice: ``queue`` (most worth a look first, by the labels-only model) or ``lot``.
             seed: of the lot.
         """
-        drawn = np.random.default_rng([seed, 6]).permutation(self.outlined).tolist()
+        drawn: list[int] = np.random.default_rng([seed, 6]).permutation(self.outlined).tolist()
         if choice == "lot":
             return drawn
         samples = [self.prepared.data.samples[i] for i in drawn]

@@ -15,7 +15,7 @@ from torch.utils.data import DataLoader, Dataset
 from torchvision.models import vgg
 
 from weakspot.models.network import CamNet
-from weakspot.models.weights import StateDict
+from weakspot.models.weight_files import StateDict
 
 FROZEN_LAYERS = 24
 """conv1_1 to conv4_3 with their ReLUs and pools."""

@@ -40,7 +40,8 @@ from torch import Tensor, nn
 
 from weakspot.commands.predict import predict as predict_command
 from weakspot.inference.localizer import Localizer
-from weakspot.models.weights import StateDict, load_weights
+from weakspot.models.weight_files import StateDict
+from weakspot.models.weights import load_weights
 
 BATCH_SIZES = (1, 2, 4, 8)
 LAYOUTS = {"contiguous": torch.contiguous_format, "channels last": torch.channels_last}

@@ -98,11 +98,11 @@ def given_weights(backbone: Backbone) -> Iterator[None]:
                 raise LeftOutError(f"the weights of {backbone.name} lack {lacking[0]}")
         return network
 
-    timm.create_model = create
+    vars(timm)["create_model"] = create
     try:
         yield
     finally:
-        timm.create_model = original
+        vars(timm)["create_model"] = original
 
 
 @dataclass(frozen=True)
@@ -219,7 +219,7 @@ def scaled(
         size: ``(height, width)`` of the original image.
     """
     half_open = boxes.reshape(-1, 4) + np.array([0, 0, 1, 1])
-    return half_open * np.array([size[1], size[0]] * 2) / SIDE
+    return np.asarray(half_open * np.array([size[1], size[0]] * 2) / SIDE)
 
 
 def link_pictures(fold: Fold, folder: Path) -> Path:

@@ -262,7 +262,8 @@ def read_cost(folder: Path) -> Cost | None:
     if not path.is_file():
         return None
     content = json.loads(path.read_text(encoding="utf-8"))
-    return Cost(**{key: float("nan") if value is None else value for key, value in content.items()})
+    values: dict[str, Any] = {key: float("nan") if value is None else value for key, value in content.items()}
+    return Cost(**values)
 
 
 def write_cost(folder: Path, cost: Cost) -> None:

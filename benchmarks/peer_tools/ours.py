@@ -174,4 +174,4 @@ class MeanImage:
 
     @staticmethod
     def _evidence(image: Maps, mean: Maps, spread: Maps) -> Maps:
-        return cv2.GaussianBlur(np.abs(image - mean) / spread, (0, 0), 1.5).astype(np.float32)
+        return np.asarray(cv2.GaussianBlur(np.abs(image - mean) / spread, (0, 0), 1.5), np.float32)

@@ -144,7 +144,7 @@ def _oracle_right(fold: Tested) -> npt.NDArray[np.float64]:
     tried = np.append(np.unique(scores), np.inf)
     rights = (scores[None] >= tried[:, None]) == targets[None]
     balanced = rights[:, targets].mean(axis=1) + rights[:, ~targets].mean(axis=1)
-    return rights[int(balanced.argmax())].astype(np.float64)
+    return np.asarray(rights[int(balanced.argmax())], dtype=np.float64)
 
 
 # --- boxes --------------------------------------------------------------------------------------------------------

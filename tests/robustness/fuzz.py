@@ -46,7 +46,7 @@ from weakspot.models.bundle_meta import META_FILE, WEIGHTS_FILE, BundleMeta, rea
 from weakspot.models.model import Model
 from weakspot.models.network import CamNet
 from weakspot.models.output_store import OutputStore
-from weakspot.models.weights import read_state
+from weakspot.models.weight_files import read_state
 from weakspot.postprocess.decision import read_validation
 from weakspot.postprocess.prediction_files import read_predictions
 

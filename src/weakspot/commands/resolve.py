@@ -14,7 +14,7 @@ from weakspot.data.views import AUGMENTATIONS
 from weakspot.errors import WeakspotError
 from weakspot.heatmaps.classes import check_heatmap
 from weakspot.models.feature_cache import FeatureCache, Precision, default_cache_dir
-from weakspot.models.weights import holds_vgg16
+from weakspot.models.weight_files import holds_vgg16
 from weakspot.training.lightning_module import OptimizerFactory
 from weakspot.training.rules import TrainingRules
 from weakspot.types import Size

@@ -165,6 +165,23 @@ def find_sources(source: str) -> list[Path]:
     return found
 
 
+def each_source(images: ImageSource | Iterable[ImageSource]) -> Iterator[ImageSource]:
+    """Give the pictures of whatever a caller may name: one or many, folders opened.
+
+    Args:
+        images: a picture, the path of one or of a folder, or any number of these.
+
+    Raises:
+        WeakspotError: when a folder holds no picture.
+    """
+    single = isinstance(images, str | Path | Image.Image | np.ndarray | Stored)
+    for image in [images] if single else images:  # type: ignore[union-attr]
+        if isinstance(image, str | Path) and Path(image).is_dir():
+            yield from pictures_in(Path(image))
+        else:
+            yield image  # type: ignore[misc]
+
+
 def as_rgb(source: ImageSource) -> ImageArray:
     """Read a source's picture as a person sees it, as uint8 RGB ``(H, W, 3)``.
 

@@ -11,10 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image
 
 from weakspot.config.rules import BoxRule
-from weakspot.data.loading import ImageSource, Loaded, Stored, batched, load_images, pictures_in, prepared
+from weakspot.data.loading import ImageSource, Loaded, batched, each_source, load_images, prepared
 from weakspot.data.preprocess import Preprocess
 from weakspot.data.roi import PairedRegions
 from weakspot.errors import WeakspotError
@@ -217,7 +216,7 @@ class Localizer:
             raise WeakspotError(f"batch_size={batch_size} must be at least 1")
         normalise = not isinstance(self._model, ExportedModel)
         loaded = load_images(
-            _expand(images), self.meta.preprocess, keep_longest=keep_longest, normalise=normalise, looks=self.looks
+            each_source(images), self.meta.preprocess, keep_longest=keep_longest, normalise=normalise, looks=self.looks
         )
         for predictions, batch in self._answered(batched(loaded, batch_size)):
             yield from zip(predictions, batch, strict=True)
@@ -346,12 +345,3 @@ class Localizer:
         other = copy(self)
         other.rule = replace(self.rule, **changes)  # type: ignore[arg-type]
         return other
-
-
-def _expand(images: ImageSource | Iterable[ImageSource]) -> Iterator[ImageSource]:
-    single = isinstance(images, str | Path | Image.Image | np.ndarray | Stored)
-    for image in [images] if single else images:  # type: ignore[union-attr]
-        if isinstance(image, str | Path) and Path(image).is_dir():
-            yield from pictures_in(Path(image))
-        else:
-            yield image  # type: ignore[misc]

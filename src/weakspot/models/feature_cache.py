@@ -32,7 +32,7 @@ from weakspot.errors import WeakspotError
 from weakspot.models.backbones import FREEZE_POINT
 from weakspot.models.network import CamNet, inference_batch_size
 from weakspot.models.photometric import see
-from weakspot.models.weights import hash_state
+from weakspot.models.weight_files import hash_state
 from weakspot.types import BoolArray, Look
 from weakspot.utils.files import atomic_path
 from weakspot.utils.untrusted import check_npy

@@ -14,7 +14,8 @@ from torchvision import models
 
 from weakspot.data.preprocess import Preprocess
 from weakspot.errors import WeakspotError, did_you_mean
-from weakspot.models.weights import read_state, torchvision_state
+from weakspot.models.weight_files import read_state
+from weakspot.models.weights import torchvision_state
 from weakspot.types import ImageArray, Size
 
 OTHER_TASKS = tuple(

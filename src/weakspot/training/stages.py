@@ -7,23 +7,19 @@ from copy import deepcopy
 from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
-from scipy.special import expit
 from sklearn.model_selection import StratifiedGroupKFold
 
 from weakspot.data.images import ImageInfo
 from weakspot.data.loading import batched, stack_pixels
 from weakspot.data.picture_sizes import PictureSizes
 from weakspot.data.preprocess import Preprocess
-from weakspot.data.splits import portable
 from weakspot.data.views import AS_IS, AUGMENTATIONS, MIRRORED, ImageView, split_view
 from weakspot.heatmaps.classes import ClassMaps
 from weakspot.models.backbones import FREEZE_POINT
 from weakspot.models.bundle_meta import BundleMeta
-from weakspot.models.evidence import EvidenceNet
 from weakspot.models.feature_cache import FeatureCache, Progress, compute_features, view_features
 from weakspot.models.imitation_store import ImitationStore
 from weakspot.models.model import Model
@@ -32,15 +28,10 @@ from weakspot.models.output_store import OutputStore
 from weakspot.postprocess.familiarity import Familiarity
 from weakspot.runs.folder import OUT_OF_FOLD
 from weakspot.training.datamodule import DataModule, FeatureDataset, ImageDataset
-from weakspot.training.evidence.correct_fit import fit_corrections
-from weakspot.training.evidence.fit import fit_evidence
-from weakspot.training.evidence.source import FeatureSource
-from weakspot.training.evidence.statistics import FittedStatistics, fit_statistics, spread_out
-from weakspot.training.familiarity import MOST_PICTURES as MOST_TRAINING
-from weakspot.training.familiarity import FittedFamiliarity, fit_familiarity
 from weakspot.training.imitated import MOST_PICTURES, imitated_outputs
 from weakspot.training.lightning_fit import FitSummary, fit
 from weakspot.training.lightning_module import ClassifierModule, class_weights
+from weakspot.training.model_parts import fit_heads, fit_statistics_head, fit_to_recognise, out_of_fold
 from weakspot.training.prepare import CROSSFITS, PreparedRun, image_sizes
 from weakspot.training.rules import TrainingRules
 from weakspot.types import SUBSETS, ModelOutput, Subset
@@ -84,7 +75,7 @@ def fit_and_infer(prepared: PreparedRun, folder: Path) -> FittedRun:
         held_out, imitated = _crossfitted_outputs(prepared, folder / "checkpoints")
     model, summary = fit_model(prepared, folder)
     data, decided_on = prepared.data, prepared.validation_images
-    known = _fit_familiarity(prepared, model) if decided_on else None
+    known = fit_to_recognise(prepared, model) if decided_on else None
     model = model if known is None else replace(model, familiarity=known.head)
     images = [data.infos[i] for i in (*data.indices("test"), *decided_on)]
     outputs = _outputs_of(prepared, model, images)
@@ -126,9 +117,9 @@ def fit_model(prepared: PreparedRun, folder: Path) -> tuple[Model, FitSummary]:
         network.cpu()  # the processes get copies, each for its own device
     summary = fit(module, loaders, rules.trainer, folder, rules.seed)
     network.eval().to(device)  # Lightning leaves it on the CPU
-    evidence, statistics = _fit_evidence(prepared, folder / "checkpoints"), _fit_statistics(prepared)
+    evidence, statistics = fit_heads(prepared, folder / "checkpoints"), fit_statistics_head(prepared)
     if statistics is not None:
-        write_json(folder / OUT_OF_FOLD, _out_of_fold(prepared, statistics))
+        write_json(folder / OUT_OF_FOLD, out_of_fold(prepared, statistics))
     return Model(network, evidence, None if statistics is None else statistics.head), summary
 
 
@@ -178,66 +169,6 @@ def _imitated(prepared: PreparedRun, model: Model, most: int) -> ImitationStore 
         return imitated_outputs(
             model, images, prepared.preprocess, rules.heatmap, rules.flip_tta, most=most, progress=progress
         )
-
-
-def _fit_evidence(prepared: PreparedRun, checkpoints: Path) -> EvidenceNet | None:
-    rules, data = prepared.rules, prepared.data
-    if not rules.has_heads:
-        return None
-    good, defect = (
-        [data.infos[i] for i in data.indices("train") if (data.targets[i] == 0) == is_good] for is_good in (True, False)
-    )
-    source = FeatureSource(prepared.network, prepared.preprocess, rules.cache)
-    unturned = [view for view in AUGMENTATIONS[rules.trainer.augment] if split_view(view)[0] == AS_IS]
-    net = fit_evidence(source, good, defect, rules.refine, rules.seed, checkpoints, unturned)
-    every, train = data.corrections.drawn, data.indices("train")  # without what cross-fitting leaves out
-    drawn = [(data.infos[i], every[i]) for i in train if i in every]
-    if not drawn:
-        return net
-    others = [data.infos[i] for i in train if data.targets[i] != 0 and i not in every]
-    return fit_corrections(source, net, good, others, drawn, rules.refine, rules.seed, checkpoints, unturned)
-
-
-def _fit_statistics(prepared: PreparedRun) -> FittedStatistics | None:
-    rules, data = prepared.rules, prepared.data
-    if not (rules.has_heads and rules.refine.statistics):
-        return None
-    groups, examples = data.groups, _examples_of_statistics(prepared)
-    return fit_statistics(
-        FeatureSource(prepared.network, prepared.preprocess, rules.cache),
-        [ImageView(data.infos[i], view) for i, view in examples],
-        [data.targets[i] for i, _ in examples],
-        [groups[i] for i, _ in examples],
-        rules.seed,
-    )
-
-
-def _examples_of_statistics(prepared: PreparedRun) -> list[tuple[int, str]]:
-    """Positions and views of what the statistics head is fitted on."""
-    rules, data = prepared.rules, prepared.data
-    views, train = AUGMENTATIONS[rules.trainer.augment], data.indices("train")
-    kinds = ([i for i in train if (data.targets[i] == 0) == is_good] for is_good in (True, False))
-    chosen = [i for kind in kinds for i in spread_out(kind, rules.refine.max_images // 2)]
-    return [(i, view) for i in chosen for view in views if split_view(view)[0] == AS_IS]
-
-
-def _out_of_fold(prepared: PreparedRun, statistics: FittedStatistics) -> dict[str, Any]:
-    """What the statistics say of training pictures that they were not fitted on; of several views the mean."""
-    data, odds = prepared.data, dict[int, list[float]]()
-    for (i, _), value in zip(_examples_of_statistics(prepared), statistics.left_out.tolist(), strict=True):
-        odds.setdefault(i, []).append(value)
-    return {
-        "paths": [portable(data.samples[i].path, data.root) for i in odds],
-        "defects": [data.samples[i].defect for i in odds],
-        "probabilities": [float(expit(np.mean(values))) for values in odds.values()],
-    }
-
-
-def _fit_familiarity(prepared: PreparedRun, model: Model) -> FittedFamiliarity | None:
-    """Statistics of training pictures, of features that the model asks for anyway."""
-    data = prepared.data
-    items = [ImageView(data.infos[i], AS_IS) for i in spread_out(data.indices("train"), MOST_TRAINING)]
-    return fit_familiarity(model.network, model.taps, items, prepared.preprocess, prepared.rules.cache)
 
 
 def examples_of(prepared: PreparedRun) -> dict[Subset, list[tuple[ImageView, int]]]:
