@@ -19,6 +19,7 @@ def test_labels_that_contradict_sure_probabilities_are_found() -> None:
     rng = np.random.default_rng(0)
     defective = np.arange(80) % 4 == 0
     probabilities = np.where(defective, rng.uniform(0.7, 0.99, 80), rng.uniform(0.01, 0.3, 80))
+    probabilities[[5, 8]] = 0.02, 0.97  # surer than is usual of either class
     labelled = defective.copy()
     labelled[[5, 8]] = ~labelled[[5, 8]]
     assert sorted(probably_wrong(probabilities, labelled)) == [5, 8]
