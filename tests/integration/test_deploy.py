@@ -131,7 +131,7 @@ def test_watching_and_serving_import_nothing_that_is_not_on_the_list() -> None:
         "import weakspot.watch.sinks.flag, weakspot.inference.fastest, weakspot.commands.predict, onnxruntime\n"
         "print([m.__file__ for n, m in sys.modules.items() if n.startswith('weakspot') and m])"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=400)
     assert done.returncode == 0, done.stderr
     listed = {
         re.split(r"[>=<]", line)[0]

@@ -267,11 +267,13 @@ class Soak:
         writing = threading.Thread(target=self.camera.write, args=(images, rate))
         writing.start()
         while writing.is_alive():
-            seen.append(memory_mb(process))
+            if self._answered() >= images // 10:  # before, it has not seen every kind of picture
+                seen.append(memory_mb(process))
             writing.join(timeout=0.5)
         journal = None
         while journal is None or journal.last < images:
             time.sleep(0.2)
+            seen.append(memory_mb(process))
             journal = Journal(self.output / "journal.sqlite")
         entries = journal.after(0, images)
         os.kill(process, signal.SIGTERM)

@@ -31,6 +31,9 @@ MOST_NAMES = 5000
 SHARE = 20
 """Listing the folder takes one part in so many of the time, at most, while nothing is known to be new."""
 
+OPEN = 30.0
+"""Seconds after its last change for which a file that was not closed is not whole, whatever its size says."""
+
 NETWORK_DRIVES = frozenset({"nfs", "nfs4", "cifs", "smb3", "smbfs", "9p", "ceph", "glusterfs", "afs", "ncpfs", "davfs"})
 """File systems whose changes from another machine inotify does not tell of; and anything of FUSE."""
 
@@ -79,11 +82,11 @@ class FolderSource:
             )
         self.folder, self._journal, self.pace = folder, journal, pace or Pace()
         self._told: deque[tuple[str, float]] = deque()
-        self._created: deque[str] = deque()
+        self._events: deque[tuple[str, str, float]] = deque()
         self._ready: deque[tuple[str, float]] = deque()
         self._unsettled: dict[str, tuple[tuple[int, int], float]] = {}
         self._held: set[str] = set()
-        self._open: set[str] = set()
+        self._open: dict[str, float] = {}
         self._under_way: set[str] = set()
         self._again: set[str] = set()
         self._lock, self._bell = threading.Lock(), threading.Event()
@@ -96,7 +99,7 @@ class FolderSource:
     @property
     def waiting(self) -> int:
         """Files known of and not given out yet; where there are very many, more lie in the folder."""
-        return len(self._told) + len(self._ready) + len(self._unsettled)
+        return len(self._events) + len(self._told) + len(self._ready) + len(self._unsettled)
 
     def pictures(self, stop: threading.Event) -> Iterator[Picture]:
         """Files in the order in which they became whole; those that are there already by their time, oldest first."""
@@ -125,12 +128,11 @@ class FolderSource:
 
     def _idle(self) -> bool:
         with self._lock:
-            return not (self._more or self.waiting or self._created or self._under_way or self._again)
+            return not (self._more or self.waiting or self._under_way or self._again)
 
     def _next(self) -> Picture | None:
         now = time.monotonic()
-        while self._created:  # linked, or moved here from elsewhere: nobody will close it
-            self._note(self._created.popleft(), now)
+        self._take_in(now)
         self._settle(now)
         if not self._ready and not self._held and (self._more or now >= self._next_look):
             self._look(now)
@@ -158,6 +160,34 @@ class FolderSource:
             self._under_way.add(name)
         return Picture(name, self.folder / name, seen, stamp)
 
+    def _take_in(self, now: float) -> None:
+        """Go through what watchdog has told, in order."""
+        while self._events:
+            kind, name, seen = self._events.popleft()
+            if kind == "created":  # perhaps linked or moved here from elsewhere: then nobody will close it
+                self._note(name, now)
+            elif kind == "modified":
+                if len(self._open) >= MOST_NAMES:
+                    self._open = {one: since for one, since in self._open.items() if now - since <= OPEN}
+                if len(self._open) < MOST_NAMES:
+                    self._open[name] = now
+            else:
+                self._open.pop(name, None)
+                self._unsettled.pop(name, None)
+                self._held.discard(name)
+                if len(self._told) < MOST_NAMES:
+                    self._told.append((name, seen))
+                else:
+                    self._more = True
+
+    def _being_written(self, name: str) -> bool:
+        """Whether a file was changed a moment ago and not closed since; a change may also be one of its time alone."""
+        since = self._open.get(name)
+        if since is not None and time.monotonic() - since > OPEN:
+            del self._open[name]
+            return False
+        return since is not None
+
     def _note(self, name: str, now: float) -> None:
         stamp = self._stamp(name)
         if stamp is not None and len(self._unsettled) < MOST_NAMES:
@@ -172,9 +202,7 @@ class FolderSource:
             before, _ = self._unsettled.pop(name)
             self._held.discard(name)
             stamp = self._stamp(name)
-            if name in self._open:
-                continue  # told when it is closed
-            if stamp == before:
+            if stamp == before and not self._being_written(name):
                 self._ready.append((name, time.time()))
             elif stamp is not None:
                 self._unsettled[name] = (stamp, now)
@@ -220,12 +248,7 @@ class FolderSource:
                         folders.append(f"{name}/")
                     elif is_image(Path(name)):
                         stamp = self._stamp(name)
-                        if (
-                            stamp
-                            and name not in self._under_way
-                            and name not in self._open
-                            and self._journal.stamp_of(name) != stamp
-                        ):
+                        if stamp and name not in self._under_way and self._journal.stamp_of(name) != stamp:
                             yield stamp[0], name, stamp[1]
 
     def _stamp(self, name: str) -> tuple[int, int] | None:
@@ -249,16 +272,16 @@ class FolderSource:
 
         class Ears(FileSystemEventHandler):
             def on_closed(self, event: FileSystemEvent) -> None:
-                source._hear(event.src_path, whole=True)
+                source._hear("closed", event.src_path)
 
             def on_moved(self, event: FileSystemEvent) -> None:
-                source._hear(event.dest_path, whole=True)
+                source._hear("moved", event.dest_path)
 
             def on_created(self, event: FileSystemEvent) -> None:
-                source._hear(event.src_path, whole=False)
+                source._hear("created", event.src_path)
 
             def on_modified(self, event: FileSystemEvent) -> None:
-                source._hear_writing(event.src_path)
+                source._hear("modified", event.src_path)
 
         self._observer = Observer()
         try:
@@ -268,34 +291,17 @@ class FolderSource:
             log.warning("%s cannot be watched (%s): looking every second instead", shown(self.folder), error)
             self._observer, self.polling, self._rest = None, True, 1.0
 
-    def _hear(self, path: str | bytes, *, whole: bool) -> None:
-        """In watchdog's thread: note a file, or that there were more than can be noted."""
-        name = self._name(path)
-        if name is None:
+    def _hear(self, kind: str, path: str | bytes) -> None:
+        """In watchdog's thread: note an event, or that there were more than can be noted."""
+        name = os.path.relpath(os.fsdecode(path), self.folder)
+        if any(part.startswith(".") for part in Path(name).parts) or not is_image(Path(name)):
             return
-        self._open.discard(name)
-        if not whole:
-            if len(self._created) < MOST_NAMES:
-                self._created.append(name)
-            else:
-                self._more = True
-            return
-        if len(self._told) < MOST_NAMES:
-            self._told.append((name, time.time()))
+        if len(self._events) < MOST_NAMES:
+            self._events.append((kind, name, time.time()))
+            if kind != "modified":
+                self._bell.set()
         else:
             self._more = True
-        self._bell.set()
-
-    def _hear_writing(self, path: str | bytes) -> None:
-        """In watchdog's thread: a file is being written, so that it will be closed; until then it is not whole."""
-        name = self._name(path)
-        if name is not None and len(self._open) < MOST_NAMES:
-            self._open.add(name)
-
-    def _name(self, path: str | bytes) -> str | None:
-        name = os.path.relpath(os.fsdecode(path), self.folder)
-        hidden = any(part.startswith(".") for part in Path(name).parts)
-        return None if hidden or not is_image(Path(name)) else name
 
     def _deafen(self) -> None:
         if self._observer is not None:
