@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from weakspot.drift.observer import DriftObserver
 from weakspot.errors import WeakspotError
 from weakspot.inference.localizer import Localizer
 from weakspot.inference.observer import Observer
@@ -31,6 +32,9 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 JOURNAL = "journal.sqlite"
+DRIFT = "drift.json"
+"""What the watch for changes knows, kept across restarts."""
+
 STALLED = 60.0
 """Seconds without a round of the line after which it is not alive any more."""
 
@@ -105,7 +109,7 @@ def watch(
         name: what to call the model.
         orders: what to watch and how.
         stop: set by a signal or another thread.
-        observer: sees every prediction.
+        observer: sees every prediction, beside the watch for changes.
         started: called with a line when the first picture can come.
 
     Returns:
@@ -126,12 +130,15 @@ def watch(
         stack.callback(results.close)
         deliveries = [Delivery(sink, journal, orders.output) for sink in _sinks(orders.sinks)]
         telemetry = _telemetry(name, orders)
+        drift = DriftObserver(localizer.meta.familiarity, orders.output / DRIFT)
+        stack.callback(drift.close)
+        observers: list[Observer] = [drift] if observer is None else [drift, observer]
         line = Line(
             localizer, source, journal, results, deliveries,
-            telemetry=telemetry, overlays=orders.overlays, observer=observer,
+            telemetry=telemetry, overlays=orders.overlays, observers=observers,
         )  # fmt: skip
         if telemetry is not None and orders.metrics is not None:
-            stack.enter_context(_operated(telemetry, orders.metrics, line, source, deliveries, observer, stop))
+            stack.enter_context(_operated(telemetry, orders.metrics, line, source, deliveries, observers, stop))
         how = "looking again and again" if isinstance(source, FolderSource) and source.polling else "listening"
         text = f"watching {orders.source} ({how}) with {name}; results: {orders.output}; {journal.last} answered before"
         log.info("%s", text)
@@ -215,7 +222,7 @@ def _operated(
     line: Line,
     source: Source,
     deliveries: Sequence[Delivery],
-    observer: Observer | None,
+    observers: Sequence[Observer],
     stop: threading.Event,
 ) -> Iterator[None]:
     from weakspot.watch.operate import operated
@@ -233,7 +240,7 @@ def _operated(
     telemetry.gauge("weakspot_source_up", "Whether the source is there.", lambda: float(source.reachable))
     telemetry.ask(lambda: _of_sinks(deliveries))
     telemetry.ask(lambda: [("weakspot_frames_dropped_total", "Frames left out.", "source", {"video": source.dropped})])
-    if observer is not None:
+    for observer in observers:
         telemetry.ask_for_gauges(observer.gauges)
     with operated(*address, telemetry, live, ready) as port:
         log.info("metrics at http://%s:%d/metrics", address[0], port)

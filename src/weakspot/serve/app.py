@@ -7,12 +7,13 @@ import base64
 import io
 import logging
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
 from importlib.resources import files
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +37,7 @@ from weakspot.drift.observer import DriftObserver
 from weakspot.errors import WeakspotError
 from weakspot.inference.batcher import Batcher
 from weakspot.inference.localizer import Localizer
+from weakspot.inference.observer import Observer
 from weakspot.ops.maps import shown_map
 from weakspot.postprocess.prediction_files import to_record
 from weakspot.report.overlays import heat_layer
@@ -110,9 +112,9 @@ class Service:
         limits: Limits,
         streams: int | None,
         telemetry: Telemetry,
-        drift: DriftObserver,
+        observers: Sequence[Observer],
     ) -> None:
-        self.localizer, self.limits, self.telemetry, self.drift = localizer, limits, telemetry, drift
+        self.localizer, self.limits, self.telemetry, self.observers = localizer, limits, telemetry, observers
         self.batcher = Batcher(localizer, streams)
         self.pool = ThreadPoolExecutor(max(2, self.batcher.streams), thread_name_prefix="decode")
         self.slots = asyncio.Semaphore(limits.at_once)
@@ -150,11 +152,11 @@ class Service:
         return await asyncio.gather(*drawn)
 
     def _note(self, prediction: Prediction, loaded: Loaded, seconds: float) -> None:
-        """Tell whoever counts, and the watch for changes, whose alarms go to the log."""
+        """Tell whoever counts, and the observers, whose alarms go to the log."""
         self.telemetry.note(prediction, seconds)
         fields = {"picture": str(prediction.path), "verdict": verdict_of(prediction), "seconds": round(seconds, 4)}
         log.info("%s", prediction.message or prediction.label, extra={"fields": fields})
-        for alarm in self.drift.see(prediction, loaded):
+        for alarm in chain.from_iterable(observer.see(prediction, loaded) for observer in self.observers):
             text = f"alarm: {alarm['seen']}; {alarm['why']}. {alarm['do']}"
             log.warning("%s", text, extra={"fields": dict(alarm)})
 
@@ -207,7 +209,6 @@ class Service:
         """Answer what is queued and end the threads."""
         self.batcher.close()
         self.pool.shutdown()
-        self.drift.close()
 
 
 def make_app(
@@ -217,6 +218,7 @@ def make_app(
     *,
     hosts: list[str] | None = None,
     streams: int | None = None,
+    observer: Observer | None = None,
     drift_state: Path | None = None,
 ) -> FastAPI:
     """Build the service.
@@ -227,20 +229,24 @@ def make_app(
         limits: how much to take on.
         hosts: names the service answers to, so that no foreign web page reaches it under another; None for any.
         streams: pictures to answer at once; None for what suits the model and the machine.
+        observer: sees every prediction, beside the watch for changes.
         drift_state: file that keeps the watch for changes across restarts; None starts anew each time.
     """
     service: Service
     telemetry = Telemetry(name)
     telemetry.gauge("weakspot_queue", "Pictures that wait for the model.", lambda: float(service.batcher.waiting))
     drift = DriftObserver(localizer.meta.familiarity, drift_state)
-    telemetry.ask_for_gauges(drift.gauges)
+    observers: list[Observer] = [drift] if observer is None else [drift, observer]
+    for each in observers:
+        telemetry.ask_for_gauges(each.gauges)
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         nonlocal service
-        service = Service(localizer, limits, streams, telemetry, drift)
+        service = Service(localizer, limits, streams, telemetry, observers)
         yield
         service.close()
+        drift.close()
 
     app = FastAPI(
         title="weakspot", version=__version__, lifespan=lifespan, docs_url=None, redoc_url=None,

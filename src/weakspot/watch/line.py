@@ -69,7 +69,7 @@ class Line:
         deliveries: to the sinks.
         telemetry: is told what happens.
         overlays: whether overlays of alarms are kept.
-        observer: sees every prediction, in order; its alarms are logged.
+        observers: see every prediction, in order; their alarms are logged.
     """
 
     def __init__(
@@ -82,10 +82,10 @@ class Line:
         *,
         telemetry: Telemetry | None = None,
         overlays: bool = True,
-        observer: Observer | None = None,
+        observers: Sequence[Observer] = (),
     ) -> None:
         self._localizer, self._source, self._journal, self._results = localizer, source, journal, results
-        self._deliveries, self._telemetry, self._observer = deliveries, telemetry, observer
+        self._deliveries, self._telemetry, self._observers = deliveries, telemetry, observers
         self._overlays = overlays
         self._batcher = Batcher(localizer)
         self._queue: queue.Queue[Picture | None] = queue.Queue(QUEUE)
@@ -216,7 +216,7 @@ class Line:
             delivery.ring()
 
     def _note(self, one: Answered, now: float) -> None:
-        """Say what happened: to the log, to whoever counts, and to the observer."""
+        """Say what happened: to the log, to whoever counts, and to the observers."""
         prediction = one.prediction
         if prediction is None:
             return
@@ -228,13 +228,13 @@ class Line:
             log.debug("%s: %s", one.picture.name, verdict, extra={"fields": fields})
         if self._telemetry is not None:
             self._telemetry.note(prediction, now - one.picture.seen)
-        if self._observer is not None:
+        for observer in self._observers:
             try:
-                for alarm in self._observer.see(prediction, one.loaded):
+                for alarm in observer.see(prediction, one.loaded):
                     text = f"alarm: {alarm['seen']}; {alarm['why']}. {alarm['do']}"
                     log.warning("%s", text, extra={"fields": dict(alarm)})
             except Exception:  # whoever looks on does not stop the line
-                log.exception("the observer failed on %s", one.picture.name)
+                log.exception("an observer failed on %s", one.picture.name)
 
 
 def _finished(waiting: deque[Future[Answered]]) -> list[Answered]:
