@@ -1,13 +1,19 @@
 """How long training will take."""
 
 from dataclasses import replace
+from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
 from weakspot.errors import WeakspotError
+from weakspot.models.evidence import EvidenceNet
 from weakspot.models.network import CamNet
 from weakspot.training.estimate import Work, estimate_minutes
+from weakspot.training.evidence.bank import Bank
+from weakspot.training.evidence.fit import projected_channels
+from weakspot.training.evidence.heads import HeadTrainer, TrainingBank
 from weakspot.utils import console, progress_lines
 
 
@@ -55,3 +61,19 @@ def test_what_is_tried_out_is_not_announced_as_work(
     with console.progress_bar("maps") as update:
         update(1, 2)
     assert "maps: 1 of 2" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("steps", [1, 2, 9, 10, 11, 20])
+def test_the_heads_learn_for_any_number_of_steps(tiny: None, steps: int, tmp_path: Path) -> None:
+    """Ten once ended in a division by zero, as the learning rate of so few rises for one step."""
+    network = CamNet("tiny").eval()
+    with torch.inference_mode():
+        features = network.forward_taps(torch.zeros((1, 3, 64, 96)), tuple(network.taps))
+    shapes = [features[tap].shape for tap in network.pyramid]
+    sizes = [(shape[2], shape[3]) for shape in shapes]
+    narrow = projected_channels([shape[1] for shape in shapes])
+    net = EvidenceNet(network.pyramid, [(shape[1], c) for shape, c in zip(shapes, narrow, strict=True)])
+    masks = np.zeros((1, 2 * sizes[0][0], 2 * sizes[0][1]), np.float32)
+    trainer = HeadTrainer(net, TrainingBank(Bank(tmp_path, 2, narrow, sizes, (64, 96)), [0], [1], [0], masks), 1e-4, 0)
+    trainer.fit_location(steps)
+    assert all(torch.isfinite(parameter).all() for parameter in net.parameters())
