@@ -161,6 +161,26 @@ def test_more_is_told_than_fits_and_nothing_is_lost(
     assert sorted(names) == sorted(f"{number}.png" for number in range(30))
 
 
+def test_files_keep_their_order_while_the_model_is_late(camera: Path, journal: Journal) -> None:
+    source, stop = FolderSource(camera, journal, LISTENING), threading.Event()
+    pictures = source.pictures(stop)
+    picture(camera / "first.png", 1)
+    assert next(pictures).name == "first.png"
+    names = [f"{number}.png" for number in range(8)]
+    for number, name in enumerate(names):
+        if number % 2:  # renamed
+            picture(camera / name, number)
+        else:  # created, written and closed
+            (camera / name).write_bytes(b"x")
+    time.sleep(0.5)
+    found = [next(pictures).name for _ in names[:4]]
+    time.sleep(0.3)
+    found += [next(pictures).name for _ in names[4:]]
+    stop.set()
+    pictures.close()
+    assert found == names
+
+
 def test_a_folder_that_goes_and_comes_is_watched_again(camera: Path, journal: Journal) -> None:
     source = FolderSource(camera, journal, Pace(poll=0.05, settle=0.05))
     taking = Taking(source, journal)
