@@ -41,6 +41,7 @@ TASKS = {
     "export-boxes": ["export", "evaluate"],
     "export-models": ["export", "predict"],
     "serve": ["serve"],
+    "notice-change": ["predict", "drift"],
     "scale": [],
     "performance": [],
     "reliability": [],
@@ -57,6 +58,7 @@ MADE = {
     "explain": ["outputs/explain", "flipped/predictions.csv", "outputs/photos/audit.json"],
     "export-boxes": ["annotations", "outputs/photos/evaluations"],
     "export-models": ["outputs/photos/exports/model.onnx", "exported/predictions.csv"],
+    "notice-change": ["changes/drift.html", "changes/drift.json"],
 }
 """Something of what they leave."""
 
