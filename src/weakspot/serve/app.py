@@ -98,7 +98,8 @@ class Service:
 
     def __init__(self, localizer: Localizer, limits: Limits, drift_state: Path | None = None) -> None:
         self.localizer, self.limits = localizer, limits
-        self.batcher = Batcher(localizer, Watch(localizer, drift_state))
+        self.watch = Watch(localizer, drift_state)
+        self.batcher = Batcher(localizer, self.watch)
         self.decoders = ThreadPoolExecutor(2, thread_name_prefix="decode")
         self.slots = asyncio.Semaphore(limits.at_once)
 
@@ -237,7 +238,7 @@ def make_app(
         batcher = service.batcher
         return Health(
             status="ok", version=__version__, model=name, classes=localizer.meta.classes,
-            answered=batcher.answered, waiting=batcher.waiting, drift=jsonable(batcher.watch.status()),
+            answered=batcher.answered, waiting=batcher.waiting, drift=jsonable(service.watch.status()),
         )  # fmt: skip
 
     @app.get("/", include_in_schema=False)

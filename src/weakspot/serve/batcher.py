@@ -19,15 +19,14 @@ class Batcher:
 
     Args:
         localizer: used by one thread only.
-        watch: is shown every prediction; None makes one that forgets.
+        watch: is shown every prediction, after it was answered; None for none.
 
     Attributes:
         answered: pictures predicted so far.
-        watch: what is shown every prediction.
     """
 
     def __init__(self, localizer: Localizer, watch: Watch | None = None) -> None:
-        self.watch = Watch(localizer) if watch is None else watch
+        self._watch = watch
         self._localizer, self._size = localizer, localizer.batch_size
         self._queue: queue.SimpleQueue[Waiting | None] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._work, name="model", daemon=True)
@@ -49,7 +48,8 @@ class Batcher:
         """Answer what is queued and end."""
         self._queue.put(None)
         self._thread.join()
-        self.watch.close()
+        if self._watch is not None:
+            self._watch.close()
 
     def _work(self) -> None:
         last = False
@@ -80,7 +80,8 @@ class Batcher:
                 batch[0][1].set_exception(error)
             return
         self.answered += len(batch)
-        for prediction in predictions:
-            self.watch.see(prediction)
         for (_, future), prediction in zip(batch, predictions, strict=True):
             future.set_result(prediction)
+        if self._watch is not None:
+            for prediction in predictions:
+                self._watch.see(prediction)
