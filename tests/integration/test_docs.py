@@ -45,6 +45,7 @@ TASKS = {
     "export-models": ["export", "predict"],
     "serve": ["serve"],
     "at-the-line": ["train", "export", "watch"],
+    "notice-change": ["predict", "drift"],
     "scale": [],
     "performance": [],
     "reliability": [],
@@ -62,6 +63,7 @@ MADE = {
     "export-boxes": ["annotations", "outputs/photos/evaluations"],
     "export-models": ["outputs/photos/exports/model.onnx.card.md", "exported/predictions.csv"],
     "at-the-line": ["outputs/line/exports/model.onnx", "watched/journal.sqlite"],
+    "notice-change": ["changes/drift.html", "changes/drift.json"],
 }
 """Something of what they leave."""
 
