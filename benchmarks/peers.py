@@ -2,8 +2,8 @@
 
 Every method trains and predicts in a process of its own and leaves maps and boxes; one scorer reads them all. Where a
 run is interrupted, the next one goes on: finished cells are skipped. With magnetic_tile (three folds with each tile on
-one side, one fold of a random split) and the three generated sets it is planned for at most 6 hours on 2 cores; no cell
-is begun that is not expected to end within ``--hours``, and the next run goes on from there.
+one side, one fold of a random split) and the three generated sets it is meant to take at most 6 hours on 2 cores, which
+is an estimate; no cell is begun that is not expected to end within ``--hours``, and the next run goes on from there.
 
     pip install 'weakspot[peers,offline]'
     python benchmarks/peers.py DIR/magnetic_tile --weights FILE --output outputs/peers.md
