@@ -18,6 +18,10 @@ FILE_MARK = "weakspot_review"
 WRITTEN_GOOD = "Good"
 """How the file writes the label of a picture without a defect."""
 
+UNCONFIRMED = "weakspot_unconfirmed"
+"""Key of the pictures that are changed or skipped, and not confirmed: other tools must not take them for the truth."""
+
+CONFIRMED = ("labelled", "reviewed")
 SAVED_STATES = ("draft", "skipped", "labelled", "reviewed")
 Corners = tuple[int, int, int, int]
 
@@ -142,10 +146,10 @@ def _parsed(
     for annotation in content["annotations"]:
         of_image[annotation["image_id"]].append(annotation)
     found = SavedFile(count=content["info"]["weakspot_saves"], before=content["info"].get("weakspot_before", 0))
-    for image in content["images"]:
-        expect(image, id=int, file_name=str, height=int, width=int, sha256=str, weakspot_label=str)
+    for image in [*content["images"], *content.get(UNCONFIRMED, [])]:
+        expect(image, file_name=str, height=int, width=int, sha256=str, weakspot_label=str)
         expect(image, weakspot_reviewed=bool, weakspot_state=str, weakspot_version=int)
-        name, boxes = image["file_name"], of_image[image["id"]]
+        name, boxes = image["file_name"], image["boxes"] if "boxes" in image else of_image[image["id"]]
         if name in refused:
             raise WeakspotError(f"{shown(name)} {refused[name]}; choose another file with --output")
         position = positions.get(name)
@@ -167,6 +171,8 @@ def _picture(
     state = image["weakspot_state"]
     if state not in SAVED_STATES or image["weakspot_version"] < 1:
         raise ValueError(f"{image['file_name']} has the state {state!r}")
+    if (state in CONFIRMED) == ("boxes" in image):
+        raise ValueError(f"{image['file_name']} is {state} and stands in the wrong place")
     label = image["weakspot_label"]
     if label not in (WRITTEN_GOOD, *names.values()):
         raise ValueError(f"{image['file_name']} has the label {label!r}")

@@ -13,7 +13,7 @@ from typing import Any, Literal
 
 from weakspot._version import __version__
 from weakspot.errors import WeakspotError
-from weakspot.serve.review_file import FILE_MARK, WRITTEN_GOOD, SavedFile, read_saved
+from weakspot.serve.review_file import CONFIRMED, FILE_MARK, UNCONFIRMED, WRITTEN_GOOD, SavedFile, read_saved
 from weakspot.types import GOOD, Box, Size
 from weakspot.utils.files import atomic_path, jsonable, shown
 
@@ -213,23 +213,34 @@ class ReviewStore:
     def _text(self, known: Mapping[int, Review], count: int) -> bytes:
         images: list[dict[str, Any]] = []
         annotations: list[dict[str, Any]] = []
+        unconfirmed: list[dict[str, Any]] = []
         ids = {name: number for number, name in enumerate(self.classes)}
         for i in sorted(known):
-            picture, review, image_id = self.pictures[i], known[i], len(images) + 1
-            images.append(_image_record(image_id, picture, review))
-            annotations += [_box_record(image_id, box, ids[box.label]) for box in review.boxes]
+            review = known[i]
+            record, boxes = (
+                _image_record(self.pictures[i], review),
+                [_box_record(b, ids[b.label]) for b in review.boxes],
+            )
+            if review.state in CONFIRMED:
+                images.append({"id": len(images) + 1, **record})
+                annotations += [{"image_id": len(images), **box} for box in boxes]
+            else:
+                unconfirmed.append({**record, "boxes": boxes})
         for image, boxes in self._carried:
-            image_id = len(images) + 1
-            images.append({**image, "id": image_id})
-            annotations += [{**box, "image_id": image_id} for box in boxes]
+            if "boxes" in image:
+                unconfirmed.append(image)
+                continue
+            images.append({**image, "id": len(images) + 1})
+            annotations += [{**box, "image_id": len(images)} for box in boxes]
         content = {
             "info": {
                 "description": "corrected in weakspot review", "version": __version__, FILE_MARK: 1,
                 "weakspot_saves": count, "weakspot_before": self.before,
             },
             "images": images,
-            "annotations": [{"id": number, **box} for number, box in enumerate(annotations, start=1)],
+            "annotations": [{**box, "id": number} for number, box in enumerate(annotations, start=1)],
             "categories": [{"id": ids[name], "name": name} for name in self.classes if name != GOOD],
+            UNCONFIRMED: unconfirmed,
         }  # fmt: skip
         text = json.dumps(jsonable(content), ensure_ascii=False, allow_nan=False)
         return (text + "\n").encode("utf-8", "backslashreplace")
@@ -267,24 +278,23 @@ def _plain_label(label: str) -> str:
     return GOOD if label == WRITTEN_GOOD else label
 
 
-def _image_record(image_id: int, picture: QueuedPicture, review: Review) -> dict[str, Any]:
+def _image_record(picture: QueuedPicture, review: Review) -> dict[str, Any]:
     return {
-        "id": image_id,
         "file_name": picture.name,
         "height": picture.size[0],
         "width": picture.size[1],
         "sha256": review.sha256,
         "weakspot_label": WRITTEN_GOOD if review.label == GOOD else review.label,
-        "weakspot_reviewed": review.state in ("reviewed", "labelled"),
+        "weakspot_reviewed": review.state in CONFIRMED,
         "weakspot_state": review.state,
         "weakspot_version": review.version,
     }
 
 
-def _box_record(image_id: int, box: Mark, category: int) -> dict[str, Any]:
+def _box_record(box: Mark, category: int) -> dict[str, Any]:
     width, height = box.x1 - box.x0, box.y1 - box.y0
     return {
-        "image_id": image_id, "category_id": category, "bbox": [box.x0, box.y0, width, height],
+        "category_id": category, "bbox": [box.x0, box.y0, width, height],
         "area": width * height, "iscrowd": 0,
     }  # fmt: skip
 

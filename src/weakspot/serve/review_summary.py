@@ -10,6 +10,7 @@ import numpy as np
 
 from weakspot.metrics.intervals import Estimate, proportion
 from weakspot.ops.iou import box_iou
+from weakspot.serve.review_file import CONFIRMED
 from weakspot.serve.review_store import QueuedPicture, Review
 from weakspot.types import GOOD
 
@@ -18,8 +19,6 @@ SAME_BOX = 0.3
 
 ENOUGH = 0.1
 """More would hardly help where at most this share of the remaining pictures needs a correction."""
-
-LOOKED_AT = ("labelled", "reviewed")
 
 
 @dataclass(frozen=True)
@@ -68,7 +67,7 @@ def summarize(pictures: Sequence[QueuedPicture], reviews: Sequence[Review], *, s
     Returns:
         The counts; intervals are of 95 % (Clopper and Pearson) and take boxes and pictures as independent.
     """
-    done = [(p, r) for p, r in zip(pictures, reviews, strict=True) if r.state in LOOKED_AT]
+    done = [(p, r) for p, r in zip(pictures, reviews, strict=True) if r.state in CONFIRMED]
     fresh = sorted((pair for pair in done if pair[1].version > since), key=lambda pair: pair[1].version)
     judged = [_judge(picture, review) for picture, review in fresh]
     known = [(p, r) for p, r in fresh if p.given is not None]
