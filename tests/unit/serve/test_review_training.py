@@ -15,6 +15,7 @@ from helpers.reviews import make_session
 from starlette.testclient import TestClient
 
 from weakspot.errors import WeakspotError
+from weakspot.serve import review_training
 from weakspot.serve.review_app import make_review_app
 from weakspot.serve.review_training import Trainings, TrainingStatus, retrain_command
 
@@ -90,7 +91,7 @@ def test_progress_is_what_its_last_line_says(trainings: Callable[[str], Training
 
 @pytest.mark.parametrize("code", [SLOW, STUBBORN])
 def test_it_is_called_off(trainings: Callable[[str], Trainings], code: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("weakspot.serve.review_training.PATIENCE", 1.0)
+    monkeypatch.setattr(review_training, "PATIENCE", 1.0)
     slow = trainings(code)
     slow.start(CONTENT)
     until(slow, lambda status: status.total > 0)

@@ -322,7 +322,7 @@ def test_what_waits_is_predicted_together_in_order() -> None:
 class Fussy(Slow):
     """Stands for a model that fails on some pictures."""
 
-    meta = SimpleNamespace(classes=["good", "anomaly"], pictures=None)
+    meta = SimpleNamespace(classes=["good", "anomaly"], pictures=None, familiarity=None)
 
     def prepare(self, name: Path, image: ImageArray) -> Loaded:
         return Loaded(name, image.shape[:2], image)

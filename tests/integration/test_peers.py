@@ -239,7 +239,7 @@ def test_a_failure_is_written_down_and_the_others_go_on(plan: peers.Plan, tmp_pa
     assert (failed.status, failed.note) == ("failed", "no room")
     cost = read_cost(tmp_path / "results/fabric-random/fake")
     assert cost is not None
-    assert (cost.status, cost.test_images, cost.training_images) == ("ok", 10, 40)
+    assert (cost.status, cost.test_images, cost.training_images) == ("ok", 11, 44)
 
 
 def test_no_cell_is_begun_that_would_end_too_late(plan: peers.Plan, tmp_path: Path) -> None:
