@@ -36,7 +36,7 @@ from weakspot.types import ModelOutput, Sample
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("tiny")]
 
-BOXES = ("boxes.threshold=-2", "boxes.false_boxes=60", "split.val_size=0.3", "cache.enabled=false")
+BOXES = ("boxes.threshold=-4", "boxes.false_boxes=60", "split.val_size=0.3", "cache.enabled=false")
 
 
 def train(fabric: Path, *overrides: str, steps: tuple[str, ...] = FEW_STEPS) -> RunFolder:
