@@ -18,7 +18,7 @@ from weakspot.models.evidence import EvidenceNet
 from weakspot.runs.folder import CORRECTED
 from weakspot.training.evidence.budget import correction_steps
 from weakspot.training.evidence.correct import Corrector, DrawnBank
-from weakspot.training.evidence.fit import keep_stage, stage_file, taken_over, training_bank
+from weakspot.training.evidence.fit import at_most, keep_stage, stage_file, taken_over, training_bank
 from weakspot.training.evidence.heads import TrainingBank
 from weakspot.training.evidence.source import FeatureSource
 from weakspot.training.evidence.targets import target_of
@@ -61,7 +61,7 @@ def fit_corrections(
     if finished.is_file() and taken_over(net, finished):
         return net.eval()
     rng = np.random.default_rng([seed, 5])
-    good, others = (_at_most(some, most, rng) for some, most in ((good, MOST_GOOD), (others, MOST_OTHERS)))
+    good, others = (at_most(some, most, rng) for some, most in ((good, MOST_GOOD), (others, MOST_OTHERS)))
     imitated = (ImageView(image, imitation_name(n)) for n in count() for image in good)
     items = [ImageView(image) for image in (*good, *others)]
     items += [ImageView(image, view) for image, _ in drawn for view in views]
@@ -84,8 +84,3 @@ def fit_corrections(
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
     return net.eval()
-
-
-def _at_most(images: Sequence[ImageInfo], most: int, rng: np.random.Generator) -> list[ImageInfo]:
-    chosen = sorted(rng.permutation(len(images))[:most].tolist())
-    return [images[i] for i in chosen]

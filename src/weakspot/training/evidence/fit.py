@@ -76,7 +76,7 @@ def fit_evidence(
         WeakspotError: when the input size does not fit, an image cannot be read, or the loss diverges.
     """
     rng = np.random.default_rng([seed, 0])
-    good, defect = (_at_most(images, settings.max_images // 2, rng) for images in (good, defect))
+    good, defect = (at_most(images, settings.max_images // 2, rng) for images in (good, defect))
     imitated = (ImageView(image, imitation_name(n)) for n in count() for image in good)
     real = [ImageView(image, view) for image in (*good, *defect) for view in views]
     budget = budget_for(settings, len(good) + len(defect))
@@ -96,8 +96,14 @@ def fit_evidence(
     return net.eval()
 
 
-def _at_most(images: Sequence[ImageInfo], most: int, rng: np.random.Generator) -> list[ImageInfo]:
-    """All images, or `most` of them drawn by lot."""
+def at_most(images: Sequence[ImageInfo], most: int, rng: np.random.Generator) -> list[ImageInfo]:
+    """All images, or `most` of them drawn by lot, in their order.
+
+    Args:
+        images: any; may be empty.
+        most: number of images at most.
+        rng: decides which.
+    """
     chosen = sorted(rng.permutation(len(images))[:most].tolist())
     return [images[i] for i in chosen]
 
