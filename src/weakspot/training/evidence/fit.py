@@ -85,7 +85,8 @@ def fit_evidence(
     shutil.rmtree(scratch, ignore_errors=True)
     try:
         net = _projecting_net(source, [items[i] for i in rng.permutation(len(real))], rng)
-        net.to(next(source.network.parameters()).device)
+        # In one layout from here on, so that what is computed does not depend on which stages are taken over.
+        net.to(next(source.network.parameters()).device).to(memory_format=torch.channels_last)
         finished = stage_file(folder, STAGES[-1])
         if finished.is_file() and taken_over(net, finished):
             return net.eval()
