@@ -41,13 +41,18 @@ def subject_of_run(run: Path, device: str = "auto") -> Subject:
         found = {each.name: each.confidence for each in prediction.classes}
         return Answer(classes.index(prediction.label), np.array([found[name] for name in classes]))
 
-    refined = localizer.model.evidence is not None
+    model = localizer.model
+    voices = [
+        name
+        for name, part in (("the location head", model.evidence), ("the statistics head", model.statistics))
+        if part
+    ]
     return Subject(
         Logits(localizer.model.network),
         classes,
         localizer.meta.preprocess,
         lambda images, preprocess: [answer(p) for p in localizer.with_preprocess(preprocess).predict(list(images))],
-        "the evidence heads have half a say in the confidences" if refined else "",
+        f"{' and '.join(voices)} share the say in the confidences with the classifier" if voices else "",
     )
 
 
