@@ -208,11 +208,12 @@ def _save_fit(run: RunFolder, prepared: PreparedRun, fitted: FittedRun) -> None:
     data = prepared.data
     run.update_identity(train={"images": len(data.indices("train")), **asdict(fitted.summary)})
     save_bundle(run.bundle, fitted.model, bundle_meta(prepared, fitted.model, fitted.familiarity))
-    if fitted.validation is not None:
+    held_out = fitted.held_out
+    if held_out is not None:
         targets = [data.targets[i] for i in prepared.validation_images]
-        write_json(run.validation, {"logits": fitted.validation.logits, "targets": targets})
-    if fitted.held_out is not None:
-        fitted.held_out.save(run.calibration)
-    if fitted.imitated is not None:
-        fitted.imitated.save(run.imitations)
+        write_json(run.validation, {"logits": held_out.logits, "targets": targets})
+        if held_out.good is not None:
+            held_out.good.save(run.calibration)
+        if held_out.imitated is not None:
+            held_out.imitated.save(run.imitations)
     fitted.test.save(run.maps)

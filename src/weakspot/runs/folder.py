@@ -68,7 +68,7 @@ class RunFolder:
 
     @property
     def calibration(self) -> Path:
-        """Logits and maps of the Good images that thresholds are set on; there where a validation subset is."""
+        """Logits and maps of the Good images that thresholds are set on; there where images were held out."""
         return self.path / "calibration.npz"
 
     @property
@@ -78,7 +78,7 @@ class RunFolder:
 
     @property
     def validation(self) -> Path:
-        """Logits and classes of the validation subset, that probabilities are calibrated on; there where one is."""
+        """Logits and classes of held-out images, that probabilities are calibrated on; there where there are some."""
         return self.path / "validation.json"
 
     @property

@@ -7,7 +7,7 @@ from weakspot.models.feature_cache import feature_keys
 from weakspot.training.estimate import Work, estimate_minutes
 from weakspot.training.evidence.budget import budget_for
 from weakspot.training.imitated import EACH, MOST_PICTURES
-from weakspot.training.prepare import CROSSFITS, PreparedRun, image_sizes
+from weakspot.training.prepare import PreparedRun, image_sizes
 from weakspot.training.stages import device_of, examples_of
 
 LOOKED_AT_AGAIN = 120
@@ -42,18 +42,25 @@ def _work(prepared: PreparedRun) -> Work:
         stem_images = sum(not rules.cache.path(key).is_file() for key in keys)
     else:
         stem_images = images * views * (epochs + 2 * rules.has_heads)
-    # Each model of the cross-fitting leaves out one fold: together they cost one model less on all images.
-    rounds = 1 + (CROSSFITS - 1 if prepared.crossfits else 0)
+    # Each model of the cross-fitting leaves out one fold: together they see each image once less than there are models.
+    others = len(prepared.left_out)
+    rounds = 1 + max(0, others - 1)
     budget = budget_for(rules.refine, images) if rules.has_heads else None
+    location_steps = 0
+    if budget:
+        fewer = budget_for(rules.refine, images - images // max(1, others))
+        location_steps = sum(
+            count * (one.location_steps + one.location_refit_steps) for count, one in ((1, budget), (others, fewer))
+        )
     looks = 1 + rules.flip_tta
-    good = len(prepared.calibration_images) if not prepared.crossfits else images
+    good = len(prepared.calibration_images)
     return Work(
         stem_images=stem_images,
         tail_images=images * views * epochs * rounds,
         batch_size=rules.trainer.batch_size,
-        imitations=budget.imitations * rounds if budget else 0,
-        location_steps=(budget.location_steps + budget.location_refit_steps) * rounds if budget else 0,
-        mask_steps=budget.mask_steps * rounds if budget else 0,
+        imitations=budget.imitations if budget else 0,
+        location_steps=location_steps,
+        mask_steps=budget.mask_steps if budget else 0,
         outputs=(tests + len(prepared.validation_images)) * looks,
         whole=min(MOST_PICTURES, good) * EACH * looks + LOOKED_AT_AGAIN,
     )

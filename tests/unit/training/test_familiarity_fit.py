@@ -93,6 +93,6 @@ def test_without_a_validation_subset_it_is_left_out_and_said(tiny: None, fabric:
     run = train(fabric, "split.val_size=0", "split.near_duplicates=ignore", "output=run")
     meta = Localizer.load(run.path, "cpu").meta
     assert meta.familiarity is None
-    assert "no validation subset" in meta.thresholds["familiarity"]["origin"]
+    assert "none was held out of training" in meta.thresholds["familiarity"]["origin"]
     (one, *_) = read_predictions(run.predictions)
     assert one.measures == {}
