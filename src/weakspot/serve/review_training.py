@@ -185,7 +185,7 @@ class Trainings:
 
 def _address(path: Path) -> str:
     """The whole path as :meth:`Trainings.file` takes it; links are left unresolved, as in the comparison."""
-    return Path(os.path.abspath(path)).as_posix().lstrip("/")
+    return Path(os.path.abspath(path)).as_posix().lstrip("/")  # noqa: PTH100 - Path.resolve would follow links
 
 
 def _born(process: int) -> str | None:
