@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import matplotlib
 import pytest
 from helpers.browsing import needs_chromium
 from helpers.burns import SIZE, make_burns
@@ -40,8 +42,9 @@ SMALL = (
 
 
 @pytest.fixture
-def run(here: Path) -> RunFolder:
+def run(here: Path, monkeypatch: pytest.MonkeyPatch) -> RunFolder:
     """Labels alone, where nobody looks for runs but who is told."""
+    monkeypatch.setenv("MPLCONFIGDIR", matplotlib.get_cachedir())  # or the other process collects fonts anew
     make_burns(here, seed=0)
     data = (f"data.root={here}", "data.subset=burns", "output=outputs/photos")
     return train(train_config(*data, *SMALL))
@@ -50,7 +53,9 @@ def run(here: Path) -> RunFolder:
 def test_ten_pictures_corrected_by_keys_make_better_boxes(run: RunFolder, browser: Browser) -> None:
     before = {path: path.read_bytes() for path in run.bundle.iterdir()}
     session = prepare_review(ReviewRequest(run.path))
-    with served(session) as address:
+    assert session.trainings is not None
+    with served(session) as address, contextlib.ExitStack() as at_the_end:
+        at_the_end.callback(session.trainings.cancel)
         window = Window(browser, address)
         for _ in range(TEN):
             correct_next(window, session.store, true_boxes(run))
