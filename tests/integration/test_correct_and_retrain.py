@@ -34,7 +34,7 @@ BETTER = 0.1
 SMALL = (
     "experiment=fast", "model=timm", "model.backbone=timm:test_resnet", "model.weights=none",
     "data.image_size=[64,96]",
-    "model.optimizer.lr=0.01", "trainer.max_epochs=3", "trainer.accelerator=cpu", "cache.enabled=false",
+    "model.optimizer.lr=0.01", "trainer.max_epochs=3", "trainer.accelerator=cpu",
     "split.test_size=0.4", "refine.imitations=24", "refine.location_steps=60", "refine.mask_steps=60",
     "refine.location_refit_steps=0", "refine.correction_steps=100", "refine.statistics=false",
 )  # fmt: skip
@@ -140,7 +140,7 @@ def retrained(window: Window) -> list[str]:
     while not window.page.is_visible("#training-link"):
         steps.append(window.page.inner_text("#training-step"))
         assert not steps[-1].startswith("It failed"), window.page.inner_text("#training")
-        window.page.wait_for_timeout(200)
+        window.page.wait_for_timeout(500)
     return steps
 
 
