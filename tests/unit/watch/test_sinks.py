@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import hashlib
 import hmac
 import json
@@ -14,7 +13,7 @@ from typing import Any
 import httpx
 import pytest
 from asyncua import Client
-from helpers.watching import broker, free_port, needs_mosquitto, receiving, subscribed, until
+from helpers.watching import awaited, broker, free_port, needs_mosquitto, receiving, subscribed, until
 
 from weakspot.errors import WeakspotError
 from weakspot.watch import delivery as delivering
@@ -223,7 +222,7 @@ def test_an_opc_ua_client_sees_the_last_verdict_counts_and_a_heartbeat() -> None
         sink.tell(VERDICT)
         sink.beat()
         sink.beat()
-        found = asyncio.run(read_nodes(endpoint))
+        found = awaited(read_nodes(endpoint))
     finally:
         sink.close()
     assert found["Time"].year == 2023
