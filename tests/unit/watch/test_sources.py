@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -16,8 +17,9 @@ from helpers.watching import picture, until
 
 from weakspot.errors import WeakspotError
 from weakspot.watch import folder as folders
-from weakspot.watch.folder import FolderSource, Pace, on_network_drive
+from weakspot.watch.folder import FolderSource, Pace
 from weakspot.watch.journal import Entry, Journal
+from weakspot.watch.notices import on_network_drive
 from weakspot.watch.pictures import Picture, Source
 from weakspot.watch.video import VideoSource, is_stream
 
@@ -179,6 +181,29 @@ def test_files_keep_their_order_while_the_model_is_late(camera: Path, journal: J
     stop.set()
     pictures.close()
     assert found == names
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="inotify's")
+def test_files_that_are_moved_in_and_out_are_told_without_a_wait(camera: Path, journal: Journal) -> None:
+    elsewhere = camera.with_name("elsewhere")
+    for number in range(10):
+        picture(elsewhere / f"{number}.png", number)
+    source = FolderSource(camera, journal, Pace(settle=60))
+    taking, waits = Taking(source, journal), []
+    until(lambda: source._next_look > 0)  # it listens, and has looked at what is there
+    for number in range(10):
+        began = time.monotonic()
+        (elsewhere / f"{number}.png").rename(camera / f"{number}.png")
+        until(lambda wanted=number + 1: len(taking.names) == wanted)
+        waits.append(time.monotonic() - began)
+        (camera / f"{number}.png").rename(elsewhere / f"{number}.png")
+    assert sorted(waits)[5] < 0.2  # a busy machine may be late once
+    (elsewhere / "whole").mkdir()
+    picture(elsewhere / "whole" / "deep.png", 100)
+    (elsewhere / "whole").rename(camera / "whole")
+    picture(camera / "whole" / "later.png", 101)
+    until(lambda: "whole/later.png" in taking.names)
+    assert taking.end()[:10] == [f"{number}.png" for number in range(10)]
 
 
 def test_a_folder_that_goes_and_comes_is_watched_again(camera: Path, journal: Journal) -> None:
