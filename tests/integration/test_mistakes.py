@@ -121,7 +121,7 @@ def test_an_output_that_cannot_be_written_is_named(typed: Typed) -> None:
         (["check", "papers"], r"2 files are left out, .* papers/NG/phone\.HEIC, papers/NG/plan\.pdf; export"),
         (["check", "odd"], r"naïve ☃ = x"),
         (["check", "photos"], r"nothing stands in the way of training: weakspot train photos$"),
-        (["check", "sides", "--good-class", "left"], r"training: weakspot train sides data\.good_class=left"),
+        (["check", "photos", "--good-class", "OK"], r"training: weakspot train photos data\.good_class=OK$"),
         (["train", "my photos, new", "--cfg", "job"], r"root: my photos, new"),
         (["train", "odd", "--cfg", "job"], r"experiment=recommended"),
     ],

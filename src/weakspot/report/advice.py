@@ -22,7 +22,7 @@ DOUBTFUL = "close calls, and boxes that are not trusted. A wrong label among the
 
 
 DISBELIEF = "Until the alarms are gone believe no number here."
-CAUTION = "Until the alarms are gone the numbers hold for pictures like these, and not where that changes."
+CAUTION = "Until the alarms are gone the numbers hold for pictures like these alone."
 
 
 @dataclass(frozen=True)
