@@ -73,7 +73,9 @@ def test_train_prints_a_table_and_names_the_picture(weakspot, fabric: Path) -> N
     assert "one box at most per picture" in result.err
     assert "weakspot evaluate run boxes.method=components" in result.err
     assert Path("run/figures/gallery.png").is_file()
-    assert re.search(r"training on 44 images, up to 2 epochs on the \w+: (about \d+ min|under a minute)", result.err)
+    assert re.search(
+        r"training on 44 images, up to 2 epochs on the \w+: about \d+ (s|min), report included", result.err
+    )
 
 
 @pytest.mark.slow

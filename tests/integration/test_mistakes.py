@@ -120,10 +120,20 @@ def test_an_output_that_cannot_be_written_is_named(typed: Typed) -> None:
         (["check", "photos", "--good-class", "NG"], r"Is 'NG' the Good class\? .* use --good-class OK"),
         (["check", "papers"], r"2 files are left out, .* papers/NG/phone\.HEIC, papers/NG/plan\.pdf; export"),
         (["check", "odd"], r"naïve ☃ = x"),
+        (["check", "photos"], r"nothing stands in the way of training: weakspot train photos$"),
+        (["check", "photos", "--good-class", "OK"], r"training: weakspot train photos data\.good_class=OK$"),
         (["train", "my photos, new", "--cfg", "job"], r"root: my photos, new"),
         (["train", "odd", "--cfg", "job"], r"experiment=recommended"),
     ],
-    ids=["swapped classes", "PDF among pictures", "odd class name", "odd folder name", "odd class name, trained"],
+    ids=[
+        "swapped classes",
+        "PDF among pictures",
+        "odd class name",
+        "checked",
+        "checked, a class named",
+        "odd folder name",
+        "odd class name, trained",
+    ],
 )
 def test_what_is_no_mistake_says_what_to_know(words: list[str], message: str, typed: Typed) -> None:
     code, said = typed(*words)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from weakspot.cli.syntax import as_options
+from weakspot.cli.syntax import as_options, quoted
 from weakspot.data.left_out import left_out, left_out_words
 from weakspot.errors import WeakspotError
 from weakspot.types import GOOD
@@ -82,6 +83,11 @@ def check(
     if refused:
         raise refused[0]
     _refuse(problems, data)
+    quiet = not any(findings.shortcuts or findings.question for findings in found.values())
+    if quiet and len(found) == 1 and layout == "auto" and option is None:
+        named = [f"data.good_class={quoted(good_class)}"] if good_class else []
+        line = shlex.join(["weakspot", "train", str(data), *named])
+        console.remark(f"nothing stands in the way of training: {line}", wrap=False)
 
 
 def _named(found: Recognised) -> str:

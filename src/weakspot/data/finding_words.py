@@ -28,6 +28,17 @@ DO = {
     "file": f"save both classes by the same program with the same settings{OR_TRAIN}",
     "size": "save both classes at the same size",
 }
+IN_ALL_LIGHTS = "train with trainer.augment=photometric, which shows every training picture in other lights as well"
+
+DO_OF_CONFIDENCE = {
+    "place": f"{IN_ALL_LIGHTS}; if something moves about there, leave it out (data.roi; weakspot roi draws it)",
+    "light": f"{IN_ALL_LIGHTS}; until then keep the light and the exposure as they were in training",
+    "focus": f"{IN_ALL_LIGHTS}, and out of focus; until then keep the focus as it was in training",
+    "file": f"save all pictures by the same program with the same settings, or {IN_ALL_LIGHTS}, and compressed",
+    "size": "give it pictures of one size",
+}
+"""What helps where the classes do not differ, but the network's confidence goes with it all the same."""
+
 UNCHECKED = {
     "place": "if the defect is always at that place, this is the defect and all is well; otherwise ",
     "light": "if the defect itself changes the whole picture, all is well; otherwise ",

@@ -10,7 +10,18 @@ import numpy as np
 import numpy.typing as npt
 from scipy.stats import rankdata
 
-from weakspot.data.finding_words import DO, LOOKS, MOVES, STAYS, TURNS, UNCHECKED, WHY, Place, in_words
+from weakspot.data.finding_words import (
+    DO,
+    DO_OF_CONFIDENCE,
+    LOOKS,
+    MOVES,
+    STAYS,
+    TURNS,
+    UNCHECKED,
+    WHY,
+    Place,
+    in_words,
+)
 from weakspot.data.measurements import COLUMNS, GRID, Values
 
 CAUSES = {
@@ -124,7 +135,9 @@ class Shortcut:
     @property
     def do(self) -> str:
         """What to do about it, in a sentence without its full stop."""
-        doubt = "" if self.checked or self.goes_with != "label" else UNCHECKED.get(self.cause, "")
+        if self.goes_with == "confidence":  # the classes are alike in it, so "photograph both alike" would be no cure
+            return DO_OF_CONFIDENCE[self.cause]
+        doubt = "" if self.checked else UNCHECKED.get(self.cause, "")
         return f"{doubt}{DO[self.cause]}"
 
     @property

@@ -21,8 +21,8 @@ from weakspot.postprocess.boxes import find_boxes
 from weakspot.postprocess.decision import Decision
 from weakspot.postprocess.familiarity import UNLIKE, Familiarity
 from weakspot.postprocess.trust import DrawnFrom, box_features, with_probability, with_trust
-from weakspot.postprocess.trust_calibration import TrustCalibration
-from weakspot.types import Box, ClassConfidence, ModelOutput, Prediction, Size
+from weakspot.postprocess.trust_calibration import AMBER, TrustCalibration
+from weakspot.types import Box, ClassConfidence, Level, ModelOutput, Prediction, Size
 
 FINEST = 1024
 """Longest side, in pixels, that refined evidence is brought to; more would only be interpolation."""
@@ -101,12 +101,16 @@ def make_prediction(
 
 
 def distrusted(box: Box) -> Box:
-    """A box of a picture that is unlike those of training: what green promises does not hold there.
+    """A box of a picture that is unlike those of training: neither what green promises nor a high trust holds there.
 
     Args:
         box: any.
+
+    Returns:
+        A copy that is not green, and whose trust is at most that of a box that is as likely right as wrong.
     """
-    return replace(box, level="amber" if box.level == "green" else box.level, doubt=f"its picture is {UNLIKE}")
+    level: Level | None = "amber" if box.level == "green" else box.level
+    return replace(box, trust=min(box.trust, AMBER), level=level, doubt=f"its picture is {UNLIKE}")
 
 
 def trusted(

@@ -61,6 +61,10 @@ REASONS = {
     FLIP: "the mirrored picture gets another box",
 }
 
+MEANING: dict[Level, str] = {"green": "proven", "amber": "not proven", "red": "not trusted"}
+"""What the colours say, wherever they are explained. The number beside a box is an estimate, so that a box may have a
+high one and still be amber: green is what held-out pictures prove."""
+
 NOT_CALIBRATED = "its trust is not calibrated on held-out images"
 SELDOM = "boxes like it are not right often enough"
 

@@ -21,6 +21,10 @@ ON_THE_FIRST_SCREEN = 3
 DOUBTFUL = "close calls, and boxes that are not trusted. A wrong label among them mends more than another setting."
 
 
+DISBELIEF = "Until the alarms are gone believe no number here."
+CAUTION = "Until the alarms are gone the numbers hold for pictures like these alone."
+
+
 @dataclass(frozen=True)
 class Step:
     """Something to do.
@@ -162,15 +166,21 @@ def _cures(alarms: Sequence[Alarm], here: Here) -> list[Step]:
     first = [*distinct.values()][:MOST_CURES]
     steps = [Step(f"{alarm.do[:1].upper()}{alarm.do[1:]}.", _cure(alarm, here)) for alarm in first]
     if steps:
-        text = f"{steps[-1].text} Until the alarms are gone believe no number here."
+        text = f"{steps[-1].text} {CAUTION if all(map(_of_confidence, distinct.values())) else DISBELIEF}"
         steps[-1] = replace(steps[-1], text=text)
     return steps
+
+
+def _of_confidence(alarm: Alarm) -> bool:
+    """Whether the classes are alike in what the alarm is of, and only the network's confidence goes with it."""
+    return alarm.details.get("goes_with") == "confidence"
 
 
 def _cure(alarm: Alarm, here: Here) -> str:
     """The command that goes with the cure of an alarm."""
     cause = alarm.details.get("cause")
-    if cause in ("light", "focus", "file") and here.config.trainer.augment != "photometric":
+    curable = ("light", "focus", "file", "place") if _of_confidence(alarm) else ("light", "focus", "file")
+    if cause in curable and here.config.trainer.augment != "photometric":
         return here.again("trainer.augment=photometric")
     if cause == "place" or "border" in alarm.do:
         return here.data("--output", "roi.json", before="roi")

@@ -18,7 +18,7 @@ from weakspot.models.bundle import BundleMeta
 from weakspot.models.output_store import OutputStore
 from weakspot.ops.maps import visible
 from weakspot.postprocess.boxes import boxes_array
-from weakspot.postprocess.predictions import SteppedKey, draw_boxes_at
+from weakspot.postprocess.predictions import SteppedKey, distrusted, draw_boxes_at
 from weakspot.types import GOOD, Box, Prediction
 
 SCORE_STEPS = 39
@@ -137,7 +137,7 @@ def _image(
     for step, here in enumerate(drawn):
         for box in here:
             if _key(box) not in boxes:
-                boxes[_key(box)] = box
+                boxes[_key(box)] = distrusted(box) if prediction.unlike_training else box
         order = {known: position for position, known in enumerate(boxes)}
         positions = [order[_key(box)] for box in here]
         if not at or at[-1][1] != positions:

@@ -16,7 +16,7 @@ from weakspot.data.preprocess import fit_within
 from weakspot.ops.maps import shown_map
 from weakspot.ops.resize import upsample
 from weakspot.postprocess.familiarity import UNLIKE
-from weakspot.postprocess.trust import level
+from weakspot.postprocess.trust import MEANING, level
 from weakspot.types import GOOD, BoolArray, Box, FloatArray, ImageArray, Level, Prediction, Size
 from weakspot.utils.files import atomic_path
 
@@ -29,7 +29,7 @@ TRUST_COLOURS: dict[Level, tuple[int, int, int]] = {
 }  # fmt: skip
 """Of the other boxes, as on the pages."""
 
-LEGEND: dict[Level, str] = {"green": "green: trusted box", "amber": "amber: so-so", "red": "red: not trusted"}
+LEGEND: dict[Level, str] = {name: f"{name}: {words}" for name, words in MEANING.items()}
 
 MASK_COLOUR = (255, 255, 255)
 """Of the true outline, on a dark edge; no box has it."""

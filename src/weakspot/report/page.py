@@ -11,6 +11,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from weakspot.metrics.intervals import Estimate
+from weakspot.postprocess.trust import MEANING
 from weakspot.report.crossfit import known
 from weakspot.utils.files import jsonable
 
@@ -26,7 +27,7 @@ def environment() -> Environment:
         lstrip_blocks=True,
     )
     made.filters |= {"number": number, "interval": interval, "json": as_json}
-    made.globals |= {"inlined": inlined}
+    made.globals |= {"inlined": inlined, "meaning": MEANING}
     return made
 
 

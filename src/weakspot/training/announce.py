@@ -9,9 +9,15 @@ from weakspot.training.evidence.budget import budget_for
 from weakspot.training.imitated import EACH, MOST_PICTURES
 from weakspot.training.prepare import PreparedRun, image_sizes
 from weakspot.training.stages import device_of, examples_of
+from weakspot.utils.progress_lines import in_words
 
 LOOKED_AT_AGAIN = 120
 """So many pictures the finished model sees again, with boxes erased (:mod:`weakspot.evaluation.erasure`)."""
+
+
+READ_AGAIN = 2
+"""So many parts of a run with evidence heads read the features of every training picture once more: the heads and the
+statistics. What is known of training pictures reads them once more for each model."""
 
 
 def announcement(prepared: PreparedRun) -> str:
@@ -24,11 +30,11 @@ def announcement(prepared: PreparedRun) -> str:
     work = _work(prepared)
     minutes = estimate_minutes(network, prepared.preprocess.common_input_size(sizes), work)
     device = next(network.parameters()).device.type
-    time = f"about {minutes:.0f} min" if minutes >= 1 else "under a minute"
     steps = work.location_steps + work.mask_steps
     heads = f", then {steps} steps of the evidence heads on {work.imitations} imitated defects" if steps else ""
     images, epochs = len(prepared.data.indices("train")), prepared.rules.trainer.max_epochs
-    return f"training on {images} images, up to {epochs} epochs on the {device}{heads}: {time} for all of it"
+    time = f"about {in_words(60 * minutes)}, report included"
+    return f"training on {images} images, up to {epochs} epochs on the {device}{heads}: {time}"
 
 
 def _work(prepared: PreparedRun) -> Work:
@@ -63,4 +69,6 @@ def _work(prepared: PreparedRun) -> Work:
         mask_steps=budget.mask_steps if budget else 0,
         outputs=(tests + len(prepared.validation_images)) * looks,
         whole=min(MOST_PICTURES, good) * EACH * looks + LOOKED_AT_AGAIN,
+        read_again=(READ_AGAIN + rounds) * images if rules.has_heads else 0,
+        reported=tests,
     )

@@ -23,6 +23,10 @@ from weakspot.utils import console
 DECODING = 0.01
 """Seconds that reading a picture, or its features, takes besides the network."""
 
+REPORTING, REPORTING_EACH = 6.0, 0.1
+"""Seconds from the last output to the report, and for each test picture: thresholds, alarms, intervals, figures and the
+page. For 40 of them 9.7 s were measured on one core (``weakspot train experiment=demo``, the model taken over)."""
+
 
 @dataclass(frozen=True)
 class Work:
@@ -36,6 +40,8 @@ class Work:
         location_steps, mask_steps: optimiser steps of the evidence heads.
         outputs: images whose features are known and that the finished model is run on.
         whole: images that go through the whole model.
+        read_again: times that known features of a training image are read once more.
+        reported: images of the report; 0 where nothing is measured.
     """
 
     stem_images: int
@@ -46,6 +52,8 @@ class Work:
     mask_steps: int = 0
     outputs: int = 0
     whole: int = 0
+    read_again: int = 0
+    reported: int = 0
 
 
 def estimate_minutes(network: CamNet, size: Size, work: Work) -> float:
@@ -78,6 +86,9 @@ def estimate_minutes(network: CamNet, size: Size, work: Work) -> float:
     total += work.location_steps * location + work.mask_steps * mask
     forward = tail / 3 + location / (9 * EACH) + mask / (3 * EACH)  # a third of forward and backward; both heads
     total += work.outputs * (forward + DECODING) + work.whole * (stem + forward + imitating + DECODING)
+    total += work.read_again * DECODING
+    if work.reported:
+        total += REPORTING + work.reported * REPORTING_EACH
     return total / 60
 
 

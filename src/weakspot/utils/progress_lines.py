@@ -80,10 +80,13 @@ def in_words(seconds: float) -> str:
         seconds: 0 or more.
 
     Examples:
-        >>> in_words(8), in_words(130), in_words(7500)
-        ('8 s', '2 min', '2 h 5 min')
+        >>> in_words(8), in_words(62), in_words(88), in_words(130), in_words(7500)
+        ('8 s', '1 min', '90 s', '2 min', '2 h 5 min')
     """
     if seconds < 55:
         return f"{max(1, round(seconds))} s"
+    tens = 10 * round(seconds / 10)
+    if 60 < tens < 100:  # in whole minutes these would be off by a third
+        return f"{tens} s"
     minutes = round(seconds / 60)
     return f"{minutes} min" if minutes < 90 else f"{minutes // 60} h {minutes % 60} min"

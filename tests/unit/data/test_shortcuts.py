@@ -165,6 +165,14 @@ def test_every_measure_has_words_and_a_cause() -> None:
             assert ("trainer.augment=photometric" in one.do) == (one.cause in ("light", "focus", "file"))
 
 
+def test_what_only_the_confidence_follows_is_cured_by_training_not_by_photographing_both_classes_alike() -> None:
+    """The classes are alike in it already."""
+    for name, kind, place in COLUMNS:
+        one = Shortcut(name, place, kind, "confidence", 0.9, 0.001, 24)
+        assert "both classes" not in one.do
+        assert ("trainer.augment=photometric" in one.do) == (one.cause != "size")
+
+
 def test_measures_that_go_together_within_the_classes_have_one_cause() -> None:
     """A brighter lamp makes a far cell brighter too; what only the label has in common stays apart."""
     values, targets = planted_values(column_of("brightness", "picture"), also_noise=0.3)

@@ -21,9 +21,9 @@ from weakspot.data.preprocess import Preprocess
 from weakspot.postprocess.decision import Decision
 from weakspot.postprocess.familiarity import FEWEST, MEASURES, UNLIKE, Familiarity, conformal_p, packed, unpacked
 from weakspot.postprocess.prediction_files import from_record, read_predictions, to_record, write_predictions
-from weakspot.postprocess.predictions import make_prediction
+from weakspot.postprocess.predictions import distrusted, make_prediction
 from weakspot.postprocess.review import doubts
-from weakspot.types import Look, ModelOutput, Prediction
+from weakspot.types import Box, Look, ModelOutput, Prediction
 
 
 def output(distance: float, logit: float = 4.0) -> ModelOutput:
@@ -45,6 +45,17 @@ def predicted(
 def test_p_values_by_hand_count_ties_against_nobody() -> None:
     held_out = np.array([0.0, 1.0, 1.0, 3.0])
     assert [conformal_p(held_out, value) for value in (-1, 1, 2, 3, 4)] == [1.0, 0.8, 0.4, 0.4, 0.2]
+
+
+def test_neither_colour_nor_number_trusts_a_box_of_a_picture_that_is_unlike_all() -> None:
+    doubt = f"its picture is {UNLIKE}"
+    for level, trust, wanted in (("green", 0.98, 0.5), ("amber", 0.98, 0.5), ("amber", 0.5, 0.5), ("red", 0.2, 0.2)):
+        box = distrusted(Box(0, 0, 9, 9, trust=trust, level=level))
+        assert (box.trust, box.doubt) == (wanted, doubt)
+        assert box.level == ("red" if wanted < 0.5 else "amber")
+    unknown = distrusted(Box(0, 0, 9, 9))
+    assert np.isnan(unknown.trust)
+    assert unknown.level is None
 
 
 @given(st.lists(st.integers(0, 9), min_size=2, max_size=25))

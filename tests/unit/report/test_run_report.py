@@ -315,6 +315,18 @@ def test_advice_gives_each_cure_once_and_no_more_than_two(run: RunFolder) -> Non
     assert not any("overlays" in step for step in steps)
 
 
+def test_an_alarm_of_the_confidence_alone_names_the_training_that_cures_it(run: RunFolder) -> None:
+    record = MetricsRecord.read(run.metrics)
+    alarm = Alarm("x", "y", "train in other lights", {"goes_with": "confidence", "cause": "place"})
+    (first, *_) = advice(spoilt(record, alarm), 0, HERE)
+    assert first.command == HERE.again("trainer.augment=photometric")
+    assert "hold for pictures like these" in first.text
+    assert "believe no number" not in first.text
+    label = Alarm("z", "y", "leave that place out", {"goes_with": "label", "cause": "place"})
+    both = replace(record, measurement=replace(record.measurement, alarms=[alarm, label]))
+    assert "believe no number" in advice(both, 0, HERE)[1].text
+
+
 def test_what_to_do_next_names_no_set_up_twice(run: RunFolder) -> None:
     record = MetricsRecord.read(run.metrics)
     test = record.measurement.test

@@ -38,7 +38,7 @@ def test_short_work_says_nothing() -> None:
 def test_long_work_says_how_much_is_left_every_half_minute() -> None:
     lines = said(120, 1200, 1200)
     assert lines[0] == "maps: 100 of 1200 (8 %), about 2 min left"
-    assert lines[1] == "maps: 400 of 1200 (33 %), about 1 min left"
+    assert lines[1] == "maps: 400 of 1200 (33 %), about 80 s left"  # 1 min would be a quarter less
     assert lines[-1] == "maps: done in 2 min"
     assert len(lines) == 5
 
