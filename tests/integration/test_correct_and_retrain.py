@@ -28,8 +28,9 @@ if TYPE_CHECKING:
 pytestmark = [needs_chromium, pytest.mark.slow]
 
 TEN = 10
-BETTER = 0.1
-"""V2 rises by more than this: by 0.XX to 0.XX for the seeds 0 to 4, measured once."""
+BETTER = 0.3
+"""V2 rises by more than this. Measured once: from 0 to 0.77 as here; from 0 to 0.88 and 0.71 with ten pictures by
+lot, seeds 0 and 1; with ten boxes in wrong places it stayed 0 (seed 0)."""
 
 SMALL = (
     "experiment=fast", "model=timm", "model.backbone=timm:test_resnet", "model.weights=none",
@@ -62,7 +63,7 @@ def test_ten_pictures_corrected_by_keys_make_better_boxes(run: RunFolder, browse
         assert [review.state for review in session.store.reviews()].count("reviewed") == TEN
         found = retrained(window)
         assert any("both heads, from what was drawn" in step for step in found)
-        row = window.page.locator("#training-result tr", has_text="MaxBoxAccV2").inner_text().split()
+        row = window.page.locator("#training-result tr", has_text="MaxBoxAccV2").locator("td").all_inner_texts()
         look_at_comparison(window)
         window.close()
     assert {path: path.read_bytes() for path in run.bundle.iterdir()} == before
@@ -73,7 +74,7 @@ def test_ten_pictures_corrected_by_keys_make_better_boxes(run: RunFolder, browse
     assert tested(new) == tested(run)
     old_v2, new_v2 = (metrics_of(each)["test"]["localisation"]["max_box_acc_v2"]["value"] for each in (run, new))
     assert new_v2 > old_v2 + BETTER
-    assert [f"{value:.3f}" for value in (old_v2, new_v2)] == row[1:3]
+    assert [f"{value:.3f}" for value in (old_v2, new_v2)] == row[:2]
 
 
 def true_boxes(run: RunFolder) -> dict[Path, list[list[int]]]:

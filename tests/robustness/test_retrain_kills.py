@@ -25,7 +25,7 @@ pytestmark = [
 
 LEARNING = (
     "experiment=recommended", *TINY, *ALL_ANOMALY, *FEW_STEPS, "refine.correction_steps=3", "boxes.threshold=-4",
-    "boxes.false_boxes=60", "split.val_size=0.3", "cache.enabled=false",
+    "boxes.false_boxes=60", "split.val_size=0.3",
 )  # fmt: skip
 MOMENTS = (
     ("weakspot.training.evidence.correct", "Corrector._location", 2),
@@ -43,9 +43,9 @@ def started(*arguments: object) -> int | None:
     """Train in a process of its own; how it ended."""
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["helpers.dying"])
-    process = context.Process(target=dying, args=arguments)
+    process = context.Process(target=dying, args=arguments, daemon=True)
     process.start()
-    process.join(timeout=300)
+    process.join()
     return process.exitcode
 
 
