@@ -143,6 +143,8 @@ def _explain(
             explained.write_explanation(folder / f"{stem}.png", explanation)
             at = f" at {explanation.layer}" if explanation.layer else ""
             console.out.print(f"{path}: {method}{at} of {explanation.target}", soft_wrap=True, highlight=False)
+            if explanation.remark:
+                console.remark(f"warning: {explanation.remark}")
             for line in (*explained.classes_in_words(explanation), *explained.regions_in_words(explanation)):
                 console.out.print(f"  {line}", markup=False, highlight=False, soft_wrap=True)
         console.out.print(f"to look at: {folder / f'{stem}.png'}", markup=False, soft_wrap=True, highlight=False)

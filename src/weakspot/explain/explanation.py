@@ -86,6 +86,7 @@ class Explanation:
         regions: in decreasing share.
         change: None where nothing changes the decision, or the decision is for another class than the explained.
         seconds: that the map took.
+        remark: what to know before the decision is believed; empty for nothing.
     """
 
     path: Path
@@ -101,6 +102,7 @@ class Explanation:
     regions: tuple[Region, ...]
     change: Change | None
     seconds: float
+    remark: str = ""
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-ready, without the pictures and the map."""
@@ -109,6 +111,7 @@ class Explanation:
             "path": str(self.path),
             "classes": [{"name": name, "id": k, "confidence": value} for name, k, value in self.classes],
             "decided": self.decided,
+            "remark": self.remark,
             "target": {"name": self.target, "id": self.target_id},
             "heatmap": {"method": self.method, "layer": self.layer, "seconds": self.seconds},
             "regions": [{**vars(region), "box": region.box.xyxy} for region in self.regions],
@@ -200,6 +203,7 @@ def explain(
         regions=evidence_by_region(subject, image, places, chosen, donor),
         change=smallest_change(subject, image, places, answer.label, donor) if chosen == answer.label else None,
         seconds=seconds,
+        remark=answer.remark,
     )
 
 

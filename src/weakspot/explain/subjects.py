@@ -17,6 +17,7 @@ from weakspot.heatmaps.network import Logits
 from weakspot.heatmaps.subject import Answer, Subject
 from weakspot.inference.localizer import Localizer
 from weakspot.models.imagenet import load_photographs
+from weakspot.postprocess.familiarity import UNLIKE
 from weakspot.runs.folder import RunFolder
 from weakspot.types import ImageArray, Prediction
 
@@ -39,7 +40,10 @@ def subject_of_run(run: Path, device: str = "auto") -> Subject:
 
     def answer(prediction: Prediction) -> Answer:
         found = {each.name: each.confidence for each in prediction.classes}
-        return Answer(classes.index(prediction.label), np.array([found[name] for name in classes]))
+        remark = (
+            f"it is {UNLIKE}: do not believe its class before you have looked" if prediction.unlike_training else ""
+        )
+        return Answer(classes.index(prediction.label), np.array([found[name] for name in classes]), remark)
 
     model = localizer.model
     voices = [

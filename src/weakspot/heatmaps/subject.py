@@ -31,10 +31,12 @@ class Answer:
     Attributes:
         label: id of the class it decides for.
         confidences: float64 ``(classes,)``, probabilities.
+        remark: what to know before the decision is believed; empty for nothing.
     """
 
     label: int
     confidences: npt.NDArray[np.float64]
+    remark: str = ""
 
 
 @dataclass(frozen=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import matplotlib as mpl
 import numpy as np
@@ -14,6 +15,7 @@ from torch import nn
 
 from weakspot.data.preprocess import Preprocess
 from weakspot.errors import WeakspotError
+from weakspot.explain import subjects
 from weakspot.explain.explanation import (
     Explanation,
     evidence_by_region,
@@ -21,8 +23,10 @@ from weakspot.explain.explanation import (
     smallest_change,
 )
 from weakspot.heatmaps.subject import Answer, Subject
+from weakspot.inference.localizer import Localizer
+from weakspot.postprocess.familiarity import UNLIKE
 from weakspot.report.explained import classes_in_words, jet_overlay
-from weakspot.types import Box, ImageArray
+from weakspot.types import Box, ClassConfidence, ImageArray, Prediction
 
 # --- what a model says, and what would change it, on a model made by hand ------------------------------------------
 
@@ -64,6 +68,23 @@ def test_the_smallest_change_leaves_out_what_is_not_needed() -> None:
     assert change.label == "good"
     assert (change.picture[30:34, 40:44] == 250).all()
     assert smallest_change(subject, image, map_[::-1], 1, donor) is None  # looks at the wrong places
+
+
+def test_a_picture_that_is_unlike_training_is_explained_with_a_warning(monkeypatch: pytest.MonkeyPatch) -> None:
+    """`predict` said so of a meadow that a model of metal was shown; `explain` explained it as any other."""
+    order = (ClassConfidence("anomaly", 0.9), ClassConfidence("good", 0.1))
+    plain = Prediction(Path("a.png"), height=40, width=60, label="anomaly", classes=order)
+    given = [plain, replace(plain, unlike_training=True)]
+    localizer = SimpleNamespace(
+        meta=SimpleNamespace(classes=["good", "anomaly"], preprocess=Preprocess((40, 64), "caffe")),
+        model=SimpleNamespace(network=nn.Identity(), evidence=None, statistics=None),
+    )
+    localizer.with_preprocess = lambda _: SimpleNamespace(predict=lambda images: given[: len(images)])
+    monkeypatch.setattr(Localizer, "load", lambda *_: localizer)
+    monkeypatch.setattr(subjects, "Logits", lambda network: network)
+    usual, strange = subjects.subject_of_run(Path("run")).ask([np.zeros((40, 60, 3), np.uint8)] * 2)
+    assert (usual.label, usual.remark) == (1, "")
+    assert strange.remark == f"it is {UNLIKE}: do not believe its class before you have looked"
 
 
 @pytest.mark.parametrize("map_", [np.zeros((4, 6)), -np.ones((4, 6))])
