@@ -5,7 +5,7 @@ from __future__ import annotations
 from weakspot.data.views import AUGMENTATIONS
 from weakspot.models.feature_cache import feature_keys
 from weakspot.training.estimate import Work, estimate_minutes
-from weakspot.training.evidence.budget import budget_for
+from weakspot.training.evidence.budget import OF_OTHERS, budget_for, budget_of_others
 from weakspot.training.imitated import EACH, MOST_PICTURES
 from weakspot.training.prepare import PreparedRun, image_sizes
 from weakspot.training.stages import device_of, examples_of
@@ -54,7 +54,7 @@ def _work(prepared: PreparedRun) -> Work:
     budget = budget_for(rules.refine, images) if rules.has_heads else None
     location_steps = 0
     if budget:
-        fewer = budget_for(rules.refine, images - images // max(1, others))
+        fewer = budget_of_others(rules.refine, images - images // max(1, others))
         location_steps = sum(
             count * (one.location_steps + one.location_refit_steps) for count, one in ((1, budget), (others, fewer))
         )
@@ -62,7 +62,7 @@ def _work(prepared: PreparedRun) -> Work:
     good = len(prepared.calibration_images)
     return Work(
         stem_images=stem_images,
-        tail_images=images * views * epochs * rounds,
+        tail_images=round(images * views * epochs * (1 + OF_OTHERS * (rounds - 1))),
         batch_size=rules.trainer.batch_size,
         imitations=budget.imitations if budget else 0,
         location_steps=location_steps,

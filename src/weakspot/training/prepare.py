@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
 from copy import deepcopy
 from dataclasses import dataclass, replace
@@ -20,6 +21,7 @@ from weakspot.errors import WeakspotError
 from weakspot.models.network import CamNet
 from weakspot.models.weights import Weights, load_weights
 from weakspot.training.dataset import Data, index_and_split
+from weakspot.training.evidence.budget import OF_OTHERS
 from weakspot.training.rules import TrainingRules
 from weakspot.types import Size
 from weakspot.utils import console
@@ -90,13 +92,19 @@ class PreparedRun:
     def without(self, positions: Sequence[int]) -> PreparedRun:
         """The same run with some training images held out for validation, and a copy of the network as it is now.
 
+        It trains for fewer epochs (:data:`~weakspot.training.evidence.budget.OF_OTHERS`), as it is only asked what it
+        says of these images.
+
         Args:
             positions: of these images.
         """
+        epochs = math.ceil(OF_OTHERS * self.rules.trainer.max_epochs)
+        rules = replace(self.rules, trainer=replace(self.rules.trainer, max_epochs=epochs))
         subsets = list(self.data.subsets)
         for i in positions:
             subsets[i] = "val"
-        return replace(self, data=replace(self.data, subsets=subsets), network=deepcopy(self.network))
+        data = replace(self.data, subsets=subsets)
+        return replace(self, rules=rules, data=data, network=deepcopy(self.network))
 
 
 def prepare(rules: TrainingRules) -> PreparedRun:

@@ -8,7 +8,6 @@ import shutil
 from collections.abc import Callable, Sequence
 from collections.abc import Set as AbstractSet
 from copy import deepcopy
-from dataclasses import replace
 from itertools import count, islice
 from pathlib import Path
 
@@ -28,7 +27,7 @@ from weakspot.data.views import AS_IS, ImageView
 from weakspot.errors import WeakspotError
 from weakspot.models.evidence import EvidenceNet, halving
 from weakspot.training.evidence.bank import Bank, TrainingBank
-from weakspot.training.evidence.budget import Budget, budget_for
+from weakspot.training.evidence.budget import Budget, budget_for, budget_of_others
 from weakspot.training.evidence.heads import HeadTrainer
 from weakspot.training.evidence.source import FeatureSource
 from weakspot.training.evidence.unfinished import FILE
@@ -105,11 +104,11 @@ def fit_evidence(
         paths = [item.image.path for item in items]
         for k, (other, images) in enumerate(zip(nets[1:], left_out, strict=True)):
             kept = data.some(lambda position, images=images: paths[position] not in images)  # type: ignore[misc]
-            fewer = budget_for(settings, (len(kept.good) + len(kept.defect)) // len(views))
+            fewer = budget_of_others(settings, (len(kept.good) + len(kept.defect)) // len(views))
             take_mask_head(other, net)
             note = f" (other pictures left out, {k + 1} of {len(left_out)})"
             of_other = HeadTrainer(other, kept, settings.learning_rate, seed, folders[1 + k], note)
-            _train(of_other, replace(fewer, mask_steps=0), folders[1 + k])
+            _train(of_other, fewer, folders[1 + k])
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
     return [one.eval() for one in nets]
