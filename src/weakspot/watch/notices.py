@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import sys
+from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -28,13 +29,19 @@ def prompt_observer() -> Any:  # noqa: ANN401 - of a library that may be missing
         return Observer()
     from watchdog.observers.inotify import InotifyObserver
 
+    for grouper in _groupers():
+        grouper.delay = RENAMING
+    return InotifyObserver(generate_full_events=True)
+
+
+def _groupers() -> Iterator[Any]:
+    """The classes of watchdog that look for both ends of a rename; the second is the name before watchdog 7."""
     for module, name in (
         ("inotify_move_event_grouper", "InotifyMoveEventGrouper"),
         ("inotify_buffer", "InotifyBuffer"),
     ):
-        with suppress(ImportError):  # the second is the name before watchdog 7
-            getattr(importlib.import_module(f"watchdog.observers.{module}"), name).delay = RENAMING
-    return InotifyObserver(generate_full_events=True)
+        with suppress(ImportError):
+            yield getattr(importlib.import_module(f"watchdog.observers.{module}"), name)
 
 
 def on_network_drive(folder: Path, mounts: Path = Path("/proc/self/mountinfo")) -> bool:
