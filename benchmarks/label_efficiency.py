@@ -43,8 +43,9 @@ from weakspot.runs.folder import RunFolder
 from weakspot.runs.identity import short_hash
 from weakspot.training.evidence.correct_fit import fit_corrections
 from weakspot.training.evidence.source import FeatureSource
+from weakspot.training.model_parts import fit_heads
 from weakspot.training.prepare import PreparedRun, prepare
-from weakspot.training.stages import bundle_meta, compute_outputs, fit_model
+from weakspot.training.stages import bundle_meta, compute_outputs, fit_classifier
 from weakspot.utils.files import write_json
 
 SPLITS = {
@@ -88,7 +89,9 @@ class Fold:
     def __init__(self, config: TrainConfig, folder: Path) -> None:
         self.config, self.folder = config, folder
         self.prepared: PreparedRun = prepare(resolve(config))
-        self.model, _ = fit_model(self.prepared, folder / "labels")
+        fit_classifier(self.prepared, folder / "labels")
+        heads = fit_heads(self.prepared, folder / "labels")[0]
+        self.model = Model(self.prepared.network, heads.evidence, heads.statistics)
         data = self.prepared.data
         self.train = data.indices("train")
         self.outlined = [i for i in self.train if data.targets[i] != 0 and data.samples[i].mask is not None]

@@ -1,9 +1,9 @@
 """Does `weakspot serve` stand its ground, and is it faster than another way? More clients than it answers at once.
 
 Two services run in processes of their own, on the same ONNX export, and are asked in turns: one as it is, one as it
-was. The latter is `--streams 1`, a picture at a time, or with `--other SRC` the code of another checkout. Each client
-sends the next picture as soon as the last one is answered. Memory is the service's highest resident one, after its
-first turn and at the end.
+was. The latter is `--streams 1`, a picture at a time, or with `--other SRC` the code of another checkout, which makes
+the export, too, since earlier code cannot read one of today. Each client sends the next picture as soon as the last
+one is answered. Memory is the service's highest resident one, after its first turn and at the end.
 
     python benchmarks/service.py DATA --weights FILE --clients 32 --requests 400 --other ../before/src
 """
@@ -24,18 +24,38 @@ from typing import Annotated
 
 import httpx
 import typer
-from common import DataArgument, ImagesOption, OutputOption, WeightsOption, choose_files, described, number, report
-
-from common import save_model, table, workplace  # isort: skip
-
-from weakspot.export.graph import write_onnx
-from weakspot.inference.localizer import Localizer
+from common import (
+    DataArgument,
+    ImagesOption,
+    OutputOption,
+    WeightsOption,
+    choose_files,
+    described,
+    number,
+    report,
+    table,
+    workplace,
+)
 
 GROWTH_MB = 50.0
 """How much memory may grow after the first turn."""
 
 TURNS = 4
 """How often each service is asked."""
+
+MAKE = """
+import sys
+from pathlib import Path
+
+folder, weights = Path(sys.argv[1]), sys.argv[2]
+from common import save_model
+from weakspot.export.graph import write_onnx
+from weakspot.inference.localizer import Localizer
+
+original = Localizer.load(save_model(folder / "model", weights), "cpu")
+write_onnx(folder / "model.onnx", original.model, original.meta)
+"""
+"""Run in a process of its own, as it may be another checkout's code that makes the export."""
 
 
 @dataclass
@@ -82,6 +102,22 @@ def start(name: str, model: Path, options: list[str], source: Path | None) -> Se
     if address is None:
         raise RuntimeError("the service did not start")
     return Service(name, process, address[0])
+
+
+def make_export(folder: Path, weights: str, source: Path | None) -> Path:
+    """Export a model of random heads.
+
+    Args:
+        folder: for it.
+        weights: as ``model.weights``.
+        source: folder with the package, of the checkout whose code makes it; None for this one.
+    """
+    here = Path(__file__).resolve().parent
+    path = [str(here)] if source is None else [str(source.resolve().parent / "benchmarks"), str(source.resolve())]
+    known = [os.environ["PYTHONPATH"]] if "PYTHONPATH" in os.environ else []
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([*path, *known])}
+    subprocess.run([sys.executable, "-c", MAKE, str(folder), weights], env=environment, check=True)
+    return folder / "model.onnx"
 
 
 def peak_mb(process: subprocess.Popen[str]) -> float:
@@ -132,10 +168,7 @@ def main(
     """Load both services in turns, count errors and compare."""
     with workplace(data, images) as (scratch, folder):
         if model is None:
-            original = Localizer.load(save_model(scratch / "model", weights))
-            model = scratch / "model.onnx"
-            write_onnx(model, original.model, original.meta)
-            del original
+            model = make_export(scratch, weights, other)
         paths = choose_files(folder, images)
         was = ("as it was", [], other) if other else ("one at a time", ["--streams", "1"], None)
         services = [

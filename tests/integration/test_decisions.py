@@ -43,8 +43,8 @@ def test_a_run_calibrates_on_its_validation_part_and_evaluate_can_wish_again(
     assert decision["n_good"] + decision["n_defect"] == len(kept["targets"]) == metrics["split"]["n_val"]
     assert decision["held_out"]["recall"]["n"] == decision["n_defect"]
     rows = list(metrics_table(MetricsRecord.read(run.metrics), "run").columns[0].cells)
-    assert "validation subset: defects found" in rows
-    assert "validation subset: Good images called defective" in rows
+    assert "held-out pictures: defects found" in rows
+    assert "held-out pictures: Good images called defective" in rows
     expected = fit_scaling(np.array(kept["logits"]), np.array(kept["targets"]))
     assert [decision["decision"][key] for key in ("temperature", "bias")] == pytest.approx(expected)
     predictions = read_predictions(run.predictions)

@@ -14,6 +14,8 @@ import pytest
 import yaml
 from helpers.paths import ROOT
 
+from weakspot.drift.observer import DriftObserver
+
 DEPLOY = ROOT / "deploy"
 DOCKERFILE = (DEPLOY / "Dockerfile").read_text("utf-8")
 COMPOSE = yaml.safe_load((DEPLOY / "compose.yaml").read_text("utf-8"))
@@ -108,6 +110,7 @@ def test_the_dashboard_asks_for_numbers_that_there_are() -> None:
     asked = set(re.findall(r"weakspot_[a-z_]+", json.dumps(json.loads(text)["panels"])))
     sources = [ROOT / "src" / "weakspot" / part for part in ("watch/telemetry.py", "commands/watch.py")]
     told = set(re.findall(r'"(weakspot_[a-z_]+)"', "".join(path.read_text("utf-8") for path in sources)))
+    told |= {f"weakspot_{name}" for name in DriftObserver(None).gauges()}
     assert {re.sub(r"_(bucket|count|sum|total)$", "", name) for name in asked} <= {
         re.sub(r"_total$", "", name) for name in told
     }

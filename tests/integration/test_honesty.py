@@ -129,15 +129,17 @@ def test_learning_on_top_of_a_labels_only_run_is_learning_from_the_start(
 ) -> None:
     overrides = ("experiment=recommended", *FEW_STEPS, "refine.correction_steps=3", *CALIBRATED)
     base = [f"data.root={fabric}", "data.subset=fabric", overrides[0], *TINY, *overrides[1:], "cache.enabled=false"]
-    for name in ("here", "there"):
+    for name in ("here", "there", "elsewhere"):
         (tmp_path / name).mkdir()
     monkeypatch.chdir(tmp_path / "here")
     alone = train(train_config(*base, "data.use_masks=train"))
     alone = RunFolder(alone.path.absolute())
     monkeypatch.chdir(tmp_path / "there")  # where nothing of it is found
-    labels_only = train(train_config(*base))
+    labels_only = RunFolder(train(train_config(*base)).path.absolute())
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(fit, "_train", lambda *_: pytest.fail("trained again"))
-        on_top = train(train_config(*base, "data.use_masks=train"))
-    assert fitted(on_top) == fitted(alone)
+        on_top = RunFolder(train(train_config(*base, "data.use_masks=train")).path.absolute())
+        monkeypatch.chdir(tmp_path / "elsewhere")  # and a run that was corrected itself knows what labels taught it
+        on_top_again = train(train_config(*base, "data.use_masks=train"), on_top)
+    assert fitted(on_top) == fitted(alone) == fitted(on_top_again)
     assert fitted(on_top)["tensors"] != fitted(labels_only)["tensors"]

@@ -185,13 +185,16 @@ def test_without_a_validation_part_scores_are_calibrated_on_images_left_out_in_t
 ) -> None:
     monkeypatch.chdir(tmp_path)
     crossfitted_run = train(fabric, "split.val_size=0")
-    assert "3 more models are trained" in " ".join(capsys.readouterr().err.split())
+    assert "judged by one of 3 more models" in " ".join(capsys.readouterr().err.split())
     samples, parts = read_split(crossfitted_run.split, fabric)
     good = {s.path.resolve() for s, part in zip(samples, parts, strict=True) if part == "train" and s.is_good}
     held_out = OutputStore.load(crossfitted_run.calibration)
     assert len(held_out) == len(good)
     assert {path.resolve() for path in held_out.paths} == good
-    assert metrics_of(crossfitted_run)["thresholds"]["min_score"]["n_good"] == len(good)
+    thresholds = metrics_of(crossfitted_run)["thresholds"]
+    assert thresholds["min_score"]["n_good"] == len(good)
+    assert thresholds["decision"]["n_good"] == len(good)
+    assert thresholds["decision"]["n_defect"] == parts.count("train") - len(good)
     plain = train(fabric, "split.val_size=0", "boxes.threshold_kind=absolute")  # has no such models to take over
     assert plain.read_identity()["fit"] != crossfitted_run.read_identity()["fit"]
     # The model that is kept learnt from every training image, as without calibration.
@@ -200,9 +203,9 @@ def test_without_a_validation_part_scores_are_calibrated_on_images_left_out_in_t
 
 def test_calibration_needs_enough_images(fabric: Path, tmp_path: Path) -> None:
     with pytest.raises(
-        WeakspotError, match=r"3 training images of every class that do not show the same part, and there are 2"
+        WeakspotError, match=r"2 training images of every class that do not show the same part, and there is 1"
     ):
-        train(fabric, "split.val_size=0", "split.test_size=0.9", f"output={tmp_path / 'x'}")
+        train(fabric, "split.val_size=0", "split.test_size=0.95", f"output={tmp_path / 'x'}")
 
 
 def test_a_view_shows_refined_evidence_under_another_threshold(run: RunFolder) -> None:

@@ -41,9 +41,15 @@ from weakspot.watch.journal import Entry, Journal
 BROKEN = 20
 """One in so many."""
 
-GROWTH_MB = 25.0
-ENOUGH = 2000
-"""Pictures from which on memory is judged."""
+WARM = 5000
+"""Pictures after which memory is judged: by then the runtime has its arenas, SQLite its caches, and the watch for
+changes its reference."""
+
+GROWTH_MB = 1.0
+"""In 1,000 pictures, from then on: a kilobyte a picture."""
+
+MEMORY_AT = (1, 100, 200, 500, 1000, 2000, 3000, 4000, 5000, 10_000, 20_000, 40_000)
+"""Pictures after which memory is shown."""
 
 
 @dataclass
@@ -251,7 +257,7 @@ class Soak:
                 stack.callback(broker.stop)
                 got = stack.enter_context(subscribed(broker.port, "line/verdict"))
                 self.words += ["--mqtt", f"mqtt://127.0.0.1:{broker.port}/line"]
-            calm = images // 4
+            calm = images // 2
             self._calmly(calm, 0.6 * rate)
             self._killing(images - calm, rate, broker)
             self._finish()
@@ -263,33 +269,41 @@ class Soak:
 
     def _calmly(self, images: int, rate: float) -> None:
         """Below the sustained rate and without kills: latency and memory."""
-        process, seen = self.start.start(self.words), list[tuple[float, int]]()
+        process, seen = self.start.start(self.words), list[tuple[int, float, int]]()
         writing = threading.Thread(target=self.camera.write, args=(images, rate))
         writing.start()
-        while writing.is_alive():
-            if self._answered() >= images // 10:  # before, it has not seen every kind of picture
-                seen.append(memory_mb(process))
-            writing.join(timeout=0.5)
-        journal = None
-        while journal is None or journal.last < images:
-            time.sleep(0.2)
-            seen.append(memory_mb(process))
-            journal = Journal(self.output / "journal.sqlite")
-        entries = journal.after(0, images)
+        while writing.is_alive() or self._answered() < images:
+            seen.append((self._answered(), *memory_mb(process)))
+            writing.join(timeout=0.2)
+            time.sleep(0.05)
+        seen.append((images, *memory_mb(process)))
+        entries = Journal(self.output / "journal.sqlite").after(0, images)
         os.kill(process, signal.SIGTERM)
         until(lambda: not alive(process), 60, "the end of a watcher that was told to stop")
         # The first were written before the watcher had loaded.
         waits = [entry.answered - entry.stamp[0] / 1e9 for entry in entries[len(entries) // 4 :]]
         for name, value in percentiles(waits).items():
             self.outcome.numbers[f"latency at {rate:.0f} a second, {name}, s"] = value
-        early = [one for one in seen[: max(2, len(seen) // 5)] if one[0] == one[0]]
-        late = [one for one in seen if one[0] == one[0]]
-        before, after = max(one[0] for one in early), max(one[0] for one in late)
-        self.outcome.numbers |= {"memory at first, MB": before, "memory at most, MB": after}
-        self.outcome.numbers["open files at most"] = max(one[1] for one in late)
-        if images >= ENOUGH / 4:
-            self.outcome.check(after - before < GROWTH_MB, f"memory grew from {before:.0f} to {after:.0f} MB")
-        self.outcome.check(max(one[1] for one in late) < 100, "too many open files")
+        self._check_memory(images, seen)
+
+    def _check_memory(self, images: int, seen: Sequence[tuple[int, float, int]]) -> None:
+        """Whether memory is flat once the watcher has what it keeps, and open files are few.
+
+        Args:
+            images: that the watcher answered.
+            seen: pictures answered, resident MB and open files, again and again.
+        """
+        numbers, files = self.outcome.numbers, max(one[2] for one in seen)
+        for part in MEMORY_AT:
+            if part <= images:
+                numbers[f"memory after {part} pictures, MB"] = next(mb for count, mb, _ in seen if count >= part)
+        numbers |= {"memory at most, MB": max(mb for _, mb, _ in seen), "open files at most": files}
+        warm = [(count, mb) for count, mb, _ in seen if count >= WARM]
+        if images >= 2 * WARM:
+            slope = statistics.linear_regression(*zip(*warm, strict=True)).slope * 1000
+            numbers["memory's growth from then on, MB in 1,000 pictures"] = slope
+            self.outcome.check(slope < GROWTH_MB, f"memory grows by {slope:.2f} MB in 1,000 pictures")
+        self.outcome.check(files < 100, "too many open files")
 
     def _killing(self, images: int, rate: float, broker: Broker | None) -> None:
         """Half at the sustained rate, half above, while the watcher is killed and the broker restarted."""

@@ -60,9 +60,10 @@ def model(
     order = Order(run, format_, precision, output, images, count)
     with console.progress_bar("comparing") as progress:
         found = export_model(order, progress)
+    familiar = "" if found.same_familiarity is None else f", {found.same_familiarity} the same familiarity"
     console.out.print(
         f"{found.images} pictures through both: probabilities differ by at most {found.largest_difference:.1e}, "
-        f"{found.same_class} get the same class, {found.same_boxes} the same boxes; "
+        f"{found.same_class} get the same class, {found.same_boxes} the same boxes{familiar}; "
         f"{found.speed['ratio']:.2f} × as fast as PyTorch here",
         highlight=False, soft_wrap=True,
     )  # fmt: skip

@@ -80,7 +80,7 @@ def _familiarity(run: Path) -> Familiarity:
     meta = load_exported(run)[1] if exported else read_meta(find_bundle(run))
     if meta.familiarity is None:
         raise WeakspotError(
-            f"{run} knows nothing of its training pictures: an older weakspot made it, or it was trained without a "
-            "validation subset (split.val_size=0.15 makes one); leave --run out to compare the pictures with each other"
+            f"{run} knows nothing of its training pictures: an older weakspot made it, or none was held "
+            "out of training (split.val_size=0.15 does that); leave --run out to compare the pictures with each other"
         )
     return meta.familiarity

@@ -38,7 +38,7 @@ def retrain(run: Path, annotations: Path, folder: Path) -> RunFolder:
     """
     config = learning_from(read_config(RunFolder(run).config), annotations, folder / "run")
     (folder / DONE).unlink(missing_ok=True)
-    new = train(config)
+    new = train(config, RunFolder(run))
     found = compare(run, new.path)
     page = write_comparison(folder / PAGE, run, new.path, found)
     write_json(folder / DONE, _result(run, new, found, page))

@@ -113,7 +113,7 @@ def prepare_review(request: ReviewRequest) -> ReviewSession:
     unread = len(samples) - len(sound)
     remarks = [f"{unread} pictures cannot be read and are left out"][: bool(unread)]
     why = TEST_ONLY if request.test else FOREIGN if request.pictures else ""
-    trainings = None if why else Trainings(request.folder / "trainings", retrain_command(request.run))
+    trainings = None if why else _trainings(request, run, root)
     return ReviewSession(
         run=request.run.name or str(request.run), store=store, maps=_in_order(maps, order), trainings=trainings,
         no_training=why, remarks=remarks,
@@ -141,6 +141,13 @@ def _samples(request: ReviewRequest, run: RunFolder, root: Path) -> tuple[list[S
     if not chosen:
         raise WeakspotError(f"{shown(run.split)} names no picture of {' or '.join(wanted)}; train again")
     return [sample for sample, _ in chosen], [subset for _, subset in chosen]
+
+
+def _trainings(request: ReviewRequest, run: RunFolder, root: Path) -> Trainings:
+    """The trainings of this review, whose comparisons show the test pictures."""
+    samples, subsets = read_split(run.split, root)
+    tested = [sample.path for sample, subset in zip(samples, subsets, strict=True) if subset == "test"]
+    return Trainings(request.folder / "trainings", retrain_command(request.run), tested)
 
 
 def _refused(run: RunFolder, root: Path, request: ReviewRequest) -> dict[str, str]:

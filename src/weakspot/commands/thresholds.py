@@ -19,7 +19,7 @@ from weakspot.postprocess.trust_calibration import TrustCalibration
 from weakspot.runs.folder import RunFolder
 
 NO_FAMILIARITY = (
-    "nobody knows how familiar a picture is: there is no validation subset (split.val_size=0.15 makes one), or there "
+    "nobody knows how familiar a picture is: none was held out of training (split.val_size=0.15 does that), or there "
     "are too few training pictures"
 )
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import asdict
 from pathlib import Path
@@ -47,7 +47,7 @@ from weakspot.utils.locks import alone
 log = logging.getLogger(__name__)
 
 
-def train(config: TrainConfig) -> RunFolder:
+def train(config: TrainConfig, *before: RunFolder) -> RunFolder:
     """Train on image labels, then draw boxes on the test subset and measure them.
 
     Finished work is not repeated: a finished run with the same settings is returned as it is (unless ``output`` names
@@ -56,6 +56,8 @@ def train(config: TrainConfig) -> RunFolder:
 
     Args:
         config: what ``conf/train.yaml`` and its groups compose to; it stays as it is.
+        before: runs that may know already what image labels alone teach, besides those under ``outputs/`` and beside
+            this one; a run that does not fit is passed over.
 
     Returns:
         The run folder, complete.
@@ -82,7 +84,7 @@ def train(config: TrainConfig) -> RunFolder:
             config = with_values(config, _whole_paths(config, prepared))
             _write_inputs(run, config, prepared)
             with alone(parent_folder(config), fit_hash):
-                _fit_or_adopt(config, prepared, run, fit_hash)
+                _fit_or_adopt(config, prepared, run, fit_hash, before)
             store, samples = own_test_subset(run)
             meta = calibrate(read_meta(run.bundle), prepared.rules.boxes, config.decision, run)
             rewrite_meta(run.bundle, meta)
@@ -173,7 +175,9 @@ def _write_inputs(run: RunFolder, config: TrainConfig, prepared: PreparedRun) ->
     )
 
 
-def _fit_or_adopt(config: TrainConfig, prepared: PreparedRun, run: RunFolder, fit_hash: str) -> None:
+def _fit_or_adopt(
+    config: TrainConfig, prepared: PreparedRun, run: RunFolder, fit_hash: str, before: Sequence[RunFolder]
+) -> None:
     """Give the run a model and outputs: its own, those of a run with the same data, split and settings, or new ones."""
     donor = find_fit(fit_hash, run) if config.reuse else None
     if donor:
@@ -187,7 +191,7 @@ def _fit_or_adopt(config: TrainConfig, prepared: PreparedRun, run: RunFolder, fi
         run.unfinish()
     if not run.erasure_due:  # its model was taken over, once
         run.update_identity(fitted_by=None)
-    of_labels = _labels_only(config, prepared, run)
+    of_labels = _labels_only(config, prepared, run, before)
     if of_labels is not None and adopt_stages(run, of_labels):
         console.err.print(
             f"{of_labels.path} was trained on the same labels: what was drawn is learnt on top", style="dim"
@@ -196,11 +200,18 @@ def _fit_or_adopt(config: TrainConfig, prepared: PreparedRun, run: RunFolder, fi
     _save_fit(run, prepared, fit_and_infer(prepared, run.path))
 
 
-def _labels_only(config: TrainConfig, prepared: PreparedRun, run: RunFolder) -> RunFolder | None:
+def _labels_only(
+    config: TrainConfig, prepared: PreparedRun, run: RunFolder, before: Sequence[RunFolder]
+) -> RunFolder | None:
     """A finished run that differs in what was drawn alone; None where nothing was drawn, or there is none."""
-    if not prepared.data.corrections.drawn or not config.reuse:
+    if not prepared.data.corrections.drawn:
         return None
-    return find_fit(_fit_hash(config, prepared, None), run)
+    wanted = _fit_hash(config, prepared, None)
+    run.update_identity(of_labels=wanted)
+    if not config.reuse:
+        return None
+    corrected = (each for each in before if each.read_identity().get("of_labels") == wanted)
+    return find_fit(wanted, run, *before) or next(corrected, None)
 
 
 def _save_fit(run: RunFolder, prepared: PreparedRun, fitted: FittedRun) -> None:
@@ -208,11 +219,12 @@ def _save_fit(run: RunFolder, prepared: PreparedRun, fitted: FittedRun) -> None:
     data = prepared.data
     run.update_identity(train={"images": len(data.indices("train")), **asdict(fitted.summary)})
     save_bundle(run.bundle, fitted.model, bundle_meta(prepared, fitted.model, fitted.familiarity))
-    if fitted.validation is not None:
+    held_out = fitted.held_out
+    if held_out is not None:
         targets = [data.targets[i] for i in prepared.validation_images]
-        write_json(run.validation, {"logits": fitted.validation.logits, "targets": targets})
-    if fitted.held_out is not None:
-        fitted.held_out.save(run.calibration)
-    if fitted.imitated is not None:
-        fitted.imitated.save(run.imitations)
+        write_json(run.validation, {"logits": held_out.logits, "targets": targets})
+        if held_out.good is not None:
+            held_out.good.save(run.calibration)
+        if held_out.imitated is not None:
+            held_out.imitated.save(run.imitations)
     fitted.test.save(run.maps)

@@ -17,10 +17,15 @@ from weakspot.evaluation.measure import measure_some
 from weakspot.evaluation.serialise import to_json
 from weakspot.inference.fastest import machine
 from weakspot.inference.localizer import Localizer
+from weakspot.postprocess.familiarity import Familiarity
 from weakspot.types import Prediction, Sample
 
 TOLERANCE = 1e-4
 """How far probabilities may differ at full precision."""
+
+DISTANCE_TOLERANCE = 1e-2
+"""How far the distances that familiarity is made of may differ at full precision; held-out pictures lie around 0 with a
+spread of about 1."""
 
 TURN = 16
 """Pictures that one model predicts before it is the other's turn."""
@@ -42,6 +47,9 @@ class Certificate:
         bundle: SHA-256 of the original's ``model.json``, which names the tensors' hash.
         same_levels: number of pictures whose boxes have the same colours; None in certificates from before they were
             compared.
+        familiarity_difference: largest difference of the distances that familiarity is made of; NaN where only one of
+            the two has them. None without familiarity, and in certificates from before it was compared.
+        same_familiarity: number of pictures whose familiarity is that of a distance so near; None as above.
     """
 
     images: int
@@ -54,22 +62,33 @@ class Certificate:
     accuracy: dict[str, Any]
     bundle: str
     same_levels: int | None = None
+    familiarity_difference: float | None = None
+    same_familiarity: int | None = None
 
     @property
     def failure(self) -> str:
         """Why the two are not the same; empty where they are, and where no sameness was required."""
-        if self.tolerance is None:
-            return ""
-        if not self.largest_difference <= self.tolerance:
-            return (
-                f"probabilities differ by up to {self.largest_difference:.2g} (at most {self.tolerance:g} is allowed)"
-            )
+        return "" if self.tolerance is None else self._other_class(self.tolerance) or self._unfamiliar()
+
+    def _other_class(self, tolerance: float) -> str:
+        if not self.largest_difference <= tolerance:
+            return f"probabilities differ by up to {self.largest_difference:.2g} (at most {tolerance:g} is allowed)"
         if self.same_class < self.images:
             return f"{self.images - self.same_class} of {self.images} pictures get another class"
         if self.same_boxes < self.images:
             return f"{self.images - self.same_boxes} of {self.images} pictures get other boxes"
         if self.same_levels is not None and self.same_levels < self.images:
             return f"{self.images - self.same_levels} of {self.images} pictures get boxes of another colour"
+        return ""
+
+    def _unfamiliar(self) -> str:
+        if self.familiarity_difference is not None and not self.familiarity_difference <= DISTANCE_TOLERANCE:
+            return (
+                f"the distances of familiarity differ by up to {self.familiarity_difference:.2g} "
+                f"(at most {DISTANCE_TOLERANCE:g} is allowed)"
+            )
+        if self.same_familiarity is not None and self.same_familiarity < self.images:
+            return f"{self.images - self.same_familiarity} of {self.images} pictures get another familiarity"
         return ""
 
     def to_dict(self) -> dict[str, Any]:
@@ -112,6 +131,7 @@ def certify(
         for a, b in zip(map(_probabilities, first), map(_probabilities, second), strict=True)
         for name in a
     ]
+    known = run.meta.familiarity
     return Certificate(
         images=len(paths),
         precision=precision,
@@ -128,6 +148,8 @@ def certify(
         accuracy=_accuracy(run.meta.classes, samples, first, second),
         bundle=bundle,
         same_levels=sum(_levels(a) == _levels(b) for a, b in zip(first, second, strict=True)),
+        familiarity_difference=None if known is None else _apart(first, second),
+        same_familiarity=None if known is None else _as_familiar(known, first, second),
     )
 
 
@@ -141,6 +163,28 @@ def _corners(prediction: Prediction) -> list[tuple[str, tuple[int, int, int, int
 
 def _levels(prediction: Prediction) -> list[tuple[tuple[int, int, int, int], str | None]]:
     return sorted((box.xyxy, box.level) for box in prediction.boxes)
+
+
+def _distance(prediction: Prediction) -> float:
+    return prediction.measures.get("distance", float("nan"))
+
+
+def _apart(first: Sequence[Prediction], second: Sequence[Prediction]) -> float:
+    """Largest difference of distances; NaN where one has none."""
+    return float(np.max([abs(_distance(a) - _distance(b)) for a, b in zip(first, second, strict=True)]))
+
+
+def _as_familiar(known: Familiarity, first: Sequence[Prediction], second: Sequence[Prediction]) -> int:
+    """Pictures whose familiarity in `second` is that of a distance near theirs in `first`.
+
+    A picture that is also among the held-out ones, perhaps photographed twice, has the distance of one of them, and the
+    last digit decides on which side of it it lies.
+    """
+    near = [(_distance(a) + DISTANCE_TOLERANCE, _distance(a) - DISTANCE_TOLERANCE) for a in first]
+    return sum(
+        known.p_value(far) <= b.familiarity <= known.p_value(close)
+        for (far, close), b in zip(near, second, strict=True)
+    )
 
 
 def _accuracy(

@@ -49,21 +49,18 @@ PARTS = ("thresholds.json", "roi.json", "roi.png", "familiarity.json", "card.jso
 """Endings of the files beside the model, after its whole name."""
 
 
-def write_handover(
-    model: Path, run: Path, meta: BundleMeta, certificate: Certificate, familiarity: Mapping[str, Any] | None = None
-) -> list[Path]:
+def write_handover(model: Path, run: Path, meta: BundleMeta, certificate: Certificate) -> list[Path]:
     """Write what a line engineer needs beside an exported model.
 
     These are ``MODEL.thresholds.json``, ``MODEL.card.json`` and ``MODEL.card.md``, with a region of interest
-    ``MODEL.roi.json`` (and ``MODEL.roi.png`` of one mask for all pictures), and with statistics
-    ``MODEL.familiarity.json``.
+    ``MODEL.roi.json`` (and ``MODEL.roi.png`` of one mask for all pictures), and with statistics of what is familiar to
+    the model ``MODEL.familiarity.json``.
 
     Args:
         model: the exported file.
         run: the run folder or bundle that it was made from.
         meta: its description.
         certificate: the comparison with the original.
-        familiarity: JSON-ready statistics of what is familiar to the model; None where the run has none.
 
     Returns:
         What was written.
@@ -81,17 +78,15 @@ def write_handover(
         if isinstance(roi, SharedRegion):
             with atomic_path(beside["roi.png"]) as temporary:
                 Image.fromarray(roi.at_size(roi.size).astype(np.uint8) * 255).save(temporary)
-    if familiarity is not None:
-        write_json(beside["familiarity.json"], dict(familiarity))
-    card = make_card(model, run, meta, certificate, familiarity)
+    if meta.familiarity is not None:
+        write_json(beside["familiarity.json"], meta.familiarity.to_dict())
+    card = make_card(model, run, meta, certificate)
     write_json(beside["card.json"], card)
     write_text(beside["card.md"], _page(card), errors="backslashreplace")
     return [path for path in beside.values() if path.is_file()]
 
 
-def make_card(
-    model: Path, run: Path, meta: BundleMeta, certificate: Certificate, familiarity: Mapping[str, Any] | None = None
-) -> dict[str, Any]:
+def make_card(model: Path, run: Path, meta: BundleMeta, certificate: Certificate) -> dict[str, Any]:
     """The model card, JSON-ready: what it is, what it learnt from, how well it did, what is wrong, what it is not for.
 
     Args:
@@ -99,7 +94,6 @@ def make_card(
         run: the run folder or bundle that it was made from.
         meta: its description.
         certificate: the comparison with the original.
-        familiarity: as of :func:`write_handover`.
     """
     record = _measured(run)
     roi = meta.preprocess.roi
@@ -120,7 +114,7 @@ def make_card(
         "numbers": None,
         "alarms": None,
         "certificate": certificate.to_dict(),
-        "familiarity": None if familiarity is None else {"file": f"{model.name}.familiarity.json"},
+        "familiarity": _familiar(model, meta),
         "limits": list(LIMITS),
         "licences": {
             "weights": {"origin": meta.weights.get("origin", ""), "licence": _weight_licence(meta)},
@@ -167,6 +161,14 @@ def _numbers(record: MetricsRecord) -> dict[str, dict[str, float]]:
     ):  # fmt: skip
         numbers[name] = {"count": count, "n": total}
     return numbers
+
+
+def _familiar(model: Path, meta: BundleMeta) -> dict[str, Any] | None:
+    """Where the statistics lie, and what they promise."""
+    known = meta.familiarity
+    if known is None:
+        return None
+    return {"file": f"{model.name}.familiarity.json", "held_out": known.held_out, "promise": known.origin}
 
 
 def _weight_licence(meta: BundleMeta) -> str:

@@ -1,6 +1,6 @@
 """From logits to calibrated probabilities, and from those to a class. NumPy only, as exported models use it.
 
-What is fitted here is fitted on the validation subset.
+What is fitted here is fitted on held-out images.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from weakspot.types import FloatArray
 from weakspot.utils.untrusted import read_json
 
 FEWEST = 5
-"""With fewer validation images of either kind, Good or not, nothing is fitted."""
+"""With fewer held-out images of either kind, Good or not, nothing is fitted."""
 
 COLDEST, HOTTEST = 0.05, 20.0
 
@@ -71,7 +71,7 @@ def _scaled(logits: FloatArray, slope: float, bias: float) -> npt.NDArray[np.flo
 
 @dataclass(frozen=True)
 class Validation:
-    """A model's logits for the validation images, which decisions are fitted on.
+    """A model's logits for held-out images, which decisions are fitted on.
 
     Attributes:
         logits: ``(n, classes)``, Good first.
@@ -92,8 +92,8 @@ class FittedDecision:
     Attributes:
         decision: from logits to a class.
         origin: a sentence that tells where its numbers come from.
-        n_good, n_defect: number of validation images of each kind.
-        held_out: ``recall`` (of not-Good) and ``false_alarm_rate`` of the validation images under this decision, each
+        n_good, n_defect: number of held-out images of each kind.
+        held_out: ``recall`` (of not-Good) and ``false_alarm_rate`` of the held-out images under this decision, each
             ``{"value", "n", "low", "high", "groups"}``: `n` images from as many `groups`; the 95 % confidence interval
             counts groups. Bias and threshold were set on these very images, so believe the interval and not the value.
             Empty where there are too few images to fit anything.
@@ -107,14 +107,14 @@ class FittedDecision:
 
 
 def fit_decision(validation: Validation, costs: DecisionCosts) -> FittedDecision:
-    """Fit temperature, bias and threshold on validation images, and measure what to expect of them.
+    """Fit temperature, bias and threshold on held-out images, and measure what to expect of them.
 
     Args:
-        validation: the model's logits for the validation images.
+        validation: the model's logits for the held-out images.
         costs: of a miss and of a false alarm, or the wanted recall.
 
     Raises:
-        WeakspotError: when a recall is wanted and there are too few validation images.
+        WeakspotError: when a recall is wanted and there are too few held-out images.
     """
     fitted = _fit(validation, costs)
     if min(fitted.n_good, fitted.n_defect) < FEWEST:
@@ -148,7 +148,7 @@ def _fit(validation: Validation, costs: DecisionCosts) -> FittedDecision:
     enough = min(n_good, n_defect) >= FEWEST
     temperature, bias = fit_scaling(validation.logits, truth) if enough else (1.0, 0.0)
     calibrated = Decision(temperature, bias=bias)
-    on = f"{n_good} Good and {n_defect} defect validation images"
+    on = f"{n_good} Good and {n_defect} defect held-out images"
     basis = f"temperature {temperature:.2f} and bias {bias:+.2f} fitted on {on}"
     if not enough:
         basis = f"no temperature and bias: {on} are too few"
@@ -166,7 +166,7 @@ def _fit(validation: Validation, costs: DecisionCosts) -> FittedDecision:
     with_bias = enough and validation.logits.shape[1] == 2
     if costs.miss == costs.false_alarm and not with_bias:
         return FittedDecision(calibrated, f"the most probable class; {basis}", n_good, n_defect)
-    # With a bias probabilities are those of the validation images' mix of Good and defect, else those of the weights
+    # With a bias probabilities are those of the held-out images' mix of Good and defect, else those of the weights
     # that the network was trained with; costs are of as many of one as of the other.
     mix = n_defect / n_good if with_bias else 1.0
     threshold = costs.false_alarm * mix / (costs.false_alarm * mix + costs.miss)
@@ -176,7 +176,7 @@ def _fit(validation: Validation, costs: DecisionCosts) -> FittedDecision:
 
 
 def read_validation(path: Path, classes: int, groups: object = None) -> Validation:
-    """Read what a run kept of its validation subset; without images where it had none.
+    """Read what a run kept of its held-out images; without images where it had none.
 
     Args:
         path: ``validation.json``.
@@ -253,7 +253,7 @@ def recall_threshold(scores: FloatArray, recall: float, confidence: float = 0.8)
     calls most Good images defective. The interval of :attr:`FittedDecision.held_out` counts groups.
 
     Args:
-        scores: probabilities of not-Good of the defects in the validation subset, at least one.
+        scores: probabilities of not-Good of the held-out defects, at least one.
         recall: wanted share, 0…1.
         confidence: wanted one-sided confidence (Clopper–Pearson), 0…1.
 

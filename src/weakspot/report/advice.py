@@ -146,7 +146,8 @@ def _mend(record: MetricsRecord, here: Here) -> Iterator[Step]:
     if matrix.defects and matrix.missed / matrix.defects > 0.05:
         missed = f"{matrix.missed} of {matrix.defects} defects are missed."
         text = f"{missed} If a missed defect costs more than a false alarm:"
-        held = [] if here.config.split.val_size > 0 else ["split.val_size=0.15"]
+        leaves_out = here.config.split.val_size > 0 or here.config.boxes.threshold_kind == "calibrated"
+        held = [] if leaves_out else ["split.val_size=0.15"]
         decided = shlex.join(["weakspot", "evaluate", str(here.run), "decision.miss=5"])
         yield Step(text, here.again(*held, "decision.miss=5") if here.folds or held else decided)
     localisation = test.localisation

@@ -92,7 +92,7 @@ def classes_in_words(explanation: Explanation) -> list[str]:
     if more > 0:
         lines.append(f"… and {more} more")
     if explanation.classes and explanation.classes[0][1] != explanation.decided:
-        lines.append("the likeliest is not decided for: the threshold was set on the validation subset")
+        lines.append("the likeliest is not decided for: the threshold was set on held-out pictures")
     return lines
 
 

@@ -55,7 +55,7 @@ def metrics_table(record: MetricsRecord, title: str) -> Table:
         table.add_section()
         for name, key in (("defects found", "recall"), ("Good images called defective", "false_alarm_rate")):
             value = {each: held_out[key][each] for each in ("value", "n", "low", "high")}
-            _row(table, f"validation subset: {name}", structure(value, Estimate))
+            _row(table, f"held-out pictures: {name}", structure(value, Estimate))
     if test.other_groups:
         table.add_section()
         _row(table, "balanced accuracy on groups not trained on", test.other_groups.classification.balanced_accuracy)

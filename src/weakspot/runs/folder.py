@@ -68,7 +68,7 @@ class RunFolder:
 
     @property
     def calibration(self) -> Path:
-        """Logits and maps of the Good images that thresholds are set on; there where a validation subset is."""
+        """Logits and maps of the Good images that thresholds are set on; there where images were held out."""
         return self.path / "calibration.npz"
 
     @property
@@ -78,7 +78,7 @@ class RunFolder:
 
     @property
     def validation(self) -> Path:
-        """Logits and classes of the validation subset, that probabilities are calibrated on; there where one is."""
+        """Logits and classes of held-out images, that probabilities are calibrated on; there where there are some."""
         return self.path / "validation.json"
 
     @property
@@ -229,14 +229,15 @@ def parent_folder(config: TrainConfig) -> Path:
     return OUTPUTS / config.name / (config.data.subset or Path(config.data.root or "data").resolve().name)
 
 
-def find_fit(fit_hash: str, beside: RunFolder) -> RunFolder | None:
+def find_fit(fit_hash: str, beside: RunFolder, *first: RunFolder) -> RunFolder | None:
     """A finished run whose model was fitted from the same data, split, network and settings; newest first.
 
-    Looked for under ``outputs/`` and among the neighbours of `beside`, which comes first itself; None where there is
-    none. A run that has held-out Good images and no defects imitated on them is passed over.
+    Looked for under ``outputs/`` and among the neighbours of `beside`, which comes first itself, and then `first`;
+    None where there is none. A run that has held-out Good images and no defects imitated on them is passed over.
     """
     candidates = {*OUTPUTS.glob("*/*/*/run.json"), *beside.path.parent.glob("*/run.json")}
-    for identity in [beside.identity, *sorted(candidates, key=lambda path: path.parent.name, reverse=True)]:
+    named = [run.identity for run in (beside, *first)]
+    for identity in [*named, *sorted(candidates, key=lambda path: path.parent.name, reverse=True)]:
         run = RunFolder(identity.parent)
         calibrates = run.imitations.is_file() or not run.calibration.is_file()  # others are from before trust was
         if run.fitted and calibrates and run.read_identity().get("fit") == fit_hash:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import secrets
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import asdict, dataclass
 from importlib.resources import files
 from pathlib import Path
 from typing import Annotated, Any, Literal
+from urllib.parse import unquote_to_bytes
 
 import numpy as np
 import numpy.typing as npt
@@ -293,9 +295,11 @@ def _add_trainings(app: FastAPI, session: ReviewSession) -> None:
     def cancel() -> dict[str, Any]:
         return _plain(asdict(trainings().cancel()))
 
-    @app.get("/trainings/{training}/{name:path}")
-    def compared(training: str, name: str) -> FileResponse:
-        found = trainings().file(training, name)
+    @app.get("/files/{name:path}")
+    def compared(request: Request) -> FileResponse:
+        """The comparison and what it links to, by bytes: a name need not be valid UTF-8."""
+        written = unquote_to_bytes(request.scope["raw_path"]).removeprefix(b"/files/")
+        found = trainings().file(os.fsdecode(written))
         if found is None:
             raise HTTPException(404, "there is no such page")
         return FileResponse(found, headers=COMPARISON_RULES)

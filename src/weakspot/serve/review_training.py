@@ -17,6 +17,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
+from urllib.parse import quote
 
 from weakspot.errors import WeakspotError
 from weakspot.utils.files import atomic_path, write_json
@@ -48,6 +49,7 @@ class TrainingStatus:
         lines: the last lines that it wrote.
         result: what ``done.json`` holds.
         seconds: since it began, while it runs.
+        page: address of the comparison, for :meth:`Trainings.file`, once it is done.
     """
 
     state: TrainingState = "none"
@@ -59,6 +61,7 @@ class TrainingStatus:
     lines: Sequence[str] = ()
     result: dict[str, Any] = field(default_factory=dict)
     seconds: float = 0.0
+    page: str = ""
 
 
 def retrain_command(run: Path) -> Command:
@@ -81,10 +84,12 @@ class Trainings:
     Args:
         folder: of all of them; each has a folder there that is named by the annotations that it learns from.
         command: what is started.
+        pictures: the test pictures, which comparisons link to.
     """
 
-    def __init__(self, folder: Path, command: Command) -> None:
+    def __init__(self, folder: Path, command: Command, pictures: Sequence[Path] = ()) -> None:
         self.folder, self._command = folder, command
+        self._pictures = {_address(path): path for path in pictures}
         self._lock = threading.Lock()
         self._process: subprocess.Popen[bytes] | None = None
 
@@ -148,24 +153,23 @@ class Trainings:
                 common["what"] = lines[-1] if lines else "starting"
             return TrainingStatus("running", seconds=time.time() - float(job.get("started") or 0), **common)
         if (folder / DONE).is_file():
-            return TrainingStatus("done", result=_read(folder / DONE), **common)
+            page = quote(os.fsencode(_address(folder / PAGE)))
+            return TrainingStatus("done", result=_read(folder / DONE), page=page, **common)
         if job.get("cancelled"):
             return TrainingStatus("cancelled", **common)
         return TrainingStatus("failed", what=_reason(lines), **common)
 
-    def file(self, training: str, name: str) -> Path | None:
-        """A file of a training's comparison; None where there is no such file.
+    def file(self, address: str) -> Path | None:
+        """A comparison, a thumbnail beside it or a test picture; None where it is no file, and for every other file.
 
         Args:
-            training: name of its folder.
-            name: relative to that folder, with forward slashes.
+            address: the whole path with forward slashes, but for the first one: links from a comparison to pictures,
+                which are relative, lead to the same files as on disk.
         """
-        if not re.fullmatch(r"[0-9a-f]{12}", training):
-            return None
-        if name != PAGE and not re.fullmatch(r"compare_files/\d+\.jpg", name):
-            return None
-        path = self.folder / training / name
-        return path if path.is_file() else None
+        own = re.escape(f"{_address(self.folder)}/") + rf"(?P<name>[0-9a-f]{{12}}/({PAGE}|compare_files/\d+\.jpg))"
+        found = re.fullmatch(own, address)
+        path = self._pictures.get(address) if found is None else self.folder / found["name"]
+        return path if path is not None and path.is_file() else None
 
     def _latest(self) -> Path | None:
         jobs = list(self.folder.glob(f"*/{JOB}"))
@@ -177,6 +181,11 @@ class Trainings:
             return self._process.poll() is None
         born = _born(int(job.get("process") or 0))
         return born is not None and born == job.get("born")
+
+
+def _address(path: Path) -> str:
+    """The whole path as :meth:`Trainings.file` takes it; links are left unresolved, as in the comparison."""
+    return Path(os.path.abspath(path)).as_posix().lstrip("/")  # noqa: PTH100 - Path.resolve would follow links
 
 
 def _born(process: int) -> str | None:

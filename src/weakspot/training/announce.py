@@ -5,9 +5,9 @@ from __future__ import annotations
 from weakspot.data.views import AUGMENTATIONS
 from weakspot.models.feature_cache import feature_keys
 from weakspot.training.estimate import Work, estimate_minutes
-from weakspot.training.evidence.budget import budget_for
+from weakspot.training.evidence.budget import OF_OTHERS, budget_for, budget_of_others
 from weakspot.training.imitated import EACH, MOST_PICTURES
-from weakspot.training.prepare import CROSSFITS, PreparedRun, image_sizes
+from weakspot.training.prepare import PreparedRun, image_sizes
 from weakspot.training.stages import device_of, examples_of
 from weakspot.utils.progress_lines import in_words
 
@@ -15,9 +15,9 @@ LOOKED_AT_AGAIN = 120
 """So many pictures the finished model sees again, with boxes erased (:mod:`weakspot.evaluation.erasure`)."""
 
 
-READ_AGAIN = 3
-"""So many parts of a model with evidence heads read the features of every training picture once more: the heads, the
-statistics and what is known of training pictures."""
+READ_AGAIN = 2
+"""So many parts of a run with evidence heads read the features of every training picture once more: the heads and the
+statistics. What is known of training pictures reads them once more for each model."""
 
 
 def announcement(prepared: PreparedRun) -> str:
@@ -48,20 +48,27 @@ def _work(prepared: PreparedRun) -> Work:
         stem_images = sum(not rules.cache.path(key).is_file() for key in keys)
     else:
         stem_images = images * views * (epochs + 2 * rules.has_heads)
-    # Each model of the cross-fitting leaves out one fold: together they cost one model less on all images.
-    rounds = 1 + (CROSSFITS - 1 if prepared.crossfits else 0)
+    # Each model of the cross-fitting leaves out one fold: together they see each image once less than there are models.
+    others = len(prepared.left_out)
+    rounds = 1 + max(0, others - 1)
     budget = budget_for(rules.refine, images) if rules.has_heads else None
+    location_steps = 0
+    if budget:
+        fewer = budget_of_others(rules.refine, images - images // max(1, others))
+        location_steps = sum(
+            count * (one.location_steps + one.location_refit_steps) for count, one in ((1, budget), (others, fewer))
+        )
     looks = 1 + rules.flip_tta
-    good = len(prepared.calibration_images) if not prepared.crossfits else images
+    good = len(prepared.calibration_images)
     return Work(
         stem_images=stem_images,
-        tail_images=images * views * epochs * rounds,
+        tail_images=round(images * views * epochs * (1 + OF_OTHERS * (rounds - 1))),
         batch_size=rules.trainer.batch_size,
-        imitations=budget.imitations * rounds if budget else 0,
-        location_steps=(budget.location_steps + budget.location_refit_steps) * rounds if budget else 0,
-        mask_steps=budget.mask_steps * rounds if budget else 0,
+        imitations=budget.imitations if budget else 0,
+        location_steps=location_steps,
+        mask_steps=budget.mask_steps if budget else 0,
         outputs=(tests + len(prepared.validation_images)) * looks,
         whole=min(MOST_PICTURES, good) * EACH * looks + LOOKED_AT_AGAIN,
-        read_again=READ_AGAIN * images * rounds if rules.has_heads else 0,
+        read_again=(READ_AGAIN + rounds) * images if rules.has_heads else 0,
         reported=tests,
     )

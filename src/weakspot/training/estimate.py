@@ -14,9 +14,9 @@ import torch
 from weakspot.data.imitations import imitation_name, named_imitation
 from weakspot.models.evidence import EvidenceNet
 from weakspot.models.network import CamNet
-from weakspot.training.evidence.bank import Bank
+from weakspot.training.evidence.bank import Bank, TrainingBank
 from weakspot.training.evidence.fit import check_sizes, projected_channels
-from weakspot.training.evidence.heads import EACH, HeadTrainer, TrainingBank
+from weakspot.training.evidence.heads import EACH, HeadTrainer
 from weakspot.types import Size
 from weakspot.utils import console
 

@@ -97,15 +97,22 @@ class FittedFamiliarity:
     head: FamiliarityHead
     known: Familiarity
 
-    def calibrated(self, outputs: Sequence[ModelOutput], targets: Sequence[int], sizes: Sequence[Size]) -> Familiarity:
+    def distances(self, outputs: Sequence[ModelOutput]) -> list[float]:
+        """How unusual pictures are, each as one number.
+
+        Args:
+            outputs: for these pictures, with distances and looks.
+        """
+        return [self.known.measures(output)["distance"] for output in outputs]
+
+    def calibrated(self, distances: Sequence[float], targets: Sequence[int], sizes: Sequence[Size]) -> Familiarity:
         """Complete it with held-out pictures.
 
         Args:
-            outputs: for the held-out pictures, with distances and looks.
+            distances: of the held-out pictures, from statistics that they had no part in.
             targets: their classes; 0 is Good.
             sizes: their ``(height, width)``.
         """
-        distances = [self.known.measures(output)["distance"] for output in outputs]
         kinds = [[d for d, target in zip(distances, targets, strict=True) if (target == 0) == good] for good in (1, 0)]
         heights, widths = ([*span, *side] for span, side in zip(self._spans, zip(*sizes, strict=True), strict=True))
         return replace(

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from copy import deepcopy
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -12,65 +15,103 @@ from weakspot.data.splits import portable
 from weakspot.data.views import AS_IS, AUGMENTATIONS, ImageView, split_view
 from weakspot.models.evidence import EvidenceNet
 from weakspot.models.model import Model
+from weakspot.models.statistics import StatisticsHead
+from weakspot.runs.folder import OUT_OF_FOLD
 from weakspot.training.evidence.correct_fit import fit_corrections
-from weakspot.training.evidence.fit import fit_evidence
+from weakspot.training.evidence.fit import fit_evidence, without
 from weakspot.training.evidence.source import FeatureSource
-from weakspot.training.evidence.statistics import FittedStatistics, fit_statistics, spread_out
+from weakspot.training.evidence.statistics import (
+    STRENGTHS,
+    FittedStatistics,
+    fit_measured,
+    measured_statistics,
+    spread_out,
+)
 from weakspot.training.familiarity import MOST_PICTURES as MOST_TRAINING
 from weakspot.training.familiarity import FittedFamiliarity, fit_familiarity
 from weakspot.training.prepare import PreparedRun
+from weakspot.utils.files import write_json
 
 
-def fit_heads(prepared: PreparedRun, checkpoints: Path) -> EvidenceNet | None:
-    """Train the evidence heads, and correct them by what a person drew.
+@dataclass(frozen=True)
+class Heads:
+    """What a model has beside its classifier; each is None where the configuration has none of it.
+
+    Attributes:
+        evidence: finds places and outlines.
+        statistics: judges the distribution of features; None, too, where no groups can be left out.
+    """
+
+    evidence: EvidenceNet | None
+    statistics: StatisticsHead | None
+
+
+def fit_heads(prepared: PreparedRun, folder: Path, left_out: Sequence[PreparedRun] = ()) -> list[Heads]:
+    """Train the heads of a run, and those of its models that have not learnt from some of its pictures.
 
     Args:
         prepared: the run.
-        checkpoints: finished stages are kept there.
+        folder: finished stages are kept in its ``checkpoints``; what the statistics say of training pictures that they
+            were not fitted on is written to ``out_of_fold.json``.
+        left_out: the run without some of its training pictures, from :meth:`PreparedRun.without`.
 
     Returns:
-        The heads; None where the configuration has none.
+        The heads of the run, then of each of `left_out`.
 
     Raises:
         WeakspotError: when an image cannot be read, or the loss diverges.
     """
+    if not prepared.rules.has_heads:
+        return [Heads(None, None) for _ in (prepared, *left_out)]
+    evidence = _fit_evidence(prepared, folder / "checkpoints", left_out)
+    statistics = _fit_statistics(prepared, left_out) if prepared.rules.refine.statistics else [None] * len(evidence)
+    if statistics[0] is not None:
+        write_json(folder / OUT_OF_FOLD, out_of_fold(prepared, statistics[0]))
+    return [Heads(net, None if one is None else one.head) for net, one in zip(evidence, statistics, strict=True)]
+
+
+def _fit_evidence(prepared: PreparedRun, folder: Path, left_out: Sequence[PreparedRun]) -> list[EvidenceNet]:
+    """Train the evidence heads, and correct them by what a person drew."""
     rules, data = prepared.rules, prepared.data
-    if not rules.has_heads:
-        return None
     good, defect = (
         [data.infos[i] for i in data.indices("train") if (data.targets[i] == 0) == is_good] for is_good in (True, False)
     )
     source = FeatureSource(prepared.network, prepared.preprocess, rules.cache)
     unturned = [view for view in AUGMENTATIONS[rules.trainer.augment] if split_view(view)[0] == AS_IS]
-    net = fit_evidence(source, good, defect, rules.refine, rules.seed, checkpoints, unturned)
-    every, train = data.corrections.drawn, data.indices("train")  # without what cross-fitting leaves out
-    drawn = [(data.infos[i], every[i]) for i in train if i in every]
-    if not drawn:
-        return net
-    others = [data.infos[i] for i in train if data.targets[i] != 0 and i not in every]
-    return fit_corrections(source, net, good, others, drawn, rules.refine, rules.seed, checkpoints, unturned)
+    paths = [{one.data.infos[i].path for i in one.validation_images} for one in left_out]
+    nets = fit_evidence(source, good, defect, rules.refine, rules.seed, folder, unturned, paths)
+    folders = [folder, *(without(folder, k) for k in range(len(left_out)))]
+    every = data.corrections.drawn
+    for k, (net, one) in enumerate(zip(nets, (prepared, *left_out), strict=True)):
+        train = one.data.indices("train")
+        drawn = [(data.infos[i], every[i]) for i in train if i in every]
+        if drawn:
+            others = [data.infos[i] for i in train if data.targets[i] != 0 and i not in every]
+            kept = [data.infos[i] for i in train if data.targets[i] == 0]
+            nets[k] = fit_corrections(source, net, kept, others, drawn, rules.refine, rules.seed, folders[k], unturned)
+    return nets
 
 
-def fit_statistics_head(prepared: PreparedRun) -> FittedStatistics | None:
-    """Fit the statistics head.
-
-    Args:
-        prepared: the run.
-
-    Returns:
-        The head; None where the configuration has none, or no groups can be left out.
-    """
+def _fit_statistics(prepared: PreparedRun, left_out: Sequence[PreparedRun]) -> list[FittedStatistics | None]:
+    """Fit the statistics heads; those of `left_out` take over the strength of regularisation."""
     rules, data = prepared.rules, prepared.data
-    if not (rules.has_heads and rules.refine.statistics):
-        return None
     groups, examples = data.groups, _examples_of_statistics(prepared)
-    return fit_statistics(
-        FeatureSource(prepared.network, prepared.preprocess, rules.cache),
-        [ImageView(data.infos[i], view) for i, view in examples],
-        [data.targets[i] for i, _ in examples],
-        [groups[i] for i, _ in examples],
-        rules.seed,
-    )
+    source = FeatureSource(prepared.network, prepared.preprocess, rules.cache)
+    head, values = measured_statistics(source, [ImageView(data.infos[i], view) for i, view in examples])
+
+    def fitted(head: StatisticsHead, rows: list[int], strengths: Sequence[float]) -> FittedStatistics | None:
+        which = [examples[n][0] for n in rows]
+        targets, of_groups = [data.targets[i] for i in which], [groups[i] for i in which]
+        return fit_measured(head, values[rows], targets, of_groups, rules.seed, strengths)
+
+    others = [deepcopy(head) for _ in left_out]
+    first = fitted(head, list(range(len(examples))), STRENGTHS)
+    strengths = STRENGTHS if first is None else (first.strength,)
+    found = [first]
+    for other, one in zip(others, left_out, strict=True):
+        rows = [n for n, (i, _) in enumerate(examples) if one.data.subsets[i] == "train"]
+        found.append(fitted(other, rows, strengths))
+    return found
 
 
 def _examples_of_statistics(prepared: PreparedRun) -> list[tuple[int, str]]:
@@ -87,7 +128,7 @@ def out_of_fold(prepared: PreparedRun, statistics: FittedStatistics) -> dict[str
 
     Args:
         prepared: the run.
-        statistics: from :func:`fit_statistics_head`.
+        statistics: of the run.
 
     Returns:
         Ready for JSON, lists over the pictures: ``paths`` as in ``split.csv``, ``defects``, ``probabilities`` 0…1.

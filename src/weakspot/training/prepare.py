@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
+from copy import deepcopy
 from dataclasses import dataclass, replace
 from typing import cast
 
 import numpy as np
 import torch
+from sklearn.model_selection import StratifiedGroupKFold
 
 from weakspot.data.images import ImageInfo
 from weakspot.data.input_size import choose_input_size
@@ -18,12 +21,14 @@ from weakspot.errors import WeakspotError
 from weakspot.models.network import CamNet
 from weakspot.models.weights import Weights, load_weights
 from weakspot.training.dataset import Data, index_and_split
+from weakspot.training.evidence.budget import OF_OTHERS
 from weakspot.training.rules import TrainingRules
 from weakspot.types import Size
 from weakspot.utils import console
 
 CROSSFITS = 3
-"""Number of folds of the training images, left out in turn, to set a threshold on without a validation subset."""
+"""Number of folds of the training images, left out in turn, to set thresholds on without a validation subset; fewer
+where the rarest class shows fewer parts."""
 
 SHRUNK = 3.0
 """Images that lose more than this factor of a side get a warning; a line two pixels thick is gone by then."""
@@ -51,19 +56,55 @@ class PreparedRun:
 
     @property
     def crossfits(self) -> bool:
-        """Whether box scores are calibrated on training images, each predicted by a model trained without it."""
+        """Whether thresholds are set on training images, each predicted by a model that was trained without it."""
         return self.rules.boxes.threshold_kind == "calibrated" and not self.data.indices("val")
 
     @property
+    def left_out(self) -> list[list[int]]:
+        """Positions of the training images that are left out in turn, a group's together; empty without cross-fitting.
+
+        Together they are the training subset.
+        """
+        if not self.crossfits:
+            return []
+        data, train = self.data, self.data.indices("train")
+        groups = [data.samples[i].group or f"image {i}" for i in train]  # all different, it is StratifiedKFold
+        splitter = StratifiedGroupKFold(min(CROSSFITS, _rarest(data)), shuffle=True, random_state=self.rules.split.seed)
+        return [[train[n] for n in fold] for _, fold in splitter.split(train, [data.targets[i] for i in train], groups)]
+
+    @property
     def calibration_images(self) -> list[int]:
-        """Positions of the Good images in the validation subset; thresholds are set on them."""
-        return [i for i in self.data.indices("val") if self.data.targets[i] == 0]
+        """Positions of the held-out Good images; box scores are calibrated on them.
+
+        They are those of the validation subset; with cross-fitting those of the folds of :attr:`left_out`, in turn.
+        """
+        return [i for i in self._held_out if self.data.targets[i] == 0]
 
     @property
     def validation_images(self) -> list[int]:
-        """Positions of the images in the validation subset, Good ones first; decisions are fitted on them."""
-        defects = (i for i in self.data.indices("val") if self.data.targets[i] != 0)
-        return [*self.calibration_images, *defects]
+        """Positions of all held-out images, Good ones first; decisions are fitted on them."""
+        return [*self.calibration_images, *(i for i in self._held_out if self.data.targets[i] != 0)]
+
+    @property
+    def _held_out(self) -> list[int]:
+        return [i for fold in self.left_out for i in fold] if self.crossfits else self.data.indices("val")
+
+    def without(self, positions: Sequence[int]) -> PreparedRun:
+        """The same run with some training images held out for validation, and a copy of the network as it is now.
+
+        It trains for fewer epochs (:data:`~weakspot.training.evidence.budget.OF_OTHERS`), as it is only asked what it
+        says of these images.
+
+        Args:
+            positions: of these images.
+        """
+        epochs = math.ceil(OF_OTHERS * self.rules.trainer.max_epochs)
+        rules = replace(self.rules, trainer=replace(self.rules.trainer, max_epochs=epochs))
+        subsets = list(self.data.subsets)
+        for i in positions:
+            subsets[i] = "val"
+        data = replace(self.data, subsets=subsets)
+        return replace(self, rules=rules, data=data, network=deepcopy(self.network))
 
 
 def prepare(rules: TrainingRules) -> PreparedRun:
@@ -131,19 +172,24 @@ def _check_calibration(rules: TrainingRules, data: Data) -> list[str]:
             "boxes.threshold_kind=calibrated: the validation subset holds no Good image to set scores on; raise "
             "split.val_size, or set it to 0 for cross-fitting"
         )
-    groups: dict[int, set[str]] = {}
-    for i in data.indices("train"):
-        groups.setdefault(data.targets[i], set()).add(data.samples[i].group or f"image {i}")
-    rarest = min(len(of_class) for of_class in groups.values())
-    if rarest < CROSSFITS:
+    rarest = _rarest(data)
+    if rarest < 2:
         raise WeakspotError(
-            f"boxes.threshold_kind=calibrated: without a validation subset it takes {CROSSFITS} training images of "
-            f"every class that do not show the same part, and there are {rarest}; set boxes.threshold_kind=absolute"
+            "boxes.threshold_kind=calibrated: without a validation subset it takes 2 training images of every class "
+            f"that do not show the same part, and there is {rarest}; add images, or set boxes.threshold_kind=absolute"
         )
     return [
-        f"no validation subset: {CROSSFITS} more models are trained, each without some of the training images, to "
-        "set the smallest score of boxes on (split.val_size=0.15 saves that)"
+        f"thresholds are set on training pictures: each is judged by one of {min(CROSSFITS, rarest)} more models, "
+        "which was trained without it"
     ]
+
+
+def _rarest(data: Data) -> int:
+    """Number of parts that the training images of the rarest class show."""
+    parts: dict[int, set[str]] = {}
+    for i in data.indices("train"):
+        parts.setdefault(data.targets[i], set()).add(data.samples[i].group or f"image {i}")
+    return min(len(of_class) for of_class in parts.values())
 
 
 def _shrinking_warning(preprocess: Preprocess, sizes: Sequence[Size]) -> list[str]:

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from copy import deepcopy
 from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 
 import numpy as np
 import torch
-from sklearn.model_selection import StratifiedGroupKFold
 
 from weakspot.data.images import ImageInfo
 from weakspot.data.loading import batched, stack_pixels
@@ -26,17 +24,18 @@ from weakspot.models.model import Model
 from weakspot.models.network import inference_batch_size
 from weakspot.models.output_store import OutputStore
 from weakspot.postprocess.familiarity import Familiarity
-from weakspot.runs.folder import OUT_OF_FOLD
 from weakspot.training.datamodule import DataModule, FeatureDataset, ImageDataset
+from weakspot.training.evidence.fit import without
+from weakspot.training.familiarity import FittedFamiliarity
+from weakspot.training.held_out import HeldOut
 from weakspot.training.imitated import MOST_PICTURES, imitated_outputs
 from weakspot.training.lightning_fit import FitSummary, fit
 from weakspot.training.lightning_module import ClassifierModule, class_weights
-from weakspot.training.model_parts import fit_heads, fit_statistics_head, fit_to_recognise, out_of_fold
-from weakspot.training.prepare import CROSSFITS, PreparedRun, image_sizes
+from weakspot.training.model_parts import Heads, fit_heads, fit_to_recognise
+from weakspot.training.prepare import PreparedRun, image_sizes
 from weakspot.training.rules import TrainingRules
 from weakspot.types import SUBSETS, ModelOutput, Subset
 from weakspot.utils import console
-from weakspot.utils.files import write_json
 
 
 @dataclass(frozen=True)
@@ -47,19 +46,15 @@ class FittedRun:
         model: classifier and evidence heads.
         summary: of the classifier's training.
         test: outputs for the test subset.
-        held_out: outputs for the Good images that the boxes' smallest score is set on; None where there are none.
-        validation: outputs for the validation subset, Good images first; None where it is empty.
-        imitated: outputs for defects imitated on the images of `held_out`; None where there are none.
-        familiarity: what is known of the training pictures, with distances of the held-out ones; None where there is no
-            validation subset, or too few training pictures.
+        held_out: what is said of the held-out images; None where there are none.
+        familiarity: what is known of the training pictures, with distances of the held-out ones; None where there are
+            no held-out images, or too few training pictures.
     """
 
     model: Model
     summary: FitSummary
     test: OutputStore
-    held_out: OutputStore | None
-    validation: OutputStore | None
-    imitated: ImitationStore | None = None
+    held_out: HeldOut | None = None
     familiarity: Familiarity | None = None
 
 
@@ -70,30 +65,34 @@ def fit_and_infer(prepared: PreparedRun, folder: Path) -> FittedRun:
         prepared: its network is trained in place.
         folder: run folder, for checkpoints and logs; an interrupted fit goes on from there.
     """
-    held_out, imitated = None, None
-    if prepared.crossfits:
-        held_out, imitated = _crossfitted_outputs(prepared, folder / "checkpoints")
-    model, summary = fit_model(prepared, folder)
+    left_out = [prepared.without(fold) for fold in prepared.left_out]  # with the network as it is now
+    summary = fit_classifier(prepared, folder)
+    heads, *heads_of_others = fit_heads(prepared, folder, left_out)
+    model = Model(prepared.network, heads.evidence, heads.statistics)
     data, decided_on = prepared.data, prepared.validation_images
     known = fit_to_recognise(prepared, model) if decided_on else None
     model = model if known is None else replace(model, familiarity=known.head)
-    images = [data.infos[i] for i in (*data.indices("test"), *decided_on)]
-    outputs = _outputs_of(prepared, model, images)
-    tests, good = len(data.indices("test")), len(prepared.calibration_images)
-    if held_out is None and good:
-        held_out = outputs.rows(slice(tests, tests + good))
-        imitated = _imitated(prepared, model, MOST_PICTURES)
-    validation = outputs.rows(slice(tests, len(images))) if decided_on else None
+    test = _outputs_of(prepared, model, [data.infos[i] for i in data.indices("test")])
+    if not decided_on:
+        return FittedRun(model, summary, test)
+    if left_out:
+        checkpoints = folder / "checkpoints"
+        found = [
+            _kept_held_out(one, of_heads, without(checkpoints, k), -(-MOST_PICTURES // len(left_out)))
+            for k, (one, of_heads) in enumerate(zip(left_out, heads_of_others, strict=True))
+        ]
+        held_out = HeldOut.join(found, [len(one.calibration_images) for one in left_out])
+    else:
+        held_out = _held_out(prepared, model, known, MOST_PICTURES)
     familiarity = None
-    if known is not None and validation is not None:
-        sizes = image_sizes(data.infos[i] for i in decided_on)
-        held_out_outputs = [validation[i] for i in range(len(validation))]
-        familiarity = known.calibrated(held_out_outputs, [data.targets[i] for i in decided_on], sizes)
-    return FittedRun(model, summary, outputs.rows(slice(tests)), held_out, validation, imitated, familiarity)
+    if known is not None and held_out.distances:
+        targets, sizes = [data.targets[i] for i in decided_on], image_sizes(data.infos[i] for i in decided_on)
+        familiarity = known.calibrated(held_out.distances, targets, sizes)
+    return FittedRun(model, summary, test, held_out, familiarity)
 
 
-def fit_model(prepared: PreparedRun, folder: Path) -> tuple[Model, FitSummary]:
-    """Fit classifier and evidence heads on the training subset.
+def fit_classifier(prepared: PreparedRun, folder: Path) -> FitSummary:
+    """Fit the classifier on the training subset.
 
     Args:
         prepared: its network is trained in place.
@@ -117,10 +116,7 @@ def fit_model(prepared: PreparedRun, folder: Path) -> tuple[Model, FitSummary]:
         network.cpu()  # the processes get copies, each for its own device
     summary = fit(module, loaders, rules.trainer, folder, rules.seed)
     network.eval().to(device)  # Lightning leaves it on the CPU
-    evidence, statistics = fit_heads(prepared, folder / "checkpoints"), fit_statistics_head(prepared)
-    if statistics is not None:
-        write_json(folder / OUT_OF_FOLD, out_of_fold(prepared, statistics))
-    return Model(network, evidence, None if statistics is None else statistics.head), summary
+    return summary
 
 
 def device_of(rules: TrainingRules) -> str:
@@ -128,42 +124,28 @@ def device_of(rules: TrainingRules) -> str:
     return "cuda" if torch.cuda.is_available() and rules.trainer.accelerator != "cpu" else "cpu"
 
 
-def _crossfitted_outputs(prepared: PreparedRun, checkpoints: Path) -> tuple[OutputStore, ImitationStore | None]:
-    """Outputs for the Good training images and imitations on them, each by a model that was trained without it."""
-    left_out = [_leave_out(prepared, fold) for fold in range(CROSSFITS)]  # of the network as it is now
-    found = [_held_out_outputs(one, checkpoints / f"without-{k}") for k, one in enumerate(left_out)]
-    imitated = [one for _, one in found if one is not None]
-    return OutputStore.join([store for store, _ in found]), ImitationStore.join(imitated) if imitated else None
+def _kept_held_out(prepared: PreparedRun, heads: Heads, folder: Path, most: int) -> HeldOut:
+    """What a model without some of the images says of them; not repeated if it is on disk."""
+    if not HeldOut.is_kept(folder):
+        fit_classifier(prepared, folder)
+        model = Model(prepared.network, heads.evidence, heads.statistics)
+        known = fit_to_recognise(prepared, model)
+        model = model if known is None else replace(model, familiarity=known.head)
+        _held_out(prepared, model, known, most).save(folder)
+    return HeldOut.load(folder)
 
 
-def _leave_out(prepared: PreparedRun, fold: int) -> PreparedRun:
-    """The same run, its network copied as it is now, with some of the training images held out."""
-    data = prepared.data
-    train = data.indices("train")
-    groups = [data.samples[i].group or f"image {i}" for i in train]  # all different, it is StratifiedKFold
-    splitter = StratifiedGroupKFold(CROSSFITS, shuffle=True, random_state=prepared.rules.split.seed)
-    _, left_out = list(splitter.split(train, [data.targets[i] for i in train], groups))[fold]
-    subsets = list(data.subsets)
-    for position in left_out:
-        subsets[train[position]] = "val"
-    return replace(prepared, data=replace(data, subsets=subsets), network=deepcopy(prepared.network))
-
-
-def _held_out_outputs(prepared: PreparedRun, folder: Path) -> tuple[OutputStore, ImitationStore | None]:
-    """Outputs for the Good images of the validation subset and imitations on them; not repeated if they are on disk."""
-    kept, of_imitations = folder / "calibration.npz", folder / "imitations.npz"
-    if not kept.is_file():
-        model, _ = fit_model(prepared, folder)
-        images = [prepared.data.infos[i] for i in prepared.calibration_images]
-        imitated = _imitated(prepared, model, -(-MOST_PICTURES // CROSSFITS))
-        if imitated is not None:
-            imitated.save(of_imitations)
-        _outputs_of(prepared, model, images).save(kept)  # last: what has it is whole
-    return OutputStore.load(kept), ImitationStore.load(of_imitations) if of_imitations.is_file() else None
+def _held_out(prepared: PreparedRun, model: Model, known: FittedFamiliarity | None, most: int) -> HeldOut:
+    """What a model says of images that it was not trained on, and of defects imitated on at most so many Good ones."""
+    outputs = _outputs_of(prepared, model, [prepared.data.infos[i] for i in prepared.validation_images])
+    distances = [] if known is None else known.distances([outputs[i] for i in range(len(outputs))])
+    good = outputs.rows(slice(len(prepared.calibration_images)))
+    imitated = _imitated(prepared, model, most) if len(good) else None
+    return HeldOut(outputs.logits, distances, good if len(good) else None, imitated)
 
 
 def _imitated(prepared: PreparedRun, model: Model, most: int) -> ImitationStore | None:
-    """Outputs for defects imitated on at most so many Good images of the validation subset."""
+    """Outputs for defects imitated on at most so many held-out Good images."""
     rules, images = prepared.rules, [prepared.data.infos[i] for i in prepared.calibration_images]
     with console.progress_bar("imitated defects, for trust") as progress:
         return imitated_outputs(

@@ -21,6 +21,7 @@ from weakspot.data.images import is_image
 from weakspot.errors import WeakspotError
 from weakspot.utils.files import shown
 from weakspot.watch.journal import Journal
+from weakspot.watch.notices import on_network_drive, prompt_observer
 from weakspot.watch.pictures import Picture
 
 log = logging.getLogger(__name__)
@@ -33,9 +34,6 @@ SHARE = 20
 
 OPEN = 30.0
 """Seconds after its last change for which a file that was not closed is not whole, whatever its size says."""
-
-NETWORK_DRIVES = frozenset({"nfs", "nfs4", "cifs", "smb3", "smbfs", "9p", "ceph", "glusterfs", "afs", "ncpfs", "davfs"})
-"""File systems whose changes from another machine inotify does not tell of; and anything of FUSE."""
 
 
 @dataclass(frozen=True)
@@ -263,7 +261,6 @@ class FolderSource:
             return
         try:
             from watchdog.events import FileSystemEvent, FileSystemEventHandler
-            from watchdog.observers import Observer
         except ImportError:
             log.warning("watchdog is not installed (pip install 'weakspot[watch]'): looking every second instead")
             self.polling, self._rest = True, 1.0
@@ -275,7 +272,8 @@ class FolderSource:
                 source._hear("closed", event.src_path)
 
             def on_moved(self, event: FileSystemEvent) -> None:
-                source._hear("moved", event.dest_path)
+                if event.dest_path:  # else it was moved out
+                    source._hear("moved", event.dest_path)
 
             def on_created(self, event: FileSystemEvent) -> None:
                 source._hear("created", event.src_path)
@@ -283,7 +281,7 @@ class FolderSource:
             def on_modified(self, event: FileSystemEvent) -> None:
                 source._hear("modified", event.src_path)
 
-        self._observer = Observer()
+        self._observer = prompt_observer()
         try:
             self._observer.schedule(Ears(), str(self.folder), recursive=True)
             self._observer.start()
@@ -309,24 +307,3 @@ class FolderSource:
             self._observer.join()
             self._observer = None
         self._open.clear()
-
-
-def on_network_drive(folder: Path, mounts: Path = Path("/proc/self/mountinfo")) -> bool:
-    """Whether a folder lies on a drive of another machine, as far as that is known (Linux).
-
-    Args:
-        folder: any that exists.
-        mounts: the list of what is mounted where.
-    """
-    place, best, kind = str(folder.resolve()), "", ""
-    try:
-        lines = mounts.read_text(encoding="utf-8", errors="replace").splitlines()
-    except OSError:
-        return False
-    for line in lines:
-        left, _, right = line.partition(" - ")
-        point = left.split()[4].replace("\\040", " ")
-        inside = place == point or place.startswith(point.rstrip("/") + "/")
-        if inside and len(point) >= len(best):
-            best, kind = point, right.split()[0]
-    return kind in NETWORK_DRIVES or kind.startswith("fuse.")

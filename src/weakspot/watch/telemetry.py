@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
@@ -15,6 +16,7 @@ from weakspot.watch.verdicts import UNREADABLE, VERDICTS, verdict_of
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
 CONFIDENCES = (0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.99, 1.0)
+FAMILIARITIES = (0.01, 0.02, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0)
 
 
 class Telemetry:
@@ -39,6 +41,11 @@ class Telemetry:
         self._confidence = Histogram(
             "weakspot_confidence", "Probability of the class that a picture got.", buckets=CONFIDENCES, registry=at
         )
+        self._familiarity = Histogram(
+            "weakspot_familiarity", "How familiar pictures are: a p-value, evenly spread while nothing changes.",
+            buckets=FAMILIARITIES, registry=at,
+        )  # fmt: skip
+        self._unlike = Counter("weakspot_unlike_training", "Pictures unlike those of training.", registry=at)
         self._boxes = Counter("weakspot_boxes", "Boxes drawn.", registry=at)
         info = Gauge("weakspot_info", "What runs; always 1.", ["version", "model"], registry=at)
         info.labels(__version__, model).set(1)
@@ -56,6 +63,9 @@ class Telemetry:
         if verdict != UNREADABLE:
             self._confidence.observe(max((known.confidence for known in prediction.classes), default=0.0))
             self._boxes.inc(len(prediction.boxes))
+            self._unlike.inc(prediction.unlike_training)
+            if not math.isnan(prediction.familiarity):
+                self._familiarity.observe(prediction.familiarity)
 
     def gauge(self, name: str, text: str, value: Callable[[], float]) -> None:
         """Show a number that is asked for when it is wanted."""

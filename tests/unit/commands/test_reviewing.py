@@ -227,7 +227,8 @@ def test_a_run_is_trained_again_with_its_own_settings(run: Path, tmp_path: Path)
 def test_the_end_of_a_training_says_what_became_better(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     asked = list[TrainConfig]()
 
-    def train(config: TrainConfig) -> RunFolder:
+    def train(config: TrainConfig, before: RunFolder) -> RunFolder:
+        assert before.path == tmp_path / "old"
         asked.append(config)
         return RunFolder(tmp_path / "new")
 

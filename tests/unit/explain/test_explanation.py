@@ -116,7 +116,7 @@ def test_a_class_that_is_not_the_likeliest_is_decided_for_with_a_word() -> None:
     first, second, why = classes_in_words(said)
     assert first.endswith("good (0)")
     assert second.endswith("<- decided")
-    assert why == "the likeliest is not decided for: the threshold was set on the validation subset"
+    assert why == "the likeliest is not decided for: the threshold was set on held-out pictures"
     assert len(classes_in_words(replace(said, decided=0))) == 2
 
 

@@ -156,6 +156,11 @@ def test_one_wrong_weight_and_there_is_no_file(
         ({"same_boxes": 7, "tolerance": None}, ""),
         ({"same_levels": 9}, ""),
         ({"same_levels": 6}, "3 of 9 pictures get boxes of another colour"),
+        ({"familiarity_difference": 9e-3, "same_familiarity": 9}, ""),
+        ({"familiarity_difference": 2e-2, "same_familiarity": 9}, "distances of familiarity differ by up to 0.02"),
+        ({"familiarity_difference": float("nan"), "same_familiarity": 0}, "distances of familiarity differ"),
+        ({"familiarity_difference": 0.0, "same_familiarity": 5}, "4 of 9 pictures get another familiarity"),
+        ({"familiarity_difference": 1.0, "same_familiarity": 5, "tolerance": None}, ""),
     ],
 )
 def test_what_fails_a_certificate(changes: dict[str, Any], why: str) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from helpers.familiar import imagined
 from helpers.measurements import classification, measurement
 from PIL import Image
 
@@ -20,6 +21,7 @@ from weakspot.export.certificate import Certificate
 from weakspot.export.handover import write_handover
 from weakspot.metrics.intervals import proportion
 from weakspot.models.bundle_meta import BundleMeta
+from weakspot.postprocess.familiarity import Familiarity
 
 META = BundleMeta(
     classes=["good", "a|b"], preprocess=Preprocess((64, 96), "torchvision"), backbone="vgg16", outputs=2,
@@ -87,14 +89,18 @@ def test_a_bundle_alone_says_that_nothing_is_known(tmp_path: Path) -> None:
 def test_region_of_interest_and_statistics_lie_beside_it_and_go_with_the_next_export(tmp_path: Path) -> None:
     mask = np.zeros((48, 64), bool)
     mask[10:20, 5:40] = True
-    meta = replace(META, preprocess=replace(META.preprocess, roi=SharedRegion.of(mask)))
+    known = imagined(40)
+    meta = replace(META, preprocess=replace(META.preprocess, roi=SharedRegion.of(mask)), familiarity=known)
     model = tmp_path / "m.onnx"
-    made = write_handover(model, tmp_path, meta, CERTIFICATE, {"mean": [1.0]})
+    made = write_handover(model, tmp_path, meta, replace(CERTIFICATE, same_familiarity=9, familiarity_difference=0.0))
     assert {path.name for path in made} >= {"m.onnx.roi.json", "m.onnx.roi.png", "m.onnx.familiarity.json"}
     np.testing.assert_array_equal(np.asarray(Image.open(tmp_path / "m.onnx.roi.png")) > 0, mask)
     page = (tmp_path / "m.onnx.card.md").read_text()
     assert "region of interest: shared" in page
-    assert "m.onnx.familiarity.json" in page
+    assert Familiarity.from_dict(json.loads((tmp_path / "m.onnx.familiarity.json").read_text())) == known
+    assert "`m.onnx.familiarity.json`" in page
+    assert "of pictures like the 40 held-out ones at most 2.4% are called unlike anything seen in training" in page
+    assert "9 the same boxes, 9 the same familiarity." in page
     write_handover(model, tmp_path, META, CERTIFICATE)
     assert not list(tmp_path.glob("*roi*"))
     assert not list(tmp_path.glob("*familiarity*"))

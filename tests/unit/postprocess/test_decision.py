@@ -159,7 +159,7 @@ def test_the_origin_of_a_fit() -> None:
     few = fit_decision(held_out(margin[:8], targets[:8]), DecisionCosts())
     assert (few.decision, few.n_good, few.n_defect, few.held_out) == (Decision(), 6, 2, {})
     assert (
-        "the most probable class; no temperature and bias: 6 Good and 2 defect validation images are too few"
+        "the most probable class; no temperature and bias: 6 Good and 2 defect held-out images are too few"
         in few.origin
     )
     with pytest.raises(WeakspotError, match=r"decision\.recall=0\.9: .* are too few; set split\.val_size"):

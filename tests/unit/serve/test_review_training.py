@@ -8,13 +8,16 @@ import signal
 import sys
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
+from urllib.parse import urljoin
 
 import pytest
 from helpers.reviews import make_session
 from starlette.testclient import TestClient
 
 from weakspot.errors import WeakspotError
+from weakspot.report.picture_records import link
 from weakspot.serve import review_training
 from weakspot.serve.review_app import make_review_app
 from weakspot.serve.review_training import Trainings, TrainingStatus, retrain_command
@@ -72,12 +75,33 @@ def test_it_runs_ends_and_shows_its_comparison(trainings: Callable[[str], Traini
     name = quick.start(CONTENT).name
     done = until(quick, lambda status: status.state != "running")
     assert (done.state, done.result["images"], done.name) == ("done", 9, name)
-    page = quick.file(name, "compare.html")
+    assert done.page.endswith(f"/trainings/{name}/compare.html")
+    page = quick.file(done.page)
     assert page is not None
     assert page.read_text() == "<h1>compared</h1>"
-    for other in ("job.json", "../../annotations.json", "compare_files/../done.json"):
-        assert quick.file(name, other) is None
-    assert quick.file("..", "compare.html") is None
+    for other in ("job.json", "../../annotations.json", "compare_files/../done.json", "compare_files/0.jpg"):
+        assert quick.file(done.page.replace("compare.html", other)) is None
+    assert quick.file(done.page.replace(name, "..")) is None
+
+
+def test_a_comparison_shows_the_test_pictures_and_no_other_file(tmp_path: Path) -> None:
+    """Its links are relative, as on disk; a browser resolves them against its address."""
+    (tmp_path / "photos").mkdir()
+    names = [os.fsencode("Bild ü #1?.png"), b"latin \xfc.png", b"own.png"]
+    tested, latin, own = (tmp_path / "photos" / os.fsdecode(name) for name in names)
+    for path in (tested, latin, own):
+        path.write_bytes(path.name.encode(errors="surrogateescape"))
+    session = make_session(tmp_path, ["a.png"])
+    trainings = Trainings(tmp_path / "run ü" / "trainings", running(QUICK), [tested, latin])
+    with TestClient(make_review_app(replace(session, trainings=trainings))) as client:
+        trainings.start(CONTENT)
+        address = f"/files/{until(trainings, lambda status: status.state != 'running').page}"
+        page = trainings.folder / trainings.status().name / "compare.html"
+        assert client.get(address).text == "<h1>compared</h1>"
+        for path, status in ((tested, 200), (latin, 200), (own, 404)):
+            answer = client.get(urljoin(address, link(page, path)))
+            assert answer.status_code == status
+            assert status == 404 or answer.content == path.read_bytes()
 
 
 def test_progress_is_what_its_last_line_says(trainings: Callable[[str], Trainings]) -> None:
@@ -144,10 +168,11 @@ def test_the_page_learns_from_a_copy(tmp_path: Path) -> None:
         until(session.trainings, lambda status: status.state == "done")
         learnt = json.loads((session.trainings.folder / name / "annotations.json").read_text())
         assert [image["file_name"] for image in learnt["images"]] == ["photos/a.png"]
-        page = client.get(f"/trainings/{name}/compare.html")
+        address = f"/files/{client.get('/api/training').json()['page']}"
+        page = client.get(address)
         assert page.text == "<h1>compared</h1>"
         assert "connect-src" not in page.headers["content-security-policy"]
-        assert client.get(f"/trainings/{name}/job.json").status_code == 404
+        assert client.get(address.replace("compare.html", "job.json")).status_code == 404
         assert client.delete("/api/training").json()["state"] == "done"
 
 

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from weakspot.data.annotations import Annotation
 from weakspot.data.preprocess import Preprocess
 from weakspot.models.evidence import EvidenceNet, Level
-from weakspot.training.evidence.bank import Bank
+from weakspot.training.evidence.bank import Bank, TrainingBank
 from weakspot.training.evidence.correct import Corrector, DrawnBank
 from weakspot.training.evidence.drawn_losses import (
     SIMILAR,
@@ -25,7 +25,7 @@ from weakspot.training.evidence.drawn_losses import (
     projection_loss,
     surround_loss,
 )
-from weakspot.training.evidence.heads import HeadTrainer, TrainingBank
+from weakspot.training.evidence.heads import HeadTrainer
 from weakspot.training.evidence.targets import Target, target_of
 
 CPU = torch.device("cpu")

@@ -11,9 +11,9 @@ from weakspot.errors import WeakspotError
 from weakspot.models.evidence import EvidenceNet
 from weakspot.models.network import CamNet
 from weakspot.training.estimate import DECODING, Work, estimate_minutes
-from weakspot.training.evidence.bank import Bank
+from weakspot.training.evidence.bank import Bank, TrainingBank
 from weakspot.training.evidence.fit import projected_channels
-from weakspot.training.evidence.heads import HeadTrainer, TrainingBank
+from weakspot.training.evidence.heads import HeadTrainer
 from weakspot.utils import console, progress_lines
 
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import errno
 import os
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -24,9 +26,10 @@ from weakspot.models.evidence import EvidenceNet, Level, Pyramid, halving, pool_
 from weakspot.models.feature_cache import FeatureCache, view_features
 from weakspot.models.model import agree
 from weakspot.models.network import CamNet
-from weakspot.training.evidence.bank import Bank, Window
-from weakspot.training.evidence.fit import fit_evidence
-from weakspot.training.evidence.heads import HeadTrainer, TrainingBank, pseudo_mask
+from weakspot.training.evidence import fit as fitting
+from weakspot.training.evidence.bank import Bank, TrainingBank, Window
+from weakspot.training.evidence.fit import fit_evidence, training_bank
+from weakspot.training.evidence.heads import HeadTrainer, pseudo_mask
 from weakspot.training.evidence.prompts import imitate_prompt
 from weakspot.training.evidence.source import FeatureSource
 
@@ -276,7 +279,7 @@ def test_features_are_the_same_from_the_cache_and_from_the_image(source: Feature
 
 def test_projections_are_whitened_principal_components(source: FeatureSource, fabric: Path, tmp_path: Path) -> None:
     good, defect = images_of(fabric)
-    net = fit_evidence(source, good, defect, FEW, seed=0, folder=tmp_path / "fit")
+    (net,) = fit_evidence(source, good, defect, FEW, seed=0, folder=tmp_path / "fit")
     found = list(source.features_of([ImageView(image) for image in (*good, *defect)]))
     for level, projection in enumerate(net.projections):
         cells = np.concatenate([each.features[level].reshape(8, -1).T for each in found])
@@ -290,7 +293,7 @@ def test_projections_are_whitened_principal_components(source: FeatureSource, fa
 
 def test_a_cut_off_fit_goes_on_after_its_last_stage(source: FeatureSource, fabric: Path, tmp_path: Path) -> None:
     good, defect = images_of(fabric)
-    whole = fit_evidence(source, good, defect, FEW, seed=0, folder=tmp_path / "whole")
+    (whole,) = fit_evidence(source, good, defect, FEW, seed=0, folder=tmp_path / "whole")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(HeadTrainer, "refit_location", lambda *args: (_ for _ in ()).throw(RuntimeError("power cut")))
         with pytest.raises(RuntimeError, match="power cut"):
@@ -298,9 +301,45 @@ def test_a_cut_off_fit_goes_on_after_its_last_stage(source: FeatureSource, fabri
     assert not (tmp_path / "cut" / "scratch").exists()
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(HeadTrainer, "fit_mask", lambda *args: pytest.fail("trained again"))
-        resumed = fit_evidence(source, good, defect, FEW, seed=0, folder=tmp_path / "cut")
+        (resumed,) = fit_evidence(source, good, defect, FEW, seed=0, folder=tmp_path / "cut")
     for key, value in whole.state_dict().items():
         assert torch.equal(value, resumed.state_dict()[key]), key
+
+
+def test_models_without_some_pictures_learn_nothing_from_them(
+    source: FeatureSource, fabric: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    good, defect = images_of(fabric)
+    left_out = [{good[0].path, defect[0].path}, {image.path for image in good[1:]}]
+    seen: list[set[Path]] = []
+    levels, items = Bank.levels, list[ImageView]()
+
+    def watched(self: Bank, indices: Sequence[int], *rest: Any) -> Any:
+        seen[-1] |= {items[i].image.path for i in indices}
+        return levels(self, indices, *rest)
+
+    def noted(source: FeatureSource, net: EvidenceNet, every: list[ImageView], *rest: Any) -> TrainingBank:
+        items[:] = every
+        return training_bank(source, net, every, *rest)
+
+    train = HeadTrainer.fit_location
+    monkeypatch.setattr(Bank, "levels", watched)
+    monkeypatch.setattr(fitting, "training_bank", noted)
+    monkeypatch.setattr(HeadTrainer, "fit_location", lambda self, steps: (seen.append(set()), train(self, steps)))
+    whole, *others = fit_evidence(source, good, defect, FEW, seed=0, folder=tmp_path / "fit", left_out=left_out)
+    assert [images & used for images, used in zip(left_out, seen[1:], strict=True)] == [set(), set()]
+    assert seen[0] & left_out[1]
+    for other in others:
+        for key, value in whole.state_dict().items():
+            assert torch.equal(value, other.state_dict()[key]) or key.startswith("location_"), key
+        assert not torch.equal(whole.location_out.weight, other.location_out.weight)
+    # The network itself is the one that comes without any others.
+    (alone,) = fit_evidence(source, good, defect, FEW, seed=0, folder=tmp_path / "alone")
+    assert all(torch.equal(value, alone.state_dict()[key]) for key, value in whole.state_dict().items())
+    monkeypatch.setattr(HeadTrainer, "fit_location", lambda *_: pytest.fail("trained again"))
+    again = fit_evidence(source, good, defect, FEW, seed=0, folder=tmp_path / "fit", left_out=left_out)
+    for one, same in zip([whole, *others], again, strict=True):
+        assert all(torch.equal(value, same.state_dict()[key]) for key, value in one.state_dict().items())
 
 
 def test_a_size_that_does_not_divide_is_refused_by_name(source: FeatureSource, fabric: Path, tmp_path: Path) -> None:

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import onnx
 import pytest
 import torch
 from helpers.exports import quiet
@@ -12,6 +16,8 @@ from helpers.runs import train
 from sklearn.covariance import LedoitWolf
 
 from weakspot.data.images import list_images
+from weakspot.errors import WeakspotError
+from weakspot.export import model as exporting
 from weakspot.export.model import Order, export_model
 from weakspot.inference.localizer import Localizer
 from weakspot.models.familiarity import FamiliarityHead, pooled
@@ -78,7 +84,10 @@ def test_a_run_keeps_it_and_every_runtime_says_the_same(run: RunFolder, fabric: 
     assert np.mean([one.familiarity for one in first[1:]]) > 0.2
     for format_ in ("onnx", "openvino"):
         order = Order(run.path, format_, count=4)
-        export_model(order, quiet)
+        found = export_model(order, quiet)
+        assert found.familiarity_difference == pytest.approx(0, abs=1e-3)
+        assert found.same_familiarity == 4
+        assert (order.target.parent / f"{order.target.name}.familiarity.json").is_file()
         second = list(Localizer.load(order.target).predict(images))
         for a, b in zip(first, second, strict=True):
             assert dict(a.measures) == pytest.approx(dict(b.measures), rel=1e-3, abs=1e-3)
@@ -89,10 +98,45 @@ def test_a_run_keeps_it_and_every_runtime_says_the_same(run: RunFolder, fabric: 
         assert one.familiarity == pytest.approx(own[one.path.name].familiarity, abs=1e-9)
 
 
+def other_centre(proto: Any) -> None:
+    (centre,) = (one for one in proto.graph.initializer if one.name.endswith("centre_0"))
+    values = onnx.numpy_helper.to_array(centre) + 1
+    centre.CopyFrom(onnx.numpy_helper.from_array(values, centre.name))
+
+
+def other_held_out(proto: Any) -> None:
+    description = json.loads(proto.metadata_props[0].value)
+    for kind in ("good", "defective"):
+        description["familiarity"][kind] = [distance - 50 for distance in description["familiarity"][kind]]
+    proto.metadata_props[0].value = json.dumps(description)
+
+
+@pytest.mark.slow
+def test_other_statistics_in_the_export_and_there_is_no_file(
+    run: RunFolder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write = exporting.write_onnx
+    for spoil, why in (
+        (other_centre, "distances of familiarity differ by up to"),
+        (other_held_out, "6 pictures get another familiarity"),
+    ):
+
+        def write_wrong(path: Path, *arguments: Any, spoil: Callable[[Any], None] = spoil) -> None:
+            write(path, *arguments)
+            proto = onnx.load(str(path))
+            spoil(proto)
+            onnx.save(proto, str(path))
+
+        monkeypatch.setattr(exporting, "write_onnx", write_wrong)
+        with pytest.raises(WeakspotError, match=why):
+            export_model(Order(run.path, output=tmp_path / "new" / "model.onnx", count=6), quiet)
+        assert not list((tmp_path / "new").iterdir())
+
+
 def test_without_a_validation_subset_it_is_left_out_and_said(tiny: None, fabric: Path, here: Path) -> None:
     run = train(fabric, "split.val_size=0", "split.near_duplicates=ignore", "output=run")
     meta = Localizer.load(run.path, "cpu").meta
     assert meta.familiarity is None
-    assert "no validation subset" in meta.thresholds["familiarity"]["origin"]
+    assert "none was held out of training" in meta.thresholds["familiarity"]["origin"]
     (one, *_) = read_predictions(run.predictions)
     assert one.measures == {}

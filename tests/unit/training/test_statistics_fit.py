@@ -13,7 +13,7 @@ from weakspot.data.views import ImageView
 from weakspot.models.feature_cache import FeatureCache
 from weakspot.models.network import CamNet
 from weakspot.training.evidence.source import FeatureSource
-from weakspot.training.evidence.statistics import _calibration, fit_statistics, group_weights
+from weakspot.training.evidence.statistics import _calibration, fit_measured, group_weights, measured_statistics
 
 
 @pytest.fixture
@@ -30,7 +30,7 @@ def pictures(fabric: Path) -> tuple[list[ImageView], list[int]]:
 
 
 def logits_of(source: FeatureSource, items: list[ImageView], targets: list[int], groups: list[int]) -> np.ndarray:
-    fitted = fit_statistics(source, items, targets, groups, seed=0)
+    fitted = fit_measured(*measured_statistics(source, items), targets, groups, seed=0)
     assert fitted is not None
     head = fitted.head
     with torch.inference_mode():
@@ -62,14 +62,16 @@ def test_nothing_is_fitted_where_nothing_can_be_left_out(
     source: FeatureSource, pictures: tuple[list[ImageView], list[int]]
 ) -> None:
     items, targets = pictures
-    assert fit_statistics(source, items, targets, [t * 99 + (1 - t) * i for i, t in enumerate(targets)], seed=0) is None
+    groups = [t * 99 + (1 - t) * i for i, t in enumerate(targets)]
+    assert fit_measured(*measured_statistics(source, items), targets, groups, seed=0) is None
 
 
 def test_nothing_is_fitted_where_without_a_group_one_kind_is_left(
     source: FeatureSource, pictures: tuple[list[ImageView], list[int]]
 ) -> None:
     items, _ = pictures
-    assert fit_statistics(source, [*items[:2], *items[-2:]], [0, 0, 1, 1], [3, 1, 2, 3], seed=0) is None
+    measured = measured_statistics(source, [*items[:2], *items[-2:]])
+    assert fit_measured(*measured, [0, 0, 1, 1], [3, 1, 2, 3], seed=0) is None
 
 
 def test_weights_of_a_group_of_both_kinds_count_in_each() -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import hashlib
 import hmac
 import json
@@ -14,7 +13,7 @@ from typing import Any
 import httpx
 import pytest
 from asyncua import Client
-from helpers.watching import broker, free_port, needs_mosquitto, receiving, subscribed, until
+from helpers.watching import awaited, broker, free_port, needs_mosquitto, receiving, subscribed, until
 
 from weakspot.errors import WeakspotError
 from weakspot.watch import delivery as delivering
@@ -27,7 +26,9 @@ from weakspot.watch.sinks.opcua import OpcUa
 from weakspot.watch.sinks.webhook import Webhook
 from weakspot.watch.verdicts import SinkAwayError, SinkRefusedError, Verdict
 
-RECORD = {"path": "a.png", "label": "anomaly", "probability": 0.75, "boxes": [{"x0": 1}]}
+RECORD = {
+    "path": "a.png", "label": "anomaly", "probability": 0.75, "boxes": [{"x0": 1}], "unlike_training": True,
+}  # fmt: skip
 VERDICT = Verdict(7, "ab" * 16, "defective", 1.7e9, RECORD)
 
 
@@ -223,14 +224,15 @@ def test_an_opc_ua_client_sees_the_last_verdict_counts_and_a_heartbeat() -> None
         sink.tell(VERDICT)
         sink.beat()
         sink.beat()
-        found = asyncio.run(read_nodes(endpoint))
+        found = awaited(read_nodes(endpoint))
     finally:
         sink.close()
     assert found["Time"].year == 2023
     del found["Time"]
     assert found == {
         "Id": 7, "Picture": "a.png", "Verdict": "defective", "IsGood": False, "Label": "anomaly", "Probability": 0.75,
-        "Boxes": 1, "Key": "ab" * 16, "Good": 1, "Defective": 1, "Unreadable": 1, "Heartbeat": 2,
+        "UnlikeTraining": True, "Boxes": 1, "Key": "ab" * 16, "Good": 1, "Defective": 1, "Unreadable": 1,
+        "Heartbeat": 2,
     }  # fmt: skip
     with pytest.raises(WeakspotError, match=r"give opc\.tcp://HOST:PORT"):
         OpcUa("http://x")
@@ -243,7 +245,8 @@ def test_the_flag_file_holds_one_whole_verdict(tmp_path: Path) -> None:
     for number, verdict in enumerate(("good", "defective", "unreadable"), start=1):
         sink.tell(Verdict(number, "k", verdict, 1.0, {}))
         said.append(path.read_text())
-    assert said == ["good 1\n", "bad 2\n", "unreadable 3\n"]
+    sink.tell(Verdict(4, "k", "good", 1.0, {"unlike_training": True}))
+    assert [*said, path.read_text()] == ["good 1\n", "bad 2\n", "unreadable 3\n", "good 4 unlike\n"]
     assert [one.name for one in path.parent.iterdir()] == ["verdict.txt"]
     (tmp_path / "file").write_text("")
     with pytest.raises(SinkAwayError):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -16,8 +17,10 @@ from helpers.watching import picture, until
 
 from weakspot.errors import WeakspotError
 from weakspot.watch import folder as folders
-from weakspot.watch.folder import FolderSource, Pace, on_network_drive
+from weakspot.watch import notices
+from weakspot.watch.folder import FolderSource, Pace
 from weakspot.watch.journal import Entry, Journal
+from weakspot.watch.notices import on_network_drive
 from weakspot.watch.pictures import Picture, Source
 from weakspot.watch.video import VideoSource, is_stream
 
@@ -179,6 +182,35 @@ def test_files_keep_their_order_while_the_model_is_late(camera: Path, journal: J
     stop.set()
     pictures.close()
     assert found == names
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="inotify's")
+def test_files_that_are_moved_in_and_out_are_told_without_a_wait(
+    camera: Path, journal: Journal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for grouper in notices._groupers():  # it is half a second, which a busy machine may take, too
+        monkeypatch.setattr(grouper, "delay", 8.0)
+    elsewhere = camera.with_name("elsewhere")
+    for number in range(6):
+        picture(elsewhere / f"{number}.png", number)
+    source = FolderSource(camera, journal, Pace(settle=5))
+    taking, waits = Taking(source, journal), []
+    until(lambda: source._next_look > 0)  # it listens, and has looked at what is there
+    for number in range(6):
+        began = time.monotonic()
+        (elsewhere / f"{number}.png").rename(camera / f"{number}.png")
+        until(lambda wanted=number + 1: len(taking.names) == wanted)
+        waits.append(time.monotonic() - began)
+        (camera / f"{number}.png").rename(elsewhere / f"{number}.png")
+    assert max(waits) < 4  # else 5 or 8
+    (elsewhere / "whole").mkdir()
+    picture(elsewhere / "whole" / "deep.png", 100)
+    (elsewhere / "whole").rename(camera / "whole")
+    picture(camera / "whole" / "later.png", 101)
+    until(lambda: len(taking.names) == 8)
+    names = taking.end()
+    assert names[:6] == [f"{number}.png" for number in range(6)]
+    assert set(names[6:]) == {"whole/deep.png", "whole/later.png"}
 
 
 def test_a_folder_that_goes_and_comes_is_watched_again(camera: Path, journal: Journal) -> None:

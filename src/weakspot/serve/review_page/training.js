@@ -67,7 +67,7 @@ export class Training {
     $("training-result").hidden = !differences.length;
     $("training-link").hidden = found.state !== "done";
     if (found.state !== "done") return;
-    $("training-link").firstElementChild.href = `/trainings/${found.name}/compare.html`;
+    $("training-link").firstElementChild.href = `/files/${found.page}`;
     $("training-step").textContent = `Done, tested on ${found.result.images} pictures. The new run: ${found.result.after}`
       + (found.result.same_test === false ? ". The two runs were not tested on the same pictures; only common ones are compared." : "");
     const number = (value) => value === null || value === undefined ? "–" : value.toFixed(3).replace("-", "−");

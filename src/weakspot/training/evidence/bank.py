@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,6 +15,8 @@ from torch import Tensor
 
 from weakspot.models.evidence import Level
 from weakspot.types import Size
+
+Float = npt.NDArray[np.float32]
 
 
 @dataclass(frozen=True)
@@ -137,6 +139,33 @@ class Bank:
         """
         windows = windows or [self.whole] * len(indices)
         return _cut(self._pixels, indices, windows, self._pixel_factor, device)
+
+
+@dataclass(frozen=True)
+class TrainingBank:
+    """The images that the heads are trained on.
+
+    Attributes:
+        bank: features and pixels of all images.
+        good, defect, imitations: positions of the images of each kind.
+        masks: ``(imitations, 2h, 2w)`` 0…1, masks of the imitations, in order.
+    """
+
+    bank: Bank
+    good: Sequence[int]
+    defect: Sequence[int]
+    imitations: Sequence[int]
+    masks: Float
+
+    def some(self, kept: Callable[[int], bool]) -> TrainingBank:
+        """The same bank with fewer images to train on.
+
+        Args:
+            kept: says of the position of an image whether it stays.
+        """
+        good, defect, imitations = (list(filter(kept, which)) for which in (self.good, self.defect, self.imitations))
+        masks = self.masks[[p - self.imitations[0] for p in imitations]]
+        return TrainingBank(self.bank, good, defect, imitations, masks)
 
 
 def _cut(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from weakspot.config.schema import RefineConfig
 
@@ -15,6 +15,10 @@ SMALLEST_SHARE = 0.35
 
 FEWEST_IMITATIONS, IMITATIONS_EACH = 320, 2
 """Imitations at least, and for each picture."""
+
+
+OF_OTHERS = 0.5
+"""Share of steps and epochs that models get which are trained without some of the pictures, to set thresholds on."""
 
 
 @dataclass(frozen=True)
@@ -58,6 +62,20 @@ def correction_steps(settings: RefineConfig, pictures: int) -> int:
     if settings.correction_steps is not None:
         return settings.correction_steps
     return min(MOST_CORRECTION_STEPS, CORRECTION_STEPS + EACH_DRAWN * pictures)
+
+
+def budget_of_others(settings: RefineConfig, pictures: int) -> Budget:
+    """As :func:`budget_for`, for a model that is trained without some of the pictures; its mask head is taken over.
+
+    Args:
+        settings: the ``refine`` group of the configuration.
+        pictures: number of training pictures that are left.
+
+    Examples:
+        >>> budget_of_others(RefineConfig(method="segment"), 600)
+        Budget(imitations=600, location_steps=286, mask_steps=0, location_refit_steps=245)
+    """
+    return replace(budget_for(replace(settings, effort=OF_OTHERS * settings.effort), pictures), mask_steps=0)
 
 
 def budget_for(settings: RefineConfig, pictures: int) -> Budget:

@@ -16,10 +16,10 @@ from weakspot.data.imitations import imitation_name
 from weakspot.data.views import AS_IS, ImageView
 from weakspot.models.evidence import EvidenceNet
 from weakspot.runs.folder import CORRECTED
+from weakspot.training.evidence.bank import TrainingBank
 from weakspot.training.evidence.budget import correction_steps
 from weakspot.training.evidence.correct import Corrector, DrawnBank
 from weakspot.training.evidence.fit import at_most, keep_stage, stage_file, taken_over, training_bank
-from weakspot.training.evidence.heads import TrainingBank
 from weakspot.training.evidence.source import FeatureSource
 from weakspot.training.evidence.targets import target_of
 

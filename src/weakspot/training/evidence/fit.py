@@ -6,6 +6,8 @@ import logging
 import math
 import shutil
 from collections.abc import Callable, Sequence
+from collections.abc import Set as AbstractSet
+from copy import deepcopy
 from itertools import count, islice
 from pathlib import Path
 
@@ -24,9 +26,9 @@ from weakspot.data.imitations import imitation_name
 from weakspot.data.views import AS_IS, ImageView
 from weakspot.errors import WeakspotError
 from weakspot.models.evidence import EvidenceNet, halving
-from weakspot.training.evidence.bank import Bank
-from weakspot.training.evidence.budget import Budget, budget_for
-from weakspot.training.evidence.heads import HeadTrainer, TrainingBank
+from weakspot.training.evidence.bank import Bank, TrainingBank
+from weakspot.training.evidence.budget import Budget, budget_for, budget_of_others
+from weakspot.training.evidence.heads import HeadTrainer
 from weakspot.training.evidence.source import FeatureSource
 from weakspot.training.evidence.unfinished import FILE
 from weakspot.types import Size
@@ -56,8 +58,12 @@ def fit_evidence(
     seed: int,
     folder: Path,
     views: Sequence[str] = (AS_IS,),
-) -> EvidenceNet:
-    """Train an evidence network.
+    left_out: Sequence[AbstractSet[Path]] = (),
+) -> list[EvidenceNet]:
+    """Train an evidence network, and for each set of left-out images another one that has not learnt from them.
+
+    The others share projections and mask head with the first: those learn from imitated defects and need no label. Only
+    the location head is trained anew, without the left-out images and without imitations on them.
 
     Args:
         source: network, preprocessing and cache.
@@ -68,9 +74,10 @@ def fit_evidence(
         folder: finished stages are kept there, so that an interrupted run goes on after the last one; a scratch folder
             in it is removed at the end.
         views: of each real image, none of them turned; imitations are made on images as they are.
+        left_out: paths of images; without each of these sets there are Good images and defects still.
 
     Returns:
-        The network in evaluation mode, on the device of the source's network.
+        The network, then one for each of `left_out`, in evaluation mode, on the device of the source's network.
 
     Raises:
         WeakspotError: when the input size does not fit, an image cannot be read, or the loss diverges.
@@ -85,16 +92,47 @@ def fit_evidence(
     shutil.rmtree(scratch, ignore_errors=True)
     try:
         net = _projecting_net(source, [items[i] for i in rng.permutation(len(real))], rng)
-        # In one layout from here on, so that what is computed does not depend on which stages are taken over.
-        net.to(next(source.network.parameters()).device).to(memory_format=torch.channels_last)
-        finished = stage_file(folder, STAGES[-1])
-        if finished.is_file() and taken_over(net, finished):
-            return net.eval()
+        net.to(next(source.network.parameters()).device)
+        nets = [net, *(deepcopy(net) for _ in left_out)]
+        folders = [folder, *(without(folder, k) for k in range(len(left_out)))]
+        finished = [stage_file(one, STAGES[-1]) for one in folders]
+        if all(file.is_file() and taken_over(one, file) for one, file in zip(nets, finished, strict=True)):
+            return [one.eval() for one in nets]
         data = training_bank(source, net, items, len(good) * len(views), len(defect) * len(views), scratch)
-        _train(HeadTrainer(net, data, settings.learning_rate, seed, folder), budget, folder)
+        trainer = HeadTrainer(net, data, settings.learning_rate, seed, folder)
+        _train(trainer, budget, folder)
+        paths = [item.image.path for item in items]
+        for k, (other, images) in enumerate(zip(nets[1:], left_out, strict=True)):
+            kept = data.some(lambda position, images=images: paths[position] not in images)  # type: ignore[misc]
+            fewer = budget_of_others(settings, (len(kept.good) + len(kept.defect)) // len(views))
+            take_mask_head(other, net)
+            note = f" (other pictures left out, {k + 1} of {len(left_out)})"
+            of_other = HeadTrainer(other, kept, settings.learning_rate, seed, folders[1 + k], note)
+            _train(of_other, fewer, folders[1 + k])
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
-    return net.eval()
+    return [one.eval() for one in nets]
+
+
+def without(folder: Path, fold: int) -> Path:
+    """Where checkpoints of the models lie that were trained without one of the sets of left-out images.
+
+    Args:
+        folder: of the run's checkpoints.
+        fold: number of the set, from 0.
+    """
+    return folder / f"without-{fold}"
+
+
+def take_mask_head(net: EvidenceNet, taught: EvidenceNet) -> None:
+    """Take over all of a trained network but its location head.
+
+    Args:
+        net: is changed in place.
+        taught: of the same shape.
+    """
+    state = taught.state_dict()
+    net.load_state_dict({n: v for n, v in state.items() if not n.startswith("location_")}, strict=False)
 
 
 def at_most(images: Sequence[ImageInfo], most: int, rng: np.random.Generator) -> list[ImageInfo]:

@@ -15,7 +15,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
@@ -24,12 +23,10 @@ from torch.nn.functional import binary_cross_entropy_with_logits as bce
 from weakspot.errors import WeakspotError
 from weakspot.models.evidence import PROMPTS, EvidenceNet, Level, pool_places
 from weakspot.ops.regions import label_regions
-from weakspot.training.evidence.bank import Bank, Window
+from weakspot.training.evidence.bank import Float, TrainingBank, Window
 from weakspot.training.evidence.prompts import imitate_prompt
 from weakspot.training.evidence.unfinished import Stage, Unfinished
 from weakspot.utils import console
-
-Float = npt.NDArray[np.float32]
 
 EACH = 4
 """Images of each kind (Good, defect, imitation) in the location head's batch, and whole images in the mask head's."""
@@ -41,23 +38,6 @@ PSEUDO_EVERY = 200
 """Steps after which the pseudo-masks are made anew, and what an interrupted stage goes on from is kept."""
 
 
-@dataclass(frozen=True)
-class TrainingBank:
-    """The images that the heads are trained on.
-
-    Attributes:
-        bank: features and pixels of all images.
-        good, defect, imitations: positions of the images of each kind.
-        masks: ``(imitations, 2h, 2w)`` 0…1, masks of the imitations, in order.
-    """
-
-    bank: Bank
-    good: Sequence[int]
-    defect: Sequence[int]
-    imitations: Sequence[int]
-    masks: Float
-
-
 class HeadTrainer:
     """Trains an :class:`EvidenceNet` in place.
 
@@ -67,14 +47,20 @@ class HeadTrainer:
         learning_rate: highest value of the one-cycle schedule (Smith and Topin, 2018).
         seed: decides every draw; each stage has its own stream, so that one can be repeated alone.
         folder: an unfinished stage is kept there now and then, and goes on from it; None keeps nothing.
+        note: what the progress says behind the name of a stage.
     """
 
     def __init__(
-        self, net: EvidenceNet, data: TrainingBank, learning_rate: float, seed: int, folder: Path | None = None
+        self,
+        net: EvidenceNet,
+        data: TrainingBank,
+        learning_rate: float,
+        seed: int,
+        folder: Path | None = None,
+        note: str = "",
     ) -> None:
         self.net, self.data, self.learning_rate, self.seed, self.folder = net, data, learning_rate, seed, folder
-        self.device = next(net.parameters()).device
-        net.to(memory_format=torch.channels_last)  # a fifth faster on CPUs
+        self.device, self.note = next(net.parameters()).device, note
 
     def fit_location(self, steps: int) -> None:
         """Train the location head, the first stage.
@@ -93,7 +79,7 @@ class HeadTrainer:
                 self.net.location_logits(real), self.net.location_logits(imitated), masks, imitations=1.0
             )
 
-        self._train(Stage("location head, from image labels", self._location_modules(), steps, rng), loss)
+        self._train(Stage(f"location head, from image labels{self.note}", self._location_modules(), steps, rng), loss)
 
     def fit_mask(self, steps: int) -> None:
         """Train the mask head on imitated defects, the second stage.
@@ -146,7 +132,8 @@ class HeadTrainer:
                 + 0.3 * dice
             )
 
-        self._train(Stage("location head again, from the outlines", self._location_modules(), steps, rng), loss)
+        name = f"location head again, from the outlines{self.note}"
+        self._train(Stage(name, self._location_modules(), steps, rng), loss)
 
     def _location_modules(self) -> list[nn.Module]:
         return [self.net.location_pyramid, self.net.location_out]

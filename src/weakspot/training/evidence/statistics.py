@@ -42,42 +42,12 @@ class FittedStatistics:
     Attributes:
         head: on the device of the source's network.
         left_out: ``(n,)``, calibrated log-odds of a defect for each item, from a regression without its group.
+        strength: inverse strength of regularisation that was chosen, one of :data:`STRENGTHS`.
     """
 
     head: StatisticsHead
     left_out: Floats
-
-
-def fit_statistics(
-    source: FeatureSource,
-    items: Sequence[ImageView],
-    targets: Sequence[int],
-    groups: Sequence[int],
-    seed: int,
-) -> FittedStatistics | None:
-    """Fit a statistics head on the frozen features of training images.
-
-    Every group counts as one, however many photographs it has, and Good and defective count the same in sum. The
-    strength of regularisation is the one whose log loss is lowest on groups that were left out in turn; on the same
-    log-odds the result is calibrated (Platt, "Probabilistic Outputs for Support Vector Machines", 1999).
-
-    Args:
-        source: network, preprocessing and cache.
-        items: training images and their views.
-        targets: class of each item; 0 is Good.
-        groups: number of the group of each item.
-        seed: decides the folds.
-
-    Returns:
-        The head and the log-odds of left-out items; None where no groups can be left out, as the others would all
-        be Good, or all be defective.
-
-    Raises:
-        WeakspotError: when an image cannot be read.
-    """
-    if _splits(targets, groups, seed) is None:
-        return None
-    return fit_measured(*measured_statistics(source, items), targets, groups, seed)
+    strength: float
 
 
 def measured_statistics(source: FeatureSource, items: Sequence[ImageView]) -> tuple[StatisticsHead, Floats]:
@@ -89,15 +59,27 @@ def measured_statistics(source: FeatureSource, items: Sequence[ImageView]) -> tu
 
     Returns:
         A head that is scaled and not fitted yet, and the statistics of each item, ``(n, d)``.
+
+    Raises:
+        WeakspotError: when an image cannot be read.
     """
     head = _scaled_head(source, spread_out(items, SAMPLE_IMAGES))
     return head, _statistics(source, head, items)
 
 
 def fit_measured(
-    head: StatisticsHead, values: Floats, targets: Sequence[int], groups: Sequence[int], seed: int
+    head: StatisticsHead,
+    values: Floats,
+    targets: Sequence[int],
+    groups: Sequence[int],
+    seed: int,
+    strengths: Sequence[float] = STRENGTHS,
 ) -> FittedStatistics | None:
-    """Fit a head on what was measured; see :func:`fit_statistics`.
+    """Fit a statistics head on what was measured of training images.
+
+    Every group counts as one, however many photographs it has, and Good and defective count the same in sum. The
+    strength of regularisation is the one whose log loss is lowest on groups that were left out in turn; on the same
+    log-odds the result is calibrated (Platt, "Probabilistic Outputs for Support Vector Machines", 1999).
 
     Args:
         head: that measured; it is changed in place.
@@ -105,21 +87,26 @@ def fit_measured(
         targets: class of each item; 0 is Good.
         groups: number of the group of each item.
         seed: decides the folds.
+        strengths: inverse strengths of regularisation to choose among.
+
+    Returns:
+        The head and the log-odds of left-out items; None where no groups can be left out, as the others would all
+        be Good, or all be defective.
     """
     splits = _splits(targets, groups, seed)
     if splits is None:
         return None
     defective = np.asarray(targets) != 0
     weights = group_weights(defective, np.asarray(groups))
-    left_out = [_left_out(values, defective, weights, strength, splits) for strength in STRENGTHS]
+    left_out = [_left_out(values, defective, weights, strength, splits) for strength in strengths]
     losses = [_log_loss(logits, defective, weights) for logits in left_out]
     best = int(np.argmin(losses))
     slope, shift = _calibration(left_out[best], defective, weights)
-    weight, bias = _fit(values, defective, weights, STRENGTHS[best])
+    weight, bias = _fit(values, defective, weights, strengths[best])
     with torch.no_grad():
         head.out.weight.copy_(torch.from_numpy(slope * weight)[None])
         head.out.bias.fill_(slope * bias + shift)
-    return FittedStatistics(head.eval(), slope * left_out[best] + shift)
+    return FittedStatistics(head.eval(), slope * left_out[best] + shift, strengths[best])
 
 
 def _splits(

@@ -15,6 +15,8 @@ WORDS = {GOOD: "good", DEFECTIVE: "bad"}
 class Flag:
     """Writes the last verdict as ``good 17``, ``bad 18`` or ``unreadable 19`` and a line end, by renaming.
 
+    The third word ``unlike`` says that the picture is unlike those of training: do not believe its class.
+
     Whoever opens the file reads one verdict whole. The number is the verdict's id: who looks too seldom sees by it
     how many went by, and who looks twice at the same one.
 
@@ -31,9 +33,10 @@ class Flag:
         Raises:
             SinkAwayError: when it cannot be written, for instance on a drive that is away.
         """
+        word, unlike = WORDS.get(verdict.verdict, "unreadable"), verdict.record.get("unlike_training")
         try:
             with atomic_path(self._path) as temporary:
-                temporary.write_text(f"{WORDS.get(verdict.verdict, 'unreadable')} {verdict.id}\n", encoding="ascii")
+                temporary.write_text(f"{word} {verdict.id}{' unlike' if unlike else ''}\n", encoding="ascii")
         except OSError as error:
             raise SinkAwayError(error.strerror or str(error)) from error
 
