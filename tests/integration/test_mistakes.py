@@ -42,9 +42,10 @@ def lay_out() -> None:
     """Folders of a newcomer, and what lies about in them."""
     rng = np.random.default_rng(0)
     folders = {
-        "photos/OK": 8, "photos/NG": 8, "one/NG": 4, "three/good": 2, "three/defect": 1, "sides/left": 3, "hues/left": 8, "hues/right": 8,
-        "sides/right": 3, "broken/OK": 4, "broken/NG": 4, "papers/OK": 8, "papers/NG": 8, "my photos, new/OK": 4,
-        "my photos, new/NG": 4, "odd/good": 8, "odd/naïve ☃ = x": 8,
+        "photos/OK": 8, "photos/NG": 8, "one/NG": 4, "three/good": 2, "three/defect": 1, "sides/left": 3,
+        "sides/right": 3, "hues/left": 8, "hues/right": 8, "broken/OK": 4, "broken/NG": 4,
+        "papers/OK": 8, "papers/NG": 8, "my photos, new/OK": 4, "my photos, new/NG": 4, "odd/good": 8,
+        "odd/naïve ☃ = x": 8,
     }  # fmt: skip
     for name, count in folders.items():
         Path(name).mkdir(parents=True)
