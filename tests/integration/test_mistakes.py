@@ -43,8 +43,9 @@ def lay_out() -> None:
     rng = np.random.default_rng(0)
     folders = {
         "photos/OK": 8, "photos/NG": 8, "one/NG": 4, "three/good": 2, "three/defect": 1, "sides/left": 3,
-        "sides/right": 3, "broken/OK": 4, "broken/NG": 4, "papers/OK": 8, "papers/NG": 8, "my photos, new/OK": 4,
-        "my photos, new/NG": 4, "odd/good": 8, "odd/naïve ☃ = x": 8,
+        "sides/right": 3, "hues/left": 8, "hues/right": 8, "broken/OK": 4, "broken/NG": 4,
+        "papers/OK": 8, "papers/NG": 8, "my photos, new/OK": 4, "my photos, new/NG": 4, "odd/good": 8,
+        "odd/naïve ☃ = x": 8,
     }  # fmt: skip
     for name, count in folders.items():
         Path(name).mkdir(parents=True)
@@ -121,7 +122,8 @@ def test_an_output_that_cannot_be_written_is_named(typed: Typed) -> None:
         (["check", "papers"], r"2 files are left out, .* papers/NG/phone\.HEIC, papers/NG/plan\.pdf; export"),
         (["check", "odd"], r"naïve ☃ = x"),
         (["check", "photos"], r"nothing stands in the way of training: weakspot train photos$"),
-        (["check", "photos", "--good-class", "OK"], r"training: weakspot train photos data\.good_class=OK$"),
+        (["check", "photos", "--good-class", "OK"], r"training: weakspot train photos$"),
+        (["check", "hues", "--good-class", "left"], r"training: weakspot train hues data\.good_class=left$"),
         (["train", "my photos, new", "--cfg", "job"], r"root: my photos, new"),
         (["train", "odd", "--cfg", "job"], r"experiment=recommended"),
     ],
@@ -131,6 +133,7 @@ def test_an_output_that_cannot_be_written_is_named(typed: Typed) -> None:
         "odd class name",
         "checked",
         "checked, a class named",
+        "checked, a class that only you know",
         "odd folder name",
         "odd class name, trained",
     ],

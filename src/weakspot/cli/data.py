@@ -61,7 +61,8 @@ def check(
     from weakspot.utils.files import write_json
 
     found, refused, problems = {}, list[WeakspotError](), list[str]()
-    for one in _datasets(data, layout, option):
+    sets = _datasets(data, layout, option)
+    for one in sets:
         folder, good = one.folder, good_class or one.good_class or GOOD
         try:
             with console.progress_bar(f"reading {folder.name}") as progress:
@@ -84,8 +85,8 @@ def check(
         raise refused[0]
     _refuse(problems, data)
     quiet = not any(findings.shortcuts or findings.question for findings in found.values())
-    if quiet and len(found) == 1 and layout == "auto" and option is None:
-        named = [f"data.good_class={quoted(good_class)}"] if good_class else []
+    if quiet and len(sets) == 1 and layout == "auto" and option is None:
+        named = [f"data.good_class={quoted(good_class)}"] if good_class and good_class != sets[0].good_class else []
         line = shlex.join(["weakspot", "train", str(data), *named])
         console.remark(f"nothing stands in the way of training: {line}", wrap=False)
 

@@ -6,6 +6,7 @@ has not taught it to agree. The ``labels`` extra brings cleanlab, which decides 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
@@ -22,6 +23,10 @@ MISSING = "wrong labels were not looked for: pip install 'weakspot[labels]' brin
 
 FEWEST = 10
 """Pictures of either kind below which nothing is said."""
+
+KNOWS_NOTHING = 0.9 * math.log(2)
+"""Log loss, Good and defective counting the same, above which nothing is said. Whoever knows nothing has log 2; models
+that hardly know more give every picture a probability near one half, and contradict half of all labels."""
 
 
 @dataclass(frozen=True)
@@ -54,12 +59,18 @@ def probably_wrong(probabilities: npt.NDArray[np.float64], defective: npt.NDArra
         probabilities: ``(n,)`` of a defect, from models that were fitted without the picture.
         defective: ``(n,)``, how the pictures are labelled.
 
+    Returns:
+        Nothing with too few pictures, or where the probabilities hardly tell the classes apart.
+
     Raises:
         ModuleNotFoundError: without the ``labels`` extra.
     """
     from cleanlab.filter import find_label_issues
 
     if min(defective.sum(), (~defective).sum()) < FEWEST:
+        return []
+    losses = -np.log(np.clip(np.where(defective, probabilities, 1 - probabilities), 1e-6, None))
+    if (losses[defective].mean() + losses[~defective].mean()) / 2 > KNOWS_NOTHING:
         return []
     found = find_label_issues(
         defective.astype(int),

@@ -110,7 +110,7 @@ def advice(record: MetricsRecord, worth_a_look: int, here: Here) -> list[Step]:
         text = "Boxes are not measured: export them, correct some by hand, and measure against those (truth=FILE)."
         export = ["weakspot", "export", "boxes", run, "--format", "coco", "--output", "boxes"]
         steps.append(Step(text, shlex.join(export)))
-    use = ["weakspot", "predict", run, "new_photos/*.png", "--output", "results"]
+    use = ["weakspot", "predict", run, "new_photos", "--output", "results"]
     steps.append(Step("Use it on new pictures:", shlex.join(use)))
     return steps
 

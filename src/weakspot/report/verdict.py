@@ -234,7 +234,10 @@ def _why(bad: Sequence[Case], show: Mapping[str, str]) -> str:
     close = sum(case.close for case in bad)
     if close == len(bad):
         return "all close calls"
-    return f"{close} close calls, the others confidently wrong" if close else "all confidently wrong"
+    if not close:
+        return "all confidently wrong"
+    calls, others = ("call" if close == 1 else "calls"), len(bad) - close
+    return f"{close} close {calls}, the other{'s' if others > 1 else ''} confidently wrong"
 
 
 def pooled_threshold(record: MetricsRecord) -> str:

@@ -27,6 +27,15 @@ def test_labels_that_contradict_sure_probabilities_are_found() -> None:
     assert probably_wrong(probabilities[:12], labelled[:12]) == []  # too few to say
 
 
+def test_models_that_hardly_tell_the_classes_apart_contradict_no_label() -> None:
+    """Of 64 pictures of grass 30 labels were once called wrong, by probabilities from 0.49 to 0.51."""
+    pytest.importorskip("cleanlab", reason="cleanlab is not installed (pip install 'weakspot[labels]')")
+    rng = np.random.default_rng(0)
+    defective = np.arange(64) % 2 == 0
+    assert probably_wrong(0.5 + 0.015 * rng.standard_normal(64), defective) == []
+    assert probably_wrong(rng.uniform(0.02, 0.98, 64), defective) == []  # sure, and wrong as often as right
+
+
 def test_a_run_names_them_with_the_reason(tmp_path: Path) -> None:
     pytest.importorskip("cleanlab", reason="cleanlab is not installed (pip install 'weakspot[labels]')")
     run = RunFolder(tmp_path)

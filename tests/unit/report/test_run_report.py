@@ -229,6 +229,9 @@ def test_failures_are_ordered_by_what_they_cost() -> None:
     assert found[0].why == "all confidently wrong"
     assert found[1].why == "1 too large"
     assert found[2].why == "all close calls"
+    some = [Case("good", "false alarm"), Case("good", "false alarm", close=True)]
+    assert failures(some)[0].why == "1 close call, the other confidently wrong"
+    assert failures([*some, *some])[0].why == "2 close calls, the others confidently wrong"
     assert found[1].show == {"defect": "hole", "outcome": "found", "box": "off"}
     assert failures([]) == []
     assert failures([Case("good", "good")]) == []
@@ -303,7 +306,7 @@ def test_advice_starts_with_what_spoils_the_numbers(run: RunFolder) -> None:
     first, second, *_ = texts(steps)
     assert first == "Look at the light. Until the alarms are gone believe no number here."
     assert "7 test pictures show the same part as a training picture" in second
-    assert steps[-1].command == "weakspot predict 'outputs/my run' 'new_photos/*.png' --output results"
+    assert steps[-1].command == "weakspot predict 'outputs/my run' new_photos --output results"
 
 
 def test_advice_gives_each_cure_once_and_no_more_than_two(run: RunFolder) -> None:
