@@ -67,7 +67,7 @@ def fitted(run: RunFolder) -> dict[str, Any]:
     [
         ("experiment=plain_cam", "trainer.stop_at_accuracy=0.6"),
         ("experiment=recommended", *FEW_STEPS, *CALIBRATED),
-        ("experiment=recommended", "refine=none", "split.val_size=0", "boxes.threshold=0"),
+        ("experiment=recommended", *FEW_STEPS, "split.val_size=0", "boxes.threshold=-2"),
     ],
     ids=["plain class activation maps", "recommended", "cross-fitted"],
 )

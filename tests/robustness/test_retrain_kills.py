@@ -29,14 +29,10 @@ LEARNING = (
 )  # fmt: skip
 MOMENTS = (
     ("weakspot.training.evidence.correct", "Corrector._location", 2),
-    ("weakspot.training.evidence.correct_fit", "keep_stage", 1),
     ("pathlib", "Path.replace", 4),
-    ("weakspot.commands.train", "write_results", 1),
     ("weakspot.commands.retrain", "write_comparison", 1),
-    ("weakspot.commands.retrain", "write_json", 1),
 )
-"""In the middle of learning from boxes, before that is kept, while a file is put in its place, before the numbers,
-before the comparison, and before the last file, which says that all is done."""
+"""In the middle of learning from boxes, while a file is put in its place, and before the comparison."""
 
 
 def started(*arguments: object) -> int | None:

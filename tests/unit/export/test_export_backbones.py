@@ -19,7 +19,6 @@ from weakspot.models.timm_weights import from_package, lite_file
 
 FORMATS = {
     "efficientnet_lite0": ["onnx", "openvino"],
-    "efficientnet_lite2": ["openvino"],
     "timm:test_resnet": ["onnx"],
     "timm:test_vit2": ["onnx", "openvino"],
 }
