@@ -13,8 +13,6 @@ from helpers.runs import ALL_ANOMALY, FEW_STEPS, tiny_run
 from weakspot.cli import main as cli
 
 TINY = tiny_run(epochs=1)
-SHORT = (*FEW_STEPS, "split.val_size=0.15")
-"""Without cross-fitting, which trains three more models; test_recommended.py has it."""
 
 
 def _expanded(word: str) -> list[str]:
@@ -29,9 +27,9 @@ def run(monkeypatch: pytest.MonkeyPatch, line: str) -> None:
         if "output=outputs/photos" in arguments:  # so that there are boxes to audit
             arguments += ALL_ANOMALY
         if "experiment=recommended" in arguments or Path(arguments[2]).is_dir():  # a folder takes it
-            arguments += SHORT
+            arguments += FEW_STEPS
         if "experiment=plain_cam,recommended" in arguments:  # a key that the other one does not have
-            arguments += [f"++{setting}" for setting in SHORT]
+            arguments += [f"++{setting}" for setting in FEW_STEPS]
     monkeypatch.setattr(sys, "argv", arguments)
     code: object = 0
     try:

@@ -42,7 +42,7 @@ BOXES = ("boxes.threshold=-4", "boxes.false_boxes=60", "split.val_size=0.3", "ca
 def train(fabric: Path, *overrides: str, steps: tuple[str, ...] = FEW_STEPS) -> RunFolder:
     command = [
         f"data.root={fabric}", "data.subset=fabric", "experiment=recommended",
-        *TINY, *ALL_ANOMALY, *BOXES, *steps, *overrides,
+        *TINY, *ALL_ANOMALY, *steps, *BOXES, *overrides,
     ]  # fmt: skip
     return run_train(train_config(*command))
 

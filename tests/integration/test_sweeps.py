@@ -163,7 +163,7 @@ def four(two: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("launcher", "package"),
-    [("joblib", "hydra_plugins.hydra_joblib_launcher"), ("submitit_local", "submitit"), ("ray", "ray")],
+    [("submitit_local", "submitit"), ("ray", "ray")],
 )
 def test_a_cluster_runs_cells_to_the_same_leaderboard_and_skips_finished_ones(
     two: Path, four: Path, tmp_path: Path, launcher: str, package: str

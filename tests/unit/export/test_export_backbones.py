@@ -20,7 +20,7 @@ from weakspot.models.timm_weights import from_package, lite_file
 FORMATS = {
     "efficientnet_lite0": ["onnx", "openvino"],
     "timm:test_resnet": ["onnx"],
-    "timm:test_vit2": ["onnx", "openvino"],
+    "timm:test_vit2": ["onnx"],
 }
 KINDS = list(FORMATS)
 
