@@ -28,8 +28,8 @@ FEW_STEPS = (
     "refine.imitations=8", "refine.location_steps=4", "refine.mask_steps=4", "refine.location_refit_steps=2",
     "split.val_size=0.15",
 )  # fmt: skip
-"""For ``experiment=recommended``, whose evidence network learns for minutes; without cross-fitting, which trains three more
-models (test_recommended.py and test_honesty.py have it)."""
+"""For ``experiment=recommended``, whose evidence network learns for minutes; without cross-fitting, which trains three
+more models (test_recommended.py and test_honesty.py have it)."""
 
 DETERMINISTIC = (
     "bundle/model.safetensors", "bundle/model.json", "maps.npz", "split.csv", "predictions.jsonl", "predictions.csv",
