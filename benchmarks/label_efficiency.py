@@ -255,6 +255,7 @@ def main(
     folds, kinds, choices = fold or [0, 1, 2], kind or ["boxes", "masks"], choice or ["queue", "lot"]
     overrides = [
         f"experiment={experiment}", "data=mvtec", f"data.root={data}", f"data.subset={subset}", f"seed={seed}",
+        "split.val_size=0.15",  # thresholds are set on held-out pictures, and the models here are not cross-fitted
         *SPLITS[split], *(override or []),
     ]  # fmt: skip
     settings = short_hash([experiment, subset, *SPLITS[split], *(override or [])])

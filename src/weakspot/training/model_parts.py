@@ -18,7 +18,7 @@ from weakspot.models.model import Model
 from weakspot.models.statistics import StatisticsHead
 from weakspot.runs.folder import OUT_OF_FOLD
 from weakspot.training.evidence.correct_fit import fit_corrections
-from weakspot.training.evidence.fit import fit_evidence, without
+from weakspot.training.evidence.fit import checkpoints_of_fold, fit_evidence
 from weakspot.training.evidence.source import FeatureSource
 from weakspot.training.evidence.statistics import (
     STRENGTHS,
@@ -80,7 +80,7 @@ def _fit_evidence(prepared: PreparedRun, folder: Path, left_out: Sequence[Prepar
     unturned = [view for view in AUGMENTATIONS[rules.trainer.augment] if split_view(view)[0] == AS_IS]
     paths = [{one.data.infos[i].path for i in one.validation_images} for one in left_out]
     nets = fit_evidence(source, good, defect, rules.refine, rules.seed, folder, unturned, paths)
-    folders = [folder, *(without(folder, k) for k in range(len(left_out)))]
+    folders = [folder, *(checkpoints_of_fold(folder, k) for k in range(len(left_out)))]
     every = data.corrections.drawn
     for k, (net, one) in enumerate(zip(nets, (prepared, *left_out), strict=True)):
         train = one.data.indices("train")

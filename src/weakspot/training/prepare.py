@@ -6,6 +6,7 @@ import math
 from collections.abc import Iterable, Sequence
 from copy import deepcopy
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import cast
 
 import numpy as np
@@ -59,7 +60,7 @@ class PreparedRun:
         """Whether thresholds are set on training images, each predicted by a model that was trained without it."""
         return self.rules.boxes.threshold_kind == "calibrated" and not self.data.indices("val")
 
-    @property
+    @cached_property
     def left_out(self) -> list[list[int]]:
         """Positions of the training images that are left out in turn, a group's together; empty without cross-fitting.
 

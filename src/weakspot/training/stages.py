@@ -25,7 +25,7 @@ from weakspot.models.network import inference_batch_size
 from weakspot.models.output_store import OutputStore
 from weakspot.postprocess.familiarity import Familiarity
 from weakspot.training.datamodule import DataModule, FeatureDataset, ImageDataset
-from weakspot.training.evidence.fit import without
+from weakspot.training.evidence.fit import checkpoints_of_fold
 from weakspot.training.familiarity import FittedFamiliarity
 from weakspot.training.held_out import HeldOut
 from weakspot.training.imitated import MOST_PICTURES, imitated_outputs
@@ -78,7 +78,7 @@ def fit_and_infer(prepared: PreparedRun, folder: Path) -> FittedRun:
     if left_out:
         checkpoints = folder / "checkpoints"
         found = [
-            _kept_held_out(one, of_heads, without(checkpoints, k), -(-MOST_PICTURES // len(left_out)))
+            _kept_held_out(one, of_heads, checkpoints_of_fold(checkpoints, k), -(-MOST_PICTURES // len(left_out)))
             for k, (one, of_heads) in enumerate(zip(left_out, heads_of_others, strict=True))
         ]
         held_out = HeldOut.join(found, [len(one.calibration_images) for one in left_out])

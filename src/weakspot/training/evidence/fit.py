@@ -94,7 +94,7 @@ def fit_evidence(
         net = _projecting_net(source, [items[i] for i in rng.permutation(len(real))], rng)
         net.to(next(source.network.parameters()).device)
         nets = [net, *(deepcopy(net) for _ in left_out)]
-        folders = [folder, *(without(folder, k) for k in range(len(left_out)))]
+        folders = [folder, *(checkpoints_of_fold(folder, k) for k in range(len(left_out)))]
         finished = [stage_file(one, STAGES[-1]) for one in folders]
         if all(file.is_file() and taken_over(one, file) for one, file in zip(nets, finished, strict=True)):
             return [one.eval() for one in nets]
@@ -114,7 +114,7 @@ def fit_evidence(
     return [one.eval() for one in nets]
 
 
-def without(folder: Path, fold: int) -> Path:
+def checkpoints_of_fold(folder: Path, fold: int) -> Path:
     """Where checkpoints of the models lie that were trained without one of the sets of left-out images.
 
     Args:
