@@ -237,7 +237,11 @@ def test_readme_has_no_blanks_left() -> None:
 
 def test_readme_names_files_that_are_there() -> None:
     for name in re.findall(r"\]\((?!http)([^)]+)\)", README):
-        assert (ROOT / name).exists(), name
+        file, _, heading = name.partition("#")
+        assert (ROOT / file).exists(), name
+        if heading:
+            headings = re.findall(r"^#+ (.+)$", (ROOT / file).read_text(), re.MULTILINE)
+            assert heading in {re.sub(r"[^\w -]", "", each).lower().replace(" ", "-") for each in headings}, name
 
 
 @pytest.mark.slow

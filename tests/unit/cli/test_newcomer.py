@@ -125,6 +125,6 @@ def test_the_demo_is_fast_on_generated_pictures_and_fast_is_recommended_made_sho
     )
     assert demo.name == "demo"
     assert with_values(demo, {"name": "fast", "data.image_size": "auto"}) == fast
-    longer = {"name": "recommended", "trainer.max_epochs": 6, "refine.effort": 1.0}
+    longer = {"name": "recommended", "split.val_size": 0.0, "trainer.max_epochs": 6, "refine.effort": 1.0}
     assert with_values(fast, longer) == whole
     assert whole.model.backbone == "auto"
