@@ -1,9 +1,10 @@
 """Does `weakspot serve` stand its ground, and is it faster than another way? More clients than it answers at once.
 
-Two services run in processes of their own, on the same ONNX export, and are asked in turns: one as it is, one as it
-was. The latter is `--streams 1`, a picture at a time, or with `--other SRC` the code of another checkout, which makes
-the export, too, since earlier code cannot read one of today. Each client sends the next picture as soon as the last
-one is answered. Memory is the service's highest resident one, after its first turn and at the end.
+Services run in processes of their own, on exports of one model, and are asked in turns: one as it was, on ONNX Runtime;
+one as it is, on the same file; and one as it is on OpenVINO, which a run's service takes by itself where that export is
+certified and the faster one. The first is `--streams 1`, a picture at a time, or with `--other SRC` the code of another
+checkout, which makes the exports, too, since earlier code cannot read one of today. Each client sends the next picture
+as soon as the last one is answered. Memory is the service's highest resident one, after its first turn and at the end.
 
     python benchmarks/service.py DATA --weights FILE --clients 32 --requests 400 --other ../before/src
 """
@@ -45,22 +46,38 @@ TURNS = 4
 
 MAKE = """
 import sys
+from dataclasses import replace
 from pathlib import Path
 
-folder, weights = Path(sys.argv[1]), sys.argv[2]
+import torch
 from common import save_model
-from weakspot.export.graph import write_onnx
+from weakspot.export.graph import write_onnx, write_openvino
 from weakspot.inference.localizer import Localizer
+from weakspot.models.model import Model
+from weakspot.models.network import CamNet
+from weakspot.models.weights import load_weights
 
-original = Localizer.load(save_model(folder / "model", weights), "cpu")
-write_onnx(folder / "model.onnx", original.model, original.meta)
+folder, weights, backbone = Path(sys.argv[1]), sys.argv[2], sys.argv[3]
+original = Localizer.load(save_model(folder / "model", weights if backbone == "vgg16" else "none"), "cpu")
+model, meta = original.model, original.meta
+if backbone != "vgg16":  # what save_model does, on another network
+    loaded = load_weights(weights, backbone=backbone)
+    network = CamNet(backbone)
+    network.load_pretrained(loaded.state)
+    with torch.no_grad():
+        network.head.weight[1].abs_()
+        network.head.bias.copy_(torch.tensor([-1000.0, 1000.0]))
+    meta = replace(meta, backbone=backbone, preprocess=replace(meta.preprocess, mode=loaded.preprocess))
+    model = Model(network.eval())
+write_onnx(folder / "model.onnx", model, meta)
+write_openvino(folder / "model.onnx", folder / "model.xml", meta, half=False)
 """
-"""Run in a process of its own, as it may be another checkout's code that makes the export."""
+"""Run in a process of its own, as it may be another checkout's code that makes the exports."""
 
 
 @dataclass
 class Service:
-    """One of the two.
+    """One of those compared.
 
     Attributes:
         name: for the table.
@@ -104,20 +121,21 @@ def start(name: str, model: Path, options: list[str], source: Path | None) -> Se
     return Service(name, process, address[0])
 
 
-def make_export(folder: Path, weights: str, source: Path | None) -> Path:
-    """Export a model of random heads.
+def make_exports(folder: Path, weights: str, backbone: str, source: Path | None) -> tuple[Path, Path]:
+    """Export a model of random heads: for ONNX Runtime and for OpenVINO.
 
     Args:
         folder: for it.
         weights: as ``model.weights``.
+        backbone: as ``model.backbone``.
         source: folder with the package, of the checkout whose code makes it; None for this one.
     """
     here = Path(__file__).resolve().parent
     path = [str(here)] if source is None else [str(source.resolve().parent / "benchmarks"), str(source.resolve())]
     known = [os.environ["PYTHONPATH"]] if "PYTHONPATH" in os.environ else []
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join([*path, *known])}
-    subprocess.run([sys.executable, "-c", MAKE, str(folder), weights], env=environment, check=True)
-    return folder / "model.onnx"
+    subprocess.run([sys.executable, "-c", MAKE, str(folder), weights, backbone], env=environment, check=True)
+    return folder / "model.onnx", folder / "model.xml"
 
 
 def peak_mb(process: subprocess.Popen[str]) -> float:
@@ -162,17 +180,17 @@ def main(
     requests: Annotated[int, typer.Option(min=10, help="Requests to each in all.")] = 300,
     maps: Annotated[bool, typer.Option(help="Ask for the map of each picture, too.")] = True,
     other: Annotated[Path | None, typer.Option(help="src folder of another checkout to compare with.")] = None,
-    model: Annotated[Path | None, typer.Option(help="An exported model; default: one of random heads.")] = None,
+    backbone: Annotated[str, typer.Option(help="Network, as model.backbone.")] = "vgg16",
     output: OutputOption = None,
 ) -> None:
-    """Load both services in turns, count errors and compare."""
+    """Load the services in turns, count errors and compare."""
     with workplace(data, images) as (scratch, folder):
-        if model is None:
-            model = make_export(scratch, weights, other)
+        onnx, openvino = make_exports(scratch, weights, backbone, other)
         paths = choose_files(folder, images)
-        was = ("as it was", [], other) if other else ("one at a time", ["--streams", "1"], None)
         services = [
-            start(name, model, options, source) for name, options, source in (was, ("several at once", [], None))
+            start("as it was", onnx, [], other) if other else start("one at a time", onnx, ["--streams", "1"], None),
+            start("several at once", onnx, [], None),
+            start("several at once, OpenVINO", openvino, [], None),
         ]
         query = "?map=true" if maps else ""
         for service in services:  # warm, and not counted
@@ -196,15 +214,14 @@ def main(
         "service", "requests", "errors", "a second", "median wait, s", "95 % wait at most, s", "peak at first, MB",
         "peak, MB",
     )  # fmt: skip
-    ratio = services[1].rate / services[0].rate
+    ratios = [f"{each.name}: {each.rate / services[0].rate:.2f}" for each in services[1:]]
     kind = ", each with its map" if maps else ""
     intro = (
-        f"{described(data, images)}, one a request{kind}; {clients} clients at a time, ONNX Runtime, in {TURNS} turns."
+        f"{described(data, images)}, {backbone} at 224 px; one a request{kind}; "
+        f"{clients} clients at a time, in {TURNS} turns."
     )
     load = os.getloadavg()[0] if hasattr(os, "getloadavg") else float("nan")
-    verdict = (
-        f"Several at once answers {ratio:.2f} × as many pictures a second. Load of the machine at the end: {load:.1f}."
-    )
+    verdict = f"Pictures a second, × the first's: {'; '.join(ratios)}. Load of the machine at the end: {load:.1f}."
     failures = [f"{each.name}: {each.errors} errors" for each in services if each.errors]
     failures += [
         f"{each.name}: memory grew by {late[each.name] - each.early:.0f} MB"
