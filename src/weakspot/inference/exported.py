@@ -141,6 +141,11 @@ def _onnx(path: Path) -> tuple[Open, str]:
     return opened, first.get_modelmeta().custom_metadata_map.get(METADATA_KEY, "")
 
 
+_OPENVINO_IS_NEW, _OPENVINO_IS_READY = threading.Lock(), threading.Event()
+"""A process's first inference runs alone: OpenVINO's Python module makes ready for NumPy at the first array that it is
+given, and two threads that give it one at the same moment wait for each other for ever."""
+
+
 def _openvino(path: Path) -> tuple[Open, str]:
     openvino = _imported("openvino", "openvino")
     core = openvino.Core()
@@ -163,11 +168,19 @@ def _openvino(path: Path) -> tuple[Open, str]:
         names = [output.any_name for output in compiled.outputs]
         own = threading.local()  # a request serves one caller at a time
 
-        def run(batch: npt.NDArray[np.uint8]) -> Mapping[str, npt.NDArray[np.float32]]:
+        def ask(batch: npt.NDArray[np.uint8]) -> Mapping[str, npt.NDArray[np.float32]]:
             if not hasattr(own, "request"):
                 own.request = compiled.create_infer_request()
             found = own.request.infer([batch])
             return {name: np.array(found[i]) for i, name in enumerate(names)}
+
+        def run(batch: npt.NDArray[np.uint8]) -> Mapping[str, npt.NDArray[np.float32]]:
+            if _OPENVINO_IS_READY.is_set():
+                return ask(batch)
+            with _OPENVINO_IS_NEW:
+                answer = ask(batch)
+            _OPENVINO_IS_READY.set()
+            return answer
 
         return run
 

@@ -170,6 +170,26 @@ def test_what_fails_a_certificate(changes: dict[str, Any], why: str) -> None:
     assert bool(why) == bool(failure)
 
 
+def test_the_first_pictures_of_a_process_may_come_on_several_threads(runs: dict[str, Path], tmp_path: Path) -> None:
+    """OpenVINO's Python module waited for itself for ever, in four of six such processes."""
+    code = (
+        "import sys, threading\nfrom pathlib import Path\nimport numpy as np\n"
+        "from weakspot.inference.exported import load_exported\n"
+        f"model, meta = load_exported(Path({str(exported(runs, 'plain', 'openvino'))!r}))\n"
+        "many, gate = model.for_many(), threading.Barrier(8)\n"
+        "picture = np.zeros((*meta.preprocess.image_size, 3), np.uint8)\n"
+        "sys.setswitchinterval(1e-6)\n"
+        "found = []\n"
+        "def ask():\n    gate.wait()\n    found.extend(many.ask([picture]))\n"
+        "threads = [threading.Thread(target=ask) for _ in range(8)]\n"
+        "[thread.start() for thread in threads]\n[thread.join() for thread in threads]\n"
+        "print(len(found))\n"
+    )
+    for _ in range(3):
+        done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, timeout=60, check=True)
+        assert done.stdout.strip() == b"8"
+
+
 @pytest.mark.parametrize(("kind", "format_"), [("refined", "onnx"), ("refined", "openvino")])
 def test_predict_without_torch_gives_the_same_files_and_starts_fast(
     runs: dict[str, Path], kind: str, format_: str, fabric: Path, tmp_path: Path, tiny: None
