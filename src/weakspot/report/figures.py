@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal
 
 import matplotlib as mpl
 import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
@@ -69,17 +69,17 @@ def write_figures(
 @any_name()
 def _write(path: Path, figure: Figure, *, drawn: bool) -> list[Path]:
     """A figure as PNG and, where it is drawn rather than made of pictures, as SVG for papers."""
-    written = [path.with_suffix(suffix) for suffix in ((".png", ".svg") if drawn else (".png",))]
-    for file in written:
-        # The same figure is the same file: no date, and names of its parts that do not come from a random number.
-        options: dict[str, Any] = (
-            {"pil_kwargs": {"compress_level": 2}} if file.suffix == ".png" else {"metadata": {"Date": None}}
-        )
-        with atomic_path(file) as temporary, mpl.rc_context({"svg.hashsalt": "weakspot"}):
-            FigureCanvasAgg(figure).print_figure(
-                temporary, dpi=110, bbox_inches="tight", format=file.suffix[1:], **options
-            )
-    return written
+    # Each canvas draws once; Figure.savefig draws twice, and laying out is most of the work. A layout once made stays.
+    figure.set_dpi(110)
+    with atomic_path(path.with_suffix(".png")) as temporary:
+        FigureCanvasAgg(figure).print_png(temporary, pil_kwargs={"compress_level": 2})  # type: ignore[no-untyped-call]
+    if not drawn:
+        return [path.with_suffix(".png")]
+    figure.set_layout_engine("none")
+    # The same figure is the same file: no date, and names of its parts that do not come from a random number.
+    with atomic_path(path.with_suffix(".svg")) as temporary, mpl.rc_context({"svg.hashsalt": "weakspot"}):
+        FigureCanvasSVG(figure).print_svg(temporary, metadata={"Date": None})  # type: ignore[no-untyped-call]
+    return [path.with_suffix(".png"), path.with_suffix(".svg")]
 
 
 def training_figure(history: Sequence[Mapping[str, float]]) -> Figure:
@@ -88,7 +88,7 @@ def training_figure(history: Sequence[Mapping[str, float]]) -> Figure:
     Args:
         history: an entry an epoch, with ``epoch`` and what was logged (``train/loss``, ``val/balanced_accuracy``, …).
     """
-    figure = Figure(figsize=(8, 3.4))
+    figure = Figure(figsize=(8, 3.4), layout="constrained")
     epochs = [int(entry["epoch"]) for entry in history]
     for axes, measure in zip(figure.subplots(1, 2), ("loss", "balanced_accuracy"), strict=True):
         for subset, colour, name in (("train", "#0072b2", "training subset"), ("val", "#d55e00", "validation subset")):
@@ -100,13 +100,12 @@ def training_figure(history: Sequence[Mapping[str, float]]) -> Figure:
         axes.set_ylim(bottom=0, top=None if measure == "loss" else 1.02)
         if axes.lines:
             axes.legend(fontsize=8, frameon=False)
-    figure.tight_layout()
     return figure
 
 
 def reliability_figure(calibration: CalibrationResult) -> Figure:
     """Accuracy against confidence; on the diagonal, a confidence of 80 % is right for 80 of 100 images."""
-    figure = Figure(figsize=(3.6, 3.6))
+    figure = Figure(figsize=(3.6, 3.6), layout="constrained")
     axes = figure.add_subplot()
     axes.plot([0, 1], [0, 1], color="0.7", linestyle=":")
     if calibration.reliability:
@@ -121,7 +120,7 @@ def trust_figure(trust: TrustResult) -> Figure:
     """Every box's IoU against its trust, and the mean IoU of each tenth of the boxes."""
     values = np.array(trust.boxes, dtype=float)
     values = values[np.argsort(values[:, 0], kind="stable")]
-    figure = Figure(figsize=(5, 3.6))
+    figure = Figure(figsize=(5, 3.6), layout="constrained")
     axes = figure.add_subplot()
     axes.scatter(values[:, 0], values[:, 1], s=10, color="0.6", label="a box")
     tenths = [tenth.mean(axis=0) for tenth in np.array_split(values, min(10, len(values)))]
@@ -138,7 +137,7 @@ def confusion_figure(matrix: ConfusionMatrix) -> Figure:
     """The confusion matrix: rows are true classes, columns predicted ones."""
     labels, counts = matrix.labels, matrix.counts
     side = 2.2 + 0.7 * len(labels)
-    figure = Figure(figsize=(side, side))
+    figure = Figure(figsize=(side, side), layout="constrained")
     axes = figure.add_subplot()
     axes.imshow(counts, cmap="Blues", vmin=0)
     limit = max(max(row) for row in counts) / 2
@@ -162,7 +161,7 @@ def gallery_figure(predictions: Sequence[Prediction], samples: Sequence[Sample],
     """
     columns = max(1, min(columns, len(predictions)))
     rows = max(1, -(-len(predictions) // columns))
-    figure = Figure(figsize=(3.2 * columns, 3.0 * rows))
+    figure = Figure(figsize=(3.2 * columns, 3.0 * rows), layout="constrained")
     for position, (prediction, sample) in enumerate(zip(predictions, samples, strict=True), start=1):
         axes = figure.add_subplot(rows, columns, position)
         image = read_image(sample.path)
@@ -179,7 +178,6 @@ def gallery_figure(predictions: Sequence[Prediction], samples: Sequence[Sample],
         figure.text(0.5, 0.5, "no such image", ha="center")
     figure.suptitle("map, predicted boxes, true outline (white)", fontsize=10)
     _add_legend(figure)
-    figure.tight_layout(rect=(0, 0.12 / rows, 1, 1))
     return figure
 
 
@@ -230,17 +228,17 @@ def maps_figure(predictions: Sequence[Prediction], samples: Sequence[Sample]) ->
             axis.set_title(f"{name}: {map_.min():.1f} … {map_.max():.1f}", fontsize=7)
         for axis in axes:
             axis.set_axis_off()
-    _add_legend(figure, "outside lower center")
+    _add_legend(figure)
     return figure
 
 
-def _add_legend(figure: Figure, loc: Literal["lower center", "outside lower center"] = "lower center") -> None:
-    """What the colours of boxes mean."""
+def _add_legend(figure: Figure) -> None:
+    """What the colours of boxes mean, below everything."""
     handles = [
         Line2D([], [], color=_hex(TRUST_COLOURS[name]), linewidth=3, label=words) for name, words in LEGEND.items()
     ]
     handles.append(Line2D([], [], color=_hex(BOX_COLOUR), linewidth=3, label="trust unknown"))
-    figure.legend(handles=handles, loc=loc, ncols=2, fontsize=7, frameon=False)
+    figure.legend(handles=handles, loc="outside lower center", ncols=2, fontsize=7, frameon=False)
 
 
 def _hex(colour: tuple[int, int, int]) -> str:
@@ -300,7 +298,7 @@ def threshold_figure(measurement: Measurement, rule: BoxRule) -> Figure:
     curve, localisation = measurement.curve, measurement.test.localisation
     if curve is None or localisation is None:
         raise ValueError("there is no curve without masks")
-    figure = Figure(figsize=(6, 3.8))
+    figure = Figure(figsize=(6, 3.8), layout="constrained")
     axes = figure.add_subplot()
     colours = mpl.colormaps["viridis"]([0.0, 0.45, 0.8])
     at_levels = (curve.box_accuracy_30, curve.box_accuracy_50, curve.box_accuracy_70)
