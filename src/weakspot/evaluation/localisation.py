@@ -14,7 +14,7 @@ from weakspot.data.splits import group_numbers
 from weakspot.evaluation.schema import BeforeDecision, Localisation, Resolution, ThresholdCurve
 from weakspot.evaluation.subsets import EvaluatedImages, size_of
 from weakspot.evaluation.thresholds import sweep, threshold_curve, undecided_boxes, undecided_boxes_with_trust
-from weakspot.evaluation.truth import Truth, levels_reached
+from weakspot.evaluation.truth import NO_BOXES, Truth, levels_reached
 from weakspot.metrics import (
     best_iou,
     detection_metrics,
@@ -25,7 +25,7 @@ from weakspot.metrics import (
 )
 from weakspot.metrics.intervals import N_RESAMPLES, Estimate, percentile_estimate
 from weakspot.metrics.paired import draw_groups, group_estimate
-from weakspot.metrics.results import LocalisationResult, TrustLevel, TrustResult
+from weakspot.metrics.results import DetectionResult, LocalisationResult, TrustLevel, TrustResult
 from weakspot.metrics.unvarying import widened_mean
 from weakspot.ops.maps import Maps, comparable_map, shown_map
 from weakspot.postprocess.boxes import boxes_array
@@ -42,31 +42,44 @@ def measure_localisation(images: EvaluatedImages) -> tuple[Localisation, Thresho
     Returns:
         The measures, and box accuracy at every threshold.
     """
-    truth, boxes = images.truth, images.boxes
+    truth, boxes, classes = images.truth, images.boxes, images.classes
 
     def evidence(kind: Callable[[ModelOutput], Maps], i: int) -> Maps:
         return images.at_input_size(i, kind(images.output(i)))
 
     hits = [pointing_hit(evidence(shown_map, i), truth.mask(i)) for i in truth.known]
-    measurable = truth.measurable
     thresholds, ious = sweep(images)
     found = Localisation(
         **vars(_widened(images, truth.localise(boxes))),
         **vars(max_box_accuracy(ious, thresholds)),
         pointing_game=proportion(sum(hits), len(hits)),
-        pixel=pixel_metrics((evidence(comparable_map, i), truth.mask(i)) for i in measurable),
+        pixel=pixel_metrics((evidence(comparable_map, i), truth.mask(i)) for i in truth.measurable),
         false_boxes_per_100_good=_per_100([len(boxes[i]) for i in images.good]),
         before_decision=before_decision(images),
         resolution=resolution(images),
         trust=replace(measure_trust(images.predictions, truth), false_green=green_on_good(images)),
-        detection=detection_metrics(
-            [boxes[i] for i in measurable],
-            [np.array([box.score for box in images.predictions[i].boxes]) for i in measurable],
-            [truth.boxes[i].astype(np.float64) for i in measurable],
-            [(int(height), int(width)) for height, width in truth.sizes[measurable]],
-        ),
+        detection=measure_detection(images),
+        per_class={name: measure_detection(images, name) for name in classes[1:]} if len(classes) > 2 else None,
     )
     return found, threshold_curve(images, thresholds, ious)
+
+
+def measure_detection(images: EvaluatedImages, label: str | None = None) -> DetectionResult:
+    """Match boxes one to one with true ones, on the images in which every defect is known.
+
+    Args:
+        images: at least one of them has a true box.
+        label: kind of defect whose boxes count, predicted and true; None for all.
+    """
+    truth, measurable = images.truth, images.truth.measurable
+    found = [[box for box in images.predictions[i].boxes if label in (None, box.label)] for i in measurable]
+    true = [truth.boxes[i] if label in (None, truth.samples[i].defect) else NO_BOXES for i in measurable]
+    return detection_metrics(
+        [boxes_array(boxes) for boxes in found],
+        [np.array([box.score for box in boxes]) for boxes in found],
+        [boxes.astype(np.float64) for boxes in true],
+        [(int(height), int(width)) for height, width in truth.sizes[measurable]],
+    )
 
 
 def _widened(images: EvaluatedImages, found: LocalisationResult) -> LocalisationResult:

@@ -116,6 +116,8 @@ class Localisation(OracleBoxAccuracy, LocalisationResult):
         resolution: how small a defect the maps can localise.
         trust: whether trusted boxes fit better.
         detection: boxes matched one to one.
+        per_class: the same for the boxes of each kind of defect, by its name, where the model tells several kinds
+            apart: a box of another class than its defect counts as false. None with one kind.
     """
 
     pointing_game: Estimate = UNKNOWN
@@ -125,6 +127,7 @@ class Localisation(OracleBoxAccuracy, LocalisationResult):
     resolution: Resolution = Resolution()
     trust: TrustResult
     detection: DetectionResult
+    per_class: dict[str, DetectionResult] | None = None
 
 
 @dataclass(frozen=True)

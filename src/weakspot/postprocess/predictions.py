@@ -17,6 +17,7 @@ from weakspot.config.rules import BoxRule
 from weakspot.data.preprocess import Preprocess
 from weakspot.ops.maps import Maps, class_map, margin_map, region_at, visible
 from weakspot.ops.resize import upsample
+from weakspot.postprocess.box_class import with_class
 from weakspot.postprocess.boxes import find_boxes
 from weakspot.postprocess.decision import Decision
 from weakspot.postprocess.familiarity import UNLIKE, Familiarity
@@ -77,6 +78,7 @@ def make_prediction(
         if output.mask_logits is None:
             evidence, _ = _evidence(output, decided, size, preprocess.input_size(size), rule)
             boxes = with_probability(boxes, evidence, size, float(1.0 - probabilities[0]))
+    boxes = with_class(boxes, output.maps, classes, size)
     if unlike:
         boxes = [distrusted(box) for box in boxes]
     remarks = [] if familiarity is None else familiarity.remarks(p_value, size)

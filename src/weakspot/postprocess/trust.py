@@ -149,7 +149,7 @@ def with_probability(boxes: Sequence[Box], evidence: FloatArray, size: Size, pic
         Copies of the boxes, in the same order, with that probability times the mean of the map, scaled to 0…1, inside.
     """
     scaled = scale_min_max(evidence)
-    means = [0.0 if scaled is None else float(scaled[_cells(scaled, box, size)].mean()) for box in boxes]
+    means = [0.0 if scaled is None else float(scaled[cells_of(scaled, box, size)].mean()) for box in boxes]
     return [replace(box, probability=picture * mean) for box, mean in zip(boxes, means, strict=True)]
 
 
@@ -228,12 +228,12 @@ def _open(rule: BoxRule) -> BoxRule:
 
 def _highest_inside(scaled: FloatArray, box: Box, size: Size) -> float:
     """Highest value in the cells that a box touches."""
-    return float(scaled[_cells(scaled, box, size)].max())
+    return float(scaled[cells_of(scaled, box, size)].max())
 
 
 def _contrast(shown: FloatArray, box: Box, size: Size) -> float:
     """Mean inside a box minus mean of a ring round it, 0…1 each; 0 where the picture ends all round."""
-    rows, columns = _cells(shown, box, size)
+    rows, columns = cells_of(shown, box, size)
     tall, wide = (max(1, math.ceil(RING * (side.stop - side.start))) for side in (rows, columns))
     around = shown[max(0, rows.start - tall) : rows.stop + tall, max(0, columns.start - wide) : columns.stop + wide]
     inside = shown[rows, columns]
@@ -244,8 +244,14 @@ def _contrast(shown: FloatArray, box: Box, size: Size) -> float:
     return within / inside.size - (float(around.sum(dtype=np.float64)) - within) / ring
 
 
-def _cells(map_: FloatArray, box: Box, size: Size) -> tuple[slice, slice]:
-    """Rows and columns of the cells that a box touches."""
+def cells_of(map_: FloatArray, box: Box, size: Size) -> tuple[slice, slice]:
+    """Rows and columns of the cells that a box touches.
+
+    Args:
+        map_: ``(h, w)``, of the whole picture.
+        box: in pixels of the picture.
+        size: ``(height, width)`` of the picture.
+    """
     rows, columns = map_.shape
     top, left = box.y0 * rows // size[0], box.x0 * columns // size[1]
     return slice(top, -(-box.y1 * rows // size[0])), slice(left, -(-box.x1 * columns // size[1]))

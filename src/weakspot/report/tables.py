@@ -122,6 +122,9 @@ def _localisation_rows(table: Table, found: Localisation) -> None:
             _row(table, f"box {key}, IoU ≥ 0.{level // 10}", getattr(found.detection, f"{key}_{level}"))
         average = getattr(found.detection, f"ap_{level}")
         table.add_row(f"box average precision, IoU ≥ 0.{level // 10}", _number(average), "", "")
+    for name, of_class in (found.per_class or {}).items():
+        for key in ("precision", "recall"):
+            _row(table, f"{name}: box {key}, IoU ≥ 0.3", getattr(of_class, f"{key}_30"))
     before = found.before_decision
     table.add_row("boxes an image with a defect", _number(found.mean_boxes), "", str(found.n))
     if before.good_images_with_a_box:

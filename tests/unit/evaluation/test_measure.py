@@ -60,6 +60,33 @@ def test_two_halves_come_to_what_the_whole_comes_to(
     assert numbers(measure(cut(made, rule, (0, N // 2, N)))) == numbers(whole)
 
 
+def test_boxes_count_for_the_class_that_they_carry(tmp_path: Path) -> None:
+    made = make_data(tmp_path / "data", N, classes=("hole", "cut"))
+    (subset,) = cut(made, replace(RULES["absolute"], merge=None), (0, N))
+    found = measure([subset]).test.localisation
+    assert found is not None
+    assert found.per_class is not None
+    assert list(found.per_class) == ["hole", "cut"]
+    assert sum(one.n_boxes for one in found.per_class.values()) == found.detection.n_boxes
+    assert [one.n_true for one in found.per_class.values()] == [N // 4, N // 4]
+    assert found.per_class["hole"].recall_30.value > 0
+    swapped = [
+        replace(one, boxes=tuple(replace(box, label={"hole": "cut", "cut": "hole"}[box.label]) for box in one.boxes))
+        for one in subset.predictions
+    ]
+    wrong = measure([replace(subset, predictions=swapped)]).test.localisation
+    assert wrong is not None
+    assert wrong.per_class is not None
+    assert wrong.detection == found.detection
+    assert [one.recall_30.value for one in wrong.per_class.values()] == [0, 0]
+    assert [one.n_boxes for one in wrong.per_class.values()] == [
+        one.n_boxes for one in reversed(found.per_class.values())
+    ]
+    assert numbers(measure([subset])) == json.loads(
+        json.dumps(Measurement.from_dict(measure([subset]).to_dict()).to_dict())
+    )
+
+
 def test_groups_that_lie_on_both_sides_of_the_cut_stay_groups(tmp_path: Path) -> None:
     made = make_data(tmp_path / "data", N)
     # Images i and i + 12 are of one class, and of one part.
