@@ -27,7 +27,7 @@ from weakspot.report.lab import LabImage
 from weakspot.report.page import render
 from weakspot.report.picture_records import MISTAKES, add_thumbnails, box_record, image_record, link, shown_evidence
 from weakspot.report.pictures import Album, colour_maps, small_map, thumbnail_side
-from weakspot.report.verdict import FITS, Case, failures
+from weakspot.report.verdict import FITS, Case, closest, failures
 from weakspot.types import GOOD, FloatArray, Prediction
 from weakspot.utils.files import write_text
 
@@ -109,6 +109,7 @@ def common(
         "bars": bars(measurement),
         "strip": strip(metrics),
         "failures": found,
+        "closest": [] if found else closest(cases),
         "types": _types(records, ious, measurement),
         "extremes": _extremes(records, ious),
         "baseline": baseline(measurement),

@@ -109,7 +109,8 @@ def regions_in_words(explanation: Explanation) -> list[str]:
     change = explanation.change
     if change is not None:
         boxes = ", ".join(str(box.xyxy) for box in change.boxes)
-        return [*lines, f"hiding {change.area:.1%} of the picture, {boxes}, makes it {change.label}"]
+        area = "less than 0.1%" if change.area < 0.0005 else f"{change.area:.1%}"
+        return [*lines, f"if {area} of the picture were hidden, {boxes}, the decision would be {change.label}"]
     return [*lines, _no_change(explanation)]
 
 

@@ -188,6 +188,31 @@ def failures(cases: Sequence[Case]) -> list[Failure]:
     return _each_its_own(sorted((failure for failure in found if failure.count), key=lambda f: (-f.cost, f.title)))
 
 
+def closest(cases: Sequence[Case]) -> list[tuple[str, int]]:
+    """Where nothing failed, the pictures that came closest to it: what they are, and their positions.
+
+    Args:
+        cases: one for each image, in their order.
+
+    Returns:
+        At most three: the Good picture that is most like a defect, the defect that is most like Good, and the box that
+        fits least; none twice.
+    """
+    good = [(-case.probability, i) for i, case in enumerate(cases) if case.defect == GOOD]
+    defects = [(case.probability, i) for i, case in enumerate(cases) if case.defect != GOOD]
+    boxed = [(case.iou, i) for i, case in enumerate(cases) if case.iou is not None]
+    found = dict[int, str]()
+    for words, ranked in (
+        ("Good, and most like a defect", good),
+        ("a defect, and most like Good", defects),
+        ("its box fits least", boxed),
+    ):
+        left = [each for each in ranked if each[1] not in found]
+        if left:
+            found[min(left)[1]] = words
+    return [(words, position) for position, words in found.items()]
+
+
 def _each_its_own(found: Sequence[Failure]) -> list[Failure]:
     """Choose the image that each way to fail shows; who has the fewest to choose from chooses first."""
     taken, chosen = set[int](), dict[str, int]()

@@ -40,7 +40,16 @@ from weakspot.report.lab import Lab, make_lab
 from weakspot.report.page import as_json, inlined
 from weakspot.report.pictures import Album, outlines, small_map, thumbnail_side, thumbnails
 from weakspot.report.run_report import read_evaluated, write_report
-from weakspot.report.verdict import BOX_GRADES, CLASS_GRADES, Case, failures, grade, headline, threshold_advice
+from weakspot.report.verdict import (
+    BOX_GRADES,
+    CLASS_GRADES,
+    Case,
+    closest,
+    failures,
+    grade,
+    headline,
+    threshold_advice,
+)
 from weakspot.runs.folder import RunFolder
 from weakspot.types import Prediction
 
@@ -235,6 +244,33 @@ def test_failures_are_ordered_by_what_they_cost() -> None:
     assert found[1].show == {"defect": "hole", "outcome": "found", "box": "off"}
     assert failures([]) == []
     assert failures([Case("good", "good")]) == []
+
+
+def test_where_nothing_fails_the_closest_calls_are_shown() -> None:
+    cases = [
+        Case("good", "good", probability=0.1), Case("good", "good", probability=0.4),
+        Case("crack", "found", 0.9, probability=0.7), Case("crack", "found", 0.6, probability=0.9),
+    ]  # fmt: skip
+    assert not failures(cases)
+    called = [("Good, and most like a defect", 1), ("a defect, and most like Good", 2), ("its box fits least", 3)]
+    assert closest(cases) == called
+    assert closest(cases[:1]) == [("Good, and most like a defect", 0)]
+    assert closest([cases[2]]) == [("a defect, and most like Good", 0)]  # and not once more for its box
+    assert closest([]) == []
+
+
+def test_a_report_without_a_failure_shows_the_closest_calls(binary: Made, tmp_path: Path) -> None:
+    some = slice(1, 24, 7)  # two hits, and two Good images without a false alarm
+    made = Made(binary.samples[some], binary.store.rows(some), binary.classes)
+    run = make_report(tmp_path, made, BoxRule("components", threshold=0.5, merge=0.5), made.samples[0].path.parents[1])
+    page = Page((tmp_path / "report.html").read_text(encoding="utf-8"))
+    assert page.data["failures"] == []
+    said = [word for word in page.words if word in ("Good, and most like a defect", "its box fits least")]
+    assert len(said) == 2
+    examples = [int(tag["data-example"] or -1) for _, tag in page.tags if "data-example" in tag]
+    known = [page.data["images"][i]["defect"] for i in examples]
+    assert known == ["good", "hole", "hole"]
+    assert run.metrics.is_file()
 
 
 def with_test(measured: Measurement, **known: Any) -> Measurement:
