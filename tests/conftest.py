@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import os
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from copy import deepcopy
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 import torch
@@ -19,10 +20,16 @@ from helpers.parts import make_parts
 from hypothesis import Phase, settings
 
 from weakspot.data import synthetic
+from weakspot.data.images import ImageInfo
+from weakspot.data.near_duplicates import NearDuplicates, find_near_duplicates
 from weakspot.models import backbones
+from weakspot.training import cached_searches
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser
+
+SEARCHED: dict[tuple[str, ...], dict[str, Any]] = {}
+"""What searches for near-duplicates found, by the contents of the pictures."""
 
 # What make mutants runs: the same examples each time, and the first that fails is enough.
 settings.register_profile(
@@ -34,6 +41,21 @@ settings.register_profile(
 def private_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
     """Nothing a test does reaches the user's cache, nor another test's."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
+
+
+@pytest.fixture(autouse=True)
+def searched_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Near-duplicates of the same pictures are searched once in a process: that takes longer than a tiny training."""
+
+    def search(images: Sequence[ImageInfo], **options: Any) -> NearDuplicates:
+        if any(image.roi is not None for image in images):
+            return find_near_duplicates(images, **options)
+        key = tuple(image.sha256 for image in images)
+        if key not in SEARCHED:
+            SEARCHED[key] = find_near_duplicates(images, **options).to_dict()
+        return NearDuplicates.from_dict(deepcopy(SEARCHED[key]))
+
+    monkeypatch.setattr(cached_searches, "find_near_duplicates", search)
 
 
 @pytest.fixture
