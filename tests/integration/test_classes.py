@@ -40,6 +40,7 @@ from weakspot.report.tables import class_tables, comparison_table, pooled_table
 from weakspot.runs.folder import RunFolder
 from weakspot.training.dataset import Data, index_and_split
 from weakspot.training.prepare import prepare
+from weakspot.training.stages import examples_of
 from weakspot.types import ModelOutput, Prediction
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("tiny")]
@@ -103,6 +104,37 @@ def test_a_type_without_a_training_image_gets_a_warning(fabric: Path, here: Path
     assert not any("warning" in sentence for sentence in data.warnings)
     without = indexed(settings(f"data.root={fabric}", "data.subset=fabric", "split.file=split.csv"))
     assert without.warnings == ("warning: no training image is of class 'hole'; it will not be recognised",)
+
+
+def test_pictures_of_several_kinds_are_learnt_once_for_each_and_right_by_one(fabric: Path, here: Path) -> None:
+    first = indexed(settings(f"data.root={fabric}", "data.subset=fabric"))
+    rows = ["path,label,subset,mask"]
+    for sample, part in zip(first.samples, first.subsets, strict=True):
+        label = "hole;stain" if sample.defect == "cut" else sample.defect
+        rows.append(f"{sample.path},{label},{part},{sample.mask or ''}")
+    Path("manifest.csv").write_text("\n".join(rows))
+    config = settings("data=manifest", "data.root=.", "data.options.outside=true", "output=run", "split.val_size=0")
+    prepared = prepare(resolve(config))
+    data = prepared.data
+    assert data.classes == [name for name in types(fabric) if name != "cut"]
+    both = [data.classes.index(name) for name in ("hole", "stain")]
+    several = [i for i in data.indices("train") if len(data.kinds(i)) == 2]
+    assert several
+    assert all(data.kinds(i) == both for i in several)
+    examples = examples_of(prepared)
+    assert len(examples["train"]) == len(data.indices("train")) + len(several)
+    assert len(examples["test"]) == len(data.indices("test"))
+    record = MetricsRecord.read(train(config).metrics).measurement
+    tested = [i for i in data.indices("test") if len(data.kinds(i)) == 2]
+    assert tested
+    predictions = {p.path.name: p for p in read_predictions(Path("run/predictions.jsonl"))}
+    for i in tested:
+        found = predictions[data.samples[i].path.name]
+        assert found.target == (found.label if found.label in ("hole", "stain") else "hole")
+    assert record.test.localisation is not None
+    assert record.test.localisation.per_class is not None
+    assert "hole;stain" not in record.test.localisation.per_class
+    assert record.test.classification.recall_per_defect["hole;stain"].n == len(tested)
 
 
 # --- hand-made maps -----------------------------------------------------------------------------------------------

@@ -213,7 +213,7 @@ def _predicted(
     done = list[Prediction]()
     with console.progress_bar("predicting the pictures", len(samples)) as progress, prediction_writer(folder) as write:
         for found, sample in zip(localizer.predict([s.path for s in samples]), samples, strict=True):
-            target = meta.classes[target_of(sample, meta.classes)] if sample.defect else None
+            target = meta.classes[target_of(sample, meta.classes, found.label)] if sample.defect else None
             prediction = replace(found, target=target)
             write(prediction)
             small = _small_map(prediction, meta)

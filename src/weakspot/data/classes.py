@@ -24,6 +24,10 @@ DEFECT_WORDS = (
 """What images with a defect are often called."""
 
 
+SEPARATOR = ";"
+"""Stands between the kinds of defects in a picture's label."""
+
+
 def plain(name: str) -> str:
     """A class name as the lists of known names write it: lower case, with underscores.
 
@@ -89,36 +93,79 @@ def defect_names(labels: Sequence[str], source: Path, good_class: str, kind: str
     return {label: GOOD if label == good else label for label in found}
 
 
+def kinds_of(sample: Sample) -> list[str]:
+    """The kinds of defects in a picture: its label, or what a semicolon separates in it (``crack;hole``).
+
+    Args:
+        sample: its defect type counts.
+
+    Returns:
+        Each kind once, in the order of the label; ``["good"]`` for a Good one.
+
+    Raises:
+        WeakspotError: where Good stands beside a kind of defect.
+    """
+    kinds = list(dict.fromkeys(kind.strip() for kind in sample.defect.split(SEPARATOR) if kind.strip()))
+    if len(kinds) > 1 and GOOD in kinds:
+        raise WeakspotError(f"{shown(sample.path)} is labelled {sample.defect!r}: good and a defect; keep one of them")
+    return kinds or [sample.defect]
+
+
 def class_names(samples: Iterable[Sample], task: Task) -> list[str]:
-    """Return the names of the classes in order: Good and Anomaly, or Good and every defect type.
+    """Return the names of the classes in order: Good and Anomaly, or Good and every kind of defect.
 
     Args:
         samples: of the data set; with ``binary`` they do not matter.
         task: ``binary`` or ``multiclass``.
 
     Returns:
-        ``["good", "anomaly"]``, or ``good`` and then the defect types in alphabetical order.
+        ``["good", "anomaly"]``, or ``good`` and then the kinds of defects in alphabetical order.
+
+    Raises:
+        WeakspotError: as :func:`kinds_of`.
     """
     if task == "binary":
         return [GOOD, ANOMALY]
-    return [GOOD, *sorted({sample.defect for sample in samples} - {GOOD})]
+    return [GOOD, *sorted({kind for sample in samples for kind in kinds_of(sample)} - {GOOD})]
 
 
-def target_of(sample: Sample, names: Sequence[str]) -> int:
-    """Return the class number of a sample under the `names` that :func:`class_names` gave.
+def targets_of(sample: Sample, names: Sequence[str]) -> list[int]:
+    """Return the class numbers of a sample under the `names` that :func:`class_names` gave, one for each kind.
 
     Args:
         sample: its defect type counts.
         names: class names, ``good`` first.
 
     Returns:
-        The position of the sample's class in `names`; with Good and Anomaly every defect type is 1.
+        At least one position in `names`; with Good and Anomaly every defect type is 1.
 
     Raises:
-        WeakspotError: for a defect type that is not among them.
+        WeakspotError: for a kind that is not among them.
     """
     if sample.defect in names:
-        return names.index(sample.defect)
+        return [names.index(sample.defect)]
     if list(names) == [GOOD, ANOMALY]:
-        return 1
-    raise WeakspotError(f"{shown(sample.path)}: defect type {sample.defect!r} is not one of {', '.join(names)}")
+        return [1]
+    kinds = kinds_of(sample)
+    for kind in kinds:
+        if kind not in names:
+            raise WeakspotError(f"{shown(sample.path)}: defect type {kind!r} is not one of {', '.join(names)}")
+    return [names.index(kind) for kind in kinds]
+
+
+def target_of(sample: Sample, names: Sequence[str], called: str | None = None) -> int:
+    """Return the one class number of a sample that an answer is compared with.
+
+    Args:
+        sample: as for :func:`targets_of`.
+        names: likewise.
+        called: the class that the picture was given; where it is one of the picture's kinds, it is right.
+
+    Returns:
+        The number of `called` if that is one of the sample's kinds, else of the first of them.
+
+    Raises:
+        WeakspotError: as :func:`targets_of`.
+    """
+    targets = targets_of(sample, names)
+    return next((target for target in targets if names[target] == called), targets[0])

@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy.stats import spearmanr
 
+from weakspot.data.classes import kinds_of
 from weakspot.data.splits import group_numbers
 from weakspot.evaluation.schema import BeforeDecision, Localisation, Resolution, ThresholdCurve
 from weakspot.evaluation.subsets import EvaluatedImages, size_of
@@ -69,9 +70,11 @@ def measure_detection(images: EvaluatedImages, label: str | None = None) -> Dete
 
     Args:
         images: at least one of them has a true box.
-        label: kind of defect whose boxes count, predicted and true; None for all.
+        label: kind of defect whose boxes count, predicted and true; pictures of several kinds are left out, as their
+            masks do not say which region is of which kind. None for all boxes.
     """
-    truth, measurable = images.truth, images.truth.measurable
+    truth = images.truth
+    measurable = [i for i in truth.measurable if label is None or len(kinds_of(truth.samples[i])) == 1]
     found = [[box for box in images.predictions[i].boxes if label in (None, box.label)] for i in measurable]
     true = [truth.boxes[i] if label in (None, truth.samples[i].defect) else NO_BOXES for i in measurable]
     return detection_metrics(

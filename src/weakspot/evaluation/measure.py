@@ -157,7 +157,9 @@ def measure_some(
     """
     some, of_some = [samples[i] for i in kept], [predictions[i] for i in kept]
     truth = Truth.read(some, sizes[list(kept)], drawn)
-    targets = np.array([target_of(sample, classes) for sample in some], dtype=np.int64)
+    targets = np.array(
+        [target_of(sample, classes, one.label) for sample, one in zip(some, of_some, strict=True)], dtype=np.int64
+    )
     classification = classification_metrics(
         targets,
         class_probabilities(of_some, classes),

@@ -116,8 +116,7 @@ class Localisation(OracleBoxAccuracy, LocalisationResult):
         resolution: how small a defect the maps can localise.
         trust: whether trusted boxes fit better.
         detection: boxes matched one to one.
-        per_class: the same for the boxes of each kind of defect, by its name, where the model tells several kinds
-            apart: a box of another class than its defect counts as false. None with one kind.
+        per_class: the same by kind of defect; a box of another kind than its defect is false. None with one kind.
     """
 
     pointing_game: Estimate = UNKNOWN

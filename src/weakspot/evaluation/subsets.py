@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import NamedTuple
@@ -53,14 +53,17 @@ class EvaluatedSubset:
         Raises:
             WeakspotError: when a defect type is not one of the model's classes.
         """
-        targets = [target_of(sample, meta.classes) for sample in samples]
-        predictions = [
+        found = [
             make_prediction(
                 path, size_of(store, i), store[i], meta.classes, meta.preprocess, meta.boxes, meta.decision,
-                target=meta.classes[targets[i]], trust=meta.trust, familiarity=meta.familiarity,
+                trust=meta.trust, familiarity=meta.familiarity,
             )
             for i, path in enumerate(store.paths)
         ]  # fmt: skip
+        predictions = [
+            replace(one, target=meta.classes[target_of(sample, meta.classes, one.label)])
+            for one, sample in zip(found, samples, strict=True)
+        ]
         return cls(samples, store, predictions, meta)
 
     def output(self, row: int) -> ModelOutput:
@@ -144,12 +147,14 @@ class EvaluatedImages:
         return [i for i, sample in enumerate(self.samples) if sample.is_good]
 
     def targets(self, classes: Sequence[str] | None = None) -> npt.NDArray[np.int64]:
-        """The number of each image's true class, ``(n,)``, 0 for Good.
+        """The number of each image's true class, ``(n,)``, 0 for Good; of several, the one that it was given.
 
         Args:
             classes: class names that the numbers refer to; None takes :attr:`classes`.
         """
-        return np.array([target_of(sample, classes or self.classes) for sample in self.samples], dtype=np.int64)
+        names, given = classes or self.classes, [prediction.label for prediction in self.predictions]
+        pairs = zip(self.samples, given, strict=True)
+        return np.array([target_of(sample, names, label) for sample, label in pairs], dtype=np.int64)
 
     def decided(self, classes: Sequence[str] | None = None) -> npt.NDArray[np.int64]:
         """The number of the class that each image was given, ``(n,)``, 0 for Good.

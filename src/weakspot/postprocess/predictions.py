@@ -44,7 +44,6 @@ def make_prediction(
     rule: BoxRule,
     decision: Decision,
     *,
-    target: str | None = None,
     trust: TrustCalibration | None = None,
     familiarity: Familiarity | None = None,
 ) -> Prediction:
@@ -59,7 +58,6 @@ def make_prediction(
             before the threshold.
         rule: from evidence to boxes.
         decision: from logits to the class.
-        target: the true class where it is known.
         trust: makes a probability of what is known of a box; None leaves trust uncalibrated.
         familiarity: what is known of the pictures of training; None leaves the prediction without.
 
@@ -89,7 +87,6 @@ def make_prediction(
         path=name,
         height=size[0],
         width=size[1],
-        target=target,
         label=classes[decided],
         classes=tuple(ClassConfidence(classes[k], float(probabilities[k])) for k in order),
         probability=float(1.0 - probabilities[0]),

@@ -14,7 +14,7 @@ from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
 from weakspot.config.schema import DataConfig, SplitConfig, one_of
-from weakspot.data.classes import class_names, target_of
+from weakspot.data.classes import class_names, target_of, targets_of
 from weakspot.data.corrections import Corrections, as_files, read_corrections, relabelled
 from weakspot.data.images import ImageInfo, inspect_images
 from weakspot.data.near_duplicates import NearDuplicates
@@ -104,6 +104,14 @@ class Data:
             subset: ``train``, ``val`` or ``test``.
         """
         return [i for i, one in enumerate(self.subsets) if one == subset]
+
+    def kinds(self, index: int) -> list[int]:
+        """The class numbers of an image, one for each kind of defect in it; the first is its entry in `targets`.
+
+        Args:
+            index: position of the image.
+        """
+        return targets_of(self.samples[index], self.classes)
 
 
 @dataclass(frozen=True)
@@ -243,7 +251,7 @@ def _split_warnings(data: Data) -> list[str]:
         found.append(f"near-duplicates: {certain_words(near)}; each group is kept in one subset")
     if near is not None and near.possible:
         found.append(f"near-duplicates: {possible_words(near)}; they are not grouped")
-    missing = set(data.classes) - {data.classes[data.targets[i]] for i in data.indices("train")}
+    missing = set(data.classes) - {data.classes[target] for i in data.indices("train") for target in data.kinds(i)}
     found += [f"warning: no training image is of class {name!r}; it will not be recognised" for name in sorted(missing)]
     return found
 

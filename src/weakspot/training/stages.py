@@ -104,7 +104,7 @@ def fit_classifier(prepared: PreparedRun, folder: Path) -> FitSummary:
     subsets = _datasets(prepared)
     views = len(AUGMENTATIONS[rules.trainer.augment])
     loaders = DataModule(subsets["train"], subsets["val"], rules.trainer.batch_size, rules.seed, views)
-    train_targets = [data.targets[i] for i in data.indices("train")]
+    train_targets = [target for i in data.indices("train") for target in data.kinds(i)]
     module = ClassifierModule(
         network,
         class_weights(rules.model.class_weights, train_targets, len(data.classes)),
@@ -154,12 +154,18 @@ def _imitated(prepared: PreparedRun, model: Model, most: int) -> ImitationStore 
 
 
 def examples_of(prepared: PreparedRun) -> dict[Subset, list[tuple[ImageView, int]]]:
-    """Every image of a subset in all its views, with its class; only the training subset has more than one view."""
+    """Every image of a subset in all its views, with its class; only the training subset has more than one view.
+
+    A training picture of several kinds of defects is there once for each, so that it speaks for all of them.
+    """
     data = prepared.data
     views = {"train": AUGMENTATIONS[prepared.rules.trainer.augment], "val": (AS_IS,), "test": (AS_IS,)}
     return {
         subset: [
-            (ImageView(data.infos[i], view), data.targets[i]) for i in data.indices(subset) for view in views[subset]
+            (ImageView(data.infos[i], view), target)
+            for i in data.indices(subset)
+            for target in (data.kinds(i) if subset == "train" else data.targets[i : i + 1])
+            for view in views[subset]
         ]
         for subset in SUBSETS
     }
