@@ -208,17 +208,29 @@ def bare_rate(model: Path, pictures: int) -> float:
     return pictures / (time.perf_counter() - begin)
 
 
-def sustained(start: Starter, model: Path, scratch: Path, pictures: int) -> float:
-    """Pictures a second that a watcher answers when enough lie there, with the sinks away."""
+def sustained(start: Starter, model: Path, scratch: Path, broker: Broker | None, pictures: int) -> float:
+    """Pictures a second that a watcher answers, and tells its sinks of, when enough lie there."""
     camera = Camera(scratch / "measure", 0)
     camera.write(pictures, 1e9)
     output = scratch / "measured"
-    process = start.start(
-        ["watch", str(model), str(camera.folder), "--output", str(output), "--once", "--settle", "0.2"]
-    )
-    until(lambda: not alive(process), 600, "the measurement")
+    with receiving() as receiver:
+        words = watching(model, camera.folder, output, receiver.url, scratch / "measured.txt", broker, "measure")
+        process = start.start([*words, "--once"])
+        until(lambda: not alive(process), 600, "the measurement")
+        ended = time.time()  # after the last sink was told
     entries = Journal(output / "journal.sqlite").after(0, pictures)
-    return (len(entries) - 1) / (entries[-1].answered - entries[0].answered)
+    return (len(entries) - 1) / (ended - entries[0].answered)
+
+
+def watching(
+    model: Path, folder: Path, output: Path, webhook: str, flag: Path, broker: Broker | None, topic: str
+) -> list[str]:
+    """The command that watches a folder and tells every sink."""
+    words = [
+        "watch", str(model), str(folder), "--output", str(output), "--settle", "0.2", "--webhook", webhook,
+        "--flag", str(flag),
+    ]  # fmt: skip
+    return words if broker is None else [*words, "--mqtt", f"mqtt://127.0.0.1:{broker.port}/{topic}"]
 
 
 def percentiles(seconds: Sequence[float]) -> dict[str, float]:
@@ -242,21 +254,19 @@ class Soak:
         """Measure, write calmly, write under kills, and look at what is there."""
         images, numbers = self.arguments.images, self.outcome.numbers
         numbers["bare network, pictures a second"] = bare_rate(self.model, min(2000, max(100, images // 4)))
-        rate = sustained(self.start, self.model, self.scratch, min(1000, max(60, images // 8)))
-        numbers["sustained by the watcher, pictures a second"] = rate
         with ExitStack() as stack:
             receiver = stack.enter_context(receiving())
             broker = Broker(self.scratch / "broker") if MOSQUITTO else None
             got: list[tuple[str, bytes]] = []
-            self.words = [
-                "watch", str(self.model), str(self.camera.folder), "--output", str(self.output), "--settle", "0.2",
-                "--webhook", receiver.url, "--flag", str(self.scratch / "flag.txt"),
-            ]  # fmt: skip
             if broker is not None:
                 broker.start()
                 stack.callback(broker.stop)
                 got = stack.enter_context(subscribed(broker.port, "line/verdict"))
-                self.words += ["--mqtt", f"mqtt://127.0.0.1:{broker.port}/line"]
+            rate = sustained(self.start, self.model, self.scratch, broker, min(1000, max(60, images // 8)))
+            numbers["sustained by the watcher, pictures a second"] = rate
+            self.words = watching(
+                self.model, self.camera.folder, self.output, receiver.url, self.scratch / "flag.txt", broker, "line"
+            )
             calm = images // 2
             self._calmly(calm, 0.6 * rate)
             self._killing(images - calm, rate, broker)
