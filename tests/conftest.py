@@ -19,6 +19,7 @@ from helpers.browsing import CHROMIUM
 from helpers.parts import make_parts
 from hypothesis import Phase, settings
 
+from weakspot.commands import results
 from weakspot.data import synthetic
 from weakspot.data.images import ImageInfo
 from weakspot.data.near_duplicates import NearDuplicates, find_near_duplicates
@@ -56,6 +57,13 @@ def searched_once(monkeypatch: pytest.MonkeyPatch) -> None:
         return NearDuplicates.from_dict(deepcopy(SEARCHED[key]))
 
     monkeypatch.setattr(cached_searches, "find_near_duplicates", search)
+
+
+@pytest.fixture(autouse=True)
+def drawn_where_asked_for(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Runs in this process draw their figures only in tests marked ``figures``."""
+    if request.node.get_closest_marker("figures") is None:
+        monkeypatch.setattr(results, "write_figures", lambda *arguments: [])
 
 
 @pytest.fixture

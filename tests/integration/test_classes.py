@@ -43,7 +43,7 @@ from weakspot.training.prepare import prepare
 from weakspot.training.stages import examples_of
 from weakspot.types import ModelOutput, Prediction
 
-pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("tiny")]
+pytestmark = [pytest.mark.slow, pytest.mark.figures, pytest.mark.usefixtures("tiny")]
 
 TINY = (*tiny_run(epochs=2), "data.task=multiclass", "model.class_weights=balanced")
 

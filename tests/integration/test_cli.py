@@ -65,6 +65,7 @@ def run_folder(weakspot, fabric: Path) -> Path:
 
 
 @pytest.mark.slow
+@pytest.mark.figures
 def test_train_prints_a_table_and_names_the_picture(weakspot, fabric: Path) -> None:
     result = weakspot("train", f"data.root={fabric}", "data.subset=fabric", *TINY, "output=run")
     assert result.code == 0

@@ -24,7 +24,7 @@ from weakspot.postprocess.decision import (
 from weakspot.postprocess.prediction_files import read_predictions
 from weakspot.report.tables import metrics_table
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.figures]
 
 
 TINY = ("data.subset=fabric", *tiny_run(epochs=2))

@@ -29,6 +29,7 @@ README = (ROOT / "README.md").read_text(encoding="utf-8")
 NOTEBOOKS = ("01_data", "02_train_and_evaluate", "03_inspect_boxes", "04_compare_heatmaps")
 TINY = tiny_run(epochs=1)
 
+pytestmark = pytest.mark.figures
 
 TASKS = {
     "check-your-data": ["check", "check", "check", "split", "train"],

@@ -22,7 +22,7 @@ from weakspot.errors import WeakspotError
 
 PAGE = (ROOT / "docs" / "classification.md").read_text(encoding="utf-8")
 
-pytestmark = pytest.mark.usefixtures("tiny")
+pytestmark = [pytest.mark.figures, pytest.mark.usefixtures("tiny")]
 
 
 @pytest.fixture

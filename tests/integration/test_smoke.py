@@ -18,7 +18,7 @@ from weakspot.inference.localizer import Localizer
 from weakspot.models.output_store import OutputStore
 from weakspot.postprocess.prediction_files import read_predictions
 
-pytestmark = pytest.mark.usefixtures("tiny")
+pytestmark = [pytest.mark.figures, pytest.mark.usefixtures("tiny")]
 
 
 def test_a_run_folder_holds_what_the_design_says(fabric: Path, here: Path) -> None:

@@ -30,7 +30,11 @@ from weakspot.training.stages import FittedRun, fit_and_infer
 from weakspot.utils import files
 from weakspot.utils.files import new_folder
 
-pytestmark = [pytest.mark.slow, pytest.mark.skipif(os.name != "posix", reason="kills forks of itself")]
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.figures,
+    pytest.mark.skipif(os.name != "posix", reason="kills forks of itself"),
+]
 
 KILLS = {
     "train": 3, "evaluate in place": 3, "predict": 5, "export boxes": 4, "audit": 2, "report": 1, "check": 1,
