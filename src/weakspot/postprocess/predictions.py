@@ -32,7 +32,11 @@ SteppedKey = Literal["threshold", "min_score"]
 """Keys of a box rule that a slider may move."""
 
 RIVALS = 3.0
-"""A place gets no box if its odds of a defect are more than e³ = 20 times lower than those of the surest place."""
+"""A place that is less sure than its picture gets no box if its odds of a defect are more than e³ = 20 times lower than
+those of the surest place. One that is as sure as the picture stays: it is a second defect."""
+
+SURER = 1e-3
+"""Of what a place is surer than its picture so much counts, so that the surer of two such places comes first."""
 
 
 def make_prediction(
@@ -267,12 +271,14 @@ def place_scores(location_logits: Maps, logits: npt.NDArray[np.float32]) -> Maps
         logits: of the classes, Good first.
 
     Returns:
-        The lower of the place's log-odds and the image's. Where a place is much less sure than the surest one
-        (:data:`RIVALS`) minus infinity, so that no box is drawn there.
+        The lower of the place's log-odds and the image's, and :data:`SURER` of what the place's are higher. Where a
+        place is much less sure than the surest one (:data:`RIVALS`) and less sure than the image, minus infinity, so
+        that no box is drawn there.
     """
     of_image = np.float32(logsumexp(logits[1:]) - logits[0])
-    rivals = location_logits >= location_logits.max() - RIVALS
-    scores: Maps = np.where(rivals, np.minimum(location_logits, of_image), -np.inf).astype(np.float32)
+    rivals = location_logits >= min(location_logits.max() - RIVALS, of_image)
+    lower = np.minimum(location_logits, of_image)
+    scores: Maps = np.where(rivals, lower + SURER * (location_logits - lower), -np.inf).astype(np.float32)
     return scores
 
 

@@ -104,7 +104,8 @@ def advice(record: MetricsRecord, worth_a_look: int, here: Here) -> list[Step]:
         steps.append(Step(text, here.again("cv=5")))
     if worth_a_look:
         first = str(here.doubtful) if here.doubtful else "PICTURE"
-        text = f"Look at the {worth_a_look} pictures of review.csv: {DOUBTFUL} To ask why, of the first of them:"
+        which = "picture" if worth_a_look == 1 else f"{worth_a_look} pictures"
+        text = f"Look at the {which} of review.csv: {DOUBTFUL} To ask why, of the first of them:"
         steps.append(Step(text, shlex.join(["weakspot", "explain", run, first])))
     if record.measurement.test.localisation is None:
         text = "Boxes are not measured: export them, correct some by hand, and measure against those (truth=FILE)."
