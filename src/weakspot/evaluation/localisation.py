@@ -76,7 +76,7 @@ def measure_detection(images: EvaluatedImages, label: str | None = None) -> Dete
     truth = images.truth
     measurable = [i for i in truth.measurable if label is None or len(kinds_of(truth.samples[i])) == 1]
     found = [[box for box in images.predictions[i].boxes if label in (None, box.label)] for i in measurable]
-    true = [truth.boxes[i] if label in (None, truth.samples[i].defect) else NO_BOXES for i in measurable]
+    true = [truth.boxes[i] if label in (None, *kinds_of(truth.samples[i])) else NO_BOXES for i in measurable]
     return detection_metrics(
         [boxes_array(boxes) for boxes in found],
         [np.array([box.score for box in boxes]) for boxes in found],

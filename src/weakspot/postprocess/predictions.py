@@ -36,7 +36,8 @@ RIVALS = 3.0
 those of the surest place. One that is as sure as the picture stays: it is a second defect."""
 
 SURER = 1e-3
-"""Of what a place is surer than its picture so much counts, so that the surer of two such places comes first."""
+"""Share of the log-odds above the picture's that a place's score keeps: of two places that are both surer than their
+picture, the surer one comes first."""
 
 
 def make_prediction(
@@ -271,9 +272,9 @@ def place_scores(location_logits: Maps, logits: npt.NDArray[np.float32]) -> Maps
         logits: of the classes, Good first.
 
     Returns:
-        The lower of the place's log-odds and the image's, and :data:`SURER` of what the place's are higher. Where a
-        place is much less sure than the surest one (:data:`RIVALS`) and less sure than the image, minus infinity, so
-        that no box is drawn there.
+        The lower of the place's log-odds and the image's; a place that is surer than the image scores the share
+        :data:`SURER` of the difference more. Minus infinity, so that no box is drawn there, where a place is both much
+        less sure than the surest one (:data:`RIVALS`) and less sure than the image.
     """
     of_image = np.float32(logsumexp(logits[1:]) - logits[0])
     rivals = location_logits >= min(location_logits.max() - RIVALS, of_image)
