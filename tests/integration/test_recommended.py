@@ -33,6 +33,7 @@ from weakspot.postprocess.trust import REASONS
 from weakspot.report.view import RunView
 from weakspot.runs.folder import RunFolder
 from weakspot.types import ModelOutput, Sample
+from weakspot.utils.agenda import Agenda
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("tiny")]
 
@@ -184,7 +185,11 @@ def test_without_a_validation_part_scores_are_calibrated_on_images_left_out_in_t
     fabric: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)
+    begin, begun = Agenda.begin, list[tuple[Agenda, str]]()
+    monkeypatch.setattr(Agenda, "begin", lambda self, name: (begun.append((self, name)), begin(self, name))[1])
     crossfitted_run = train(fabric, "split.val_size=0")
+    planned = [stage.name for stage in begun[0][0].stages]
+    assert [name for _, name in begun if name in planned] == planned[:-1]  # the report has no bar
     assert "judged by one of 3 more models" in " ".join(capsys.readouterr().err.split())
     samples, parts = read_split(crossfitted_run.split, fabric)
     good = {s.path.resolve() for s, part in zip(samples, parts, strict=True) if part == "train" and s.is_good}

@@ -37,7 +37,7 @@ from weakspot.runs.folder import (
 )
 from weakspot.runs.identity import fit_identity, run_identity
 from weakspot.runs.latest import note_latest
-from weakspot.training.announce import announcement
+from weakspot.training.announce import agenda_of, announcement
 from weakspot.training.prepare import PreparedRun, prepare
 from weakspot.training.stages import FittedRun, bundle_meta, fit_and_infer
 from weakspot.utils import console
@@ -196,8 +196,10 @@ def _fit_or_adopt(
         console.err.print(
             f"{of_labels.path} was trained on the same labels: what was drawn is learnt on top", style="dim"
         )
-    console.err.print(announcement(prepared))
-    _save_fit(run, prepared, fit_and_infer(prepared, run.path))
+    agenda = agenda_of(prepared)
+    console.err.print(announcement(prepared, agenda))
+    with console.following(agenda):
+        _save_fit(run, prepared, fit_and_infer(prepared, run.path))
 
 
 def _labels_only(

@@ -39,7 +39,7 @@ class Calibration:
     @property
     def origin(self) -> str:
         """A sentence that tells where the number comes from."""
-        promise = "" if self.bound <= self.wanted else "; too few to promise it"
+        promise = "" if self.bound <= self.wanted else "; a promise would take more Good images"
         return (
             f"calibrated: at most {self.wanted:g} false boxes per 100 Good images; {self.false_boxes} on {self.n_good} "
             f"held-out ones, upper bound {self.bound:.1f} per 100{promise}"

@@ -21,6 +21,9 @@ WANTED, FALSE_GREEN, CONFIDENCE = 0.8, 0.05, 0.8
 FIRST = 14
 """Pictures with a green box at the first limit that is tried, the fewest of which one may have a wrong one."""
 
+FEWEST_GOOD = math.ceil(math.log(1 - CONFIDENCE) / math.log(1 - FALSE_GREEN))
+"""Good pictures with a box from which on anything can be promised of false ones, if none of them has a green box."""
+
 Floats = npt.NDArray[np.float64]
 Whole = npt.NDArray[np.int64]
 

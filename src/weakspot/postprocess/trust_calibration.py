@@ -24,6 +24,7 @@ from scipy.special import expit
 from weakspot.postprocess.promises import (
     CONFIDENCE,
     FALSE_GREEN,
+    FEWEST_GOOD,
     WANTED,
     Floats,
     Whole,
@@ -200,7 +201,7 @@ def fit_trust(imitated: BoxExamples, on_good: BoxExamples, drawn_on_good: BoxExa
     tops = tops_of(of_good, on_good.picture)
     floor = false_limit(tops)
     if floor is None:
-        why = f"{len(tops)} held-out Good images with a box are too few to promise anything"
+        why = f"that takes {FEWEST_GOOD} held-out Good images with a box at any score, and there are {len(tops)}"
         return replace(fitted, origin=f"nothing is green: {why}", why=why)
     floor = max(floor, above(np.sort(of_drawn)[::-1], int(FALSE_GREEN * len(of_drawn))))
     judged = imitated.and_more(drawn_on_good)

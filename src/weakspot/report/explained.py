@@ -100,7 +100,7 @@ def regions_in_words(explanation: Explanation) -> list[str]:
     """What each region contributes to the confidence, and what would change the decision, one line each."""
     confidence = next(value for _, k, value in explanation.classes if k == explanation.target_id)
     lines = [
-        f"region {number} at {region.box.xyxy}: {region.share:.0%} of the map; "
+        f"region {number} of the map at {region.box.xyxy}: {region.share:.0%} of it; "
         f"without it {confidence:.3f} -> {region.confidence:.3f}"
         for number, region in enumerate(explanation.regions, start=1)
     ]

@@ -30,7 +30,7 @@ LOG_TAIL = 16 * 2**10
 PATIENCE = 10.0
 """Seconds that a training has to end by itself after it was called off."""
 
-_STEP = re.compile(r"^(?P<what>.+): (?P<done>\d+) of (?P<total>\d+) \(\d+ %\)(?:, about (?P<left>.+) left)?$")
+_STEP = re.compile(r"^(?P<what>.+): (?P<done>\d+) of (?P<total>\d+) \(\d+ %\)(?:, about (?P<left>.+))?$")
 TrainingState = Literal["none", "running", "done", "failed", "cancelled"]
 Command = Callable[[Path, Path], Sequence[str]]
 """From the annotation file and the folder for results to the command line."""

@@ -1,4 +1,4 @@
-"""How long a training run will take: every kind of work is timed once, small, on this machine, and counted."""
+"""What each kind of training's work costs: all are timed once, small, on this machine."""
 
 from __future__ import annotations
 
@@ -23,46 +23,43 @@ from weakspot.utils import console
 DECODING = 0.01
 """Seconds that reading a picture, or its features, takes besides the network."""
 
-REPORTING, REPORTING_EACH = 6.0, 0.1
-"""Seconds from the last output to the report, and for each test picture: thresholds, alarms, intervals, figures and the
-page. For 40 of them 9.7 s were measured on one core (``weakspot train experiment=demo``, the model taken over)."""
-
 
 @dataclass(frozen=True)
-class Work:
-    """What a run does, counted.
+class Costs:
+    """Seconds that each kind of work takes on this machine.
 
     Attributes:
-        stem_images: images that go through the frozen layers.
-        tail_images: images that go through the trained layers, forward and backward, all epochs together.
-        batch_size: images in a batch of them.
-        imitations: imitated defects that the evidence heads learn from; 0 without heads, as are the steps.
-        location_steps, mask_steps: optimiser steps of the evidence heads.
-        outputs: images whose features are known and that the finished model is run on.
-        whole: images that go through the whole model.
-        read_again: times that known features of a training image are read once more.
-        reported: images of the report; 0 where nothing is measured.
+        stem: an image through the frozen layers, read from disk before.
+        tail: an image through the trained layers, forward and backward.
+        imitating: to imitate a defect on an image, and to compute its features.
+        location_step, mask_step: an optimiser step of the evidence heads; 0 without them.
     """
 
-    stem_images: int
-    tail_images: int
-    batch_size: int
-    imitations: int = 0
-    location_steps: int = 0
-    mask_steps: int = 0
-    outputs: int = 0
-    whole: int = 0
-    read_again: int = 0
-    reported: int = 0
+    stem: float
+    tail: float
+    imitating: float = 0.0
+    location_step: float = 0.0
+    mask_step: float = 0.0
+
+    @property
+    def location(self) -> float:
+        """The location head on an image."""
+        return self.location_step / (9 * EACH)  # a step takes three kinds of images, forward and backward
+
+    @property
+    def answer(self) -> float:
+        """All trained parts on an image whose features are known, read from disk before."""
+        return self.tail / 3 + self.location + self.mask_step / (3 * EACH) + DECODING
 
 
-def estimate_minutes(network: CamNet, size: Size, work: Work) -> float:
-    """Estimate how many minutes a run takes if it trains for all epochs. Nothing is changed by it.
+def measure_costs(network: CamNet, size: Size, batch_size: int, *, heads: bool) -> Costs:
+    """Time every kind of work once, on blank pictures. Nothing is changed by it.
 
     Args:
         network: on the device it will be trained on.
         size: ``(height, width)`` of the network's input.
-        work: what is to be done.
+        batch_size: of the classifier's training.
+        heads: whether evidence heads are trained.
 
     Raises:
         WeakspotError: when evidence heads cannot be trained on features of these sizes.
@@ -72,24 +69,15 @@ def estimate_minutes(network: CamNet, size: Size, work: Work) -> float:
     one = torch.zeros((1, 3, *size), device=device).contiguous(memory_format=torch.channels_last)
     with torch.inference_mode():
         features = network.forward_taps(one, tuple(network.taps))
-    stem = _seconds(device, lambda: network.forward_taps(one, tuple(network.taps)))
-    batch = network.forward_stem(one).repeat(work.batch_size, 1, 1, 1)
-    tail = _seconds(device, lambda: _backward(network, batch)) / work.batch_size
+    stem = _seconds(device, lambda: network.forward_taps(one, tuple(network.taps))) + DECODING
+    batch = network.forward_stem(one).repeat(batch_size, 1, 1, 1)
+    tail = _seconds(device, lambda: _backward(network, batch)) / batch_size
     network.zero_grad(set_to_none=True)
     network.train(training)
-    total = work.stem_images * (stem + DECODING) + work.tail_images * tail
-    location = mask = imitating = 0.0
-    if work.imitations:
-        imitating = _imitating(size)
-        location, mask = _step_seconds(network, [features[tap].shape for tap in network.pyramid], size)
-    total += work.imitations * (stem + imitating + DECODING)
-    total += work.location_steps * location + work.mask_steps * mask
-    forward = tail / 3 + location / (9 * EACH) + mask / (3 * EACH)  # a third of forward and backward; both heads
-    total += work.outputs * (forward + DECODING) + work.whole * (stem + forward + imitating + DECODING)
-    total += work.read_again * DECODING
-    if work.reported:
-        total += REPORTING + work.reported * REPORTING_EACH
-    return total / 60
+    if not heads:
+        return Costs(stem, tail)
+    location, mask = _step_seconds(network, [features[tap].shape for tap in network.pyramid], size)
+    return Costs(stem, tail, stem + _imitating(size), location, mask)
 
 
 def _backward(network: CamNet, features: torch.Tensor) -> None:

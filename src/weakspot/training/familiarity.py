@@ -21,6 +21,9 @@ from weakspot.utils import console
 
 Floats = npt.NDArray[np.float64]
 
+RECOGNISING = "what the pictures are like"
+"""Name of the stage, in lines of progress."""
+
 MOST_PICTURES = 400
 """Training pictures that statistics are made of at most."""
 
@@ -155,7 +158,7 @@ def fit_familiarity(
     device = next(network.stem.parameters()).device
     rows: list[list[Floats]] = []
     looks: list[Look] = []
-    with console.progress_bar("what the pictures are like") as progress, torch.inference_mode():
+    with console.progress_bar(RECOGNISING) as progress, torch.inference_mode():
         for done, view in enumerate(view_features(network, items, preprocess, cache, taps, looks=True), start=1):
             assert view.look is not None  # noqa: S101 - it was asked for
             looks.append(view.look)

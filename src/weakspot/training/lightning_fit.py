@@ -31,6 +31,9 @@ from weakspot.utils.files import OUTPUTS, atomic_path
 
 log = logging.getLogger(__name__)
 
+CLASSIFIER = "classifier, all epochs"
+"""Name of the stage, in lines of progress."""
+
 ROUNDING = 1e-6
 
 
@@ -178,7 +181,7 @@ class _Lines(Callback):
     """Says where there is no terminal, and in ``run.log``, how far training is."""
 
     def __init__(self) -> None:
-        self._lines = console.progress_lines("classifier, all epochs")
+        self._lines = console.progress_lines(CLASSIFIER)
 
     def on_train_batch_end(self, trainer: pl.Trainer, *_: Any) -> None:  # noqa: ANN401 - as Lightning has it
         """One more batch is done."""

@@ -37,6 +37,9 @@ from weakspot.training.rules import TrainingRules
 from weakspot.types import SUBSETS, ModelOutput, Subset
 from weakspot.utils import console
 
+FROZEN, MAPS, FOR_TRUST = "frozen layers, once per image", "maps", "imitated defects, for trust"
+"""Names of stages, in lines of progress."""
+
 
 @dataclass(frozen=True)
 class FittedRun:
@@ -147,7 +150,7 @@ def _held_out(prepared: PreparedRun, model: Model, known: FittedFamiliarity | No
 def _imitated(prepared: PreparedRun, model: Model, most: int) -> ImitationStore | None:
     """Outputs for defects imitated on at most so many held-out Good images."""
     rules, images = prepared.rules, [prepared.data.infos[i] for i in prepared.calibration_images]
-    with console.progress_bar("imitated defects, for trust") as progress:
+    with console.progress_bar(FOR_TRUST) as progress:
         return imitated_outputs(
             model, images, prepared.preprocess, rules.heatmap, rules.flip_tta, most=most, progress=progress
         )
@@ -182,7 +185,7 @@ def _datasets(prepared: PreparedRun) -> dict[Subset, FeatureDataset | ImageDatas
             for subset in SUBSETS
         }
     every = [item for subset in SUBSETS for item, _ in examples[subset]]
-    with console.progress_bar("frozen layers, once per image") as progress:
+    with console.progress_bar(FROZEN) as progress:
         if rules.has_heads:  # all taps in one pass, before the last of them is asked for alone
             plain = [item for item in every if split_view(item.view)[0] == AS_IS]
             taps = tuple(dict.fromkeys([*network.pyramid, FREEZE_POINT]))
@@ -196,7 +199,7 @@ def _datasets(prepared: PreparedRun) -> dict[Subset, FeatureDataset | ImageDatas
 def _outputs_of(prepared: PreparedRun, model: Model, images: Sequence[ImageInfo]) -> OutputStore:
     """Outputs by the run's own rules, with a progress bar."""
     rules = prepared.rules
-    with console.progress_bar("maps") as progress:
+    with console.progress_bar(MAPS) as progress:
         return compute_outputs(
             model, images, prepared.preprocess, rules.cache, rules.heatmap, rules.flip_tta, progress=progress
         )

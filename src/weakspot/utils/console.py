@@ -10,7 +10,8 @@ from typing import Any
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from weakspot.utils.progress_lines import ProgressLines
+from weakspot.utils.agenda import Agenda
+from weakspot.utils.progress_lines import ProgressLines, in_words
 
 log = logging.getLogger(__name__)
 
@@ -61,6 +62,24 @@ def no_progress() -> Iterator[None]:
         _silent = before
 
 
+_agenda: Agenda | None = None
+
+
+@contextmanager
+def following(agenda: Agenda) -> Iterator[None]:
+    """Bars and lines of progress also say how much time is left for all of it while the block runs.
+
+    Args:
+        agenda: the stages; bars of other names say nothing of the whole.
+    """
+    global _agenda
+    before, _agenda = _agenda, agenda
+    try:
+        yield
+    finally:
+        _agenda = before
+
+
 @contextmanager
 def progress_bar(description: str, total: int | None = None) -> Iterator[Callable[[int, int], None]]:
     """Show a bar while the block runs; without a terminal a line now and then, and one in ``run.log`` in any case.
@@ -74,10 +93,12 @@ def progress_bar(description: str, total: int | None = None) -> Iterator[Callabl
     """
     columns = (
         TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(),
-        TextColumn("left"), TimeRemainingColumn(),
+        TextColumn("left"), TimeRemainingColumn(), TextColumn("{task.fields[then]}"),
     )  # fmt: skip
     with Progress(*columns, console=err, transient=True, disable=_silent or not bars_shown()) as progress:
-        task, lines = progress.add_task(description, total=total), progress_lines(description)
+        lines = progress_lines(description)
+        then = f"then about {in_words(_agenda.left_after())} until the report" if _agenda and not _silent else ""
+        task = progress.add_task(description, total=total, then=then)
 
         def update(done: int, total: int) -> None:
             progress.update(task, completed=done, total=total or None)
@@ -93,7 +114,7 @@ def progress_lines(description: str) -> ProgressLines:
     Args:
         description: stands before every line.
     """
-    return ProgressLines(description, _line)
+    return ProgressLines(description, _line, agenda=None if _silent else _agenda)
 
 
 def _line(text: str) -> None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
+from weakspot.utils.agenda import Agenda
+
 FIRST_S = 10.0
 """The first line comes after this time, so that short work says nothing."""
 
@@ -30,6 +32,7 @@ class ProgressLines:
         description: stands before the numbers.
         say: takes a line.
         clock: seconds, rising.
+        agenda: of the whole work that this is a stage of; None where it is all there is.
 
     Examples:
         >>> seconds = iter([0, 5, 20, 30, 60])
@@ -42,9 +45,15 @@ class ProgressLines:
     """
 
     def __init__(
-        self, description: str, say: Callable[[str], None], clock: Callable[[], float] = time.monotonic
+        self,
+        description: str,
+        say: Callable[[str], None],
+        clock: Callable[[], float] = time.monotonic,
+        agenda: Agenda | None = None,
     ) -> None:
-        self._description, self._say, self._clock = description, say, clock
+        self._description, self._say, self._clock, self._agenda = description, say, clock, agenda
+        if agenda:
+            agenda.begin(description)
         self._start = clock()
         self._next = self._start + FIRST_S
         self._said = False
@@ -65,10 +74,13 @@ class ProgressLines:
         elif done:
             left = (now - self._start) / done * (total - done)
             share = f"{done} of {total} ({100 * done // total} %)"
-            self._say(f"{self._description}: {share}, about {in_words(left)} left")
+            until = f"; about {in_words(left + self._agenda.left_after())} until the report" if self._agenda else ""
+            self._say(f"{self._description}: {share}, about {in_words(left)} left{until}")
 
     def end(self) -> None:
         """Say how long it took, if anything was said before."""
+        if self._agenda:
+            self._agenda.end(self._description)
         if self._said:
             self._say(f"{self._description}: done in {in_words(self._clock() - self._start)}")
 

@@ -41,7 +41,7 @@ def test_what_is_written_down() -> None:
         "bound_per_100": 4.5349,
     }  # fmt: skip
     assert replace(found, bound=5.0).origin == origin.replace("4.5", "5.0")
-    assert replace(found, bound=5.01).origin.endswith("5.0 per 100; too few to promise it")
+    assert replace(found, bound=5.01).origin.endswith("5.0 per 100; a promise would take more Good images")
 
 
 def test_boxes_of_equal_score_stay_or_go_together() -> None:
@@ -74,7 +74,7 @@ def test_too_few_images_promise_nothing_and_say_so() -> None:
     found = calibrate_min_score([1.0, 2.0], 10, wanted=5)
     assert found.false_boxes == 0
     assert found.bound > 5
-    assert "too few to promise it" in found.origin
+    assert "a promise would take more" in found.origin
     with pytest.raises(ValueError, match=r"^no Good image to calibrate on$"):
         calibrate_min_score([], 0, wanted=5)
 

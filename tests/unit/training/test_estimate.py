@@ -1,6 +1,5 @@
 """How long training will take."""
 
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,43 +9,33 @@ import torch
 from weakspot.errors import WeakspotError
 from weakspot.models.evidence import EvidenceNet
 from weakspot.models.network import CamNet
-from weakspot.training.estimate import DECODING, Work, estimate_minutes
+from weakspot.training.estimate import DECODING, measure_costs
 from weakspot.training.evidence.bank import Bank, TrainingBank
 from weakspot.training.evidence.fit import projected_channels
 from weakspot.training.evidence.heads import HeadTrainer
 from weakspot.utils import console, progress_lines
 
 
-def test_minutes_grow_with_the_work_and_nothing_is_changed() -> None:
+def test_every_kind_of_work_costs_something_and_nothing_is_changed() -> None:
     torch.manual_seed(0)
     network = CamNet("resnet18")  # with batch normalisation, whose statistics a blank picture would change
     before = {name: tensor.clone() for name, tensor in network.state_dict().items()}
-    none = Work(stem_images=0, tail_images=0, batch_size=4)
-    assert estimate_minutes(network, (64, 96), none) == 0.0
-    frozen = estimate_minutes(network, (64, 96), replace(none, stem_images=10_000))
-    assert frozen > 10_000 * 0.01 / 60  # reading alone
-    heads = Work(0, 0, 4, imitations=1, location_steps=500, mask_steps=1000)
-    assert estimate_minutes(network, (64, 96), heads) > 0
-    whole = estimate_minutes(network, (64, 96), replace(heads, stem_images=10_000, outputs=50, whole=50))
-    assert whole > frozen / 3
+    without = measure_costs(network, (64, 96), 4, heads=False)
+    assert without.stem > DECODING
+    assert without.tail > 0
+    assert (without.imitating, without.location_step, without.mask_step, without.location) == (0, 0, 0, 0)
+    costs = measure_costs(network, (64, 96), 4, heads=True)
+    assert costs.imitating > costs.stem
+    assert costs.location_step > 3 * costs.location > 0
+    assert costs.answer > DECODING + costs.location
     assert network.training
     assert all(torch.equal(tensor, before[name]) for name, tensor in network.state_dict().items())
     assert all(parameter.grad is None for parameter in network.parameters())
 
 
-def test_what_comes_after_the_last_output_is_counted(tiny: None) -> None:
-    """Once announced as "under a minute", the demo took 85 s: nothing between outputs and report was in it."""
-    network, none = CamNet("tiny"), Work(stem_images=0, tail_images=0, batch_size=2)
-    reported = 60 * estimate_minutes(network, (64, 96), replace(none, reported=40))
-    assert reported == pytest.approx(10.0, abs=1e-6)
-    again = 60 * estimate_minutes(network, (64, 96), replace(none, read_again=300))
-    assert again == pytest.approx(300 * DECODING, abs=1e-6)
-
-
 def test_sizes_that_the_heads_cannot_learn_from_are_refused_before_training(tiny: None) -> None:
-    work = Work(1, 1, 2, imitations=1, location_steps=1, mask_steps=1)
     with pytest.raises(WeakspotError, match="needs both sides to be multiples of"):
-        estimate_minutes(CamNet("tiny"), (100, 100), work)
+        measure_costs(CamNet("tiny"), (100, 100), 2, heads=True)
 
 
 def test_the_random_numbers_of_training_do_not_depend_on_it(tiny: None) -> None:
@@ -54,7 +43,7 @@ def test_the_random_numbers_of_training_do_not_depend_on_it(tiny: None) -> None:
     torch.manual_seed(5)
     wanted = torch.rand(3)
     torch.manual_seed(5)
-    estimate_minutes(network, (64, 96), Work(1, 1, 2, imitations=1, location_steps=1, mask_steps=1))
+    measure_costs(network, (64, 96), 2, heads=True)
     assert torch.equal(torch.rand(3), wanted)
 
 
@@ -65,7 +54,7 @@ def test_what_is_tried_out_is_not_announced_as_work(
     with console.progress_bar("maps") as update:
         update(1, 2)
     assert "maps: 1 of 2" in capsys.readouterr().err
-    estimate_minutes(CamNet("tiny"), (64, 96), Work(1, 1, 2, imitations=1, location_steps=1, mask_steps=1))
+    measure_costs(CamNet("tiny"), (64, 96), 2, heads=True)
     assert capsys.readouterr().err == ""
     with console.progress_bar("maps") as update:
         update(1, 2)

@@ -51,7 +51,7 @@ export class Training {
       : "A new run with the settings of this one learns from what was accepted, and both are compared on the untouched "
         + `test pictures. Accepted so far: ${reviewed} pictures with ${boxes} boxes. This run stays as it is.`;
     let step = `${WORDS[found.state]} ${found.what || ""}`.trim();
-    if (running) step = found.total ? `${found.what}: ${found.done} of ${found.total}${found.left ? `, about ${found.left} left` : ""}` : found.what;
+    if (running) step = found.total ? `${found.what}: ${found.done} of ${found.total}${found.left ? `, about ${found.left}` : ""}` : found.what;
     $("training-step").textContent = step;
     $("training-progress").hidden = !running || !found.total;
     const share = found.total ? Math.round(100 * found.done / found.total) : 0;

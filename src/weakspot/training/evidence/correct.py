@@ -25,6 +25,9 @@ from weakspot.training.evidence.heads import EACH, Drawn, HeadTrainer, dice_loss
 from weakspot.training.evidence.targets import Target, window_at
 from weakspot.training.evidence.unfinished import Stage
 
+CORRECTING = "both heads, from what was drawn"
+"""Name of the stage, in lines of progress."""
+
 DRAWN, OTHERS = 4, 2
 """Annotated pictures in a batch, and defects that nobody annotated."""
 
@@ -89,7 +92,7 @@ class Corrector(HeadTrainer):
             on_imitations = bce(imitated, masks) + 0.5 * dice_loss(torch.sigmoid(imitated), masks)
             return location + on_imitations + self._mask(rng, which, flip, torch.sigmoid(of_drawn.detach()))
 
-        self._train(Stage("both heads, from what was drawn", modules, steps, rng), loss)
+        self._train(Stage(CORRECTING, modules, steps, rng), loss)
 
     def _location(self, rng: np.random.Generator, which: Sequence[int], flip: Drawn) -> tuple[Tensor, Tensor]:
         """The location head's loss, and its logits on the annotated pictures."""

@@ -43,6 +43,9 @@ PROJECTED = 64
 STAGES = ("location", "mask", "location-refit")
 """Names of the stages, in the names of the files of what they came to."""
 
+FEATURES = "features for the evidence heads"
+"""Name of what comes before the stages, in lines of progress."""
+
 TINY = 1e-12
 """A smaller variance counts as none, as where every picture is of one even colour."""
 
@@ -106,12 +109,22 @@ def fit_evidence(
             kept = data.some(lambda position, images=images: paths[position] not in images)  # type: ignore[misc]
             fewer = budget_of_others(settings, (len(kept.good) + len(kept.defect)) // len(views))
             take_mask_head(other, net)
-            note = f" (other pictures left out, {k + 1} of {len(left_out)})"
+            note = note_of(k, len(left_out))
             of_other = HeadTrainer(other, kept, settings.learning_rate, seed, folders[1 + k], note)
             _train(of_other, fewer, folders[1 + k])
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
     return [one.eval() for one in nets]
+
+
+def note_of(fold: int, folds: int) -> str:
+    """What lines of progress say of the models that are trained without one of the sets of left-out images.
+
+    Args:
+        fold: number of the set, from 0.
+        folds: number of sets.
+    """
+    return f" (other pictures left out, {fold + 1} of {folds})"
 
 
 def checkpoints_of_fold(folder: Path, fold: int) -> Path:
@@ -225,7 +238,7 @@ def training_bank(
     channels = [narrow for _, narrow in net.settings["channels"]]
     bank: Bank | None = None
     masks = []
-    with console.progress_bar("features for the evidence heads") as progress, torch.inference_mode():
+    with console.progress_bar(FEATURES) as progress, torch.inference_mode():
         for i, view in enumerate(source.features_of(items)):
             sizes = [(array.shape[1], array.shape[2]) for array in view.features]
             if bank is None:

@@ -28,6 +28,10 @@ from weakspot.training.evidence.prompts import imitate_prompt
 from weakspot.training.evidence.unfinished import Stage, Unfinished
 from weakspot.utils import console
 
+LOCATION, MASK = "location head, from image labels", "mask head, from imitated defects"
+LOCATION_AGAIN = "location head again, from the outlines"
+"""Names of the stages, in lines of progress."""
+
 EACH = 4
 """Images of each kind (Good, defect, imitation) in the location head's batch, and whole images in the mask head's."""
 
@@ -79,7 +83,7 @@ class HeadTrainer:
                 self.net.location_logits(real), self.net.location_logits(imitated), masks, imitations=1.0
             )
 
-        self._train(Stage(f"location head, from image labels{self.note}", self._location_modules(), steps, rng), loss)
+        self._train(Stage(LOCATION + self.note, self._location_modules(), steps, rng), loss)
 
     def fit_mask(self, steps: int) -> None:
         """Train the mask head on imitated defects, the second stage.
@@ -99,7 +103,7 @@ class HeadTrainer:
             logits, masks = self._draw_windows(rng, places)
             return bce(logits, masks) + 0.5 * dice_loss(torch.sigmoid(logits), masks)
 
-        self._train(Stage("mask head, from imitated defects", modules, steps, rng), loss)
+        self._train(Stage(MASK, modules, steps, rng), loss)
 
     def refit_location(self, steps: int) -> None:
         """Train the location head again, with pseudo-masks of the defect images, the third stage.
@@ -132,8 +136,7 @@ class HeadTrainer:
                 + 0.3 * dice
             )
 
-        name = f"location head again, from the outlines{self.note}"
-        self._train(Stage(name, self._location_modules(), steps, rng), loss)
+        self._train(Stage(LOCATION_AGAIN + self.note, self._location_modules(), steps, rng), loss)
 
     def _location_modules(self) -> list[nn.Module]:
         return [self.net.location_pyramid, self.net.location_out]

@@ -22,6 +22,9 @@ from weakspot.utils import console
 Floats = npt.NDArray[np.float64]
 Item = TypeVar("Item")
 
+STATISTICS = "statistics of features"
+"""Name of the stage, in lines of progress."""
+
 STRENGTHS = (1e-3, 3e-3, 1e-2, 3e-2)
 """Inverse strengths of regularisation that are tried (``C`` of :class:`LogisticRegression`, inputs standardised)."""
 
@@ -183,7 +186,7 @@ def _scaled_head(source: FeatureSource, items: Sequence[ImageView]) -> Statistic
 def _statistics(source: FeatureSource, head: StatisticsHead, items: Sequence[ImageView]) -> Floats:
     device = head.scale.device
     rows = []
-    with console.progress_bar("statistics of features") as progress, torch.inference_mode():
+    with console.progress_bar(STATISTICS) as progress, torch.inference_mode():
         for i, view in enumerate(source.features_of(items)):
             features = [torch.from_numpy(array)[None].to(device) for array in view.features]
             rows.append(head.statistics(features)[0].double().cpu().numpy())
