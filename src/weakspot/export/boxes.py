@@ -173,7 +173,8 @@ def write_labelstudio(exported: Exported, folder: Path, pictures: Pictures) -> s
     """Label Studio: ``tasks.json`` with predictions to correct, and ``label_config.xml``, the set-up for them.
 
     Coordinates are percent of the picture (https://labelstud.io/guide/predictions). Pictures are looked for in Label
-    Studio's local storage, under their names below the folder that all of them lie in.
+    Studio's local storage, which must lie below its document root: in ``images/``, with `folder` as the root, or, where
+    they are not placed there, in the folder that all of them lie in, with the folder above it as the root.
 
     Args:
         exported: the predictions, with a portable name for every picture.
@@ -187,11 +188,12 @@ def write_labelstudio(exported: Exported, folder: Path, pictures: Pictures) -> s
         WeakspotError: as :func:`~weakspot.export.source.place_picture`.
     """
     tasks = []
+    storage = "images" if pictures != "none" else exported.common_folder.name
     for name, prediction in exported:
         results = [_choice(prediction), *(_rectangle(n, box, prediction) for n, box in enumerate(prediction.boxes))]
         tasks.append(
             {
-                "data": {"image": f"/data/local-files/?d={quote(name)}", "file": name},
+                "data": {"image": f"/data/local-files/?d={quote(f'{storage}/{name}')}", "file": name},
                 "predictions": [{"model_version": exported.model, "score": prediction.probability, "result": results}],
             }
         )

@@ -44,6 +44,11 @@ class Exported:
         return iter(zip(self.names, self.predictions, strict=True))
 
     @property
+    def common_folder(self) -> Path:
+        """The folder that all pictures lie in, which their names are relative to."""
+        return self.predictions[0].path.absolute().parents[self.names[0].count("/")]
+
+    @property
     def summary(self) -> str:
         """How many boxes of each class in how many pictures, in words."""
         return f"{len(self.predictions)} pictures, {count_boxes(self.predictions, self.classes)}"

@@ -170,7 +170,7 @@ def test_labelstudio_tasks_fit_their_label_config(results: Path) -> None:
     tags = {tag.get("name"): tag for tag in config}
     tasks = json.loads((folder / "tasks.json").read_text())
     assert [task["data"]["file"] for task in tasks] == list(BOXES)
-    assert tasks[2]["data"]["image"] == "/data/local-files/?d=spot/%C3%BC%20c.png"
+    assert tasks[2]["data"]["image"] == "/data/local-files/?d=photos/spot/%C3%BC%20c.png"
     for task in tasks:
         (found,) = task["predictions"]
         assert 0 <= found["score"] <= 1
