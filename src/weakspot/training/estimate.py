@@ -44,7 +44,7 @@ class Costs:
     @property
     def location(self) -> float:
         """The location head on an image."""
-        return self.location_step / (9 * EACH)  # a step takes three kinds of images, forward and backward
+        return self.location_step / (3 * 2.25 * EACH)  # two kinds of whole images and windows, forward and backward
 
     @property
     def answer(self) -> float:

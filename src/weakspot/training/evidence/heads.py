@@ -3,9 +3,9 @@
 There are three stages. In the first the *location* head is trained: Good images are negative at every pixel; of a
 defect image only the strongest places are trained to be positive (multiple-instance learning, pooled by log-sum-exp:
 Pinheiro and Collobert, "From Image-level to Pixel-level Labeling", CVPR 2015); of imitated defects every pixel is
-known. In the second the *mask* head is trained on imitated defects alone, prompted with the location head's output and
-with imitated prompts. In the third the location head is trained again, now with the mask head's outlines of the defect
-images as pseudo-masks (self-training).
+known, and windows about them are enough. In the second the *mask* head is trained on imitated defects alone, prompted
+with the location head's output and with imitated prompts. In the third the location head is trained again, now with
+the mask head's outlines of the defect images as pseudo-masks (self-training).
 """
 
 from __future__ import annotations
@@ -170,14 +170,20 @@ class HeadTrainer:
     # --- location head ------------------------------------------------------------------------------------------------
 
     def _draw_images(self, rng: np.random.Generator) -> tuple[list[Level], list[Level], Tensor, Drawn]:
-        """Good and defect images, then imitations with their masks at the location head's level; all flipped alike."""
+        """Good and defect images, windows about imitations, and their masks at the location head's level; all flipped.
+
+        An imitation is known pixel by pixel, so that a window of it, a quarter of the work, teaches as much.
+        """
         data = self.data
         good, defect = (rng.choice(pool, EACH).tolist() for pool in (data.good, data.defect))
         which = rng.integers(len(data.masks), size=EACH)
         drawn = Drawn(defect, [axis for axis in (2, 3) if rng.random() < 0.5])
-        masks = torch.from_numpy(data.masks[which])[:, None].to(self.device)
+        windows = [self._window(data.masks[i], rng) for i in which]
+        fine = 2 * data.bank.factors[0]
+        cut = np.stack([data.masks[i][window.at(fine)] for i, window in zip(which, windows, strict=True)])
+        masks = torch.from_numpy(cut)[:, None].to(self.device)
         real = drawn.flip_levels(data.bank.levels(good + defect, self.device))
-        imitated = drawn.flip_levels(data.bank.levels([data.imitations[i] for i in which], self.device))
+        imitated = drawn.flip_levels(data.bank.levels([data.imitations[i] for i in which], self.device, windows))
         return real, imitated, functional.max_pool2d(drawn.flip(masks), 2), drawn
 
     @staticmethod
