@@ -72,13 +72,11 @@ def imitate_defect(image: ImageArray, rng: Rng) -> tuple[ImageArray, BoolArray]:
     structure = structure_of(before)
     # Between 0, an object before an empty background, and about 0.7, a surface with the same structure everywhere.
     evenness = float(np.median(structure) / max(1e-6, np.quantile(structure, 0.95)))
-    as_object = rng.random() < 1 - 2 * evenness
-    shape = str(rng.choice(ANYWHERE if as_object else list(SHAPES)))
     change = CHANGES[rng.choice(list(CHANGES))]
-    if shape in ANYWHERE and rng.random() < 1 - evenness:
-        opacity = laid_on(structure, SHAPES[shape], rng)
+    if rng.random() < 1 - 2 * evenness:
+        opacity = laid_on(structure, SHAPES[rng.choice(ANYWHERE)], rng)
     else:
-        opacity = SHAPES[shape](image.shape[:2], rng)
+        opacity = SHAPES[rng.choice(list(SHAPES))](image.shape[:2], rng)
     after = change(before, deviation, rng)
     mixed = np.clip(before + opacity[..., None] * (after - before), 0, 255)
     # Averaged over the region nearby: here and there a pixel of another texture has the old value.
