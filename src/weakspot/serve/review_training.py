@@ -45,7 +45,7 @@ class TrainingStatus:
         name: of its folder.
         what: what it does now, in its own words.
         done, total: steps of that; 0 where they are not known.
-        left: time left for that, in words.
+        left: time left, in words, such as ``1 min left; about 6 min until the report``.
         lines: the last lines that it wrote.
         result: what ``done.json`` holds.
         seconds: since it began, while it runs.

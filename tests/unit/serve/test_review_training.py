@@ -108,7 +108,13 @@ def test_progress_is_what_its_last_line_says(trainings: Callable[[str], Training
     slow = trainings(SLOW)
     slow.start(CONTENT)
     status = until(slow, lambda status: status.total > 0)
-    assert (status.state, status.what, status.done, status.total, status.left) == ("running", "epochs", 1, 4, "3 min")
+    assert (status.state, status.what, status.done, status.total, status.left) == (
+        "running",
+        "epochs",
+        1,
+        4,
+        "3 min left",
+    )
     with pytest.raises(WeakspotError, match="a training runs already"):
         slow.start(b"other")
 
