@@ -101,7 +101,7 @@ def pits(rng: Rng, defective: bool) -> tuple[Image, Mask]:
 def screws(rng: Rng, defective: bool) -> tuple[Image, Mask]:
     """A screw in any pose before unevenly lit grey; the defects are damaged threads and scratches on shaft or head."""
     n, length, radius, head_radius = 700, 420, 34, 62
-    y, x = np.mgrid[:n, :n].astype(np.float32) - np.float32(n / 2)
+    y, x = np.mgrid[:n, :n].astype(np.float32) - n / 2
     turns = np.sin(x * 2 * np.pi / 17 + rng.uniform(0, 6.28) + y * 0.06)
     thread = radius * (0.82 + 0.18 * turns) * np.minimum(1, np.clip((length / 2 - x) / 60, 0, 1) + 0.05)
     shaft = (np.abs(y) < thread) & (x > 60 - length / 2) & (x < length / 2)
@@ -115,7 +115,7 @@ def screws(rng: Rng, defective: bool) -> tuple[Image, Mask]:
         damage = damaged(rng, x, y, shaft | head)
         flat = flat * (1 - damage) + damage * np.float32(rng.choice([50, 150, 235]))
     pose = cv2.getRotationMatrix2D((n / 2, n / 2), rng.uniform(0, 360), rng.uniform(0.9, 1.1))
-    pose[:, 2] += rng.normal(0, 35, 2)
+    pose[:, 2] = pose[:, 2] + rng.normal(0, 35, 2)
     turned = cv2.warpAffine(flat, pose, (n, n), flags=cv2.INTER_LINEAR, borderValue=205)
     image = cv2.GaussianBlur(turned, (0, 0), 0.9) + 14 * clouds((n, n), rng, 2, 2) + 4 * rng.standard_normal((n, n))
     return image, (cv2.warpAffine(damage, pose, (n, n)) > 0.4).astype(np.uint8)
@@ -126,7 +126,8 @@ def damaged(rng: Rng, x: Image, y: Image, where: npt.NDArray[np.bool_]) -> npt.N
     kind, n = rng.choice(["thread", "shaft", "head"]), len(x)
     if kind == "thread":
         at = rng.uniform(-100, 140), rng.choice([-34, 34])
-        return ((np.hypot(x - at[0], y - at[1]) < rng.uniform(10, 24)) & where).astype(np.float32)
+        near = np.hypot(x - at[0], y - at[1]) < rng.uniform(10, 24)
+        return np.asarray(near & where, np.float32)
     low, high = ((-130, -20), (130, 20)) if kind == "shaft" else ((-200, -31), (-150, 31))
     centre, angle = rng.uniform(low, high) + n / 2, rng.uniform(0, np.pi)
     half = rng.uniform(10, 30) * np.array([np.cos(angle), np.sin(angle)])
@@ -237,8 +238,8 @@ def main(
     for name in only or SETS:
         say(f"{name}: {SETS[name][1] + SETS[name][2]} pictures to learn from, {2 * TESTED} to measure on")
         rows.append(row_of(name, measured(name, folder.resolve(), experiment)))
-    header = (f"`{experiment}`, n = {TESTED} + {TESTED}", "balanced accuracy", "AUROC", "V2", "IoU ≥ 0.3 / 0.5 / 0.7")
-    header += ("box precision, IoU ≥ 0.3", "false boxes per 100 Good, before the class decision")
+    header = [f"`{experiment}`, n = {TESTED} + {TESTED}", "balanced accuracy", "AUROC", "V2", "IoU ≥ 0.3 / 0.5 / 0.7"]
+    header += ["box precision, IoU ≥ 0.3", "false boxes per 100 Good, before the class decision"]
     report("Other surfaces", [table(header, rows)], output)
 
 

@@ -71,7 +71,7 @@ def imitate_defect(image: ImageArray, rng: Rng) -> tuple[ImageArray, BoolArray]:
     deviation = max(8.0, float(before.std()))
     structure = structure_of(before)
     # Between 0, an object before an empty background, and about 0.7, a surface with the same structure everywhere.
-    evenness = float(np.median(structure) / max(1e-6, np.quantile(structure, 0.95)))
+    evenness = float(np.median(structure)) / max(1e-6, float(np.quantile(structure, 0.95)))
     change = CHANGES[rng.choice(list(CHANGES))]
     if rng.random() < 1 - 2 * evenness:
         opacity = laid_on(structure, SHAPES[rng.choice(ANYWHERE)], rng)
