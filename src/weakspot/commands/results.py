@@ -67,10 +67,11 @@ def measure_run(run: MeasuredRun, *, erasing: RunFolder | None = None) -> Measur
     found = replace(found, test=replace(found.test, other_groups=_other_groups(run)))
     localisation = found.test.localisation
     if localisation is not None and localisation.resolution.smaller.value > 0.25:
+        heads = "" if run.config.refine.method == "segment" else ", or refine=segment"
         console.remark(
             f"warning: {localisation.resolution.smaller.value:.0%} of the {localisation.resolution.smaller.n} true "
             f"boxes have a side under {localisation.resolution.smallest:.0f} px, which is as small as this set-up can "
-            "localise (raise data.image_size, set data.resize=tile, or refine=segment)"
+            f"localise (raise data.image_size, set data.resize=tile{heads})"
         )
     alarms = [*run.raised.alarms, *found.alarms]
     erased = measure_erasure(erasing, run.subset.samples, run.subset.predictions) if erasing else None
