@@ -3,7 +3,7 @@
 Hairlines on mottled grey, wear pits on turned metal, screws in any pose before an empty background, biscuits. A model
 is trained on 140 pictures or fewer with image labels alone and measured on 120 others of the same make.
 
-    python benchmarks/other_surfaces.py --output outputs/other_surfaces.md        # about 50 minutes on two cores
+    python benchmarks/other_surfaces.py --output outputs/other_surfaces.md        # 11 minutes a set on one core
     python benchmarks/other_surfaces.py --only screws
 """
 

@@ -19,7 +19,6 @@ from pathlib import Path
 from typing import Any
 
 import httpx
-import numpy as np
 import pytest
 from helpers.runs import ALL_ANOMALY, FEW_STEPS, metrics_of, train
 from PIL import Image
@@ -154,11 +153,4 @@ def test_what_is_corrected_in_the_real_server_is_learnt_from(
 
     again = train(fabric, *HEADS, f"data.annotations={tmp_path / 'export.json'}", "output=second")
     learnt = metrics_of(again)["data"]["learnt_from"]
-    assert learnt["boxes"] == len(drawn)
-    before, after = (np.asarray(_v2(each)) for each in (run, again))
-    assert np.isfinite([before, after]).all()
-
-
-def _v2(run: RunFolder) -> float:
-    value: float = metrics_of(run)["test"]["localisation"]["max_box_acc_v2"]["value"]
-    return value
+    assert (learnt["boxes"], learnt["pictures"], learnt["corrected_labels"]) == (len(drawn), len(drawn), 1)

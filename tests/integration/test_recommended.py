@@ -332,8 +332,11 @@ def test_shrinking_and_small_defects_are_warned_of(
     said = " ".join(capsys.readouterr().err.split())
     assert "images of 96×128 are made 4.0 times smaller" in said
     assert "true boxes have a side under 77 px" in said  # 32 / (√2 - 1)
+    assert "set data.resize=tile, or refine=segment)" in said
     train(fabric, "data.image_size=[96,128]")
-    assert "times smaller" not in capsys.readouterr().err
+    said = " ".join(capsys.readouterr().err.split())
+    assert "times smaller" not in said
+    assert "refine=segment" not in said  # it has that
 
 
 def test_outlines_reach_the_file_and_come_back(run: RunFolder, tmp_path: Path) -> None:

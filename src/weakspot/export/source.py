@@ -46,7 +46,7 @@ class Exported:
     @property
     def common_folder(self) -> Path:
         """The folder that all pictures lie in, which their names are relative to."""
-        return self.predictions[0].path.absolute().parents[self.names[0].count("/")]
+        return _whole(self.predictions[0].path).parents[self.names[0].count("/")]
 
     @property
     def summary(self) -> str:
@@ -95,13 +95,18 @@ def count_boxes(predictions: Iterable[Prediction], classes: Sequence[str]) -> st
     return ", ".join(f"{counts[name]} boxes of {name}" for name in classes) + f" in {len(having)} of them"
 
 
+def _whole(path: Path) -> Path:
+    """The path from the root on, without dots; links stay."""
+    return Path(os.path.normpath(path.absolute()))
+
+
 def portable_names(paths: Sequence[Path]) -> list[str]:
     """Paths relative to the folder that all of them lie in, with forward slashes.
 
     Raises:
         WeakspotError: when a picture occurs twice.
     """
-    whole = [Path(os.path.normpath(path.absolute())) for path in paths]
+    whole = [_whole(path) for path in paths]
     seen: set[Path] = set()
     for path in whole:
         if path in seen:

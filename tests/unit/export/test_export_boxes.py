@@ -9,6 +9,7 @@ import shutil
 import xml.etree.ElementTree as ET
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote
 
 import numpy as np
 import pytest
@@ -171,6 +172,12 @@ def test_labelstudio_tasks_fit_their_label_config(results: Path) -> None:
     tasks = json.loads((folder / "tasks.json").read_text())
     assert [task["data"]["file"] for task in tasks] == list(BOXES)
     assert tasks[2]["data"]["image"] == "/data/local-files/?d=photos/spot/%C3%BC%20c.png"
+    copied = results.parent / "copied"
+    write_boxes(read_source(results), "labelstudio", copied, "copy")
+    for task in json.loads(
+        (copied / "tasks.json").read_text()
+    ):  # below the document root, which is the export's folder
+        assert (copied / unquote(task["data"]["image"].removeprefix("/data/local-files/?d="))).is_file()
     for task in tasks:
         (found,) = task["predictions"]
         assert 0 <= found["score"] <= 1
