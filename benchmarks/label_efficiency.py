@@ -24,7 +24,7 @@ import torch
 import typer
 from common import OutputOption, report, say, table
 
-from weakspot.commands.resolve import resolve
+from weakspot.commands.resolve import resolve, with_backbone
 from weakspot.commands.thresholds import calibrate
 from weakspot.config import hydra_app
 from weakspot.config.schema import TrainConfig, typed
@@ -88,7 +88,7 @@ class Fold:
 
     def __init__(self, config: TrainConfig, folder: Path) -> None:
         self.config, self.folder = config, folder
-        self.prepared: PreparedRun = prepare(resolve(config))
+        self.prepared: PreparedRun = prepare(resolve(with_backbone(config)))
         fit_classifier(self.prepared, folder / "labels")
         heads = fit_heads(self.prepared, folder / "labels")[0]
         self.model = Model(self.prepared.network, heads.evidence, heads.statistics)

@@ -13,7 +13,7 @@ from weakspot.commands.results import MeasuredRun, measure_run, write_results
 from weakspot.commands.thresholds import calibrate
 from weakspot.config.rules import BoxRule
 from weakspot.config.schema import EvaluateConfig, TrainConfig, changed_rule, read_config, with_values, write_config
-from weakspot.data.annotations import Corrected, correct
+from weakspot.data.annotated_truth import Corrected, correct
 from weakspot.data.images import ImageInfo, inspect_images
 from weakspot.data.picture_sizes import OtherSizes
 from weakspot.data.splits import read_split

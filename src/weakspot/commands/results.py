@@ -10,7 +10,7 @@ from typing import Any
 
 from weakspot.commands.alarms import NOTHING_RAISED, RaisedAlarms
 from weakspot.config.schema import TrainConfig
-from weakspot.data.annotations import Corrected
+from weakspot.data.annotated_truth import Corrected
 from weakspot.data.splits import portable
 from weakspot.evaluation.erasure import measure_erasure
 from weakspot.evaluation.measure import measure, measure_some
@@ -61,7 +61,7 @@ def measure_run(run: MeasuredRun, *, erasing: RunFolder | None = None) -> Measur
     Returns:
         The same run with its measurement.
     """
-    drawn = None if run.truth is None else run.truth.boxes
+    drawn = None if run.truth is None else run.truth.drawn
     with console.status("measuring"):
         found = measure([run.subset], drawn)
     found = replace(found, test=replace(found.test, other_groups=_other_groups(run)))
@@ -90,7 +90,7 @@ def _other_groups(run: MeasuredRun) -> Any:  # noqa: ANN401 - of the schema
     held_out, root = set(leak["held_out_of_trained_groups"]), Path(run.config.data.root or ".")
     samples = run.subset.samples
     kept = [i for i, sample in enumerate(samples) if portable(sample.path, root) not in held_out]
-    drawn = None if run.truth is None else run.truth.boxes
+    drawn = None if run.truth is None else run.truth.drawn
     classes, sizes = run.subset.meta.classes, run.subset.store.sizes
     return measure_some(run.subset.predictions, samples, sizes, classes, kept, drawn)
 
@@ -118,7 +118,7 @@ def write_results(target: RunFolder, run: MeasuredRun, settle: Callable[[], None
     history = (record.train or {}).get("history") or [] if run.subsets is not None else []
     with console.status("drawing figures"):
         write_figures(target.figures, subset, record.measurement, history)
-    drawn = None if run.truth is None else run.truth.boxes
+    drawn = None if run.truth is None else run.truth.drawn
     write_report(Evaluated(target, run.config, record, subset, drawn))
     record.write(target.metrics)
 

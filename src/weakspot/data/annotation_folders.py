@@ -45,7 +45,7 @@ def read_annotation_folder(folder: Path, paths: Sequence[Path], sizes: Sequence[
         )
     if xml:
         return [_read_voc(file, key) for file in xml]
-    good = _good_numbers(folder)
+    names = _class_names(folder)
     annotations = [Annotation(_yolo_name(file, paths), (0, 0), reviewed=True) for file in labels]
     stems = [path.parent / path.stem for path in paths]
     matched, _ = match_names(stems, annotations)
@@ -53,7 +53,7 @@ def read_annotation_folder(folder: Path, paths: Sequence[Path], sizes: Sequence[
         annotation.size = sizes[position]
         file = labels[next(n for n, one in enumerate(annotations) if one is annotation)]
         for line in _lines(file, key):
-            _add_line(annotation, line, good, f"{key}={file}")
+            _add_line(annotation, line, names, f"{key}={file}")
         annotation.name = str(paths[position])
     return annotations
 
@@ -71,21 +71,21 @@ def _yolo_name(file: Path, paths: Sequence[Path]) -> str:
     return file.stem.replace("__", "/")
 
 
-def _good_numbers(folder: Path) -> set[int]:
-    """Numbers of the classes called good in ``data.yaml`` or ``classes.txt``; boxes of theirs are no defects."""
+def _class_names(folder: Path) -> dict[int, str]:
+    """Names of the classes by number, of ``data.yaml`` or ``classes.txt``; empty where there is neither."""
     for place in (folder, folder.parent):
         try:
             if (place / "data.yaml").is_file():
                 content = safe_load(read_bounded(place / "data.yaml", MOST_LABELS))
                 names = content["names"]
                 pairs = names.items() if isinstance(names, dict) else enumerate(names)
-                return {int(number) for number, name in pairs if str(name).casefold() == GOOD}
+                return {int(number): str(name).strip() for number, name in pairs}
             if (place / "classes.txt").is_file():
                 lines = read_bounded(place / "classes.txt", MOST_LABELS).decode().splitlines()
-                return {number for number, name in enumerate(lines) if name.strip().casefold() == GOOD}
+                return {number: name.strip() for number, name in enumerate(lines)}
         except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError, YAMLError) as error:
             raise WeakspotError(f"the class names in {place} are damaged ({type(error).__name__})") from error
-    return set()
+    return {}
 
 
 def _lines(file: Path, key: str) -> list[list[float]]:
@@ -100,20 +100,21 @@ def _lines(file: Path, key: str) -> list[list[float]]:
         ) from error
 
 
-def _add_line(annotation: Annotation, values: list[float], good: set[int], where: str) -> None:
+def _add_line(annotation: Annotation, values: list[float], names: dict[int, str], where: str) -> None:
     number, shares = values[0], np.array(values[1:])
     if len(shares) not in (4, 5) and (len(shares) < 6 or len(shares) % 2):
         raise WeakspotError(f"{where}: {len(values)} numbers are neither a box (class x y width height) nor a polygon")
     if not ((shares >= -0.01) & (shares <= 1.01)).all() or number != int(number) or number < 0:
         raise WeakspotError(f"{where}: coordinates are not shares of the picture, 0 to 1; export it as YOLO again")
-    if int(number) in good:
+    kind = names.get(int(number))
+    if kind is not None and kind.casefold() == GOOD:  # no defect
         return
     height, width = annotation.size
     if len(shares) < 6:
         x, y, across, down = shares[:4] * (width, height, width, height)
-        annotation.add_box(x - across / 2, y - down / 2, x + across / 2, y + down / 2)
+        annotation.add_box(x - across / 2, y - down / 2, x + across / 2, y + down / 2, kind)
     else:
-        annotation.add_mask(filled([shares.reshape(-1, 2) * (width, height)], annotation.size))
+        annotation.add_mask(filled([shares.reshape(-1, 2) * (width, height)], annotation.size), kind)
 
 
 def _read_voc(file: Path, key: str) -> Annotation:
@@ -130,9 +131,10 @@ def _read_voc(file: Path, key: str) -> Annotation:
         name = root.findtext("filename") or ""
         found = Annotation(file.stem + Path(name).suffix if Path(name).stem != file.stem else name, size, reviewed=True)
         for item in root.iter("object"):
-            if (item.findtext("name") or "").casefold() != GOOD:
+            kind = item.findtext("name") or None
+            if kind is None or kind.casefold() != GOOD:
                 x0, y0, x1, y1 = (float(_text(item, f"bndbox/{side}")) for side in ("xmin", "ymin", "xmax", "ymax"))
-                found.add_box(x0 - 1, y0 - 1, x1, y1)
+                found.add_box(x0 - 1, y0 - 1, x1, y1, kind)
     except OSError as error:
         raise WeakspotError(f"{key}={file} cannot be read ({error.strerror})") from error
     except (ValueError, OverflowError, ET.ParseError) as error:

@@ -13,13 +13,11 @@ from urllib.parse import parse_qs, unquote, urlparse
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image
 from pycocotools import mask as coco_mask
 
 from weakspot.data.rle import decode_brush, decode_mask
 from weakspot.errors import WeakspotError
-from weakspot.types import GOOD, BoolArray, Sample, Size
-from weakspot.utils.files import atomic_path
+from weakspot.types import GOOD, BoolArray, Size
 from weakspot.utils.untrusted import MOST_ANNOTATIONS, MOST_PIXELS, read_json
 
 Boxes = npt.NDArray[np.int64]
@@ -40,6 +38,7 @@ class Annotation:
         size: ``(height, width)`` of the picture in pixels, as the file gives it.
         boxes: half-open ``(x0, y0, x1, y1)`` in pixels, one for each drawn object.
         shapes: the same objects: a mask ``(height, width)``, or None where the object is only a box.
+        kinds: the same objects: the class that the file gives each, or None where it gives none.
         label: the class that a person gave the picture; None where the file does not say.
         reviewed: whether a person looked at the picture; None where the file does not say.
         sha256: of the picture's file, hexadecimal; None where the annotation file does not give it.
@@ -49,11 +48,12 @@ class Annotation:
     size: Size
     boxes: list[tuple[int, int, int, int]] = field(default_factory=list)
     shapes: list[BoolArray | None] = field(default_factory=list)
+    kinds: list[str | None] = field(default_factory=list)
     label: str | None = None
     reviewed: bool | None = None
     sha256: str | None = None
 
-    def add_box(self, x0: float, y0: float, x1: float, y1: float) -> None:
+    def add_box(self, x0: float, y0: float, x1: float, y1: float, kind: str | None = None) -> None:
         """Add a box, rounded to whole pixels, at least one pixel large and cut to the picture.
 
         Args:
@@ -61,14 +61,16 @@ class Annotation:
             y0: upper edge.
             x1: right edge, where the first column outside the box begins.
             y1: lower edge, where the first row outside the box begins.
+            kind: class of the object.
         """
         height, width = self.size
         left, top = min(max(0, round(x0)), width - 1), min(max(0, round(y0)), height - 1)
         right, bottom = min(max(left + 1, round(x1)), width), min(max(top + 1, round(y1)), height)
         self.boxes.append((left, top, right, bottom))
         self.shapes.append(None)
+        self.kinds.append(kind)
 
-    def add_mask(self, mask: BoolArray) -> None:
+    def add_mask(self, mask: BoolArray, kind: str | None = None) -> None:
         """Add a mask of the picture's size, and the box round all of it; an empty mask adds nothing."""
         if mask.shape != tuple(self.size):
             raise ValueError(f"the mask of {self.name} is {mask.shape} and the picture {tuple(self.size)}")
@@ -76,6 +78,7 @@ class Annotation:
         if len(rows):
             self.boxes.append((int(columns[0]), int(rows[0]), int(columns[-1]) + 1, int(rows[-1]) + 1))
             self.shapes.append(mask)
+            self.kinds.append(kind)
 
     def mask(self) -> BoolArray:
         """The pixels of all drawn objects, bool ``(height, width)``."""
@@ -123,21 +126,22 @@ def read_annotations(path: Path, key: str = "truth") -> list[Annotation]:
 
 
 def _read_coco(content: dict[str, Any]) -> Iterator[Annotation]:
-    good = {category["id"] for category in content["categories"] if category["name"] == GOOD}
+    names = {category["id"]: str(category["name"]) for category in content["categories"]}
     uncorrected = str((content.get("info") or {}).get("description", "")).endswith(NOT_CORRECTED)
     of_image = defaultdict(list)
     for annotation in content["annotations"]:
-        if annotation["category_id"] not in good:
+        if names.get(annotation["category_id"]) != GOOD:
             of_image[annotation["image_id"]].append(annotation)
     for image in content["images"]:
         found = Annotation(str(image["file_name"]), _size(image["height"], image["width"]), **_of_review(image))
         found.reviewed = False if uncorrected and found.reviewed is None else found.reviewed
         for annotation in of_image[image["id"]]:
+            kind = names.get(annotation["category_id"])
             if annotation.get("segmentation"):
-                found.add_mask(_coco_shape(annotation["segmentation"], found.size))
+                found.add_mask(_coco_shape(annotation["segmentation"], found.size), kind)
             else:
                 x, y, width, height = (float(v) for v in annotation["bbox"])
-                found.add_box(x, y, x + width, y + height)
+                found.add_box(x, y, x + width, y + height, kind)
         yield found
 
 
@@ -181,33 +185,34 @@ def _read_labelstudio(tasks: list[dict[str, Any]]) -> Iterator[Annotation]:
                 continue
             size = _size(item["original_height"], item["original_width"])
             found = found or Annotation(name, size)
-            _LABELSTUDIO[item["type"]](found, item["value"])
+            kinds = item["value"].get(item["type"])
+            _LABELSTUDIO[item["type"]](found, item["value"], str(kinds[0]) if kinds else None)
         found = found or Annotation(name, (0, 0))  # nothing marked: its size is not given
         yield replace(found, label=label, reviewed=True)
 
 
-def _add_rectangle(found: Annotation, value: dict[str, Any]) -> None:
+def _add_rectangle(found: Annotation, value: dict[str, Any], kind: str | None) -> None:
     """Percent of the picture; turned by ``rotation`` degrees round its top left corner, it is a polygon."""
     (height, width), angle = found.size, np.deg2rad(float(value.get("rotation") or 0))
     x, y = value["x"] * width / 100, value["y"] * height / 100
     across, down = value["width"] * width / 100, value["height"] * height / 100
     if not angle:
-        return found.add_box(x, y, x + across, y + down)
+        return found.add_box(x, y, x + across, y + down, kind)
     right, below = np.array([np.cos(angle), np.sin(angle)]), np.array([-np.sin(angle), np.cos(angle)])
     corner = np.array([x, y])
     corners = [corner, corner + across * right, corner + across * right + down * below, corner + down * below]
-    return found.add_mask(filled([np.array(corners)], found.size))
+    return found.add_mask(filled([np.array(corners)], found.size), kind)
 
 
-def _add_polygon(found: Annotation, value: dict[str, Any]) -> None:
+def _add_polygon(found: Annotation, value: dict[str, Any], kind: str | None) -> None:
     points = np.array(value["points"], dtype=np.float64) * np.array(found.size[::-1]) / 100
-    found.add_mask(filled([points], found.size))
+    found.add_mask(filled([points], found.size), kind)
 
 
-def _add_brush(found: Annotation, value: dict[str, Any]) -> None:
+def _add_brush(found: Annotation, value: dict[str, Any], kind: str | None) -> None:
     if value["format"] != "rle":
         raise ValueError(f"a brush in the format {value['format']}")
-    found.add_mask(decode_brush(value["rle"], found.size) > 0)
+    found.add_mask(decode_brush(value["rle"], found.size) > 0, kind)
 
 
 _LABELSTUDIO = {"rectanglelabels": _add_rectangle, "polygonlabels": _add_polygon, "brushlabels": _add_brush}
@@ -230,78 +235,6 @@ def filled(polygons: Sequence[npt.NDArray[np.float64]], size: Size) -> BoolArray
             raise ValueError(f"a polygon that is none, or lies far outside a picture of {size} (height, width)")
     encoded = coco_mask.merge(coco_mask.frPyObjects([points.ravel().tolist() for points in polygons], *size))
     return np.asarray(coco_mask.decode(encoded), dtype=bool)
-
-
-@dataclass(frozen=True)
-class Corrected:
-    """Samples with the true boxes that a person drew.
-
-    Attributes:
-        samples: their masks show what was drawn and lie in a folder of their own; a sample that the file does not name
-            has none.
-        boxes: ``(n, 4)`` half-open ``[x0, y0, x1, y1]`` by path, one for each object; objects that touch stay apart.
-        elsewhere: names of annotated pictures that are not among the samples.
-        file: the annotation file.
-    """
-
-    samples: list[Sample]
-    boxes: dict[Path, Boxes]
-    elsewhere: list[str]
-    file: Path
-
-    @property
-    def described(self) -> dict[str, Any]:
-        """For ``metrics.json``."""
-        return {"file": str(self.file), "images": len(self.boxes), "boxes": sum(map(len, self.boxes.values()))}
-
-    @property
-    def remarks(self) -> list[str]:
-        """What a user should know about the annotations, one line each."""
-        bare = sum(not sample.is_good and sample.mask is None for sample in self.samples)
-        lines = [f"{bare} images of defects are not marked in {self.file.name} and count for the class only"]
-        if self.elsewhere:
-            others = f"{len(self.elsewhere)} pictures of {self.file.name} are not measured here"
-            lines.append(f"{others}, {self.elsewhere[0]} for one")
-        return lines[not bare :]
-
-
-def correct(samples: Sequence[Sample], sizes: npt.NDArray[np.int64], file: Path, folder: Path) -> Corrected:
-    """Replace the masks of samples by what a person drew.
-
-    Args:
-        samples: of the images that are measured.
-        sizes: their ``(height, width)``, shape ``(n, 2)``.
-        file: for :func:`read_annotations`.
-        folder: where the new masks are written.
-
-    Raises:
-        WeakspotError: when no name fits a sample, a name fits several, sizes differ, or something is drawn in a picture
-            that is labelled Good.
-    """
-    annotations = read_annotations(file)
-    of_sample, elsewhere = match_names([sample.path for sample in samples], annotations)
-    if not of_sample:
-        raise WeakspotError(
-            f"none of the {len(annotations)} annotated pictures is one that is measured, {annotations[0].name} for one"
-        )
-    result, boxes = [], dict[Path, Boxes]()
-    for i, sample in enumerate(samples):
-        mask_path = None
-        annotation = of_sample.get(i)
-        if annotation is not None and annotation.boxes:
-            if sample.is_good:
-                raise WeakspotError(
-                    f"{sample.path} is labelled good, but a defect is marked in it; mend one of the two"
-                )
-            size = int(sizes[i][0]), int(sizes[i][1])
-            if annotation.size != size:
-                raise WeakspotError(f"{annotation.name} is {annotation.size} (height, width) as annotated, not {size}")
-            mask_path = folder / f"{i:05d}_{sample.path.stem[:80]}.png"
-            with atomic_path(mask_path) as temporary:
-                Image.fromarray(annotation.mask().astype(np.uint8) * 255).save(temporary)
-            boxes[sample.path] = np.array(annotation.boxes, dtype=np.int64).reshape(-1, 4)
-        result.append(replace(sample, mask=mask_path))
-    return Corrected(result, boxes, elsewhere, file)
 
 
 def match_names(paths: Sequence[Path], annotations: Sequence[Annotation]) -> tuple[dict[int, Annotation], list[str]]:

@@ -14,9 +14,10 @@ from typing import Any
 
 from weakspot.data.annotation_folders import read_annotation_folder
 from weakspot.data.annotations import Annotation, match_names, read_annotations
+from weakspot.data.classes import SEPARATOR, kinds_of
 from weakspot.data.images import ImageInfo, read_mask
 from weakspot.errors import WeakspotError
-from weakspot.types import GOOD, Sample, Subset
+from weakspot.types import ANOMALY, GOOD, Sample, Subset
 from weakspot.utils.files import shown
 
 KEY = "data.annotations"
@@ -99,6 +100,7 @@ def read_corrections(
     *,
     use_masks: bool = False,
     good_class: str = GOOD,
+    classes: Sequence[str] = (GOOD, ANOMALY),
 ) -> Corrections:
     """Read what a person drew and corrected, and check all of it before anything is learnt.
 
@@ -110,6 +112,8 @@ def read_corrections(
         use_masks: whether the data set's own masks of training pictures are learnt from too, where nothing else is
             drawn.
         good_class: what the files may call Good, besides ``good``.
+        classes: names of the classes, Good first. With several kinds of defects, a picture is of every kind that
+            something is drawn as, unless the file gives it a class that is not among them.
 
     Raises:
         WeakspotError: for a damaged or foreign file, a picture of another size, something drawn in a Good picture, a
@@ -130,7 +134,7 @@ def read_corrections(
         sources |= dict.fromkeys(said, file)
         if elsewhere:
             remarks.append(f"{file.name} annotates {len(elsewhere)} pictures that are not here, {elsewhere[0].name}")
-    labels = _labels(found, samples, good_class)
+    labels = _labels(found, samples, good_class, classes)
     drawn = {i: annotation for i, annotation in found.items() if annotation.boxes}
     for i, annotation in drawn.items():
         _check_drawn(annotation, samples[i], labels.get(i, samples[i].defect), infos[i], sources[i])
@@ -222,10 +226,28 @@ def _refused(name: str, file: Path) -> WeakspotError:
     )
 
 
-def _labels(found: dict[int, Annotation], samples: Sequence[Sample], good_class: str) -> dict[int, str]:
+def _labels(
+    found: dict[int, Annotation], samples: Sequence[Sample], good_class: str, classes: Sequence[str]
+) -> dict[int, str]:
     """The labels that differ from those of the data."""
-    said = {i: _label(one.label, samples[i], good_class) for i, one in found.items() if one.label is not None}
-    return {i: label for i, label in said.items() if label != samples[i].defect}
+    labels = {}
+    for i, one in found.items():
+        given = None if one.label is None else _label(one.label, samples[i], good_class)
+        label = _with_drawn_kinds(given, one, samples[i], classes)
+        if label is not None and label != samples[i].defect:
+            labels[i] = label
+    return labels
+
+
+def _with_drawn_kinds(given: str | None, annotation: Annotation, sample: Sample, classes: Sequence[str]) -> str | None:
+    """The label with every kind that something is drawn as; `given` where that says nothing or contradicts it."""
+    kinds = set(annotation.kinds)
+    if len(classes) < 3 or not kinds or not kinds <= set(classes[1:]) or (given or sample.defect) == GOOD:
+        return given
+    before = set(kinds_of(sample if given is None else replace(sample, defect=given)))
+    if before == kinds or (given is not None and not before <= kinds):
+        return given
+    return SEPARATOR.join(sorted(kind for kind in kinds if kind is not None))
 
 
 def _label(label: str, sample: Sample, good_class: str) -> str:

@@ -10,12 +10,11 @@ import numpy as np
 import numpy.typing as npt
 from scipy.stats import spearmanr
 
-from weakspot.data.classes import kinds_of
 from weakspot.data.splits import group_numbers
 from weakspot.evaluation.schema import BeforeDecision, Localisation, Resolution, ThresholdCurve
 from weakspot.evaluation.subsets import EvaluatedImages, size_of
 from weakspot.evaluation.thresholds import sweep, threshold_curve, undecided_boxes, undecided_boxes_with_trust
-from weakspot.evaluation.truth import NO_BOXES, Truth, levels_reached
+from weakspot.evaluation.truth import Truth, levels_reached
 from weakspot.metrics import (
     best_iou,
     detection_metrics,
@@ -70,17 +69,18 @@ def measure_detection(images: EvaluatedImages, label: str | None = None) -> Dete
 
     Args:
         images: at least one of them has a true box.
-        label: kind of defect whose boxes count, predicted and true; pictures of several kinds are left out, as their
-            masks do not say which region is of which kind. None for all boxes.
+        label: kind of defect whose boxes count, predicted and true; a picture of several kinds is left out where
+            masks, or a person, do not say which region is of which kind. None for all boxes.
     """
-    truth = images.truth
-    measurable = [i for i in truth.measurable if label is None or len(kinds_of(truth.samples[i])) == 1]
+    truth, classes = images.truth, images.classes
+    true = {i: truth.boxes[i] if label is None else truth.boxes_of(i, label, classes) for i in truth.measurable}
+    known = {i: boxes for i, boxes in true.items() if boxes is not None}
+    measurable = list(known)
     found = [[box for box in images.predictions[i].boxes if label in (None, box.label)] for i in measurable]
-    true = [truth.boxes[i] if label in (None, *kinds_of(truth.samples[i])) else NO_BOXES for i in measurable]
     return detection_metrics(
         [boxes_array(boxes) for boxes in found],
         [np.array([box.score for box in boxes]) for boxes in found],
-        [boxes.astype(np.float64) for boxes in true],
+        [boxes.astype(np.float64) for boxes in known.values()],
         [(int(height), int(width)) for height, width in truth.sizes[measurable]],
     )
 

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from weakspot.data.annotated_truth import DrawnBoxes
 from weakspot.data.classes import target_of
 from weakspot.evaluation.controls import FEWEST, border_evidence, box_controls, shuffled_labels
 from weakspot.evaluation.localisation import measure_localisation
@@ -26,9 +27,7 @@ from weakspot.postprocess.parts import together
 from weakspot.types import ANOMALY, GOOD, FloatArray, Prediction, Sample
 
 
-def measure(
-    subsets: Sequence[EvaluatedSubset], drawn: Mapping[Path, npt.NDArray[np.int64]] | None = None
-) -> Measurement:
+def measure(subsets: Sequence[EvaluatedSubset], drawn: Mapping[Path, DrawnBoxes] | None = None) -> Measurement:
     """Measure one subset, or the subsets of several folds together; no model is run.
 
     Pixels are compared on a grid of at most :data:`~weakspot.metrics.localisation.PIXEL_SIDE` a side, whatever the
@@ -36,7 +35,7 @@ def measure(
 
     Args:
         subsets: labels, outputs and predictions of the images; no image is in two of them.
-        drawn: true boxes ``(m, 4)`` that a person drew, by path; None takes the boxes of the masks' regions.
+        drawn: what a person drew, by path; None takes the boxes of the masks' regions.
 
     Returns:
         Numbers with intervals, controls, alarms and the threshold curve; without masks no localisation and no curve.
@@ -143,7 +142,7 @@ def measure_some(
     sizes: npt.NDArray[np.int64],
     classes: Sequence[str],
     kept: Sequence[int],
-    drawn: Mapping[Path, npt.NDArray[np.int64]] | None = None,
+    drawn: Mapping[Path, DrawnBoxes] | None = None,
 ) -> PartialResult:
     """Measure a selection of the images from their predictions alone.
 

@@ -11,6 +11,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from weakspot.data.annotated_truth import DrawnBoxes
 from weakspot.data.classes import target_of
 from weakspot.data.splits import group_numbers
 from weakspot.evaluation.truth import Truth
@@ -98,11 +99,11 @@ class EvaluatedImages:
 
     Attributes:
         subsets: what the images come from; no image is in two of them.
-        drawn: true boxes ``(m, 4)`` that a person drew, by path; None takes the boxes of the masks' regions.
+        drawn: what a person drew, by path; None takes the boxes of the masks' regions.
     """
 
     subsets: Sequence[EvaluatedSubset]
-    drawn: Mapping[Path, npt.NDArray[np.int64]] | None = None
+    drawn: Mapping[Path, DrawnBoxes] | None = None
 
     @cached_property
     def images(self) -> list[EvaluatedImage]:

@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
+from weakspot.data.annotated_truth import DrawnBoxes
+from weakspot.data.classes import kinds_of
 from weakspot.data.images import read_mask
 from weakspot.metrics import BEST_BOXES, IOU_LEVELS, best_iou, localisation_metrics, mask_boxes, size_class
 from weakspot.metrics.results import LocalisationResult
 from weakspot.types import BoolArray, Sample
 
 NO_BOXES: npt.NDArray[np.int64] = np.zeros((0, 4), dtype=np.int64)
+NOTHING_DRAWN = DrawnBoxes(NO_BOXES, ())
 
 
 @dataclass(frozen=True)
@@ -27,27 +30,29 @@ class Truth:
         boxes: int64 ``(m, 4)`` true boxes of each image, one for each connected region of its mask; empty for Good
             images and where the mask is missing or marks nothing.
         shares: share of each image that its defect covers, 0…1.
+        kinds: class of each true box of each image; empty where no person drew them.
     """
 
     samples: Sequence[Sample]
     sizes: npt.NDArray[np.int64]
     boxes: list[npt.NDArray[np.int64]]
     shares: list[float]
+    kinds: list[tuple[str | None, ...]] = field(default_factory=list)
 
     @classmethod
     def read(
         cls,
         samples: Sequence[Sample],
         sizes: npt.NDArray[np.int64],
-        drawn: Mapping[Path, npt.NDArray[np.int64]] | None = None,
+        drawn: Mapping[Path, DrawnBoxes] | None = None,
     ) -> Truth:
         """Read every mask and check it against its image's size.
 
         Args:
             samples: the images' labels and mask files.
             sizes: ``(n, 2)``, ``(height, width)`` of each image in pixels.
-            drawn: true boxes ``(m, 4)`` that a person drew, by path; an image that is not named has none. None takes
-                the boxes of the masks' connected regions.
+            drawn: what a person drew, by path; an image that is not named has no true box. None takes the boxes of the
+                masks' connected regions.
 
         Returns:
             The true boxes and the share of each image that its defect covers.
@@ -58,7 +63,9 @@ class Truth:
         truth = cls(samples, sizes, [], [])
         for i, sample in enumerate(samples):
             mask = truth.mask(i)
-            truth.boxes.append(mask_boxes(mask) if drawn is None else drawn.get(sample.path, NO_BOXES))
+            boxes = DrawnBoxes(mask_boxes(mask), ()) if drawn is None else drawn.get(sample.path, NOTHING_DRAWN)
+            truth.boxes.append(boxes.boxes)
+            truth.kinds.append(boxes.kinds)
             truth.shares.append(float(mask.mean()))
         return truth
 
@@ -70,6 +77,24 @@ class Truth:
         """
         defects, classes = [sample.defect for sample in self.samples], [size_class(share) for share in self.shares]
         return localisation_metrics(boxes, self.boxes, defects, classes)
+
+    def boxes_of(self, index: int, label: str, classes: Sequence[str]) -> npt.NDArray[np.int64] | None:
+        """The true boxes of one kind of defect in an image.
+
+        Args:
+            index: position of the image.
+            label: the kind.
+            classes: names of all classes; where every box was drawn as one of them, these count, not the image's label.
+
+        Returns:
+            ``(m, 4)``; None where nobody said which of the image's boxes is of which of its kinds.
+        """
+        drawn, kinds = self.kinds[index], kinds_of(self.samples[index])
+        if drawn and all(kind in classes for kind in drawn):
+            return self.boxes[index][[kind == label for kind in drawn]]
+        if len(kinds) > 1:
+            return None
+        return self.boxes[index] if label in kinds else NO_BOXES
 
     @property
     def known(self) -> list[int]:

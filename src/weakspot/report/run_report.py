@@ -9,12 +9,10 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import numpy.typing as npt
-
 from weakspot._version import __version__
 from weakspot.config.rules import BoxRule
 from weakspot.config.schema import TrainConfig, read_config
+from weakspot.data.annotated_truth import DrawnBoxes
 from weakspot.errors import WeakspotError
 from weakspot.evaluation.records import MetricsRecord
 from weakspot.evaluation.schema import Alarm
@@ -45,14 +43,14 @@ class Evaluated:
         config: settings of the run.
         record: content of ``metrics.json``.
         subset: the images, and the model's description with the rule and decision in use.
-        drawn: true boxes that a person drew, by path; None takes the masks.
+        drawn: what a person drew, by path; None takes the masks.
     """
 
     folder: RunFolder
     config: TrainConfig
     record: MetricsRecord
     subset: EvaluatedSubset
-    drawn: Mapping[Path, npt.NDArray[np.int64]] | None = None
+    drawn: Mapping[Path, DrawnBoxes] | None = None
 
 
 def read_evaluated(path: Path) -> Evaluated:

@@ -194,7 +194,7 @@ def index_and_split(settings: DataConfig, split: SplitConfig, cache_folder: Path
         samples, test_size=split.test_size, val_size=split.val_size, seed=split.seed, folds=split.folds, fold=split.fold
     )
     found_split = split_hash(samples, subsets, indexed.root)
-    corrections = _corrections(settings, samples, indexed, subsets)
+    corrections = _corrections(settings, samples, indexed, subsets, classes)
     if corrections.labels:  # after the split, which corrections must not change
         samples = relabelled(samples, corrections.labels)
     data = Data(
@@ -214,7 +214,11 @@ def index_and_split(settings: DataConfig, split: SplitConfig, cache_folder: Path
 
 
 def _corrections(
-    settings: DataConfig, samples: Sequence[Sample], indexed: Indexed, subsets: Sequence[Subset]
+    settings: DataConfig,
+    samples: Sequence[Sample],
+    indexed: Indexed,
+    subsets: Sequence[Subset],
+    classes: Sequence[str],
 ) -> Corrections:
     """What a person drew or corrected, where the configuration names any."""
     if settings.use_masks is not None:
@@ -227,6 +231,7 @@ def _corrections(
         files,
         use_masks=settings.use_masks is not None,
         good_class=settings.good_class,
+        classes=classes,
     )
 
 

@@ -212,3 +212,64 @@ def test_files_are_a_name_or_a_list_of_names(tmp_path: Path) -> None:
         as_files("nowhere.json")
     with pytest.raises(WeakspotError, match="must be a file or a list"):
         as_files(7)
+
+
+def drawn_as(file: Path, kinds: list[str], **image: Any) -> Path:
+    """A COCO file with one box in b.png for each of `kinds`."""
+    content = {
+        "images": [{"id": 0, "file_name": "b.png", "height": 6, "width": 8, **image}],
+        "categories": [{"id": number, "name": kind} for number, kind in enumerate(kinds)],
+        "annotations": [
+            {"image_id": 0, "category_id": number, "bbox": [number, 0, 1, 2]} for number in range(len(kinds))
+        ],
+    }
+    file.write_text(json.dumps(content))
+    return file
+
+
+@pytest.mark.parametrize(
+    ("kinds", "given", "label"),
+    [
+        (["hole", "crack"], None, "crack;hole"),  # crack so far
+        (["hole"], None, "hole"),
+        (["crack"], None, None),
+        (["anomaly"], None, None),  # no kind of defect: the tool had one class for all
+        (["hole", "something"], None, None),
+        (["hole", "crack"], "hole", "crack;hole"),
+        (["crack"], "hole", "hole"),  # what the person said of the picture counts more than the boxes' old class
+    ],
+)
+def test_with_several_kinds_a_picture_is_of_every_kind_that_is_drawn_in_it(
+    read: Callable[..., Corrections], tmp_path: Path, kinds: list[str], given: str | None, label: str | None
+) -> None:
+    image = {} if given is None else {"weakspot_label": given}
+    file = drawn_as(tmp_path / "c.json", kinds, **image)
+    found = read(file, classes=["good", "crack", "hole"])
+    assert found.labels == ({} if label is None else {1: label})
+    assert len(found.drawn[1].boxes) == len(kinds)
+    assert found.drawn[1].kinds == kinds
+    assert read(file).labels == ({1: given} if given not in (None, "crack") else {})  # Good and Anomaly alone
+
+
+def test_every_format_says_what_each_box_is_of(read: Callable[..., Corrections], tmp_path: Path) -> None:
+    yolo = tmp_path / "yolo"
+    yolo.mkdir()
+    (yolo / "b.txt").write_text("0 0.5 0.5 0.5 0.5\n1 0 0 0.5 0 0.5 0.5 0 0.5\n")
+    (yolo / "classes.txt").write_text("crack\nhole\n")
+    voc = tmp_path / "voc"
+    voc.mkdir()
+    box = "<bndbox><xmin>3</xmin><ymin>4</ymin><xmax>6</xmax><ymax>5</ymax></bndbox>"
+    objects = "".join(f"<object><name>{name}</name>{box}</object>" for name in ("crack", "hole"))
+    size = "<size><width>8</width><height>6</height></size>"
+    (voc / "b.xml").write_text(f"<annotation><filename>b.png</filename>{size}{objects}</annotation>")
+    value = {"x": 0, "y": 0, "width": 50, "height": 50}
+    size_of = {"original_width": 8, "original_height": 6}
+    results = [
+        {"type": "rectanglelabels", **size_of, "value": {**value, "rectanglelabels": [name]}}
+        for name in ("crack", "hole")
+    ]
+    (tmp_path / "ls.json").write_text(json.dumps([{"data": {"image": "b.png"}, "annotations": [{"result": results}]}]))
+    for name in ("yolo", "voc", "ls.json"):
+        found = read(tmp_path / name, classes=["good", "crack", "hole"])
+        assert found.drawn[1].kinds == ["crack", "hole"], name
+        assert found.labels == {1: "crack;hole"}, name

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
@@ -15,9 +15,11 @@ import pytest
 from helpers.reports import Made, make_data, make_meta
 
 from weakspot.config.rules import BoxRule
+from weakspot.data.annotated_truth import DrawnBoxes
 from weakspot.evaluation.measure import measure
 from weakspot.evaluation.schema import Measurement
 from weakspot.evaluation.subsets import EvaluatedSubset
+from weakspot.evaluation.truth import Truth
 from weakspot.models.output_store import OutputStore
 from weakspot.types import GOOD, Sample
 
@@ -85,6 +87,31 @@ def test_boxes_count_for_the_class_that_they_carry(tmp_path: Path) -> None:
     assert numbers(measure([subset])) == json.loads(
         json.dumps(Measurement.from_dict(measure([subset]).to_dict()).to_dict())
     )
+
+
+def test_pictures_of_several_kinds_count_for_each_kind_that_is_drawn_in_them(tmp_path: Path) -> None:
+    made = make_data(tmp_path / "data", N, classes=("hole", "cut"))
+    # Half of each defect is drawn as its own kind, half as the other one.
+    truth = Truth.read(made.samples, made.store.sizes)
+    drawn = {
+        made.samples[i].path: DrawnBoxes(
+            np.concatenate([truth.boxes[i], truth.boxes[i] // 2 * 2 + (0, 0, 2, 2)]), ("hole", "cut")
+        )
+        for i in truth.known
+    }
+    made.samples = [sample if sample.is_good else replace(sample, defect="cut;hole") for sample in made.samples]
+    (subset,) = cut(made, RULES["absolute"], (0, N))
+
+    def per_class(kinds: Mapping[Path, DrawnBoxes] | None) -> dict[str, int]:
+        found = measure([subset], kinds).test.localisation
+        assert found is not None
+        assert found.per_class is not None
+        return {name: one.n_true for name, one in found.per_class.items()}
+
+    assert per_class(drawn) == {"hole": N // 2, "cut": N // 2}
+    assert per_class(None) == {"hole": 0, "cut": 0}  # masks do not say which of the two a region is
+    nameless = {path: DrawnBoxes(one.boxes, ("hole", "anomaly")) for path, one in drawn.items()}
+    assert per_class(nameless) == {"hole": 0, "cut": 0}
 
 
 def test_groups_that_lie_on_both_sides_of_the_cut_stay_groups(tmp_path: Path) -> None:

@@ -20,7 +20,8 @@ from pycocotools.coco import COCO
 from torchvision.datasets import VOCDetection
 
 from weakspot.commands.evaluate import evaluate
-from weakspot.data.annotations import Annotation, correct, decode_brush, match_names, read_annotations
+from weakspot.data.annotated_truth import correct
+from weakspot.data.annotations import Annotation, decode_brush, match_names, read_annotations
 from weakspot.errors import WeakspotError
 from weakspot.export.boxes import BOX_FORMATS, write_boxes
 from weakspot.export.source import Exported, portable_names, read_source
@@ -225,7 +226,8 @@ def test_boxes_go_out_and_come_in_the_same(results: Path, name: str) -> None:
         if not wanted:
             assert sample.mask is None
             continue
-        np.testing.assert_array_equal(found.boxes[sample.path], corners(wanted))
+        np.testing.assert_array_equal(found.drawn[sample.path].boxes, corners(wanted))
+        assert found.drawn[sample.path].kinds == tuple(box.label for box in wanted)
         assert sample.mask is not None
         inside = np.zeros(SIZE, dtype=bool)
         for box in wanted:
@@ -250,6 +252,7 @@ def test_polygons_masks_and_brushes_come_in(tmp_path: Path) -> None:
     (tmp_path / "c.json").write_text(json.dumps(coco))
     (found,) = read_annotations(tmp_path / "c.json")
     assert found.boxes == [(3, 2, 7, 4), (3, 2, 7, 4), (0, 1, 3, 6)]
+    assert found.kinds == ["crack"] * 3
     size = {"original_width": 8, "original_height": 6}
     points = [[37.5, 100 / 3], [87.5, 100 / 3], [87.5, 200 / 3], [37.5, 200 / 3]]
     square = {"x": 50.0, "y": 0.0, "width": 25.0, "height": 100 / 3, "rotation": 90, "rectanglelabels": ["crack"]}
