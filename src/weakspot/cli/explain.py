@@ -122,8 +122,8 @@ def _explain(
     from weakspot.explain import explanation as explaining
     from weakspot.explain.subjects import donor_of
     from weakspot.heatmaps.methods import check_method
+    from weakspot.postprocess.prediction_files import UniqueNames
     from weakspot.report import explained
-    from weakspot.report.overlays import UniqueNames
 
     # A photographs' classifier seldom ends as cam wants it; every network has gradients.
     method = heatmap or ("grad_cam" if run == "imagenet" else "cam")
@@ -133,7 +133,7 @@ def _explain(
     donor = None if run == "imagenet" else donor_of(Path(run))
     names = UniqueNames()
     for path in images:
-        stem = Path(names(path)).stem
+        stem = names(path)
         if method == "all":
             _compare(subject, path, target_class, settings, folder / stem)
         else:

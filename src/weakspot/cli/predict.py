@@ -34,6 +34,10 @@ def predict(
     overlays: Annotated[
         bool | None, typer.Option(help="Write a picture with map and boxes for every image; not with ray.")
     ] = None,
+    heatmaps: Annotated[
+        bool,
+        typer.Option("--heatmaps", help="Write every map as a grey PNG, for other tools; not with ray."),
+    ] = False,
     batch_size: Annotated[
         int | None, typer.Option(min=1, help="Images in one forward pass; default: what suits the device.")
     ] = None,
@@ -63,8 +67,9 @@ def predict(
     if engine == "ray":
         from weakspot.inference.shards.jobs import Job
 
-        if overlays:
-            raise WeakspotError("--overlays needs --engine local; predict the few pictures to see with it")
+        for name, wanted in (("--overlays", overlays), ("--heatmaps", heatmaps)):
+            if wanted:
+                raise WeakspotError(f"{name} needs --engine local; predict the few pictures to see with it")
         if group is not None:
             raise WeakspotError("--group needs --engine local")
         if output is None:
@@ -86,8 +91,9 @@ def predict(
     if roi is not None:
         localizer = localizer.with_masks(roi)
     results = predicting.predict(
-        localizer, images, folder, overlays=overlays is not False, batch_size=batch_size, append=append, group=group
-    )
+        localizer, images, folder,
+        overlays=overlays is not False, heatmaps=heatmaps, batch_size=batch_size, append=append, group=group,
+    )  # fmt: skip
     _here(localizer, images, folder, results)
 
 

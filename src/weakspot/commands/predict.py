@@ -9,9 +9,9 @@ from weakspot.data.loading import ImageSource
 from weakspot.errors import WeakspotError
 from weakspot.inference.localizer import Localizer
 from weakspot.postprocess.parts import PartDecisions
-from weakspot.postprocess.prediction_files import prediction_writer, read_predictions
+from weakspot.postprocess.prediction_files import HEATMAPS, UniqueNames, prediction_writer, read_predictions
 from weakspot.postprocess.review import ReviewQueue
-from weakspot.report.overlays import LONGEST_SIDE, UniqueNames, write_overlay
+from weakspot.report.overlays import LONGEST_SIDE, write_heatmap, write_overlay
 from weakspot.types import Prediction
 from weakspot.utils.locks import only_one
 
@@ -22,6 +22,7 @@ def predict(
     output: Path,
     *,
     overlays: bool = True,
+    heatmaps: bool = False,
     batch_size: int | None = None,
     append: bool = False,
     group: str | None = None,
@@ -35,6 +36,7 @@ def predict(
         images: files, or whatever :meth:`Localizer.predict` takes.
         output: folder for the results; made if missing.
         overlays: write a picture with map and boxes for every image.
+        heatmaps: write the map of every image as a grey PNG into ``heatmaps/``, for other tools.
         batch_size: images in one forward pass; None for what suits the device.
         append: keep the predictions of an earlier call that finished in the same folder, and add these behind them.
         group: regular expression on the path; images it gives the same text are photographs of one part, which are
@@ -75,7 +77,9 @@ def predict(
                     parts.add(prediction)
                 name = names(prediction.path)
                 if loaded.image is not None:
-                    write_overlay(output / "overlays" / name, loaded.image, prediction)
+                    write_overlay(output / "overlays" / f"{name}.jpg", loaded.image, prediction)
+                if heatmaps:
+                    write_heatmap(output / HEATMAPS / f"{name}.png", prediction)
                 yield prediction
             review.write(output / "review.csv")
             if parts is not None:

@@ -16,8 +16,9 @@ from urllib.parse import quote
 from weakspot._version import __version__
 from weakspot.data.annotations import LABELSTUDIO_CLASS, NOT_CORRECTED
 from weakspot.errors import WeakspotError, did_you_mean
-from weakspot.export.source import Exported, Pictures, place_picture
+from weakspot.export.source import Exported, Pictures, place_heatmaps, place_picture
 from weakspot.export.yolo import write_yolo
+from weakspot.postprocess.prediction_files import HEATMAPS
 from weakspot.types import GOOD, Box, Prediction
 from weakspot.utils.files import atomic_path, write_json, write_text
 from weakspot.utils.spreadsheet import inert, inert_path
@@ -68,13 +69,15 @@ def write_boxes(exported: Exported, name: str, folder: Path, pictures: Pictures)
 def write_coco(exported: Exported, folder: Path, pictures: Pictures) -> str:
     """COCO's object detection JSON, ``annotations.json``, with pictures in ``images/`` where they are wanted.
 
+    Heat maps that lie beside the predictions go to ``heatmaps/``, for FiftyOne.
+
     Boxes are ``[x, y, width, height]`` in pixels (https://cocodataset.org/#format-data). ``score`` is 0…1;
     ``attributes`` hold the log-odds it comes from and the trust. ``segmentation`` holds ``boxes.outlines`` where the
     run has them. Identifiers start at 1, since pycocotools takes a match with annotation 0 for none.
 
     Args:
         exported: the predictions, with a portable name for every picture.
-        folder: gets ``annotations.json`` and ``images/``.
+        folder: gets ``annotations.json``, ``images/`` and ``heatmaps/``.
         pictures: ``copy``, ``link`` or ``none``.
 
     Returns:
@@ -99,7 +102,11 @@ def write_coco(exported: Exported, folder: Path, pictures: Pictures) -> str:
         "categories": [{"id": number, "name": name, "supercategory": ""} for name, number in categories.items()],
     }
     write_json(folder / "annotations.json", content)
-    return exported.summary
+    return exported.summary + _with_heatmaps(len(place_heatmaps(exported, folder / HEATMAPS)))
+
+
+def _with_heatmaps(count: int) -> str:
+    return f", {count} heat maps" if count else ""
 
 
 def _coco_annotation(number: int, image_id: int, category: int, box: Box) -> dict[str, Any]:
@@ -174,7 +181,8 @@ def write_labelstudio(exported: Exported, folder: Path, pictures: Pictures) -> s
 
     Coordinates are percent of the picture (https://labelstud.io/guide/predictions). Pictures are looked for in Label
     Studio's local storage, which must lie below its document root: in ``images/``, with `folder` as the root, or, where
-    they are not placed there, in the folder that all of them lie in, with the folder above it as the root.
+    they are not placed there, in the folder that all of them lie in, with the folder above it as the root. Heat maps
+    that lie beside the predictions go to ``images/heatmaps/`` where pictures are placed, and are shown below them.
 
     Args:
         exported: the predictions, with a portable name for every picture.
@@ -187,16 +195,20 @@ def write_labelstudio(exported: Exported, folder: Path, pictures: Pictures) -> s
     Raises:
         WeakspotError: as :func:`~weakspot.export.source.place_picture`.
     """
-    tasks = []
+    tasks = list[dict[str, Any]]()
+    heatmaps = place_heatmaps(exported, folder / "images" / HEATMAPS) if pictures != "none" else {}
     storage = "images" if pictures != "none" else exported.common_folder.name
     for name, prediction in exported:
         results = [_choice(prediction), *(_rectangle(n, box, prediction) for n, box in enumerate(prediction.boxes))]
         tasks.append(
             {
-                "data": {"image": f"/data/local-files/?d={quote(f'{storage}/{name}')}", "file": name},
+                "data": {"image": _stored(f"{storage}/{name}"), "file": name},
                 "predictions": [{"model_version": exported.model, "score": prediction.probability, "result": results}],
             }
         )
+        if heatmaps:  # the set-up shows one for every task
+            shown = f"{storage}/{HEATMAPS}/{heatmaps[name]}" if name in heatmaps else f"{storage}/{name}"
+            tasks[-1]["data"]["heatmap"] = _stored(shown)
         place_picture(prediction.path, folder / "images" / name, pictures)
     write_json(folder / "tasks.json", tasks)
     view = ET.Element("View")
@@ -207,9 +219,17 @@ def write_labelstudio(exported: Exported, folder: Path, pictures: Pictures) -> s
     choices = ET.SubElement(view, "Choices", name=LABELSTUDIO_CLASS, toName="image", choice="single")
     for label in (GOOD, *exported.classes):
         ET.SubElement(choices, "Choice", value=label)
+    if heatmaps:
+        ET.SubElement(view, "Header", value="Where the model sees a defect (white)")
+        ET.SubElement(view, "Image", name="heatmap", value="$heatmap")
     ET.indent(view)
     write_text(folder / "label_config.xml", ET.tostring(view, encoding="unicode") + "\n")
-    return exported.summary
+    return exported.summary + _with_heatmaps(len(heatmaps))
+
+
+def _stored(path: str) -> str:
+    """The address of a file in Label Studio's local storage."""
+    return f"/data/local-files/?d={quote(path)}"
 
 
 def _rectangle(number: int, box: Box, prediction: Prediction) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from typing import Literal, get_args
 from weakspot.data.images import holds_image
 from weakspot.data.splits import read_split
 from weakspot.errors import WeakspotError, did_you_mean
-from weakspot.postprocess.prediction_files import read_predictions
+from weakspot.postprocess.prediction_files import HEATMAPS, UniqueNames, read_predictions
 from weakspot.types import GOOD, Prediction
 from weakspot.utils.files import atomic_path
 
@@ -31,6 +31,8 @@ class Exported:
         model: what made the predictions, for tools that keep a model version.
         unreadable: number of pictures that could not be read; they are left out.
         groups: group of each picture by path; pictures without a known group are left out.
+        heatmaps: file with the map of each picture by path, as ``weakspot predict --heatmaps`` wrote it; pictures
+            without one are left out.
     """
 
     predictions: Sequence[Prediction]
@@ -39,6 +41,7 @@ class Exported:
     model: str
     unreadable: int = 0
     groups: dict[Path, str] = field(default_factory=dict)
+    heatmaps: dict[Path, Path] = field(default_factory=dict)
 
     def __iter__(self) -> Iterator[tuple[str, Prediction]]:
         return iter(zip(self.names, self.predictions, strict=True))
@@ -77,6 +80,7 @@ def read_source(folder: Path) -> Exported:
         f"weakspot {folder.resolve().name}",
         len(everything) - len(readable),
         _groups(folder),
+        _heatmaps(folder, everything),
     )
 
 
@@ -126,6 +130,33 @@ def _groups(folder: Path) -> dict[Path, str]:
     run = runs_of(folder)[0]
     samples, _ = read_split(run.split, Path(read_config(run.config).data.root or "."))
     return {sample.path: sample.group for sample in samples if sample.group is not None}
+
+
+def _heatmaps(folder: Path, everything: Sequence[Prediction]) -> dict[Path, Path]:
+    """The heat maps that lie beside predictions, which are named in their order."""
+    names = UniqueNames()
+    files = {one.path: folder / HEATMAPS / f"{names(one.path)}.png" for one in everything}
+    return {path: file for path, file in files.items() if file.is_file()}
+
+
+def place_heatmaps(exported: Exported, folder: Path) -> dict[str, str]:
+    """Copy the heat maps of predictions into `folder`, each named like its picture with ``.png`` behind.
+
+    Args:
+        exported: the predictions.
+        folder: where they go.
+
+    Returns:
+        The path of each within `folder`, with forward slashes, by the name of its picture; without those that have
+        none.
+    """
+    placed = {}
+    for name, prediction in exported:
+        if (source := exported.heatmaps.get(prediction.path)) is not None:
+            placed[name] = f"{name}.png"
+            with atomic_path(folder / placed[name]) as temporary:
+                shutil.copyfile(source, temporary)
+    return placed
 
 
 def place_picture(source: Path, target: Path, how: Pictures) -> None:

@@ -8,6 +8,7 @@ import math
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict
+from itertools import chain, count
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -17,6 +18,9 @@ from weakspot.types import LEVELS, Box, ClassConfidence, Prediction
 from weakspot.utils.files import atomic_path, jsonable
 from weakspot.utils.spreadsheet import inert, inert_path
 from weakspot.utils.untrusted import expect, parse_json
+
+HEATMAPS = "heatmaps"
+"""Folder beside the predictions with the map of each image, named by :class:`UniqueNames`."""
 
 CSV_COLUMNS = (
     "path", "status", "message", "height", "width", "target", "label", "probability",
@@ -110,6 +114,22 @@ class PredictionSink(Protocol):
 
     def __call__(self, prediction: Prediction) -> None:
         """Write one prediction."""
+
+
+class UniqueNames:
+    """Names for files about images: the image's own stem, with its folder or a number before it where that is taken."""
+
+    def __init__(self) -> None:
+        self._taken: set[str] = set()
+
+    def __call__(self, path: Path) -> str:
+        """Make a name without an ending that no other image has, in any letter case, short enough for a file system."""
+        candidates = (path.stem, f"{path.parent.name}_{path.stem}")
+        short = [name.encode("utf-8", "replace")[:200].decode("utf-8", "ignore") for name in candidates]
+        numbered = (f"{number}_{short[0]}" for number in count(len(self._taken)))
+        name = next(name for name in chain(short, numbered) if name.casefold() not in self._taken)
+        self._taken.add(name.casefold())
+        return name
 
 
 @contextmanager

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from functools import cache
-from itertools import chain, count
 from pathlib import Path
 
 import cv2
@@ -35,6 +34,9 @@ MASK_COLOUR = (255, 255, 255)
 """Of the true outline, on a dark edge; no box has it."""
 
 LONGEST_SIDE = 1600
+HEATMAP_SIDE = 512
+"""Longest side of a heat map as a file, in pixels; the network sees about as many."""
+
 SMALLEST_WORDS = 0.28
 """Scale of a font below which nobody can read it."""
 
@@ -63,8 +65,7 @@ def heat_layer(map_: FloatArray, size: Size, longest: int = 512) -> ImageArray:
         size: ``(height, width)`` of the image, whose shape the layer has.
         longest: longest side that the layer may have, in pixels.
     """
-    scale = min(1.0, longest / max(size))
-    heat = upsample(map_, (max(1, round(size[0] * scale)), max(1, round(size[1] * scale))))
+    heat = upsample(map_, _within(size, longest))
     low, high = float(heat.min()), float(heat.max())
     return heat_colours((heat - low) / (high - low) if high > low else np.zeros_like(heat))
 
@@ -202,20 +203,30 @@ def write_overlay(path: Path, image: ImageArray, prediction: Prediction) -> None
         Image.fromarray(with_legend(shown) if prediction.boxes else shown).save(temporary, format="JPEG", quality=90)
 
 
-class UniqueNames:
-    """Names for overlays: the image's own stem, with its folder and a number before it where that is taken."""
+def write_heatmap(path: Path, prediction: Prediction) -> None:
+    """Write the map of a picture as a grey PNG of the picture's shape, whole or not at all.
 
-    def __init__(self) -> None:
-        self._taken: set[str] = set()
+    With evidence heads 255 is a probability of 1 that image, place and pixel are defective, which can be compared
+    between pictures; without, a class activation map stretched to its own range, which cannot.
 
-    def __call__(self, path: Path) -> str:
-        """Make a file name that no other image of this run has, in any letter case, short enough for a file system."""
-        candidates = (path.stem, f"{path.parent.name}_{path.stem}")
-        short = [name.encode("utf-8", "replace")[:200].decode("utf-8", "ignore") for name in candidates]
-        numbered = (f"{number}_{short[0]}" for number in count(len(self._taken)))
-        name = next(name for name in chain(short, numbered) if name.casefold() not in self._taken)
-        self._taken.add(name.casefold())
-        return f"{name}.jpg"
+    Args:
+        path: the file to write.
+        prediction: with its output.
+    """
+    if prediction.output is None:
+        return
+    map_ = upsample(shown_map(prediction.output), _within(prediction.size, HEATMAP_SIDE))
+    if prediction.output.mask_logits is None:
+        low, high = float(map_.min()), float(map_.max())
+        map_ = (map_ - low) / (high - low) if high > low else np.zeros_like(map_)
+    with atomic_path(path) as temporary:
+        Image.fromarray(np.rint(255 * map_).clip(0, 255).astype(np.uint8)).save(temporary, format="PNG")
+
+
+def _within(size: Size, longest: int) -> Size:
+    """A size of the same shape with no side longer than `longest`."""
+    scale = min(1.0, longest / max(size))
+    return max(1, round(size[0] * scale)), max(1, round(size[1] * scale))
 
 
 def _caption(

@@ -9,7 +9,7 @@ import shutil
 import xml.etree.ElementTree as ET
 from pathlib import Path
 from typing import Any
-from urllib.parse import unquote
+from urllib.parse import parse_qs, unquote, urlparse
 
 import numpy as np
 import pytest
@@ -26,7 +26,7 @@ from weakspot.errors import WeakspotError
 from weakspot.export.boxes import BOX_FORMATS, write_boxes
 from weakspot.export.source import Exported, portable_names, read_source
 from weakspot.export.yolo import train_or_val, unfit
-from weakspot.postprocess.prediction_files import write_predictions
+from weakspot.postprocess.prediction_files import UniqueNames, read_predictions, write_predictions
 from weakspot.types import Box, ClassConfidence, Prediction, Sample
 
 BOXES = {
@@ -100,6 +100,32 @@ def test_coco_results_are_scored_by_pycocotools_as_perfect_against_themselves(re
     judge.accumulate()
     judge.summarize()
     assert judge.stats[0] == pytest.approx(1)
+
+
+def test_heat_maps_go_along_to_label_studio_and_fiftyone(results: Path) -> None:
+    names = UniqueNames()
+    for number, one in enumerate(read_predictions(results / "predictions.jsonl")):
+        file = results / "heatmaps" / f"{names(one.path)}.png"
+        if number != 2:  # one picture has none
+            file.parent.mkdir(exist_ok=True)
+            Image.new("L", (4, 3), number).save(file)
+    exported = read_source(results)
+    assert "4 heat maps" in write_boxes(exported, "coco", results.parent / "fiftyone", "copy")
+    assert "4 heat maps" in write_boxes(exported, "labelstudio", results.parent / "ls", "copy")
+    for number, name in enumerate(BOXES):
+        for folder in ("fiftyone/heatmaps", "ls/images/heatmaps"):
+            file = results.parent / folder / f"{name}.png"
+            assert file.is_file() == (number != 2)
+            assert number == 2 or Image.open(file).getpixel((0, 0)) == number
+    tasks = json.loads((results.parent / "ls" / "tasks.json").read_text())
+    for number, (task, name) in enumerate(zip(tasks, BOXES, strict=True)):
+        (shown,) = parse_qs(urlparse(task["data"]["heatmap"]).query)["d"]
+        assert (results.parent / "ls" / shown).is_file()
+        assert shown == (f"images/heatmaps/{name}.png" if number != 2 else f"images/{name}")
+    assert 'value="$heatmap"' in (results.parent / "ls" / "label_config.xml").read_text()
+    write_boxes(exported, "labelstudio", results.parent / "alone", "none")  # Label Studio could not reach them
+    assert "heatmap" not in (results.parent / "alone" / "label_config.xml").read_text()
+    assert all("heatmap" not in task["data"] for task in json.loads((results.parent / "alone/tasks.json").read_text()))
 
 
 def test_yolo_is_what_ultralytics_documents(results: Path) -> None:

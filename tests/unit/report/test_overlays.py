@@ -11,14 +11,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
+from weakspot.postprocess.prediction_files import UniqueNames
 from weakspot.report.overlays import (
     BOX_COLOUR,
     MASK_COLOUR,
     TRUST_COLOURS,
-    UniqueNames,
     blend,
     overlay,
     with_legend,
+    write_heatmap,
     write_overlay,
 )
 from weakspot.types import Box, ClassConfidence, Level, ModelOutput, Prediction
@@ -67,6 +68,23 @@ def test_names_are_unique_and_short(paths: list[str]) -> None:
     given_names = [names(Path(path)) for path in paths]
     assert len({name.casefold() for name in given_names}) == len(paths)
     assert all(len(name.encode()) <= 255 for name in given_names)
+
+
+def test_a_heat_map_is_a_grey_picture_of_the_images_shape(tmp_path: Path) -> None:
+    logits = np.array([-40.0, 40.0], np.float32)  # surely defective, so that the map is that of place and pixel
+    maps = np.array([[[0, 0, 0, 0]], [[0, 1, 2, 4]]], np.float32)
+    pixels = np.array([[-40.0, -40.0, 40.0, 0.0]], np.float32)
+    plain = ModelOutput(logits, maps)
+    heads = plain._replace(mask_logits=pixels, location_logits=np.full((1, 4), 40.0, np.float32))
+    for output, values in ((heads, [0, 0, 255, 128]), (plain, [0, 64, 128, 255])):
+        write_heatmap(tmp_path / "x.png", Prediction(Path("a.png"), height=1, width=4, output=output))
+        shown = np.asarray(Image.open(tmp_path / "x.png"))
+        assert shown.dtype == np.uint8
+        np.testing.assert_allclose(shown, [values], atol=1)
+    write_heatmap(tmp_path / "large.png", Prediction(Path("a.png"), height=1000, width=2048, output=plain))
+    assert Image.open(tmp_path / "large.png").size == (512, 250)
+    write_heatmap(tmp_path / "none.png", Prediction(Path("a.png"), status="error", message="damaged"))
+    assert not (tmp_path / "none.png").exists()
 
 
 @pytest.mark.parametrize("level", ["green", "amber", "red"])
