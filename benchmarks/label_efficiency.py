@@ -19,6 +19,7 @@ from itertools import product
 from pathlib import Path
 from typing import Annotated, Any
 
+import matplotlib.pyplot as plt
 import numpy as np
 import torch
 import typer
@@ -53,6 +54,9 @@ SPLITS = {
     "published": ("split.folds=3",),
 }
 """Overrides of the split, without the fold."""
+
+SECONDS_A_BOX = 7.5
+"""What a box takes a person with the keys of the review page, as benchmarks/review_speed.py estimates it."""
 
 MEASURES = {"max_box_acc_v2": "V2", "pixel_ap": "pixel AP", "balanced_accuracy": "balanced accuracy"}
 
@@ -236,6 +240,49 @@ def summary(rows: dict[Row, dict[str, Any]], wanted: Sequence[Row]) -> str:
     return table(header, lines)
 
 
+def draw(rows: dict[Row, dict[str, Any]], wanted: Sequence[Row], path: Path) -> None:
+    """Draw V2 by the number of outlined pictures, mean over the folds; a line for each kind and choice.
+
+    Args:
+        rows: what was measured.
+        wanted: of one curve.
+        path: of the picture.
+    """
+    keys = dict.fromkeys((row.kind, row.choice) for row in wanted if row.count > 0)
+    most = max((row.count for row in wanted), default=0)
+    figure, axes = plt.subplots(figsize=(7.5, 4.2), layout="constrained")
+    for kind, choice in keys:
+        points = []
+        for count in [*sorted({row.count for row in wanted if row.count >= 0}), -1]:
+            names = ("none", "none") if count == 0 else (kind, "none") if count < 0 else (kind, choice)
+            found = [
+                rows[row]["max_box_acc_v2"]
+                for row in wanted
+                if row in rows and row.count == count and (row.kind, row.choice) == names
+            ]
+            if found:
+                points.append((count if count >= 0 else 2 * most, float(np.mean(found))))
+        axes.plot(
+            *zip(*points, strict=True),
+            marker="o",
+            linestyle="-" if kind == "masks" else "--",
+            label=f"{kind}, chosen by {choice}",
+        )
+    counts = sorted({row.count for row in wanted if row.count >= 0})
+    axes.set_xticks([*counts, 2 * most], [*map(str, counts), "all"])
+    axes.set_xlabel("outlined defect pictures a fold")
+    axes.set_ylabel("V2 on the test subset")
+    time = axes.secondary_xaxis(
+        "top", functions=(lambda n: n * SECONDS_A_BOX / 60, lambda minutes: minutes * 60 / SECONDS_A_BOX)
+    )
+    time.set_xlabel(f"minutes, with a box a picture and {SECONDS_A_BOX:g} s a box")
+    axes.legend()
+    axes.grid(alpha=0.3)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(path, dpi=110)
+    plt.close(figure)
+
+
 def main(
     data: Annotated[Path, typer.Argument(help="Folder with subsets in MVTec AD layout.")],
     subset: Annotated[str, typer.Option(help="As data.subset.")] = "magnetic_tile",
@@ -248,6 +295,7 @@ def main(
     seed: Annotated[int, typer.Option(help="Of the lot, and of the training.")] = 42,
     override: Annotated[list[str] | None, typer.Option(help="Further key=value of weakspot train; repeatable.")] = None,
     work: Annotated[Path, typer.Option(help="Folder for models, and rows.jsonl.")] = Path("outputs/label_efficiency"),
+    picture: Annotated[Path | None, typer.Option(help="Draw the curve into this PNG.")] = None,
     output: OutputOption = None,
 ) -> None:
     """Measure the curve; goes on where it was interrupted."""
@@ -280,6 +328,8 @@ def main(
             say(f"fold {number}, {row.count} {row.kind} by {row.choice}: V2 {rows[row]['max_box_acc_v2']:.3f}")
         del this
         torch.cuda.empty_cache()
+    if picture is not None:
+        draw(rows, wanted, picture)
     intro = f"`{experiment}` on {subset}, folds {', '.join(map(str, folds))} ({split}), seed {seed}."
     if override:
         intro += f" Shortened: `{' '.join(override)}`."

@@ -28,7 +28,7 @@ from weakspot.evaluation.trust_examples import calibrated_trust
 from weakspot.metrics import best_iou, proportion
 from weakspot.metrics.intervals import Estimate
 from weakspot.models.bundle_meta import BundleMeta
-from weakspot.models.imitation_store import ImitationStore
+from weakspot.models.located_outputs import LocatedOutputs
 from weakspot.models.output_store import OutputStore
 from weakspot.ops.maps import visible
 from weakspot.postprocess.boxes import boxes_array
@@ -99,7 +99,7 @@ def fitted(run: RunFolder, meta: BundleMeta) -> tuple[TrustCalibration | None, s
     """Calibrate trust from the outputs that a run has kept, and say on what it rests and how long that took."""
     if not run.imitations.is_file():
         return None, "nothing is green: there are no held-out Good images"
-    held_out, imitated = OutputStore.load(run.calibration), ImitationStore.load(run.imitations)
+    held_out, imitated = OutputStore.load(run.calibration), LocatedOutputs.load(run.imitations)
     start = time.perf_counter()
     found = calibrated_trust(meta.boxes, held_out, imitated, meta.preprocess)
     rest = f"{len(held_out)} held-out Good images, {len(imitated)} imitations, {time.perf_counter() - start:.1f} s"

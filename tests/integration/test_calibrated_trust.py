@@ -14,7 +14,7 @@ from weakspot.commands.thresholds import calibrate
 from weakspot.config.rules import DecisionCosts
 from weakspot.inference.localizer import OTHER_RULE, Localizer
 from weakspot.models.bundle_meta import BundleMeta, read_meta
-from weakspot.models.imitation_store import ImitationStore
+from weakspot.models.located_outputs import LocatedOutputs
 from weakspot.models.output_store import OutputStore
 from weakspot.postprocess.prediction_files import read_predictions
 from weakspot.postprocess.trust import NOT_CALIBRATED
@@ -56,7 +56,7 @@ def test_without_held_out_images_nothing_is_green_and_it_is_said_why(fabric: Pat
 
 def test_with_held_out_images_trust_is_fitted_again_for_each_rule(fabric: Path, here: Path) -> None:
     run = train(fabric, *ALL_ANOMALY, "split.val_size=0.4")
-    held_out, imitated = OutputStore.load(run.calibration), ImitationStore.load(run.imitations)
+    held_out, imitated = OutputStore.load(run.calibration), LocatedOutputs.load(run.imitations)
     assert set(imitated.outputs.paths) == set(held_out.paths)
     assert len(imitated) == EACH * len(held_out)
     origin = read_meta(run.bundle).thresholds["trust"]["origin"]

@@ -19,6 +19,7 @@ from weakspot.commands.train import train
 from weakspot.data.images import read_mask
 from weakspot.data.splits import read_split
 from weakspot.metrics import mask_boxes
+from weakspot.models.located_outputs import LocatedOutputs
 from weakspot.runs.folder import RunFolder
 from weakspot.serve.review_store import ReviewStore
 
@@ -36,7 +37,8 @@ SMALL = (
     "experiment=fast", "model=timm", "model.backbone=timm:test_resnet", "model.weights=none",
     "data.image_size=[64,96]",
     "model.optimizer.lr=0.01", "trainer.max_epochs=3", "trainer.accelerator=cpu",
-    "split.test_size=0.4", "refine.imitations=24", "refine.location_steps=60", "refine.mask_steps=60",
+    "split.test_size=0.4", "split.val_size=0",
+    "refine.imitations=24", "refine.location_steps=60", "refine.mask_steps=60",
     "refine.location_refit_steps=0", "refine.correction_steps=100", "refine.statistics=false",
 )  # fmt: skip
 """The process that the page starts must know the network too, so it is one of timm's own."""
@@ -71,7 +73,11 @@ def test_ten_pictures_corrected_by_keys_make_better_boxes(run: RunFolder, browse
     new = RunFolder(folder / "run")
     assert "was trained on the same labels" in (folder / "job.log").read_text()
     assert metrics_of(new)["data"]["learnt_from"]["pictures"] == TEN
-    assert tested(new) == tested(run)
+    assert subset_tested_on(new) == subset_tested_on(run)
+    drawn = LocatedOutputs.load(new.drawn)  # trust is calibrated on them too, each as a model without it sees it
+    assert (len(drawn), run.drawn.exists()) == (TEN, False)
+    assert all(len(boxes) for boxes in drawn.boxes)
+    assert not {path.name for path in drawn.outputs.paths} & {path.name for path in subset_tested_on(new)}
     old_v2, new_v2 = (metrics_of(each)["test"]["localisation"]["max_box_acc_v2"]["value"] for each in (run, new))
     assert new_v2 > old_v2 + BETTER
     assert [f"{value:.3f}" for value in (old_v2, new_v2)] == row[:2]
@@ -82,7 +88,7 @@ def true_boxes(run: RunFolder) -> dict[Path, list[list[int]]]:
     return {s.path: mask_boxes(read_mask(s.mask, SIZE)).tolist() for s in samples if s.mask is not None}
 
 
-def tested(run: RunFolder) -> list[Path]:
+def subset_tested_on(run: RunFolder) -> list[Path]:
     samples, subsets = read_split(run.split, Path.cwd())
     return [sample.path for sample, subset in zip(samples, subsets, strict=True) if subset == "test"]
 

@@ -10,7 +10,7 @@ from weakspot.evaluation.records import Thresholds
 from weakspot.evaluation.thresholds import calibrated_rule
 from weakspot.evaluation.trust_examples import calibrated_trust
 from weakspot.models.bundle_meta import BundleMeta, find_bundle, read_meta
-from weakspot.models.imitation_store import ImitationStore
+from weakspot.models.located_outputs import LocatedOutputs
 from weakspot.models.output_store import OutputStore
 from weakspot.postprocess.box_calibration import Calibration
 from weakspot.postprocess.decision import FittedDecision, fit_decision, read_validation
@@ -59,8 +59,9 @@ def _trust(meta: BundleMeta, rule: BoxRule, run: RunFolder) -> TrustCalibration 
         return "no defects were imitated on the held-out Good images; train again"
     if read_meta(find_bundle(run.path)).heatmap != meta.heatmap:
         return f"the held-out images have no maps by {meta.heatmap}; train with heatmap={meta.heatmap}"
+    drawn = LocatedOutputs.load(run.drawn) if run.drawn.is_file() else None
     return calibrated_trust(
-        rule, OutputStore.load(run.calibration), ImitationStore.load(run.imitations), meta.preprocess
+        rule, OutputStore.load(run.calibration), LocatedOutputs.load(run.imitations), meta.preprocess, drawn
     )
 
 

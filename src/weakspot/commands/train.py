@@ -229,4 +229,6 @@ def _save_fit(run: RunFolder, prepared: PreparedRun, fitted: FittedRun) -> None:
             held_out.good.save(run.calibration)
         if held_out.imitated is not None:
             held_out.imitated.save(run.imitations)
+        if held_out.drawn is not None:
+            held_out.drawn.save(run.drawn)
     fitted.test.save(run.maps)

@@ -61,7 +61,7 @@ class Corrections:
         Args:
             infos: of all pictures.
         """
-        digest = hashlib.sha256()
+        digest = hashlib.sha256(b"2")  # goes up when the same drawings make another run
         for sha256, annotation in sorted(((infos[i].sha256, one) for i, one in self.drawn.items()), key=lambda p: p[0]):
             digest.update(f"{sha256} {annotation.size}".encode())
             for box, shape in zip(annotation.boxes, annotation.shapes, strict=True):

@@ -1,4 +1,4 @@
-"""Boxes whose answer is known without a mask: on held-out Good images, and on defects imitated there."""
+"""Boxes whose answer is known: on held-out Good images, on defects imitated there, and where a person drew some."""
 
 from __future__ import annotations
 
@@ -11,19 +11,30 @@ import numpy.typing as npt
 from weakspot.config.rules import BoxRule
 from weakspot.data.preprocess import Preprocess
 from weakspot.evaluation.subsets import size_of
-from weakspot.models.imitation_store import ImitationStore
+from weakspot.models.located_outputs import LocatedOutputs
 from weakspot.models.output_store import OutputStore
 from weakspot.ops.iou import box_iou
 from weakspot.ops.maps import visible
 from weakspot.postprocess.boxes import boxes_array
 from weakspot.postprocess.predictions import describe_boxes, draw_boxes
-from weakspot.postprocess.trust_calibration import FEATURES, RIGHT, BoxExamples, TrustCalibration, fit_trust
+from weakspot.postprocess.trust_calibration import (
+    FEATURES,
+    RIGHT,
+    RIGHT_ON_REAL,
+    BoxExamples,
+    TrustCalibration,
+    fit_trust,
+)
 
 NONE_RIGHT: npt.NDArray[np.int64] = np.zeros((0, 4), dtype=np.int64)
 
 
 def calibrated_trust(
-    rule: BoxRule, held_out: OutputStore, imitated: ImitationStore, preprocess: Preprocess
+    rule: BoxRule,
+    held_out: OutputStore,
+    imitated: LocatedOutputs,
+    preprocess: Preprocess,
+    drawn: LocatedOutputs | None = None,
 ) -> TrustCalibration | str:
     """Calibrate the trust of the boxes that a rule draws.
 
@@ -32,6 +43,7 @@ def calibrated_trust(
         held_out: outputs for Good images that the model was not trained on.
         imitated: outputs for defects imitated on some of them.
         preprocess: what brought the images to the network's input.
+        drawn: outputs for images that a person drew in, and that the model was not trained on.
 
     Returns:
         The calibration, or why there is none.
@@ -46,7 +58,12 @@ def calibrated_trust(
     sources = [photographs.get(path, 0) for path in imitated.outputs.paths]
     on_imitations = _examples(imitated.outputs, sources, preprocess, rule, lambda i: imitated.boxes[i])
     on_good = of_good(every)
-    return fit_trust(on_imitations, on_good, on_good if rule.min_score is None else of_good(rule))
+    drawn_on_good = on_good if rule.min_score is None else of_good(rule)
+    if drawn is None:
+        return fit_trust(on_imitations, on_good, drawn_on_good)
+    of_drawn = range(len(held_out), len(held_out) + len(drawn))  # photographs of their own
+    real = _examples(drawn.outputs, of_drawn, preprocess, rule, lambda i: drawn.boxes[i], RIGHT_ON_REAL)
+    return fit_trust(on_imitations, on_good, drawn_on_good, real)
 
 
 def _examples(
@@ -55,6 +72,7 @@ def _examples(
     preprocess: Preprocess,
     rule: BoxRule,
     true_boxes: Callable[[int], npt.NDArray[np.int64]],
+    right_from: float = RIGHT,
 ) -> BoxExamples:
     """Every box that a rule draws of the likeliest defect class, whichever class an image is given."""
     rule = replace(rule, outlines=False)
@@ -69,7 +87,7 @@ def _examples(
             continue
         features.append(describe_boxes(boxes, output, index, size, whole, rule))
         overlaps = box_iou(boxes_array(boxes), true_boxes(i).astype(np.float64)).max(axis=1, initial=0.0)
-        right += (overlaps >= RIGHT).tolist()
+        right += (overlaps >= right_from).tolist()
         picture += [i] * len(boxes)
         source += [sources[i]] * len(boxes)
     numbers = (np.array(values, dtype=np.int64) for values in (picture, source))

@@ -1,6 +1,7 @@
 """From what is known of a box to the probability that it fits, and from which probability on a box may be called green.
 
-No box that a person drew is needed. Two kinds of box have a known answer on held-out pictures: what is drawn on a Good
+No box that a person drew is needed; where some are drawn in training pictures they count too, as models without these
+pictures see them. Two kinds of box have a known answer on held-out pictures: what is drawn on a Good
 picture is false, and of a defect imitated on a Good picture (:mod:`weakspot.data.imitations`) the place is known. On
 both a logistic model is fitted that can only rise with each of its features. A box may be green where the two promises
 of :mod:`weakspot.postprocess.promises` hold.
@@ -43,6 +44,9 @@ RIGHT = 0.65
 """IoU from which on a box on an imitated defect is right. It is stricter than the 0.5 that trust speaks of, as real
 defects have softer edges, and people draw masks with a margin: of boxes that were as sure the median IoU was 0.67 on
 imitated and 0.57 on real defects (generated metal, ``docs/results.md``)."""
+
+RIGHT_ON_REAL = 0.5
+"""IoU from which on a box is right where a person drew the defect: the one that trust speaks of."""
 
 AMBER = 0.5
 """Trust from which on a box that is not green is amber: it is more likely right than wrong."""
@@ -177,18 +181,22 @@ class BoxExamples:
         )
 
 
-def fit_trust(imitated: BoxExamples, on_good: BoxExamples, drawn_on_good: BoxExamples) -> TrustCalibration | str:
+def fit_trust(
+    imitated: BoxExamples, on_good: BoxExamples, drawn_on_good: BoxExamples, real: BoxExamples | None = None
+) -> TrustCalibration | str:
     """Fit the probability that a box fits, and the limits of its colours.
 
     Args:
         imitated: boxes on imitated defects, as the box rule draws them.
         on_good: boxes on the Good pictures themselves, drawn whatever they score; none is right.
         drawn_on_good: those that the box rule draws there.
+        real: boxes on pictures that a person drew in, right from :data:`RIGHT_ON_REAL` on; None where there are none.
 
     Returns:
         The calibration; or, where there are too few boxes to fit anything, why there is none.
     """
-    every = imitated.and_more(on_good)
+    on_defects = imitated if real is None else imitated.and_more(real)
+    every = on_defects.and_more(on_good)
     right = int(every.right.sum())
     names = FEATURES[: every.features.shape[1]]
     if len(every) < FEWEST:
@@ -196,29 +204,36 @@ def fit_trust(imitated: BoxExamples, on_good: BoxExamples, drawn_on_good: BoxExa
     if min(right, len(every) - right) < FEWEST:
         return _constant(names, right, len(every))
     fitted = _fit(names, every.features, every.right)
-    found = [_crossfitted(names, every, examples) for examples in (imitated, on_good, drawn_on_good)]
-    of_imitated, of_good, of_drawn = found
+    found = [_crossfitted(names, every, examples) for examples in (on_defects, on_good, drawn_on_good)]
+    of_defects, of_good, of_drawn = found
     tops = tops_of(of_good, on_good.picture)
     floor = false_limit(tops)
     if floor is None:
         why = f"that takes {FEWEST_GOOD} held-out Good images with a box at any score, and there are {len(tops)}"
         return replace(fitted, origin=f"nothing is green: {why}", why=why)
     floor = max(floor, above(np.sort(of_drawn)[::-1], int(FALSE_GREEN * len(of_drawn))))
-    judged = imitated.and_more(drawn_on_good)
-    promised = precision_limit(np.concatenate([of_imitated, of_drawn]), judged.right, judged.picture, floor)
+    judged = on_defects.and_more(drawn_on_good)
+    promised = precision_limit(np.concatenate([of_defects, of_drawn]), judged.right, judged.picture, floor)
     false = f"{int((tops >= floor).sum())} of {len(tops)} held-out Good images have a box that would be"
     if promised is None:
-        why = f"on imitated defects no level of trust is right in {WANTED:.0%} of the pictures surely enough"
+        why = f"on {_defects(real)} no level of trust is right in {WANTED:.0%} of the pictures surely enough"
         return replace(fitted, origin=f"nothing is green: {why} ({false})", why=why)
     green, hits, pictures = promised
     green = max(green, fitted.amber)
     false = f"{int((tops >= green).sum())} of {len(tops)} held-out Good images have a green box"
     origin = (
-        f"with {CONFIDENCE:.0%} confidence at least {WANTED:.0%} of green boxes reach IoU {RIGHT} on imitated defects "
-        f"({hits} of {pictures} pictures did), to reach 0.5 on real ones, and at most {FALSE_GREEN:.0%} of false boxes "
-        f"are green ({false})"
+        f"with {CONFIDENCE:.0%} confidence at least {WANTED:.0%} of green boxes reach IoU {RIGHT} on {_defects(real)} "
+        f"({hits} of {pictures} pictures did), to reach {RIGHT_ON_REAL} on real ones, and at most {FALSE_GREEN:.0%} of "
+        f"false boxes are green ({false})"
     )
     return replace(fitted, green=green, origin=origin)
+
+
+def _defects(real: BoxExamples | None) -> str:
+    """Whose defects the promise of precision was counted on."""
+    if real is None:
+        return "imitated defects"
+    return f"imitated defects, or {RIGHT_ON_REAL} where a person drew some,"
 
 
 def _constant(names: tuple[str, ...], right: int, boxes: int) -> TrustCalibration:

@@ -77,6 +77,11 @@ class RunFolder:
         return self.path / "imitations.npz"
 
     @property
+    def drawn(self) -> Path:
+        """The same of training pictures that a person drew in."""
+        return self.path / "drawn.npz"
+
+    @property
     def validation(self) -> Path:
         """Logits and classes of held-out images, that probabilities are calibrated on; there where there are some."""
         return self.path / "validation.json"
@@ -155,8 +160,7 @@ class RunFolder:
 
     def last_logged(self, name: str) -> float | None:
         """What the last epoch of training logged under `name`; None where it logged no such thing."""
-        history = (self.read_identity().get("train") or {}).get("history") or [{}]
-        value = history[-1].get(name)
+        value = ((self.read_identity().get("train") or {}).get("history") or [{}])[-1].get(name)
         return None if value is None else float(value)
 
     def update_identity(self, **values: Any) -> None:  # noqa: ANN401 - anything that JSON can hold
@@ -250,13 +254,9 @@ def adopt_fit(run: RunFolder, donor: RunFolder) -> None:
     if run.path.resolve() == donor.path.resolve():
         return
     run.bundle.mkdir(exist_ok=True)
-    imitated = (donor.imitations.with_suffix(".json"), donor.imitations)
-    maps = [
-        path
-        for path in (donor.maps, donor.calibration, *imitated, donor.validation, donor.out_of_fold)
-        if path.is_file()
-    ]
-    for source in [*donor.bundle.glob("*.safetensors"), *maps]:
+    located = [path for file in (donor.imitations, donor.drawn) for path in (file.with_suffix(".json"), file)]
+    outputs = (donor.maps, donor.calibration, *located, donor.validation, donor.out_of_fold)
+    for source in (*donor.bundle.glob("*.safetensors"), *filter(Path.is_file, outputs)):
         with atomic_path(run.path / source.relative_to(donor.path)) as temporary:
             try:
                 os.link(source, temporary)

@@ -10,12 +10,12 @@ import numpy as np
 import numpy.typing as npt
 
 from weakspot.errors import WeakspotError
-from weakspot.models.imitation_store import ImitationStore
+from weakspot.models.located_outputs import LocatedOutputs
 from weakspot.models.output_store import OutputStore
 from weakspot.utils.files import write_json
 from weakspot.utils.untrusted import read_json
 
-GOOD, IMITATED, WHOLE = "good.npz", "imitated.npz", "held_out.json"
+GOOD, IMITATED, DRAWN, WHOLE = "good.npz", "imitated.npz", "drawn.npz", "held_out.json"
 
 
 @dataclass(frozen=True)
@@ -27,12 +27,14 @@ class HeldOut:
         distances: of all of them, how unusual they are; empty where that is not known.
         good: outputs for the Good ones; None where there are none.
         imitated: outputs for defects imitated on Good ones; None where there are none.
+        drawn: outputs for those that a person drew in; None where there are none.
     """
 
     logits: npt.NDArray[np.float32]
     distances: list[float]
     good: OutputStore | None
-    imitated: ImitationStore | None
+    imitated: LocatedOutputs | None
+    drawn: LocatedOutputs | None = None
 
     @classmethod
     def join(cls, parts: Sequence[HeldOut], goods: Sequence[int]) -> HeldOut:
@@ -49,13 +51,15 @@ class HeldOut:
 
         stores = [part.good for part in parts if part.good is not None]
         imitated = [part.imitated for part in parts if part.imitated is not None]
+        drawn = [part.drawn for part in parts if part.drawn is not None]
         known = all(part.distances for part in parts)
         distances = good_first([np.array(part.distances) for part in parts]).tolist() if known else []
         return cls(
             good_first([part.logits for part in parts]).astype(np.float32),
             distances,
             OutputStore.join(stores) if stores else None,
-            ImitationStore.join(imitated) if imitated else None,
+            LocatedOutputs.join(imitated) if imitated else None,
+            LocatedOutputs.join(drawn) if drawn else None,
         )
 
     @staticmethod
@@ -74,11 +78,11 @@ class HeldOut:
             folder: made where it is missing; what it holds of an earlier try is written over.
         """
         folder.mkdir(parents=True, exist_ok=True)
-        for store, name in ((self.good, GOOD), (self.imitated, IMITATED)):
-            if store is not None:
-                store.save(folder / name)
-        parts = [name for store, name in ((self.good, GOOD), (self.imitated, IMITATED)) if store is not None]
-        content = {"logits": self.logits.tolist(), "distances": self.distances, "parts": parts}
+        stores = {GOOD: self.good, IMITATED: self.imitated, DRAWN: self.drawn}
+        parts = {name: store for name, store in stores.items() if store is not None}
+        for name, store in parts.items():
+            store.save(folder / name)
+        content = {"logits": self.logits.tolist(), "distances": self.distances, "parts": list(parts)}
         write_json(folder / WHOLE, content)  # last: what has it is whole
 
     @classmethod
@@ -98,5 +102,5 @@ class HeldOut:
         except (OSError, ValueError, KeyError, TypeError, OverflowError) as error:
             raise WeakspotError(f"{folder / WHOLE} is damaged ({error}); delete it, and train again") from error
         good = OutputStore.load(folder / GOOD) if GOOD in parts else None
-        imitated = ImitationStore.load(folder / IMITATED) if IMITATED in parts else None
-        return cls(logits, distances, good, imitated)
+        imitated, drawn = (LocatedOutputs.load(folder / name) if name in parts else None for name in (IMITATED, DRAWN))
+        return cls(logits, distances, good, imitated, drawn)

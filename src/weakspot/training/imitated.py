@@ -16,7 +16,7 @@ from weakspot.errors import WeakspotError
 from weakspot.heatmaps.classes import OtherMaps
 from weakspot.metrics import mask_boxes
 from weakspot.models.feature_cache import Progress
-from weakspot.models.imitation_store import ImitationStore
+from weakspot.models.located_outputs import LocatedOutputs
 from weakspot.models.model import Model
 from weakspot.models.output_store import OutputStore
 from weakspot.types import BoolArray, ModelOutput, Size
@@ -37,7 +37,7 @@ def imitated_outputs(
     *,
     most: int = MOST_PICTURES,
     progress: Progress | None = None,
-) -> ImitationStore | None:
+) -> LocatedOutputs | None:
     """Imitate defects on Good pictures and run a model on them. No mask of a real defect is used.
 
     Args:
@@ -78,7 +78,7 @@ def imitated_outputs(
         return None
     sizes = np.array([(image.height, image.width) for image in kept], dtype=np.int64)
     bias = model.network.bias.detach().cpu().numpy()
-    return ImitationStore(OutputStore.of([image.path for image in kept], sizes, outputs, bias), boxes)
+    return LocatedOutputs(OutputStore.of([image.path for image in kept], sizes, outputs, bias), boxes)
 
 
 class _Imitation(NamedTuple):

@@ -19,7 +19,7 @@ from weakspot.heatmaps.classes import ClassMaps
 from weakspot.models.backbones import FREEZE_POINT
 from weakspot.models.bundle_meta import BundleMeta
 from weakspot.models.feature_cache import FeatureCache, Progress, compute_features, view_features
-from weakspot.models.imitation_store import ImitationStore
+from weakspot.models.located_outputs import LocatedOutputs
 from weakspot.models.model import Model
 from weakspot.models.network import inference_batch_size
 from weakspot.models.output_store import OutputStore
@@ -144,10 +144,19 @@ def _held_out(prepared: PreparedRun, model: Model, known: FittedFamiliarity | No
     distances = [] if known is None else known.distances([outputs[i] for i in range(len(outputs))])
     good = outputs.rows(slice(len(prepared.calibration_images)))
     imitated = _imitated(prepared, model, most) if len(good) else None
-    return HeldOut(outputs.logits, distances, good if len(good) else None, imitated)
+    return HeldOut(outputs.logits, distances, good if len(good) else None, imitated, _drawn(prepared, outputs))
 
 
-def _imitated(prepared: PreparedRun, model: Model, most: int) -> ImitationStore | None:
+def _drawn(prepared: PreparedRun, outputs: OutputStore) -> LocatedOutputs | None:
+    """Of the outputs for held-out images, those of images that a person drew in."""
+    every, held_out = prepared.data.corrections.drawn, prepared.validation_images
+    drawn = {n: np.array(every[i].boxes, dtype=np.int64) for n, i in enumerate(held_out) if i in every}
+    if not drawn:
+        return None
+    return LocatedOutputs(OutputStore.join([outputs.rows(slice(n, n + 1)) for n in drawn]), list(drawn.values()))
+
+
+def _imitated(prepared: PreparedRun, model: Model, most: int) -> LocatedOutputs | None:
     """Outputs for defects imitated on at most so many held-out Good images."""
     rules, images = prepared.rules, [prepared.data.infos[i] for i in prepared.calibration_images]
     with console.progress_bar(FOR_TRUST) as progress:

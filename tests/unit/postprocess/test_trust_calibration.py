@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -111,6 +112,23 @@ def test_trust_is_calibrated_and_rises_with_every_feature() -> None:
     assert fresh.right[green].mean() >= WANTED
     assert green[~fresh.right].mean() <= FALSE_GREEN
     assert (found.why, "with 80% confidence" in found.origin) == ("", True)
+
+
+def test_boxes_that_a_person_judged_count_beside_imitated_ones() -> None:
+    """Where real defects are harder than imitated ones, trust is lower, as it should be."""
+    imitated, of_good = drawn(200, 0.8), good(100)
+    hard = drawn(200, 0.2, seed=7)
+    real = replace(hard, source=hard.source + 1000)
+    alone, both = fit_trust(imitated, of_good, of_good), fit_trust(imitated, of_good, of_good, real)
+    assert isinstance(alone, TrustCalibration)
+    assert isinstance(both, TrustCalibration)
+    everywhere = np.random.default_rng(3).normal(size=(500, WIDTH))
+    assert both.probabilities(everywhere).mean() < 0.8 * alone.probabilities(everywhere).mean()
+    assert "or 0.5 where a person drew some, (" in both.origin
+    assert "person" not in alone.origin
+    pooled = fit_trust(imitated.and_more(real), of_good, of_good)
+    assert isinstance(pooled, TrustCalibration)
+    assert (pooled.weights, pooled.green) == (both.weights, both.green)
 
 
 @given(st.integers(0, 2**32 - 1), st.integers(0, WIDTH - 1), st.floats(0, 10))

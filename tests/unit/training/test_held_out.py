@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from weakspot.errors import WeakspotError
-from weakspot.models.imitation_store import ImitationStore
+from weakspot.models.located_outputs import LocatedOutputs
 from weakspot.models.output_store import OutputStore
 from weakspot.training.held_out import HeldOut
 from weakspot.types import ModelOutput
@@ -24,7 +25,7 @@ def said_of(good: str, defects: str, *, imitated: bool = True) -> HeldOut:
     logits = np.array([[ord(n), 0] for n in good + defects], dtype=np.float32).reshape(-1, 2)
     distances = [float(ord(n)) for n in good + defects]
     boxes = [np.array([[0, 0, 1, 1]], dtype=np.int64) for _ in good]
-    of_imitations = ImitationStore(store(list(good)), boxes) if imitated and good else None
+    of_imitations = LocatedOutputs(store(list(good)), boxes) if imitated and good else None
     return HeldOut(logits, distances, store(list(good)) if good else None, of_imitations)
 
 
@@ -58,6 +59,19 @@ def test_what_is_kept_comes_back(tmp_path: Path, good: str, defects: str) -> Non
     if again.good is not None and again.imitated is not None:
         assert again.good.paths == [Path(n) for n in good]
         assert [boxes.tolist() for boxes in again.imitated.boxes] == [[[0, 0, 1, 1]]] * len(good)
+
+
+def test_what_a_person_drew_in_is_joined_and_kept(tmp_path: Path) -> None:
+    parts = [
+        replace(said_of("a", name), drawn=LocatedOutputs(store([name]), [np.array([[0, 0, number, 9]])]))
+        for number, name in enumerate("xy", start=1)
+    ]
+    HeldOut.join([*parts, said_of("b", "z")], [1, 1, 1]).save(tmp_path)
+    drawn = HeldOut.load(tmp_path).drawn
+    assert drawn is not None
+    assert [path.name for path in drawn.outputs.paths] == ["x", "y"]
+    assert [boxes.tolist() for boxes in drawn.boxes] == [[[0, 0, 1, 9]], [[0, 0, 2, 9]]]
+    assert HeldOut.join([said_of("b", "z")], [1]).drawn is None
 
 
 def test_a_damaged_file_is_named(tmp_path: Path) -> None:

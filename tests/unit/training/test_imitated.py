@@ -13,7 +13,7 @@ from PIL import Image
 from weakspot.data.images import inspect_image
 from weakspot.data.preprocess import Preprocess
 from weakspot.errors import WeakspotError
-from weakspot.models.imitation_store import ImitationStore
+from weakspot.models.located_outputs import LocatedOutputs
 from weakspot.models.model import Model
 from weakspot.models.network import CamNet
 from weakspot.training import imitated
@@ -93,15 +93,15 @@ def test_it_is_kept_and_damage_is_one_line(pictures: list[Path], tmp_path: Path)
     store = imitated_outputs(model(), [inspect_image(path) for path in pictures], Preprocess((64, 96), "caffe"))
     assert store is not None
     path = tmp_path / "imitations.npz"
-    ImitationStore.join([store, store]).save(path)
-    read = ImitationStore.load(path)
+    LocatedOutputs.join([store, store]).save(path)
+    read = LocatedOutputs.load(path)
     assert len(read) == 2 * len(store)
     assert all(np.array_equal(a, b) for a, b in zip(read.boxes, [*store.boxes, *store.boxes], strict=True))
     np.testing.assert_array_equal(read.outputs.maps[: len(store)], store.outputs.maps)
     for content, why in (({"boxes": []}, "do not belong together"), ({"boxes": [["x"]]}, "damaged"), ([], "damaged")):
         path.with_suffix(".json").write_text(json.dumps(content))
         with pytest.raises(WeakspotError, match=why):
-            ImitationStore.load(path)
+            LocatedOutputs.load(path)
     path.with_suffix(".json").unlink()
     with pytest.raises(WeakspotError, match="train again"):
-        ImitationStore.load(path)
+        LocatedOutputs.load(path)

@@ -1,4 +1,4 @@
-"""A model's outputs for imitated defects whose place is known, on disk; trust is calibrated on them."""
+"""A model's outputs for defects whose place is known, on disk; trust is calibrated on them."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from weakspot.utils.untrusted import read_json
 
 
 @dataclass(frozen=True)
-class ImitationStore:
-    """A model's outputs for defects imitated on Good pictures that it was not trained on.
+class LocatedOutputs:
+    """A model's outputs for defects that it was not trained on: imitated on Good pictures, or drawn by a person.
 
     Attributes:
-        outputs: one for each imitation; its path is that of the Good picture.
-        boxes: int64 ``(m, 4)`` of each, boxes of the imitated regions in pixels of the original picture.
+        outputs: one for each imitation, whose path is that of the Good picture, or for each picture that was drawn in.
+        boxes: int64 ``(m, 4)`` of each, boxes of the defects in pixels of the original picture.
     """
 
     outputs: OutputStore
@@ -31,7 +31,7 @@ class ImitationStore:
         return len(self.boxes)
 
     @classmethod
-    def join(cls, stores: Sequence[ImitationStore]) -> ImitationStore:
+    def join(cls, stores: Sequence[LocatedOutputs]) -> LocatedOutputs:
         """Append several stores to each other; their maps must have one size."""
         joined = OutputStore.join([store.outputs for store in stores])
         return cls(joined, [boxes for store in stores for boxes in store.boxes])
@@ -46,7 +46,7 @@ class ImitationStore:
         self.outputs.save(path)
 
     @classmethod
-    def load(cls, path: Path) -> ImitationStore:
+    def load(cls, path: Path) -> LocatedOutputs:
         """Read what :meth:`save` wrote.
 
         Args:
