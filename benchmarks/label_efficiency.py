@@ -248,34 +248,22 @@ def draw(rows: dict[Row, dict[str, Any]], wanted: Sequence[Row], path: Path) -> 
         wanted: of one curve.
         path: of the picture.
     """
-    keys = dict.fromkeys((row.kind, row.choice) for row in wanted if row.count > 0)
-    most = max((row.count for row in wanted), default=0)
+    counts = [*sorted({row.count for row in wanted if row.count >= 0}), -1]
     figure, axes = plt.subplots(figsize=(7.5, 4.2), layout="constrained")
-    for kind, choice in keys:
-        points = []
-        for count in [*sorted({row.count for row in wanted if row.count >= 0}), -1]:
-            names = ("none", "none") if count == 0 else (kind, "none") if count < 0 else (kind, choice)
-            found = [
-                rows[row]["max_box_acc_v2"]
-                for row in wanted
-                if row in rows and row.count == count and (row.kind, row.choice) == names
-            ]
-            if found:
-                points.append((count if count >= 0 else 2 * most, float(np.mean(found))))
-        axes.plot(
-            *zip(*points, strict=True),
-            marker="o",
-            linestyle="-" if kind == "masks" else "--",
-            label=f"{kind}, chosen by {choice}",
-        )
-    counts = sorted({row.count for row in wanted if row.count >= 0})
-    axes.set_xticks([*counts, 2 * most], [*map(str, counts), "all"])
-    axes.set_xlabel("outlined defect pictures a fold")
+    for kind, choice in dict.fromkeys((row.kind, row.choice) for row in wanted if row.count > 0):
+        here = [(kind, choice) if count > 0 else (kind, "none") if count else ("none", "none") for count in counts]
+        found = [
+            [rows[row]["max_box_acc_v2"] for row in wanted if row in rows and (row.count, row.kind, row.choice) == key]
+            for key in ((count, *names) for count, names in zip(counts, here, strict=True))
+        ]
+        positions = [position for position, values in enumerate(found) if values]
+        line = "-" if kind == "masks" else "--"
+        means = [float(np.mean(found[position])) for position in positions]
+        axes.plot(positions, means, marker="o", linestyle=line, label=f"{kind}, chosen by {choice}")
+    minutes = [f"{count}\n{count * SECONDS_A_BOX / 60:.1f} min" if count >= 0 else "all" for count in counts]
+    axes.set_xticks(range(len(counts)), minutes)
+    axes.set_xlabel(f"outlined defect pictures in each fold, and what they take at {SECONDS_A_BOX:g} s for a box")
     axes.set_ylabel("V2 on the test subset")
-    time = axes.secondary_xaxis(
-        "top", functions=(lambda n: n * SECONDS_A_BOX / 60, lambda minutes: minutes * 60 / SECONDS_A_BOX)
-    )
-    time.set_xlabel(f"minutes, with a box a picture and {SECONDS_A_BOX:g} s a box")
     axes.legend()
     axes.grid(alpha=0.3)
     path.parent.mkdir(parents=True, exist_ok=True)

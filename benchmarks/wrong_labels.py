@@ -18,7 +18,7 @@ import typer
 from common import OutputOption, report, say, table
 from scipy.special import expit
 
-from weakspot.commands.resolve import resolve
+from weakspot.commands.resolve import resolve, with_backbone
 from weakspot.config import hydra_app
 from weakspot.config.schema import TrainConfig, typed
 from weakspot.data import synthetic
@@ -63,7 +63,7 @@ def main(
     for name in subset or list(synthetic.PRODUCTS):
         where = ["data=synthetic"] if data is None else ["data=mvtec", f"data.root={data}"]
         overrides = [f"experiment={experiment}", *where, f"data.subset={name}", *(override or [])]
-        prepared = prepare(resolve(typed(hydra_app.compose("train", overrides), TrainConfig)))
+        prepared = prepare(resolve(with_backbone(typed(hydra_app.compose("train", overrides), TrainConfig))))
         data_set = prepared.data
         source = FeatureSource(prepared.network.eval(), prepared.preprocess, prepared.rules.cache)
         head, values = measured_statistics(source, [ImageView(info) for info in data_set.infos])
