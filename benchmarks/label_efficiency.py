@@ -1,8 +1,9 @@
 """What do the next outlines buy? V2, pixel AP and balanced accuracy by the number of outlined training pictures.
 
-For each fold the labels-only model is trained once. Then, for each number of outlined defect pictures, as boxes and as
-masks, chosen by the review queue and by lot, only the evidence heads learn on (`data.annotations`), and the fold's test
-pictures are measured. Every training is a line of a file; lines that are there already are not computed again.
+For each fold `weakspot train` makes the labels-only run. Then, for each number of outlined defect pictures, as boxes
+and as masks, chosen by the queue of `weakspot review` and by lot, it trains with `data.annotations`, which goes on from
+the labels-only run, and the two are compared on the fold's test pictures. Every training is a line of a file; lines
+that are there already are not computed again.
 
     python benchmarks/label_efficiency.py DIR --subset magnetic_tile --experiment recommended --split published
     python benchmarks/label_efficiency.py DIR --subset magnetic_tile --experiment fast --split own --fold 1 \
@@ -13,40 +14,33 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Sequence
-from copy import deepcopy
 from dataclasses import asdict, dataclass, replace
+from functools import cached_property
 from itertools import product
 from pathlib import Path
 from typing import Annotated, Any
 
 import matplotlib.pyplot as plt
 import numpy as np
-import torch
 import typer
 from common import OutputOption, report, say, table
+from pycocotools import mask as coco_mask
 
-from weakspot.commands.resolve import resolve, with_backbone
-from weakspot.commands.thresholds import calibrate
+from weakspot.commands.review import ReviewRequest, prepare_review
+from weakspot.commands.train import train
 from weakspot.config import hydra_app
 from weakspot.config.schema import TrainConfig, typed
-from weakspot.data.annotations import Annotation
-from weakspot.data.images import read_mask
-from weakspot.evaluation.measure import measure
-from weakspot.evaluation.subsets import EvaluatedSubset
+from weakspot.data.images import inspect_image, read_mask
+from weakspot.data.splits import portable, read_split
+from weakspot.evaluation.records import MetricsRecord
 from weakspot.evaluation.truth import Truth, levels_reached
 from weakspot.metrics import mask_boxes
 from weakspot.metrics.paired import paired_difference
-from weakspot.models.model import Model
-from weakspot.models.output_store import OutputStore
 from weakspot.postprocess.boxes import boxes_array
-from weakspot.postprocess.review import doubts
-from weakspot.runs.folder import RunFolder
+from weakspot.postprocess.prediction_files import read_predictions
+from weakspot.runs.folder import RunFolder, own_test_subset
 from weakspot.runs.identity import short_hash
-from weakspot.training.evidence.correct_fit import fit_corrections
-from weakspot.training.evidence.source import FeatureSource
-from weakspot.training.model_parts import fit_heads
-from weakspot.training.prepare import PreparedRun, prepare
-from weakspot.training.stages import bundle_meta, compute_outputs, fit_classifier
+from weakspot.types import GOOD, Sample
 from weakspot.utils.files import write_json
 
 SPLITS = {
@@ -68,7 +62,7 @@ class Row:
     Attributes:
         settings: hash over the configuration; rows of other settings are of another curve.
         fold: number of the fold.
-        count: defect pictures that are outlined; 0 is labels only.
+        count: defect pictures that are outlined; 0 is labels only, -1 all of them.
         kind: ``boxes``, ``masks`` or ``none``.
         choice: ``queue``, ``lot`` or ``none``.
         seed: of the lot and of the training.
@@ -82,116 +76,116 @@ class Row:
     seed: int
 
 
+@dataclass(frozen=True)
 class Fold:
-    """A fold whose labels-only model is trained once, and taken over from its folder when that was done before.
+    """A fold and its labels-only run, which is made when it is first needed.
 
-    Args:
-        config: of the labels-only training.
-        folder: for checkpoints.
+    Attributes:
+        overrides: of ``weakspot train``, with the fold.
+        folder: for runs.
     """
 
-    def __init__(self, config: TrainConfig, folder: Path) -> None:
-        self.config, self.folder = config, folder
-        self.prepared: PreparedRun = prepare(resolve(with_backbone(config)))
-        fit_classifier(self.prepared, folder / "labels")
-        heads = fit_heads(self.prepared, folder / "labels")[0]
-        self.model = Model(self.prepared.network, heads.evidence, heads.statistics)
-        data = self.prepared.data
-        self.train = data.indices("train")
-        self.outlined = [i for i in self.train if data.targets[i] != 0 and data.samples[i].mask is not None]
+    overrides: Sequence[str]
+    folder: Path
 
-    def order(self, choice: str, seed: int) -> list[int]:
-        """The defect pictures with a mask, those that are outlined first in front.
+    def trained(self, name: str, *more: str) -> RunFolder:
+        """The run of a name; one that is finished is taken over.
 
         Args:
-            choice: ``queue`` (most worth a look first, by the labels-only model) or ``lot``.
+            name: of its folder.
+            more: further overrides.
+        """
+        keys = [*self.overrides, f"output={self.folder / name}", *more]
+        return train(typed(hydra_app.compose("train", keys), TrainConfig))
+
+    @cached_property
+    def labels_only(self) -> RunFolder:
+        """The run that is gone on from."""
+        return self.trained("labels")
+
+    @cached_property
+    def root(self) -> Path:
+        """The folder that paths in the run's ``split.csv`` are relative to."""
+        overrides = dict(text.split("=", 1) for text in self.overrides)
+        return Path(overrides["data.root"])
+
+    @cached_property
+    def outlined(self) -> list[Sample]:
+        """The training pictures of defects that have a mask, so that they can be outlined."""
+        samples, subsets = read_split(self.labels_only.split, self.root)
+        train_ = [sample for sample, subset in zip(samples, subsets, strict=True) if subset == "train"]
+        return [sample for sample in train_ if sample.defect != GOOD and sample.mask is not None]
+
+    def order(self, choice: str, seed: int) -> list[Sample]:
+        """The pictures of :attr:`outlined`, those that are outlined first in front.
+
+        Args:
+            choice: ``queue`` (as ``weakspot review`` shows them) or ``lot``.
             seed: of the lot.
         """
-        drawn: list[int] = np.random.default_rng([seed, 6]).permutation(self.outlined).tolist()
         if choice == "lot":
-            return drawn
-        samples = [self.prepared.data.samples[i] for i in drawn]
-        store = self._outputs(self.model, drawn)
-        meta = self._meta(self.model, self.folder / "labels")
-        predictions = EvaluatedSubset.predict(samples, store, meta).predictions
-        urgency = [(doubts(prediction, meta.decision) or (0.0, ""))[0] for prediction in predictions]
-        return [drawn[n] for n in np.argsort(-np.array(urgency), kind="stable")]
+            return [self.outlined[n] for n in np.random.default_rng([seed, 6]).permutation(len(self.outlined))]
+        queue = prepare_review(ReviewRequest(self.labels_only.path)).store.pictures
+        place = {picture.name: number for number, picture in enumerate(queue)}
+        return sorted(self.outlined, key=lambda sample: place[portable(sample.path, self.root)])
 
-    def corrected(self, chosen: Sequence[int], kind: str, folder: Path) -> Model:
-        """The labels-only model after it has learnt from outlines.
+    def corrected(self, chosen: Sequence[Sample], kind: str, name: str) -> RunFolder:
+        """The run that has learnt from outlines too.
 
         Args:
-            chosen: positions of the outlined pictures.
+            chosen: the outlined pictures.
             kind: ``boxes`` or ``masks``.
-            folder: for checkpoints.
+            name: of the run's folder.
         """
-        if not chosen:
-            return self.model
-        prepared, data = self.prepared, self.prepared.data
-        source = FeatureSource(prepared.network, prepared.preprocess, prepared.rules.cache)
-        good = [data.infos[i] for i in self.train if data.targets[i] == 0]
-        others = [data.infos[i] for i in self.train if data.targets[i] != 0 and i not in set(chosen)]
-        drawn = [(data.infos[i], self._annotation(i, kind)) for i in sorted(chosen)]
-        assert self.model.evidence is not None  # noqa: S101 - for the type checker
-        net = deepcopy(self.model.evidence)
-        rules = prepared.rules
-        fit_corrections(source, net, good, others, drawn, rules.refine, rules.seed, folder)
-        return Model(self.model.network, net, self.model.statistics)
+        file = self.folder / f"{name}.json"
+        write_json(file, as_coco(chosen, kind, self.root))
+        return self.trained(name, f"data.annotations=[{file}]")
 
-    def _annotation(self, i: int, kind: str) -> Annotation:
-        sample, info = self.prepared.data.samples[i], self.prepared.data.infos[i]
-        annotation = Annotation(str(sample.path), (info.height, info.width))
+
+def as_coco(samples: Sequence[Sample], kind: str, root: Path) -> dict[str, Any]:
+    """What a person would have drawn, as COCO: the masks, or the boxes of their connected regions.
+
+    Args:
+        samples: defect pictures with a mask.
+        kind: ``boxes`` or ``masks``.
+        root: what names are relative to.
+    """
+    images, drawn = list[dict[str, Any]](), list[dict[str, Any]]()
+    for number, sample in enumerate(samples, start=1):
+        info = inspect_image(sample.path)
+        size = {"height": info.height, "width": info.width}
+        images.append({"id": number, "file_name": portable(sample.path, root), "sha256": info.sha256, **size})
         assert sample.mask is not None  # noqa: S101 - for the type checker
-        mask = read_mask(sample.mask, annotation.size)
+        mask = read_mask(sample.mask, (info.height, info.width))
         if kind == "masks":
-            annotation.add_mask(mask)
+            encoded = coco_mask.encode(np.asfortranarray(mask.astype(np.uint8)))
+            shapes: list[dict[str, Any]] = [
+                {"segmentation": {"size": list(mask.shape), "counts": encoded["counts"].decode()}}
+            ]
         else:
-            for box in mask_boxes(mask).tolist():
-                annotation.add_box(*box)
-        return annotation
+            shapes = [{"bbox": [x0, y0, x1 - x0, y1 - y0]} for x0, y0, x1, y1 in mask_boxes(mask).tolist()]
+        drawn += [{"image_id": number, "category_id": 1, **shape} for shape in shapes]
+    drawn = [{"id": n, **one} for n, one in enumerate(drawn, start=1)]
+    return {"images": images, "annotations": drawn, "categories": [{"id": 1, "name": "anomaly"}]}
 
-    def _outputs(self, model: Model, positions: Sequence[int]) -> OutputStore:
-        rules, data = self.prepared.rules, self.prepared.data
-        images = [data.infos[i] for i in positions]
-        return compute_outputs(model, images, self.prepared.preprocess, rules.cache, rules.heatmap, rules.flip_tta)
 
-    def _meta(self, model: Model, folder: Path) -> Any:  # noqa: ANN401 - a description of the model
-        """The model's description with its thresholds, set on the validation subset."""
-        prepared, data, run = self.prepared, self.prepared.data, RunFolder(folder)
-        decided_on, good = prepared.validation_images, len(prepared.calibration_images)
-        outputs = self._outputs(model, decided_on)
-        outputs.rows(slice(0, good)).save(run.calibration)
-        write_json(run.validation, {"logits": outputs.logits, "targets": [data.targets[i] for i in decided_on]})
-        groups = data.groups
-        run.update_identity(validation_groups=[groups[i] for i in decided_on])
-        return calibrate(bundle_meta(prepared, model), prepared.rules.boxes, self.config.decision, run)
-
-    def measured(self, model: Model, folder: Path) -> dict[str, Any]:
-        """Measure a model on the fold's test pictures.
-
-        Args:
-            model: the labels-only one, or one that has learnt on.
-            folder: for what thresholds are set on.
-        """
-        folder.mkdir(parents=True, exist_ok=True)
-        data = self.prepared.data
-        tests = data.indices("test")
-        samples = [data.samples[i] for i in tests]
-        subset = EvaluatedSubset.predict(samples, self._outputs(model, tests), self._meta(model, folder))
-        found = measure([subset]).test
-        assert found.localisation is not None  # noqa: S101 - for the type checker
-        truth = Truth.read(samples, subset.store.sizes, None)
-        groups = data.groups
-        return {
-            "max_box_acc_v2": found.localisation.max_box_acc_v2.value,
-            "pixel_ap": found.localisation.pixel.pixel_average_precision,
-            "balanced_accuracy": found.classification.balanced_accuracy.value,
-            "false_boxes_per_100_good": found.localisation.before_decision.false_boxes_per_100_good,
-            "levels": [levels_reached(boxes_array(subset.predictions[i].boxes), truth.boxes[i]) for i in truth.known],
-            "groups": [groups[tests[i]] for i in truth.known],
-            "defects": [samples[i].defect for i in truth.known],
-            "pictures": [samples[i].path.name for i in truth.known],
-        }
+def measured(run: RunFolder) -> dict[str, Any]:
+    """What a run reaches on its test pictures, and how far each of those with a mask is located."""
+    test = MetricsRecord.read(run.metrics).measurement.test
+    assert test.localisation is not None  # noqa: S101 - for the type checker
+    store, samples = own_test_subset(run)
+    truth = Truth.read(samples, store.sizes)
+    predictions = {one.path: one for one in read_predictions(run.predictions)}
+    known = [(samples[i], truth.boxes[i]) for i in truth.known]
+    return {
+        "max_box_acc_v2": test.localisation.max_box_acc_v2.value,
+        "pixel_ap": test.localisation.pixel.pixel_average_precision,
+        "balanced_accuracy": test.classification.balanced_accuracy.value,
+        "false_boxes_per_100_good": test.localisation.before_decision.false_boxes_per_100_good,
+        "levels": [levels_reached(boxes_array(predictions[sample.path].boxes), boxes) for sample, boxes in known],
+        "groups": [sample.group or str(sample.path) for sample, _ in known],
+        "defects": [sample.defect for sample, _ in known],
+    }
 
 
 def read_rows(file: Path) -> dict[Row, dict[str, Any]]:
@@ -289,33 +283,23 @@ def main(
     """Measure the curve; goes on where it was interrupted."""
     counts = [-1 if text == "all" else int(text) for text in (count or ["0", "5", "10", "20", "50", "all"])]
     folds, kinds, choices = fold or [0, 1, 2], kind or ["boxes", "masks"], choice or ["queue", "lot"]
-    overrides = [
-        f"experiment={experiment}", "data=mvtec", f"data.root={data}", f"data.subset={subset}", f"seed={seed}",
-        "split.val_size=0.15",  # thresholds are set on held-out pictures, and the models here are not cross-fitted
-        *SPLITS[split], *(override or []),
-    ]  # fmt: skip
+    place = ["data=mvtec", f"data.root={data.resolve()}", f"data.subset={subset}"]
+    overrides = [f"experiment={experiment}", *place, f"seed={seed}", *SPLITS[split], *(override or [])]
     settings = short_hash([experiment, subset, *SPLITS[split], *(override or [])])
     file = work / "rows.jsonl"
     rows, wanted = read_rows(file), list(wanted_rows(settings, folds, counts, kinds, choices, seed))
     for number in folds:
-        todo = [row for row in wanted if row.fold == number and row not in rows]
-        if not todo:
-            continue
-        config = typed(hydra_app.compose("train", [*overrides, f"split.fold={number}"]), TrainConfig)
-        base = work / f"{settings}-fold{number}-seed{seed}"
-        this = Fold(config, base)
-        orders = {name: this.order(name, seed) for name in {row.choice for row in todo} if name != "none"}
-        for row in todo:
-            order = orders.get(row.choice, this.outlined)
-            folder = base / f"{row.count}-{row.kind}-{row.choice}"
-            model = this.corrected(order[: row.count] if row.count >= 0 else order, row.kind, folder)
-            rows[row] = this.measured(model, folder)
-            work.mkdir(parents=True, exist_ok=True)
+        this = Fold([*overrides, f"split.fold={number}"], work.resolve() / f"{settings}-fold{number}-seed{seed}")
+        for row in (row for row in wanted if row.fold == number and row not in rows):
+            if row.count == 0:
+                run = this.labels_only
+            else:
+                order = this.outlined if row.count < 0 else this.order(row.choice, seed)[: row.count]
+                run = this.corrected(order, row.kind, f"{row.count}-{row.kind}-{row.choice}")
+            rows[row] = measured(run)
             with file.open("a", encoding="utf-8") as lines:
                 lines.write(json.dumps({"row": asdict(row), "found": rows[row]}, allow_nan=True) + "\n")
             say(f"fold {number}, {row.count} {row.kind} by {row.choice}: V2 {rows[row]['max_box_acc_v2']:.3f}")
-        del this
-        torch.cuda.empty_cache()
     if picture is not None:
         draw(rows, wanted, picture)
     intro = f"`{experiment}` on {subset}, folds {', '.join(map(str, folds))} ({split}), seed {seed}."
