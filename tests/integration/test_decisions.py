@@ -42,9 +42,11 @@ def test_a_run_calibrates_on_its_validation_part_and_evaluate_can_wish_again(
     kept = json.loads(run.validation.read_text())
     assert decision["n_good"] + decision["n_defect"] == len(kept["targets"]) == metrics["split"]["n_val"]
     assert decision["held_out"]["recall"]["n"] == decision["n_defect"]
+    dearer = [decision["if_a_miss_costs"][miss]["recall"]["value"] for miss in ("2", "5")]
+    assert decision["held_out"]["recall"]["value"] <= dearer[0] <= dearer[1]
     rows = list(metrics_table(MetricsRecord.read(run.metrics), "run").columns[0].cells)
-    assert "held-out pictures: defects found" in rows
-    assert "held-out pictures: Good images called defective" in rows
+    assert "validation pictures: defects found" in rows
+    assert "validation pictures: Good images called defective" in rows
     expected = fit_scaling(np.array(kept["logits"]), np.array(kept["targets"]))
     assert [decision["decision"][key] for key in ("temperature", "bias")] == pytest.approx(expected)
     predictions = read_predictions(run.predictions)
@@ -55,6 +57,8 @@ def test_a_run_calibrates_on_its_validation_part_and_evaluate_can_wish_again(
 
     careful = evaluate_config(f"run={run.path}", "decision.miss=1000")
     folder = evaluate(careful)
+    with pytest.raises(WeakspotError, match=r"is an evaluation and holds no model; .* output="):
+        Localizer.load(folder.path)
     found = folder.read_metrics()
     mix = decision["n_defect"] / decision["n_good"]
     threshold = found["thresholds"]["decision"]["value"]

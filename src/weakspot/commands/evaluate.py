@@ -22,7 +22,7 @@ from weakspot.evaluation.schema import Alarm
 from weakspot.evaluation.subsets import EvaluatedSubset
 from weakspot.heatmaps.classes import check_heatmap
 from weakspot.inference.localizer import Localizer
-from weakspot.models.bundle_meta import BundleMeta, find_bundle, read_meta, rewrite_meta
+from weakspot.models.bundle_meta import EVALUATIONS, BundleMeta, find_bundle, read_meta, rewrite_meta
 from weakspot.models.output_store import OutputStore
 from weakspot.runs.folder import RunFolder, holds_something, logging_to, own_test_subset
 from weakspot.runs.identity import run_identity, short_hash
@@ -132,7 +132,7 @@ def resolve_request(config: EvaluateConfig) -> Request:
         settings = replace(settings, flip_tta=config.flip_tta)
     meta = replace(meta, heatmap=settings.heatmap, flip_tta=settings.flip_tta)
     other_maps = (settings.heatmap, settings.flip_tta) != (own.heatmap, own.flip_tta)
-    folder = Path(config.output) if config.output else run.path / "evaluations" / _short_name(config, settings)
+    folder = Path(config.output) if config.output else run.path / EVALUATIONS / _short_name(config, settings)
     if config.data is not None:  # size and classes are the model's, not the data's
         same = {"image_size": own.data.image_size, "resize": own.data.resize, "task": own.data.task}
         if config.data.roi is None:

@@ -134,13 +134,12 @@ def shuffled_labels(images: EvaluatedImages) -> tuple[Estimate | None, list[Alar
     control = Estimate(float(shuffled.mean()), len(targets), low, high)
     if p_value <= P_VALUE:
         return control, []
-    alarm = Alarm(
-        f"balanced accuracy is {measured:.3f}; with shuffled labels it would lie between {low:.3f} and "
-        f"{high:.3f} (p = {p_value:.3f})",
-        "it cannot be shown that the classes are told apart at all",
-        "check the labels (weakspot check), use more pictures or larger ones",
-    )
-    return control, [alarm]
+    seen = f"balanced accuracy is {measured:.3f}; with shuffled labels it would lie between {low:.3f} and {high:.3f}"
+    means, cure = "it cannot be shown that the classes are told apart at all", "use more pictures or larger ones"
+    if len(set((decided != 0).tolist())) < 2:
+        seen = f"all {len(decided)} pictures are called {'defective' if decided[0] else 'Good'}; {seen}"
+        cure += ", or decide by other costs (decision.miss, decision.false_alarm, decision.recall)"
+    return control, [Alarm(f"{seen} (p = {p_value:.3f})", means, f"check the labels (weakspot check), {cure}")]
 
 
 def _shuffles(

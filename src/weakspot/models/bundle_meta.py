@@ -26,6 +26,8 @@ ever: a new key has a default that means what there was before it, and ``tests/d
 """
 
 WEIGHTS_FILE, META_FILE = "model.safetensors", "model.json"
+EVALUATIONS = "evaluations"
+"""Folder of a run with what was measured again; an evaluation holds no model of its own."""
 
 MOST_CLASSES, LONGEST_NAME = 1000, 300
 MOST_TAPS, MOST_CHANNELS, WIDEST = 8, 4096, 256
@@ -257,5 +259,11 @@ def find_bundle(folder: Path) -> Path:
     for candidate in (folder, folder / "bundle"):
         if (candidate / META_FILE).is_file():
             return candidate
+    if folder.parent.name == EVALUATIONS:
+        run = folder.parent.parent
+        raise WeakspotError(
+            f"{folder} is an evaluation and holds no model; predict with {run}, which decides by the same settings once "
+            f"you have typed: weakspot evaluate {run} output={run} and these settings"
+        )
     what = "holds no finished model" if folder.is_dir() else "does not exist"
     raise WeakspotError(f"{folder} {what}; give a run folder made by 'weakspot train' or a bundle folder")

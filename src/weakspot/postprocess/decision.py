@@ -24,6 +24,9 @@ FEWEST = 5
 
 COLDEST, HOTTEST = 0.05, 20.0
 
+DEARER_MISSES = (2.0, 5.0)
+"""Costs of a miss, in false alarms, whose consequences on the held-out images are told beside the decision's own."""
+
 
 @dataclass(frozen=True)
 class Decision:
@@ -97,6 +100,8 @@ class FittedDecision:
             ``{"value", "n", "low", "high", "groups"}``: `n` images from as many `groups`; the 95 % confidence interval
             counts groups. Bias and threshold were set on these very images, so believe the interval and not the value.
             Empty where there are too few images to fit anything.
+        if_a_miss_costs: what `held_out` would hold if a miss cost as many false alarms as each of
+            :data:`DEARER_MISSES`; by that number as text.
     """
 
     decision: Decision
@@ -104,6 +109,7 @@ class FittedDecision:
     n_good: int
     n_defect: int
     held_out: dict[str, dict[str, Any]] = field(default_factory=dict)
+    if_a_miss_costs: dict[str, dict[str, dict[str, Any]]] = field(default_factory=dict)
 
 
 def fit_decision(validation: Validation, costs: DecisionCosts) -> FittedDecision:
@@ -122,7 +128,11 @@ def fit_decision(validation: Validation, costs: DecisionCosts) -> FittedDecision
     held_out = _on_held_out(validation, fitted.decision)
     shares = [f"{_percent(e['value'])} ({_percent(e['low'])} – {_percent(e['high'])})" for e in held_out.values()]
     expected = f"there it finds {shares[0]} of the defects and calls {shares[1]} of the Good ones defective"
-    return replace(fitted, origin=f"{fitted.origin}; {expected}", held_out=held_out)
+    dearer = {
+        f"{miss:g}": _on_held_out(validation, _fit(validation, DecisionCosts(miss=miss)).decision)
+        for miss in DEARER_MISSES
+    }
+    return replace(fitted, origin=f"{fitted.origin}; {expected}", held_out=held_out, if_a_miss_costs=dearer)
 
 
 def _on_held_out(validation: Validation, decision: Decision) -> dict[str, dict[str, Any]]:

@@ -18,6 +18,9 @@ MOST_CURES = 2
 ON_THE_FIRST_SCREEN = 3
 """Steps on the first screen; the others stand below."""
 
+MOST_FALSE_ALARMS = 0.5
+"""Share of Good pictures that may be called defective where a dearer miss is advised."""
+
 DOUBTFUL = "close calls, and boxes that are not trusted. A wrong label among them mends more than another setting."
 
 
@@ -145,18 +148,39 @@ def _mend(record: MetricsRecord, here: Here) -> Iterator[Step]:
         )
     matrix = test.classification.confusion_matrix
     if matrix.defects and matrix.missed / matrix.defects > 0.05:
-        missed = f"{matrix.missed} of {matrix.defects} defects are missed."
-        text = f"{missed} If a missed defect costs more than a false alarm:"
-        leaves_out = here.config.split.val_size > 0 or here.config.boxes.threshold_kind == "calibrated"
-        held = [] if leaves_out else ["split.val_size=0.15"]
-        decided = shlex.join(["weakspot", "evaluate", str(here.run), "decision.miss=5"])
-        yield Step(text, here.again(*held, "decision.miss=5") if here.folds or held else decided)
+        yield _catch_more(f"{matrix.missed} of {matrix.defects} defects are missed.", record, here)
     localisation = test.localisation
     if localisation is not None and localisation.resolution.smaller.value > 0.25:
         named = any("experiment=recommended" in step.text for step in cures)
         ways = "raise data.image_size or set data.resize=tile" + ("" if named else ", or use experiment=recommended")
         share = f"{localisation.resolution.smaller.value:.0%}"
         yield Step(f"{share} of the true boxes are too small for this set-up: {ways}.", here.again("data.resize=tile"))
+
+
+def _catch_more(missed: str, record: MetricsRecord, here: Here) -> Step:
+    """How to miss fewer defects, and what that would cost on held-out pictures."""
+    leaves_out = here.config.split.val_size > 0 or here.config.boxes.threshold_kind == "calibrated"
+    if here.folds or not leaves_out:
+        held = [] if leaves_out else ["split.val_size=0.15"]
+        text = f"{missed} If a missed defect costs more than a false alarm:"
+        return Step(text, here.again(*held, "decision.miss=5"))
+    dearer = record.thresholds["decision"].get("if_a_miss_costs", {})
+    shares = {miss: (each["recall"]["value"], each["false_alarm_rate"]["value"]) for miss, each in dearer.items()}
+    bearable = [miss for miss, (_, false) in shares.items() if false <= MOST_FALSE_ALARMS]
+    if not bearable:
+        text = (
+            f"{missed} Another threshold would not help: on held-out pictures it would call most Good ones defective "
+            "before it found many more. Add pictures of the kinds that are missed; these are the least sure:"
+        )
+        return Step(text, shlex.join(["weakspot", "review", str(here.run)]))
+    miss = max(bearable, key=float)
+    recall, false = shares[miss]
+    text = (
+        f"{missed} If a missed defect costs {miss} times as much as a false alarm: on held-out pictures that finds "
+        f"{recall:.0%} of the defects and calls {false:.0%} of the Good ones defective. This measures it; with "
+        f"output={shlex.quote(str(here.run))} the run itself decides so from then on:"
+    )
+    return Step(text, shlex.join(["weakspot", "evaluate", str(here.run), f"decision.miss={miss}"]))
 
 
 def _cures(alarms: Sequence[Alarm], here: Here) -> list[Step]:

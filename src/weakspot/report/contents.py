@@ -27,7 +27,7 @@ from weakspot.report.lab import LabImage
 from weakspot.report.page import render
 from weakspot.report.picture_records import MISTAKES, add_thumbnails, box_record, image_record, link, shown_evidence
 from weakspot.report.pictures import Album, colour_maps, small_map, thumbnail_side
-from weakspot.report.verdict import FITS, Case, closest, failures
+from weakspot.report.verdict import FITS, Case, closest, failures, larger_sample
 from weakspot.types import GOOD, FloatArray, Prediction
 from weakspot.utils.files import write_text
 
@@ -106,7 +106,7 @@ def common(
         "test": measurement.test,
         "classes": measurement.test.classification,
         "boxes": measurement.test.localisation,
-        "bars": bars(measurement),
+        "bars": bars(measurement, larger_sample(metrics)),
         "strip": strip(metrics),
         "failures": found,
         "closest": [] if found else closest(cases),

@@ -63,15 +63,16 @@ class Strip:
     remarks: bool
 
 
-def bars(measurement: Measurement) -> list[Bar]:
+def bars(measurement: Measurement, more: str = "") -> list[Bar]:
     """The two bars of a measurement: classes and boxes.
 
     Args:
         measurement: of a run or of many folds.
+        more: what else is known of the classes, a sentence.
     """
     test, controls, says = measurement.test, measurement.controls, headline(measurement)
     return [
-        _classes(test.classification, controls, _sentence(says["classes"])),
+        _classes(test.classification, controls, f"{_sentence(says['classes'])} {more}".strip()),
         _boxes(test.localisation, controls, _sentence(says["boxes"])),
     ]
 

@@ -53,9 +53,10 @@ def metrics_table(record: MetricsRecord, title: str) -> Table:
     table.add_row("expected calibration error", _number(test.calibration.ece), "", str(test.calibration.n))
     if held_out:
         table.add_section()
+        whose = "validation pictures" if record.split.n_val else "training pictures, each by a model without it"
         for name, key in (("defects found", "recall"), ("Good images called defective", "false_alarm_rate")):
             value = {each: held_out[key][each] for each in ("value", "n", "low", "high")}
-            _row(table, f"held-out pictures: {name}", structure(value, Estimate))
+            _row(table, f"{whose}: {name}", structure(value, Estimate))
     if test.other_groups:
         table.add_section()
         _row(table, "balanced accuracy on groups not trained on", test.other_groups.classification.balanced_accuracy)

@@ -132,6 +132,35 @@ def _classes(found: ClassificationResult, controls: Controls) -> str:
     return text
 
 
+def larger_sample(record: MetricsRecord) -> str:
+    """What the held-out pictures say of the classes where they are more than the test pictures; else nothing.
+
+    Args:
+        record: of a run; a cross-validation's has no held-out pictures.
+    """
+    held_out = record.thresholds.get("decision", {}).get("held_out") or {}
+    if not held_out:
+        return ""
+    caught, false = held_out["recall"], held_out["false_alarm_rate"]
+    number = caught["n"] + false["n"]
+    if number <= (record.split.n_test or 0):
+        return ""
+    found, wrong = round(caught["value"] * caught["n"]), round(false["value"] * false["n"])
+    whose = f"the {number} {HELD_OUT[bool(record.split.n_val)]}"
+    balanced = (caught["value"] + 1 - false["value"]) / 2
+    return (
+        f"More pictures stand behind a second figure: of {whose}, {found} of {caught['n']} defective ones are called "
+        f"defective and {wrong} of {false['n']} Good ones too, a balanced accuracy of {balanced:.2f}."
+    )
+
+
+HELD_OUT = {
+    False: "training pictures, each judged by a model that was trained without it",
+    True: "validation pictures",
+}
+"""The pictures that thresholds are set on, by whether there is a validation subset."""
+
+
 def _spoilt(measurement: Measurement) -> str:
     """That the classes differ in more than the defect, where an alarm says so."""
     if not any(alarm.details.get("goes_with") == "label" for alarm in measurement.alarms):

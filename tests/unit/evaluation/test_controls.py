@@ -134,6 +134,13 @@ def test_answers_that_are_luck_raise_the_alarm() -> None:
     assert "shuffled labels" in alarm.seen
 
 
+@pytest.mark.parametrize(("decided", "words"), [(1, "all 40 pictures are called defective"), (0, "are called Good")])
+def test_where_all_get_one_class_the_costs_are_named(decided: int, words: str) -> None:
+    _, (alarm,) = shuffled_labels(labelled(np.tile([0, 1], 20), np.full(40, decided)))
+    assert words in alarm.seen
+    assert "decision.miss" in alarm.do
+
+
 def test_one_part_seen_often_is_no_evidence() -> None:
     targets = np.array([0] * 20 + [1] * 20)
     two_parts = ["a"] * 20 + ["b"] * 20

@@ -48,6 +48,7 @@ from weakspot.report.verdict import (
     failures,
     grade,
     headline,
+    larger_sample,
     threshold_advice,
 )
 from weakspot.runs.folder import RunFolder
@@ -384,6 +385,45 @@ def test_what_to_do_next_names_no_set_up_twice(run: RunFolder) -> None:
         assert sum("Until the alarms are gone" in step for step in steps) == bool(raised)
 
 
+@pytest.mark.parametrize(
+    ("false_alarms", "command", "words"),
+    [
+        ({"2": 0.2, "5": 0.4}, "weakspot evaluate 'outputs/my run' decision.miss=5", "calls 40% of the Good ones"),
+        ({"2": 0.2, "5": 0.9}, "weakspot evaluate 'outputs/my run' decision.miss=2", "calls 20% of the Good ones"),
+        ({"2": 0.7, "5": 1.0}, "weakspot review 'outputs/my run'", "Another threshold would not help"),
+        ({}, "weakspot review 'outputs/my run'", "Another threshold would not help"),
+    ],
+)
+def test_a_dearer_miss_is_advised_with_what_it_costs(
+    run: RunFolder, false_alarms: dict[str, float], command: str, words: str
+) -> None:
+    record = MetricsRecord.read(run.metrics)
+    dearer = {
+        miss: {"recall": {"value": 0.9}, "false_alarm_rate": {"value": value}} for miss, value in false_alarms.items()
+    }
+    decision = {**record.thresholds["decision"], "if_a_miss_costs": dearer}
+    record = replace(record, thresholds={**record.thresholds, "decision": decision})
+    held = replace(HERE, config=train_config("data.root=photos", "data=folder", "split.val_size=0.2"))
+    (step,) = [step for step in advice(record, 0, held) if "defects are missed" in step.text]
+    assert step.command == command
+    assert words in step.text
+
+
+def test_a_second_figure_of_more_pictures_stands_beside_the_first(run: RunFolder) -> None:
+    record = MetricsRecord.read(run.metrics)
+    shares = {"recall": {"value": 0.5625, "n": 32}, "false_alarm_rate": {"value": 0.25, "n": 48}}
+    decision = {**record.thresholds["decision"], "held_out": shares}
+    known = replace(record, thresholds={**record.thresholds, "decision": decision})
+    few = replace(known, split=replace(known.split, n_test=20, n_val=0))
+    assert "18 of 32 defective ones are called defective and 12 of 48 Good ones too" in larger_sample(few)
+    assert "balanced accuracy of 0.66" in larger_sample(few)
+    assert "80 training pictures, each judged by a model that was trained without it" in larger_sample(few)
+    assert "80 validation pictures" in larger_sample(replace(few, split=replace(few.split, n_val=80)))
+    assert larger_sample(replace(few, split=replace(few.split, n_test=80))) == ""
+    assert larger_sample(replace(few, thresholds={**record.thresholds, "decision": {}})) == ""
+    assert bars(few.measurement, larger_sample(few))[0].says.endswith("balanced accuracy of 0.66.")
+
+
 def test_a_command_is_that_of_this_very_run(run: RunFolder) -> None:
     record, measured = MetricsRecord.read(run.metrics), MetricsRecord.read(run.metrics).measurement
     again = "weakspot train '--config-path=/somewhere/my run' --config-name=config output=again "
@@ -401,8 +441,6 @@ def test_a_command_is_that_of_this_very_run(run: RunFolder) -> None:
     steps = {step.text.split(".")[0]: step.command for step in advice(record, 2, HERE)}
     missed = next(command for text, command in steps.items() if "defects are missed" in text)
     assert missed == f"{again}split.val_size=0.15 decision.miss=5"  # without a validation subset nothing can be fitted
-    held = replace(HERE, config=train_config("data.root=photos", "data=folder", "split.val_size=0.2"))
-    assert "weakspot evaluate 'outputs/my run' decision.miss=5" in [step.command for step in advice(record, 0, held)]
     five = next(command for text, command in steps.items() if text.startswith("One split"))
     assert five == "weakspot train '--config-path=/somewhere/my run' --config-name=config output=null cv=5"
     asked = replace(HERE, doubtful=Path("photos/NG/a b.png"))
