@@ -262,8 +262,8 @@ def find_bundle(folder: Path) -> Path:
     if folder.parent.name == EVALUATIONS:
         run = folder.parent.parent
         raise WeakspotError(
-            f"{folder} is an evaluation and holds no model; predict with {run}, which decides by the same settings once "
-            f"you have typed: weakspot evaluate {run} output={run} and these settings"
+            f"{folder} is an evaluation and holds no model; predict with {run}, which decides by these settings when "
+            f"you have typed: weakspot evaluate {run} output={run} and the settings"
         )
     what = "holds no finished model" if folder.is_dir() else "does not exist"
     raise WeakspotError(f"{folder} {what}; give a run folder made by 'weakspot train' or a bundle folder")

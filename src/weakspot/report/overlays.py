@@ -20,6 +20,9 @@ from weakspot.types import GOOD, BoolArray, Box, FloatArray, ImageArray, Level, 
 from weakspot.utils.files import atomic_path
 
 COLOUR_MAP = cv2.COLORMAP_INFERNO  # perceptually uniform, readable for colour-blind people and in grey print
+OPACITY = 0.5
+"""Of the hottest place of a map: the defect below it stays visible."""
+
 BOX_COLOUR = (0, 230, 255)
 """Of a box whose trust is not known."""
 
@@ -41,7 +44,7 @@ SMALLEST_WORDS = 0.28
 """Scale of a font below which nobody can read it."""
 
 
-def blend(image: ImageArray, map_: FloatArray, opacity: float = 0.7) -> ImageArray:
+def blend(image: ImageArray, map_: FloatArray, opacity: float = OPACITY) -> ImageArray:
     """Lay a map over an image, scaled to its own range (for viewing only); cold places show the image itself.
 
     Args:
@@ -77,7 +80,7 @@ def heat_colours(scaled: FloatArray) -> ImageArray:
         scaled: ``(h, w)``, 0…1.
     """
     colours = _colours()[np.rint(255 * scaled).astype(np.uint8)]
-    return np.dstack([colours, 255 * 0.7 * scaled]).astype(np.uint8)
+    return np.dstack([colours, 255 * OPACITY * scaled]).astype(np.uint8)
 
 
 @cache
@@ -97,7 +100,7 @@ def draw(
         boxes: in pixels of the original image.
         size: ``(height, width)`` of the original image.
         mask: bool, of any resolution; None draws no outline.
-        scores: write class, score (0 to 100 %) and trust on each box.
+        scores: write class and trust on each box; where trust is not known, the score (0 to 100 %).
 
     Returns:
         uint8 RGB ``(h, w, 3)``.
@@ -115,8 +118,8 @@ def draw(
         colour = box_colour(box)
         cv2.rectangle(canvas, corners[:2], (corners[2] - 1, corners[3] - 1), colour, thickness)
         if scores:
-            trust = "" if math.isnan(box.trust) else f", trust {box.trust:.0%}"
-            _caption(canvas, f"{box.label} {box.confidence:.0%}{trust}", (corners[0], corners[1]), thickness, colour)
+            sure = f"{box.confidence:.0%}" if math.isnan(box.trust) else f"trust {box.trust:.0%}"
+            _caption(canvas, f"{box.label}, {sure}", (corners[0], corners[1]), thickness, colour)
     return canvas
 
 
@@ -131,15 +134,15 @@ def box_colour(box: Box) -> tuple[int, int, int]:
 
 
 def with_words(image: ImageArray, words: str) -> ImageArray:
-    """Put a strip with a few words above a picture; they shrink to its width.
+    """Put a strip with a few words above a picture, whose height its width decides; the words shrink to fit.
 
     Args:
         image: uint8 RGB ``(h, w, 3)``.
         words: ASCII.
     """
     font, width = cv2.FONT_HERSHEY_SIMPLEX, image.shape[1]
-    scale = min(0.6, width / (cv2.getTextSize(words, font, 1.0, 1)[0][0] + 20))
-    height = max(8, round(44 * scale))
+    height = max(12, round(44 * min(0.6, width / 700)))
+    scale = min(height / 44, width / (cv2.getTextSize(words, font, 1.0, 1)[0][0] + 20))
     strip = np.full((height, width, 3), 32, dtype=np.uint8)
     cv2.putText(strip, words, (round(10 * scale), round(height * 0.7)), font, scale, (255, 184, 61), 1, cv2.LINE_AA)
     return np.concatenate([strip, image])
@@ -188,19 +191,47 @@ def overlay(image: ImageArray, prediction: Prediction, mask: BoolArray | None = 
     return draw(blended, prediction.boxes, prediction.size, mask)
 
 
+def captioned(image: ImageArray, prediction: Prediction) -> ImageArray:
+    """Make :func:`overlay` with the verdict above it, and below it what the colours of boxes mean.
+
+    Args:
+        image: uint8 RGB ``(H, W, 3)``.
+        prediction: of that image.
+
+    Returns:
+        uint8 RGB; of the same size for all pictures of one size.
+    """
+    return with_legend(with_words(overlay(image, prediction), verdict_words(prediction)))
+
+
+def verdict_words(prediction: Prediction) -> str:
+    """What a prediction says of its picture, in ASCII as it is drawn.
+
+    Args:
+        prediction: of a picture that could be read.
+
+    Examples:
+        >>> verdict_words(Prediction(Path("a.png"), height=9, width=9, label="anomaly", probability=0.777))
+        'called anomaly; probability of a defect 78%; no box: evidence below threshold'
+    """
+    said = [f"called {prediction.label}", f"probability of a defect {prediction.probability:.0%}"]
+    if prediction.label != GOOD and not prediction.boxes:
+        said.append("no box: evidence below threshold")
+    if prediction.unlike_training:
+        said.append(UNLIKE)
+    return "; ".join(said).encode("ascii", "replace").decode()
+
+
 def write_overlay(path: Path, image: ImageArray, prediction: Prediction) -> None:
-    """Write :func:`overlay` as a JPEG, whole or not at all; below boxes stands what their colours mean.
+    """Write :func:`captioned` as a JPEG, whole or not at all.
 
     Args:
         path: the file to write.
         image: uint8 RGB ``(H, W, 3)``.
         prediction: of that image.
     """
-    shown = overlay(image, prediction)
-    if prediction.unlike_training:
-        shown = with_words(shown, UNLIKE)
     with atomic_path(path) as temporary:
-        Image.fromarray(with_legend(shown) if prediction.boxes else shown).save(temporary, format="JPEG", quality=90)
+        Image.fromarray(captioned(image, prediction)).save(temporary, format="JPEG", quality=90)
 
 
 def write_heatmap(path: Path, prediction: Prediction) -> None:

@@ -11,7 +11,7 @@ from typing import IO
 
 from PIL import Image
 
-from weakspot.report.overlays import overlay, with_legend
+from weakspot.report.overlays import captioned
 from weakspot.types import ImageArray, Prediction
 from weakspot.utils.files import atomic_path
 from weakspot.watch.journal import Entry, Journal
@@ -157,6 +157,6 @@ def line_bytes(line: str) -> bytes:
 
 def overlay_jpeg(image: ImageArray, prediction: Prediction) -> bytes:
     """The overlay of a picture as a JPEG file, as ``predict`` writes it."""
-    shown, stream = overlay(image, prediction), io.BytesIO()
-    Image.fromarray(with_legend(shown) if prediction.boxes else shown).save(stream, format="JPEG", quality=90)
+    stream = io.BytesIO()
+    Image.fromarray(captioned(image, prediction)).save(stream, format="JPEG", quality=90)
     return stream.getvalue()

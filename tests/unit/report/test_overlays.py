@@ -11,13 +11,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
+from weakspot.postprocess.familiarity import UNLIKE
 from weakspot.postprocess.prediction_files import UniqueNames
+from weakspot.report import overlays
 from weakspot.report.overlays import (
     BOX_COLOUR,
     MASK_COLOUR,
     TRUST_COLOURS,
     blend,
+    captioned,
+    draw,
     overlay,
+    verdict_words,
     with_legend,
     write_heatmap,
     write_overlay,
@@ -105,5 +110,29 @@ def test_below_boxes_stands_what_the_colours_mean(tmp_path: Path) -> None:
     whole = Prediction(Path("a.png"), height=200, width=300, label="anomaly", classes=ORDER, boxes=(Box(0, 0, 9, 9),))
     for name, prediction in (("with.jpg", whole), ("without.jpg", replace(whole, boxes=()))):
         write_overlay(tmp_path / name, picture, prediction)
-    heights = [Image.open(tmp_path / name).height for name in ("with.jpg", "without.jpg")]
-    assert heights[0] > heights[1] == 200
+    sizes = {Image.open(tmp_path / name).size for name in ("with.jpg", "without.jpg")}
+    assert len(sizes) == 1  # a folder of them can be flicked through
+    assert sizes.pop()[1] > 220
+
+
+def test_the_verdict_stands_above_every_picture() -> None:
+    called = replace(predicted("anomaly"), probability=0.777)
+    assert verdict_words(called) == "called anomaly; probability of a defect 78%; no box: evidence below threshold"
+    boxed = replace(called, boxes=(Box(0, 0, 9, 9),))
+    assert verdict_words(boxed) == "called anomaly; probability of a defect 78%"
+    good = replace(predicted("good"), probability=0.1, unlike_training=True)
+    assert verdict_words(good) == f"called good; probability of a defect 10%; {UNLIKE}"
+    assert verdict_words(replace(boxed, label="Riß")).startswith("called Ri?;")
+    shown = captioned(IMAGE, good)
+    assert shown.shape[0] > IMAGE.shape[0]
+    assert (shown[: shown.shape[0] - IMAGE.shape[0]] > 100).any()
+
+
+def test_a_box_says_how_far_it_can_be_trusted_and_not_two_percentages() -> None:
+    drawn = []
+    plain, trusted = Box(20, 30, 50, 55, 3.0), Box(20, 30, 50, 55, 3.0, trust=0.4, level="red")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(overlays, "_caption", lambda canvas, text, *rest: drawn.append(text))
+        for box in (plain, trusted):
+            draw(IMAGE, (box,), (60, 90))
+    assert drawn == ["anomaly, 95%", "anomaly, trust 40%"]
