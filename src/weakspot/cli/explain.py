@@ -44,7 +44,7 @@ def audit(
 def explain(
     run: Annotated[str, typer.Argument(help="Run folder, bundle, or 'imagenet' for a classifier of photographs.")],
     image: Annotated[str, typer.Argument(help="Image, folder or glob pattern (quote it).")],
-    heatmap: Annotated[str, typer.Option(help="Method, or 'all' to compare; an unknown name lists them.")] = "",
+    heatmap: Annotated[str, typer.Option(help="Method, or 'all' to compare; default: evidence, the boxes' map.")] = "",
     target_class: Annotated[str | None, typer.Option(help="Name or id; default: the class decided for.")] = None,
     target_layer: Annotated[str | None, typer.Option(help="As 'weakspot summary' lists them.")] = None,
     activation: Annotated[str | None, typer.Option(help="conv or relu; of grad_cam alone.")] = None,
@@ -121,13 +121,14 @@ def _explain(
 ) -> None:
     from weakspot.explain import explanation as explaining
     from weakspot.explain.subjects import donor_of
-    from weakspot.heatmaps.methods import check_method
+    from weakspot.heatmaps.methods import Settings, check_method
     from weakspot.postprocess.prediction_files import UniqueNames
     from weakspot.report import explained
 
     # A photographs' classifier seldom ends as cam wants it; every network has gradients.
-    method = heatmap or ("grad_cam" if run == "imagenet" else "cam")
-    if method != "all":
+    usual = "cam" if settings != Settings() else explaining.EVIDENCE
+    method = heatmap or ("grad_cam" if run == "imagenet" else usual)
+    if method not in ("all", explaining.EVIDENCE):
         check_method(method, settings)
     subject = _subject(run, model, weights, device)
     donor = None if run == "imagenet" else donor_of(Path(run))
@@ -142,14 +143,19 @@ def _explain(
             explanation.save(folder, stem)
             explained.write_explanation(folder / f"{stem}.png", explanation)
             at = f" at {explanation.layer}" if explanation.layer else ""
-            console.out.print(f"{path}: {method}{at} of {explanation.target}", soft_wrap=True, highlight=False)
+            console.out.print(
+                f"{path}: {explanation.method}{at} of {explanation.target}", soft_wrap=True, highlight=False
+            )
             if explanation.remark:
                 console.remark(f"warning: {explanation.remark}")
             for line in (*explained.classes_in_words(explanation), *explained.regions_in_words(explanation)):
                 console.out.print(f"  {line}", markup=False, highlight=False, soft_wrap=True)
         console.out.print(f"to look at: {folder / f'{stem}.png'}", markup=False, soft_wrap=True, highlight=False)
     if subject.decides:
-        console.err.print(f"{subject.decides}; the map is the classifier's", style="dim")
+        which = "the classifier's"
+        if method == explaining.EVIDENCE:
+            which = "that of the boxes for a defect, and the classifier's for Good (--heatmap cam shows that one)"
+        console.err.print(f"{subject.decides}; the map is {which}", style="dim", soft_wrap=True)
 
 
 def _compare(subject: Subject, path: Path, target_class: str | None, settings: Settings, target: Path) -> None:

@@ -14,14 +14,19 @@ from typing import Any
 
 import cv2
 import numpy as np
+from torch import Tensor
 
 from weakspot.data.images import read_image
 from weakspot.evaluation.erasure import erase
 from weakspot.heatmaps.methods import METHODS, Maps, Settings
 from weakspot.heatmaps.subject import Answer, Subject
 from weakspot.ops.regions import label_regions
+from weakspot.ops.resize import upsample
 from weakspot.types import Box, ImageArray
 from weakspot.utils.files import atomic_path, write_json
+
+EVIDENCE = "evidence"
+"""Name of the map that boxes are drawn by; not one of the classifier's."""
 
 REGIONS = 5
 """Number of regions of a picture whose evidence is measured."""
@@ -165,7 +170,8 @@ def explain(
     Args:
         subject: the model.
         path: the picture.
-        method: a key of :data:`~weakspot.heatmaps.methods.METHODS`.
+        method: a key of :data:`~weakspot.heatmaps.methods.METHODS`, or :data:`EVIDENCE`; that one is of defects, so
+            that ``cam`` takes its place where Good is explained, and for a model without evidence heads.
         target: name or id of the class to explain; None for the one the model decides for.
         settings: of the map.
         donor: what erased places are replaced by; None for a blur of the picture itself.
@@ -179,13 +185,18 @@ def explain(
     chosen = answer.label if target is None else subject.class_id(target)
     pixels = subject.pixels([image])
     start = time.perf_counter()
-    map_ = subject.maps(pixels, [chosen], method, settings)[0]
+    if method == EVIDENCE and subject.evidence is not None and chosen != 0:
+        map_ = subject.evidence(image, subject.preprocess)
+        over, places = (upsample(map_, (image.shape[0], image.shape[1])),) * 2
+        layer = ""
+    else:
+        method = "cam" if method == EVIDENCE else method
+        map_ = subject.maps(pixels, [chosen], method, settings)[0]
+        over = subject.over_picture(map_, image)
+        places = as_places(over) if METHODS[method].pixelwise else over
+        layer = _layer_of(subject, pixels, method, settings or Settings())
     seconds = time.perf_counter() - start
-    over = subject.over_picture(map_, image)
     donor = blurred(image) if donor is None else donor
-    places = as_places(over) if METHODS[method].pixelwise else over
-    wanted = settings or Settings()
-    takes_layer = "target_layer" in METHODS[method].takes
     return Explanation(
         path=path,
         image=image,
@@ -197,7 +208,7 @@ def explain(
         target=subject.classes[chosen],
         target_id=chosen,
         method=method,
-        layer=subject.layers(pixels).resolve(wanted.target_layer, wanted.activation) if takes_layer else "",
+        layer=layer,
         map=map_,
         over=over,
         regions=evidence_by_region(subject, image, places, chosen, donor),
@@ -205,6 +216,13 @@ def explain(
         seconds=seconds,
         remark=answer.remark,
     )
+
+
+def _layer_of(subject: Subject, pixels: Tensor, method: str, settings: Settings) -> str:
+    """The layer that a map is taken at; empty for methods without one."""
+    if "target_layer" not in METHODS[method].takes:
+        return ""
+    return subject.layers(pixels).resolve(settings.target_layer, settings.activation)
 
 
 def blurred(image: ImageArray) -> ImageArray:

@@ -17,6 +17,7 @@ from weakspot.heatmaps.network import Logits
 from weakspot.heatmaps.subject import Answer, Subject
 from weakspot.inference.localizer import Localizer
 from weakspot.models.imagenet import load_photographs
+from weakspot.ops.maps import Maps, shown_map
 from weakspot.postprocess.familiarity import UNLIKE
 from weakspot.runs.folder import RunFolder
 from weakspot.types import ImageArray, Prediction
@@ -25,8 +26,8 @@ from weakspot.types import ImageArray, Prediction
 def subject_of_run(run: Path, device: str = "auto") -> Subject:
     """Load the model of a run or a bundle, to be explained.
 
-    The maps are those of the classifier. The decision is that of the whole model, with evidence heads, calibration and
-    costs.
+    The maps are those of the classifier, and that of the evidence heads where there are some. The decision is that of
+    the whole model, with evidence heads, calibration and costs.
 
     Args:
         run: a run folder or a bundle.
@@ -45,6 +46,12 @@ def subject_of_run(run: Path, device: str = "auto") -> Subject:
         )
         return Answer(classes.index(prediction.label), np.array([found[name] for name in classes]), remark)
 
+    def evidence(image: ImageArray, preprocess: Preprocess) -> Maps:
+        (prediction,) = localizer.with_preprocess(preprocess).predict([image])
+        if prediction.output is None:
+            raise WeakspotError(prediction.message)
+        return shown_map(prediction.output)
+
     model = localizer.model
     voices = [
         name
@@ -57,6 +64,7 @@ def subject_of_run(run: Path, device: str = "auto") -> Subject:
         localizer.meta.preprocess,
         lambda images, preprocess: [answer(p) for p in localizer.with_preprocess(preprocess).predict(list(images))],
         f"{' and '.join(voices)} share the say in the confidences with the classifier" if voices else "",
+        None if model.evidence is None else evidence,
     )
 
 

@@ -49,6 +49,8 @@ class Subject:
         preprocess: what brings a picture to the network's input.
         answers: runs the whole model on pictures, each brought to the network's input by the given preprocessing.
         decides: in words, what `answers` uses beyond the network that the maps are of; empty where that is all.
+        evidence: the map over a picture that boxes are drawn by, ``(h, w)``, 0…1; None for a model without evidence
+            heads.
     """
 
     module: nn.Module
@@ -56,6 +58,7 @@ class Subject:
     preprocess: Preprocess
     answers: Callable[[Sequence[ImageArray], Preprocess], list[Answer]]
     decides: str = ""
+    evidence: Callable[[ImageArray, Preprocess], Maps] | None = None
     _layers: dict[tuple[int, ...], Layers] = field(default_factory=dict, repr=False)
 
     @property

@@ -19,6 +19,9 @@ REVIEW_COLUMNS = ("path", "label", "probability", "why")
 SURE = 0.9
 """An image should be checked if its class would be less probable than this with the threshold at 0.5."""
 
+CLOSE = 0.75
+"""Below this its class is a close call: a third of the odds away from the threshold."""
+
 
 def doubts(prediction: Prediction, decision: Decision) -> tuple[float, str] | None:
     """Rate how urgently a person should check a prediction, and give the reason.
@@ -38,7 +41,8 @@ def doubts(prediction: Prediction, decision: Decision) -> tuple[float, str] | No
     if surer < SURE:
         threshold = decision.threshold
         at = "" if threshold is None else f"; {threshold:.2f} is called one"
-        found.append((2 - 2 * surer, f"its class is a close call (probability of a defect {probability:.2f}{at})"))
+        how = "a close call" if surer < CLOSE else "not sure"
+        found.append((2 - 2 * surer, f"its class is {how} (probability of a defect {probability:.2f}{at})"))
     if prediction.label != GOOD and not prediction.boxes:
         found.append((0.9, "called defective, and no box: evidence below threshold"))
     if prediction.boxes and not math.isnan(best := max(box.trust for box in prediction.boxes)) and best < SURE_BOX:
@@ -74,7 +78,7 @@ def worth_a_look(prediction: Prediction, decision: Decision) -> tuple[float, str
 
 def is_close_call(prediction: Prediction, decision: Decision) -> bool:
     """Whether the probability of a defect lies near the threshold that decides the class."""
-    return prediction.status == "ok" and _sureness(prediction, decision) < SURE
+    return prediction.status == "ok" and _sureness(prediction, decision) < CLOSE
 
 
 def _sureness(prediction: Prediction, decision: Decision) -> float:

@@ -107,7 +107,7 @@ def advice(record: MetricsRecord, worth_a_look: int, here: Here) -> list[Step]:
         steps.append(Step(text, here.again("cv=5")))
     if worth_a_look:
         first = str(here.doubtful) if here.doubtful else "PICTURE"
-        which = "picture" if worth_a_look == 1 else f"{worth_a_look} pictures"
+        which = "picture" if worth_a_look == 1 else f"{worth_a_look} pictures, the most doubtful first,"
         text = f"Look at the {which} of review.csv: {DOUBTFUL} To ask why, of the first of them:"
         steps.append(Step(text, shlex.join(["weakspot", "explain", run, first])))
     if record.measurement.test.localisation is None:

@@ -216,7 +216,8 @@ def _shrunk(image: ImageArray, over: Maps) -> tuple[ImageArray, Maps]:
 def _drawn(method: str, over: Maps) -> Maps:
     """What is drawn of a map: nothing negative, and of single pixels no more than their highest hundredth."""
     positive = np.maximum(over, 0)
-    return np.minimum(positive, np.quantile(positive, 0.99)) if METHODS[method].pixelwise else positive
+    pixelwise = method in METHODS and METHODS[method].pixelwise
+    return np.minimum(positive, np.quantile(positive, 0.99)) if pixelwise else positive
 
 
 def _with_boxes(image: ImageArray, boxes: Sequence[Box], scale: float) -> ImageArray:

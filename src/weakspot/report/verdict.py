@@ -289,9 +289,9 @@ def _why(bad: Sequence[Case], show: Mapping[str, str]) -> str:
     if close == len(bad):
         return "all close calls"
     if not close:
-        return "all confidently wrong"
+        return "none is a close call"
     calls, others = ("call" if close == 1 else "calls"), len(bad) - close
-    return f"{close} close {calls}, the other{'s' if others > 1 else ''} confidently wrong"
+    return f"{close} close {calls}, the other{'s' if others > 1 else ''} further off"
 
 
 def pooled_threshold(record: MetricsRecord) -> str:

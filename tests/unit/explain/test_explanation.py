@@ -10,6 +10,7 @@ from types import SimpleNamespace
 import matplotlib as mpl
 import numpy as np
 import pytest
+from PIL import Image
 from scipy.special import softmax
 from torch import nn
 
@@ -17,15 +18,17 @@ from weakspot.data.preprocess import Preprocess
 from weakspot.errors import WeakspotError
 from weakspot.explain import subjects
 from weakspot.explain.explanation import (
+    EVIDENCE,
     Explanation,
     evidence_by_region,
+    explain,
     hot_boxes,
     smallest_change,
 )
 from weakspot.heatmaps.subject import Answer, Subject
 from weakspot.inference.localizer import Localizer
 from weakspot.postprocess.familiarity import UNLIKE
-from weakspot.report.explained import classes_in_words, jet_overlay
+from weakspot.report.explained import classes_in_words, jet_overlay, write_explanation
 from weakspot.types import Box, ClassConfidence, ImageArray, Prediction
 
 # --- what a model says, and what would change it, on a model made by hand ------------------------------------------
@@ -55,6 +58,33 @@ def test_evidence_of_a_region_is_what_the_model_says_without_it() -> None:
     assert first.share == pytest.approx(400 / 448)
     assert first.confidence == pytest.approx(float(softmax([0, (16 - 30) / 50])[1]))
     assert (first.label, second.label) == ("good", "anomaly")
+
+
+def test_the_evidence_of_the_boxes_explains_a_defect_and_the_classifiers_map_good(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plain, image, map_ = two_spots()
+    Image.fromarray(image).save(tmp_path / "a.png")
+    asked = []
+
+    def of_classifier(*given: object) -> np.ndarray:
+        asked.append(given[-2])
+        return np.zeros((1, 40, 60), np.float32)
+
+    monkeypatch.setattr(Subject, "pixels", lambda *_: None)
+    monkeypatch.setattr(Subject, "maps", of_classifier)
+    monkeypatch.setattr(Subject, "over_picture", lambda _, map_, image: map_)
+    subject = replace(plain, evidence=lambda image, preprocess: map_[::2, ::2] / 4)
+    found = explain(subject, tmp_path / "a.png", EVIDENCE)
+    assert (found.method, found.target, asked) == (EVIDENCE, "anomaly", [])
+    assert [region.box.xyxy for region in found.regions][:1] == [(8, 6, 18, 16)]  # in cells of two pixels
+    assert found.change is not None
+    assert found.to_dict()["heatmap"]["method"] == EVIDENCE
+    assert write_explanation(tmp_path / "why.png", found) is None
+    assert np.asarray(Image.open(tmp_path / "why.png")).std() > 10
+    for one, target in ((subject, "good"), (plain, "anomaly")):  # evidence is of defects; and without any
+        assert explain(one, tmp_path / "a.png", EVIDENCE, target).method == "cam"
+    assert asked == ["cam", "cam"]
 
 
 def test_the_smallest_change_leaves_out_what_is_not_needed() -> None:

@@ -11,7 +11,7 @@ import pytest
 from weakspot.postprocess.decision import (
     Decision,
 )
-from weakspot.postprocess.review import ReviewQueue, doubts, worth_a_look
+from weakspot.postprocess.review import ReviewQueue, doubts, is_close_call, worth_a_look
 from weakspot.types import Box, Prediction
 
 
@@ -26,6 +26,8 @@ def test_what_is_worth_a_look() -> None:
     assert doubts(said("a", 0.01), Decision()) is None
     urgency, why = doubts(said("a", 0.5, 0.9), Decision()) or (0, "")
     assert (urgency, "close call" in why) == (1, True)
+    assert "its class is not sure" in (doubts(said("a", 0.8, 0.9), Decision()) or (0, ""))[1]
+    assert [is_close_call(said("a", p), Decision()) for p in (0.2, 0.3, 0.7, 0.8)] == [False, True, True, False]
     assert (doubts(said("a", 0.99), Decision()) or (0, ""))[1].startswith("called defective, and no box")
     urgency, why = doubts(said("a", 0.99, 0.2, 0.6), Decision()) or (0, "")
     assert (urgency, "trusted more than 60%: edges" in why) == (pytest.approx(0.4), True)

@@ -236,12 +236,12 @@ def test_failures_are_ordered_by_what_they_cost() -> None:
         ("Good pictures called defective", 4, 100),
     ]  # fmt: skip
     assert [f.cost for f in found] == pytest.approx([0.2, 0.1, 0.04])
-    assert found[0].why == "all confidently wrong"
+    assert found[0].why == "none is a close call"
     assert found[1].why == "1 too large"
     assert found[2].why == "all close calls"
     some = [Case("good", "false alarm"), Case("good", "false alarm", close=True)]
-    assert failures(some)[0].why == "1 close call, the other confidently wrong"
-    assert failures([*some, *some])[0].why == "2 close calls, the others confidently wrong"
+    assert failures(some)[0].why == "1 close call, the other further off"
+    assert failures([*some, *some])[0].why == "2 close calls, the others further off"
     assert found[1].show == {"defect": "hole", "outcome": "found", "box": "off"}
     assert failures([]) == []
     assert failures([Case("good", "good")]) == []
