@@ -61,7 +61,7 @@ def check(
     from weakspot.utils.files import write_json
 
     found, refused, problems = {}, list[WeakspotError](), list[str]()
-    sets = _datasets(data, layout, option)
+    sets = _datasets(data, layout, option, good_class)
     for one in sets:
         folder, good = one.folder, good_class or one.good_class or GOOD
         try:
@@ -171,7 +171,7 @@ def split(
 
     if output.exists():
         raise WeakspotError(f"{output} exists; choose another file with --output")
-    found = _datasets(data, layout, option)
+    found = _datasets(data, layout, option, good_class)
     if len(found) > 1:
         raise WeakspotError(f"{data} holds {len(found)} data sets, {found[0].folder} for one; split one at a time")
     (one,) = found
@@ -189,7 +189,7 @@ def split(
     console.out.print(f"split: {output}", soft_wrap=True, highlight=False)
 
 
-def _datasets(data: Path, layout: str, option: Sequence[str] | None) -> list[Recognised]:
+def _datasets(data: Path, layout: str, option: Sequence[str] | None, good_class: str | None = None) -> list[Recognised]:
     """The data sets at or right below a folder."""
     from weakspot.data.readers import check_layout
     from weakspot.data.recognise import find_datasets, one_class, recognise
@@ -197,11 +197,11 @@ def _datasets(data: Path, layout: str, option: Sequence[str] | None) -> list[Rec
     check_layout(layout)
     found, options = find_datasets(data, layout), _parsed(option)
     if len(found) == 1:
-        one = recognise(data, layout, options)
+        one = recognise(data, layout, options, good_class)
         if len(one.labels) < 2 and one.layout != "synthetic":
             raise one_class(one)
         return [one]
-    return [recognise(folder, of_one, options) for folder, of_one in found]
+    return [recognise(folder, of_one, options, good_class) for folder, of_one in found]
 
 
 def _parsed(options: Sequence[str] | None) -> dict[str, object]:
