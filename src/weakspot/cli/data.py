@@ -113,19 +113,21 @@ class _OfSet(str):
     """A problem of the whole data set, not of a file."""
 
 
-def _unsplittable(findings: Findings) -> list[str]:
-    """The sentence by which training would refuse to split the pictures, where it would."""
+def _too_few(findings: Findings) -> list[str]:
+    """The sentence by which training would refuse so few pictures, where it would."""
     from weakspot.config.hydra_app import compose
+    from weakspot.data.enough import check_enough, rarest_parts
     from weakspot.data.splits import split_samples
     from weakspot.training.dataset import joined_groups
 
     near, samples = findings.near_duplicates, findings.readable
-    wanted = compose("train", ["experiment=recommended"]).split
+    samples = joined_groups(samples, near) if near.tells_groups else samples
+    config = compose("train", ["experiment=recommended"])
+    split = config.split
     try:
-        split_samples(
-            joined_groups(samples, near) if near.tells_groups else samples,
-            test_size=wanted.test_size, val_size=wanted.val_size, seed=wanted.seed,
-        )  # fmt: skip
+        subsets = split_samples(samples, test_size=split.test_size, val_size=split.val_size, seed=split.seed)
+        if config.boxes.threshold_kind == "calibrated" and "val" not in subsets:
+            check_enough(rarest_parts(samples, subsets, [int(not sample.is_good) for sample in samples]))
     except WeakspotError as error:
         return [_OfSet(as_options(str(error)))]
     return []
@@ -142,7 +144,7 @@ def _tell(findings: Findings, folder: Path | None) -> list[str]:
         console.remark(f"no alarm: {line}")
     if findings.question:
         console.remark(f"warning: {findings.question}")
-    return findings.summary.problems or _unsplittable(findings)
+    return findings.summary.problems or _too_few(findings)
 
 
 def split(
@@ -183,7 +185,7 @@ def split(
     except WeakspotError as error:
         raise WeakspotError(as_options(str(error))) from error
     for warning in indexed.warnings:
-        console.remark(warning)
+        console.remark(as_options(warning).rstrip())
     write_split(output, indexed.samples, indexed.subsets, indexed.root)
     console.out.print(split_table([sample.defect for sample in indexed.samples], indexed.subsets))
     console.out.print(f"split: {output}", soft_wrap=True, highlight=False)

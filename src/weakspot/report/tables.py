@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from rich.table import Table
 from rich.text import Text
 
-from weakspot.data.repeats import certain_words, paired_words, possible_words
+from weakspot.data.repeats import TURNED, certain_words, paired_words, possible_words
 from weakspot.data.summary import DataSummary, Findings
 from weakspot.evaluation.comparison import Comparison
 from weakspot.evaluation.records import MetricsRecord
@@ -233,6 +233,7 @@ def summary_table(findings: Findings, title: str) -> Table:
     for name, count in summary.per_defect.items():
         if name != GOOD:
             table.add_row(f"  {name}", str(count))
+    table.add_row("classes", Text(classes_words(findings)))
     for folder, counts in summary.per_folder.items():
         table.add_row(f"in {folder}", _listing(counts))
     (h0, h1), (w0, w1) = summary.heights, summary.widths
@@ -249,11 +250,24 @@ def summary_table(findings: Findings, title: str) -> Table:
     return table
 
 
+def classes_words(findings: Findings) -> str:
+    """Which class counts as Good, and which ones as defects.
+
+    Args:
+        findings: of a data set.
+    """
+    defects, good = [name for name in findings.summary.per_defect if name != GOOD], f"{findings.good_class!r} counts"
+    if len(defects) == 1:
+        return f"{good} as Good, {defects[0]!r} as a defect"
+    return f"{good} as Good; counted as defects: {', '.join(defects)}"
+
+
 def _near_duplicate_rows(table: Table, findings: Findings) -> None:
     near = findings.near_duplicates
     found_near = certain_words(near) or "none certain"
     if not near.tells_groups:
         found_near = "too much alike to tell one part from another"
+    found_near += f"; {TURNED} (split --group, train data.group=…)"
     table.add_row("near-duplicates", found_near, style="yellow" if near.pairs else "")
     if near.possible:
         table.add_row("  possible", possible_words(near))
