@@ -16,6 +16,7 @@ from weakspot.evaluation.records import MetricsRecord
 from weakspot.evaluation.schema import Controls, Localisation, SubsetResult
 from weakspot.evaluation.serialise import structure
 from weakspot.metrics.intervals import Estimate
+from weakspot.metrics.paired import BELIEVE_P
 from weakspot.metrics.results import ClassificationResult, PixelResult
 from weakspot.types import GOOD, SUBSETS, Subset
 
@@ -199,12 +200,14 @@ def comparison_table(found: Comparison) -> Table:
             f"{estimate.value:+.3f}", f"{estimate.low:+.3f} – {estimate.high:+.3f}", f"{change.p_value:.4f}",
             str(estimate.n), str(change.groups),
         )  # fmt: skip
+    at_odds = any(change.at_odds for change in found.differences.values())
     trained = max(found.first_times, found.second_times) > 1
     rightly = "{} images classified correctly more often by the {}" if trained else "{} images right in the {} only"
     notes = [
         rightly.format(found.first_right, "first"),
         rightly.format(found.second_right, "second"),
         "intervals and p-values count each group once",
+        *([BELIEVE_P] if at_odds else []),
         f"classes: {', '.join(found.classes)}",
     ]
     if trained:
