@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import csv
+import json
 import re
 import sys
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
@@ -178,6 +181,19 @@ def test_results_are_never_replaced_and_what_is_left_out_is_said(typed: Typed) -
     code, said = typed("export", "boxes", "run", "--format", "coco", "--output", "boxes")
     assert code != 0
     assert "choose another --output" in said
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("layout", ["folder", "auto"])
+def test_check_split_and_train_read_a_tree_of_days_alike(layout: str, typed: Typed) -> None:
+    run = train(train_config(f"data={layout}", "data.root=days", "data.good_class=OK", *TINY, "output=run"))
+    assert typed("split", "days", "--output", "days.csv")[0] == 0
+    assert typed("check", "days", "--output", "days.json")[0] == 0
+    (checked,) = json.loads(Path("days.json").read_text("utf-8")).values()
+    for file in (run.path / "split.csv", Path("days.csv")):
+        rows = list(csv.DictReader(file.open(encoding="utf-8", newline="")))
+        assert Counter(row["defect"] for row in rows) == checked["per_defect"] == {"good": 8, "NG": 4, "unklar": 4}
+        assert {row["path"].split("/")[0] for row in rows if row["defect"] == "good"} == {"OK"}
 
 
 @pytest.mark.slow
