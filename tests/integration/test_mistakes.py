@@ -183,6 +183,15 @@ def test_results_are_never_replaced_and_what_is_left_out_is_said(typed: Typed) -
     assert "choose another --output" in said
 
 
+def test_split_says_in_its_own_words_that_turned_photographs_are_not_found(typed: Typed) -> None:
+    for n in range(4):
+        Path(f"photos/OK/again{n}.png").write_bytes(Path(f"photos/OK/{n}.png").read_bytes())
+    code, said = typed("split", "photos", "--output", "new.csv")
+    assert code == 0
+    assert "turned photographs of one part are not found: name parts by --group" in said
+    assert "data.group" not in said
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("layout", ["folder", "auto"])
 def test_check_split_and_train_read_a_tree_of_days_alike(layout: str, typed: Typed) -> None:
