@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import csv
+import json
 import re
 import sys
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
@@ -45,7 +48,8 @@ def lay_out() -> None:
         "photos/OK": 8, "photos/NG": 8, "one/NG": 4, "three/good": 2, "three/defect": 1, "sides/left": 3,
         "sides/right": 3, "hues/left": 8, "hues/right": 8, "broken/OK": 4, "broken/NG": 4,
         "papers/OK": 8, "papers/NG": 8, "my photos, new/OK": 4, "my photos, new/NG": 4, "odd/good": 8,
-        "odd/naïve ☃ = x": 8,
+        "odd/naïve ☃ = x": 8, "six/OK": 4, "six/NG": 2, "days/OK/2026-11-28": 4, "days/OK/2026-11-29": 4,
+        "days/NG/2026-11-28/Line1": 4, "days/unklar/2026-11-29": 4,
     }  # fmt: skip
     for name, count in folders.items():
         Path(name).mkdir(parents=True)
@@ -76,6 +80,8 @@ MISTAKES = {
     "unknown Good class": (["train", "sides"], r"type: weakspot train sides data\.good_class=left"),
     "three pictures": (["train", "three"], r"2 good and 1 defect images are too few .* at least 2 of each"),
     "three pictures, checked": (["check", "three"], r"2 good and 1 defect images are too few .* at least 2 of each"),
+    "six pictures": (["train", "six"], r"takes 2 training images of every class .* there is 1 beside the test images"),
+    "six pictures, checked": (["check", "six"], r"takes 2 training images of every class .* there is 1 beside .*add"),
     "misspelt key": (["train", "photos", "data.image_sise=64"], r"did you mean 'data\.image_size'"),
     "misspelt option": (["check", "photos", "--god-class", "OK"], r"--good-class"),
     "misspelt experiment": (["train", "photos", "experiment=recomended"], r"did you mean 'recommended'"),
@@ -122,6 +128,12 @@ def test_an_output_that_cannot_be_written_is_named(typed: Typed) -> None:
         (["check", "papers"], r"2 files are left out, .* papers/NG/phone\.HEIC, papers/NG/plan\.pdf; export"),
         (["check", "odd"], r"naïve ☃ = x"),
         (["check", "photos"], r"nothing stands in the way of training: weakspot train photos$"),
+        (["check", "photos"], r"'OK' counts as Good, 'NG' as a defect"),
+        (["check", "days"], r"'OK' counts as Good; counted as defects: NG, unklar.* weakspot train days$"),
+        (["check", "days", "--good-class", "OK"], r"counted as defects: NG, unklar.* weakspot train days$"),
+        (["check", "days"], r"turned\W+photographs\W+of\W+one\W+part\W+are\W+not\W+found.*--group"),
+        (["split", "days", "--output", "days.csv"], r"NG │ .*│ 4 │.*unklar │ .*│ 4 │"),
+        (["train", "days", "--cfg", "job"], r"root: days .*good_class: OK .*layout: folder"),
         (["check", "photos", "--good-class", "OK"], r"training: weakspot train photos$"),
         (["check", "hues", "--good-class", "left"], r"training: weakspot train hues data\.good_class=left$"),
         (["train", "my photos, new", "--cfg", "job"], r"root: my photos, new"),
@@ -132,6 +144,12 @@ def test_an_output_that_cannot_be_written_is_named(typed: Typed) -> None:
         "PDF among pictures",
         "odd class name",
         "checked",
+        "classes, checked",
+        "three classes above dates, checked",
+        "three classes above dates, one named, checked",
+        "turned photographs, checked",
+        "three classes above dates, split",
+        "three classes above dates, trained",
         "checked, a class named",
         "checked, a class that only you know",
         "odd folder name",
@@ -163,6 +181,28 @@ def test_results_are_never_replaced_and_what_is_left_out_is_said(typed: Typed) -
     code, said = typed("export", "boxes", "run", "--format", "coco", "--output", "boxes")
     assert code != 0
     assert "choose another --output" in said
+
+
+def test_split_says_in_its_own_words_that_turned_photographs_are_not_found(typed: Typed) -> None:
+    for n in range(4):
+        Path(f"photos/OK/again{n}.png").write_bytes(Path(f"photos/OK/{n}.png").read_bytes())
+    code, said = typed("split", "photos", "--output", "new.csv")
+    assert code == 0
+    assert "turned photographs of one part are not found: name parts by --group" in said
+    assert "data.group" not in said
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("layout", ["folder", "auto"])
+def test_check_split_and_train_read_a_tree_of_days_alike(layout: str, typed: Typed) -> None:
+    run = train(train_config(f"data={layout}", "data.root=days", "data.good_class=OK", *TINY, "output=run"))
+    assert typed("split", "days", "--output", "days.csv")[0] == 0
+    assert typed("check", "days", "--output", "days.json")[0] == 0
+    (checked,) = json.loads(Path("days.json").read_text("utf-8")).values()
+    for file in (run.path / "split.csv", Path("days.csv")):
+        rows = list(csv.DictReader(file.open(encoding="utf-8", newline="")))
+        assert Counter(row["defect"] for row in rows) == checked["per_defect"] == {"good": 8, "NG": 4, "unklar": 4}
+        assert {row["path"].split("/")[0] for row in rows if row["defect"] == "good"} == {"OK"}
 
 
 @pytest.mark.slow

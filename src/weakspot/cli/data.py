@@ -61,7 +61,7 @@ def check(
     from weakspot.utils.files import write_json
 
     found, refused, problems = {}, list[WeakspotError](), list[str]()
-    sets = _datasets(data, layout, option)
+    sets = _datasets(data, layout, option, good_class)
     for one in sets:
         folder, good = one.folder, good_class or one.good_class or GOOD
         try:
@@ -113,19 +113,21 @@ class _OfSet(str):
     """A problem of the whole data set, not of a file."""
 
 
-def _unsplittable(findings: Findings) -> list[str]:
-    """The sentence by which training would refuse to split the pictures, where it would."""
+def _too_few(findings: Findings) -> list[str]:
+    """The sentence by which training would refuse so few pictures, where it would."""
     from weakspot.config.hydra_app import compose
+    from weakspot.data.enough import check_enough, rarest_parts
     from weakspot.data.splits import split_samples
     from weakspot.training.dataset import joined_groups
 
     near, samples = findings.near_duplicates, findings.readable
-    wanted = compose("train", ["experiment=recommended"]).split
+    samples = joined_groups(samples, near) if near.tells_groups else samples
+    config = compose("train", ["experiment=recommended"])
+    split = config.split
     try:
-        split_samples(
-            joined_groups(samples, near) if near.tells_groups else samples,
-            test_size=wanted.test_size, val_size=wanted.val_size, seed=wanted.seed,
-        )  # fmt: skip
+        subsets = split_samples(samples, test_size=split.test_size, val_size=split.val_size, seed=split.seed)
+        if config.boxes.threshold_kind == "calibrated" and "val" not in subsets:
+            check_enough(rarest_parts(samples, subsets, [int(not sample.is_good) for sample in samples]))
     except WeakspotError as error:
         return [_OfSet(as_options(str(error)))]
     return []
@@ -142,7 +144,7 @@ def _tell(findings: Findings, folder: Path | None) -> list[str]:
         console.remark(f"no alarm: {line}")
     if findings.question:
         console.remark(f"warning: {findings.question}")
-    return findings.summary.problems or _unsplittable(findings)
+    return findings.summary.problems or _too_few(findings)
 
 
 def split(
@@ -171,7 +173,7 @@ def split(
 
     if output.exists():
         raise WeakspotError(f"{output} exists; choose another file with --output")
-    found = _datasets(data, layout, option)
+    found = _datasets(data, layout, option, good_class)
     if len(found) > 1:
         raise WeakspotError(f"{data} holds {len(found)} data sets, {found[0].folder} for one; split one at a time")
     (one,) = found
@@ -183,13 +185,13 @@ def split(
     except WeakspotError as error:
         raise WeakspotError(as_options(str(error))) from error
     for warning in indexed.warnings:
-        console.remark(warning)
+        console.remark(as_options(warning).rstrip())
     write_split(output, indexed.samples, indexed.subsets, indexed.root)
     console.out.print(split_table([sample.defect for sample in indexed.samples], indexed.subsets))
     console.out.print(f"split: {output}", soft_wrap=True, highlight=False)
 
 
-def _datasets(data: Path, layout: str, option: Sequence[str] | None) -> list[Recognised]:
+def _datasets(data: Path, layout: str, option: Sequence[str] | None, good_class: str | None = None) -> list[Recognised]:
     """The data sets at or right below a folder."""
     from weakspot.data.readers import check_layout
     from weakspot.data.recognise import find_datasets, one_class, recognise
@@ -197,11 +199,11 @@ def _datasets(data: Path, layout: str, option: Sequence[str] | None) -> list[Rec
     check_layout(layout)
     found, options = find_datasets(data, layout), _parsed(option)
     if len(found) == 1:
-        one = recognise(data, layout, options)
+        one = recognise(data, layout, options, good_class)
         if len(one.labels) < 2 and one.layout != "synthetic":
             raise one_class(one)
         return [one]
-    return [recognise(folder, of_one, options) for folder, of_one in found]
+    return [recognise(folder, of_one, options, good_class) for folder, of_one in found]
 
 
 def _parsed(options: Sequence[str] | None) -> dict[str, object]:

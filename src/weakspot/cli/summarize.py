@@ -79,7 +79,7 @@ def summarized(
         printed: also print tables and where the files are.
     """
     from weakspot.evaluation.experiments.table import experiment_table
-    from weakspot.report.experiments import caption, terminal_table
+    from weakspot.report.experiments import short_caption, terminal_table
     from weakspot.report.leaderboard import best_threshold_lines, leaderboard_table, read_rows, write_leaderboard
     from weakspot.runs.folder import RunFolder
 
@@ -93,7 +93,7 @@ def summarized(
     lines = best_threshold_lines(rows)
     if table.rows:
         console.out.print(terminal_table(table))
-        lines.append(" ".join(caption(table)))
+        lines.append(short_caption(table))
     for line in [*lines, *(f"note: {note}" for note in table.notes)]:
         console.out.print(line, markup=False, highlight=False, soft_wrap=True)
     console.out.print(f"to look at: {folder / 'summary.html'}", markup=False, highlight=False, soft_wrap=True)

@@ -17,7 +17,7 @@ from weakspot.evaluation.measure import measure, measure_some
 from weakspot.evaluation.records import DataRecord, Leakage, MetricsRecord, SplitRecord
 from weakspot.evaluation.schema import Measurement
 from weakspot.evaluation.subsets import EvaluatedSubset
-from weakspot.evaluation.wrong_labels import MISSING, wrong_labels
+from weakspot.evaluation.wrong_labels import wrong_labels
 from weakspot.postprocess.prediction_files import write_predictions
 from weakspot.postprocess.review import ReviewQueue
 from weakspot.report.figures import write_figures
@@ -126,8 +126,6 @@ def write_results(target: RunFolder, run: MeasuredRun, settle: Callable[[], None
 def _add_wrong_labels(review: ReviewQueue, target: RunFolder, run: MeasuredRun) -> None:
     """Put training pictures whose label is probably wrong before all others; an evaluation has none."""
     found, root = wrong_labels(target), Path(run.config.data.root or ".")
-    if found is None:
-        console.remark(MISSING)
     for one in found or ():
         label = GOOD if one.defect != GOOD else run.subset.meta.classes[1]
         review.add_first((root / one.path).as_posix(), label, one.probability, one.why)

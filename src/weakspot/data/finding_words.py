@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 Place = tuple[float, float, float, float]
 """``(x0, y0, x1, y1)`` as shares of width and height."""
 
-MASKS, BOXES, UNUSUAL = "the masks of the defects", "the predicted boxes", "the most unusual places of each image"
+MASKS, BOXES, UNUSUAL = "the masks of the defects", "the predicted boxes", "the most unusual places of each picture"
 """What can be left out to see whether a difference is the defect's own."""
 
 MOVES = "a large region that is another one in each picture"
 TURNS = "one of several places that take turns: pictures without it show another one"
 """What stands out at a place where nothing can be left out, and the difference is the defect's own all the same."""
 
-STAYS = {"": "", **{what: f"; it stays where {what} are left out" for what in (MASKS, BOXES, UNUSUAL)}}
+_LEFT_OUT = {MASKS: MASKS, BOXES: BOXES, UNUSUAL: f"{UNUSUAL}, which may be the defect,"}
+STAYS = {"": "", **{what: f"; it is there even where {words} are left out" for what, words in _LEFT_OUT.items()}}
+"""What is said where a difference is not the defect's own, by what was left out to see that."""
+
 WHY = {
     "label": "the network can learn this difference instead of the defect, and then fails on pictures without it",
     "confidence": "there is no defect in those images, so the network goes by something else too",
@@ -82,3 +87,15 @@ def in_words(place: Place | None, places: int = 1) -> str:
     x, y = (place[0] + place[2]) / 2, (place[1] + place[3]) / 2
     where = f"({x:.0%} from the left, {y:.0%} from the top)"
     return f"at one place {where}" if places < 2 else f"at {places} places, most so at one {where}"
+
+
+def so_do(names: Sequence[str]) -> str:
+    """Say that the same holds for further measures; two are named.
+
+    Args:
+        names: of them; at least one.
+    """
+    if len(names) == 1:
+        return f"so does {names[0]}"
+    first, last = names if len(names) == 2 else (", ".join(names[:2]), f"{len(names) - 2} more")
+    return f"so do {first} and {last}"

@@ -21,6 +21,7 @@ from weakspot.data.finding_words import (
     WHY,
     Place,
     in_words,
+    so_do,
 )
 from weakspot.data.measurements import COLUMNS, GRID, Values
 
@@ -127,10 +128,7 @@ class Shortcut:
 
     @property
     def _others(self) -> str:
-        if not self.others:
-            return ""
-        rest = f" and {len(self.others) - 2} more" if len(self.others) > 2 else ""
-        return f"; so do {', '.join(self.others[:2])}{rest}"
+        return f"; {so_do(self.others)}" if self.others else ""
 
     @property
     def do(self) -> str:
@@ -275,7 +273,7 @@ def _short(column: int, *, of_place: bool) -> str:
     """Name of a further measure; beside a place the measure is enough for another one."""
     name, kind, place = COLUMNS[column]
     if kind == "place":
-        return name if of_place else f"{name} at places"
+        return name if of_place else f"{name} at some places"
     return Shortcut(name, place, kind, "label", 0, 1, 0).name
 
 

@@ -14,6 +14,7 @@ from pathlib import Path
 import platformdirs
 
 from weakspot.data import public_annotated, public_sets
+from weakspot.data.class_level import folder_labels
 from weakspot.data.classes import defect_names
 from weakspot.data.folders import (
     base_folder,
@@ -169,7 +170,9 @@ def read_mvtec(root: Path | None, *, subset: str | None = None, good_class: str 
 
 @reader("folder")
 def read_folder(root: Path | None, *, subset: str | None = None, good_class: str = GOOD) -> list[Sample]:
-    """Read a folder per class: the label of an image is the name of the folder it lies in, at any depth.
+    """Read a folder per class: the label of an image is the name of the folder it lies in, or of one above it.
+
+    Which level of folders has the classes is found by their names, see :mod:`weakspot.data.class_level`.
 
     Args:
         root: the data folder.
@@ -189,12 +192,13 @@ def read_folder(root: Path | None, *, subset: str | None = None, good_class: str
     if (base / "ground_truth").is_dir() and ((base / "train").is_dir() or (base / "test").is_dir()):
         raise WeakspotError(f"{shown(base)} has train, test and ground_truth folders as MVTec AD has; use data=mvtec")
     no_loose_images(base, "class")
-    labelled: list[tuple[str, Path]] = []
+    images: list[Path] = []
     for folder in subfolders(base):
-        labelled += [(image.parent.name, image) for image in images_of_class(folder)]
+        images += images_of_class(folder)
         check_nesting(folder)
-    names = defect_names([label for label, _ in labelled], base, good_class)
-    return good_first([Sample(image, names[label]) for label, image in labelled], base)
+    labels = folder_labels(images, base, good_class)
+    names = defect_names(labels, base, good_class)
+    return good_first([Sample(image, names[label]) for label, image in zip(labels, images, strict=True)], base)
 
 
 @reader("filename")

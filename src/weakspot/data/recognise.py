@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from weakspot.data.class_level import folder_labels
 from weakspot.data.classes import DEFECT_WORDS, GOOD_WORDS, likely_good, plain
 from weakspot.data.images import EXTENSIONS, list_images, subfolders
 from weakspot.data.manifest import read_rows
@@ -48,13 +49,16 @@ class Recognised:
     options: Mapping[str, object] = field(default_factory=dict)
 
 
-def recognise(folder: Path, layout: str = "auto", options: Mapping[str, object] | None = None) -> Recognised:
+def recognise(
+    folder: Path, layout: str = "auto", options: Mapping[str, object] | None = None, good_class: str | None = None
+) -> Recognised:
     """Find out what a folder holds; only names are read, and a table where there is one.
 
     Args:
         folder: of a data set.
         layout: its layout where that is known, or ``auto``.
         options: of the layout, where some are known.
+        good_class: what Good images are called, where that is known.
 
     Raises:
         WeakspotError: when it holds no images, several data sets or images without any label; the message says what
@@ -87,7 +91,10 @@ def recognise(folder: Path, layout: str = "auto", options: Mapping[str, object] 
         )
     if name == "filename" or (layout == "auto" and all(image.parent == base for image in images)):
         return _from_names(base, images, given, certain=name == "filename")
-    return _made(base, name, "one folder per class", {image.parent.name for image in images}, given)
+    labels = set(folder_labels(images, base, good_class or GOOD))
+    above = all(image.parent.name not in labels for image in images)
+    words = "one folder per class, with other folders in it" if above else "one folder per class"
+    return _made(base, name, words, labels, given)
 
 
 def find_datasets(folder: Path, layout: str = "auto") -> list[tuple[Path, str]]:

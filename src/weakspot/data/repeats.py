@@ -8,6 +8,9 @@ from collections.abc import Sequence
 from weakspot.data.near_duplicates import NearDuplicates
 from weakspot.types import Sample
 
+TURNED = "turned photographs of one part are not found: name parts"
+"""What the search cannot do, and the way out; how to name them differs from verb to verb."""
+
 
 def certain_words(found: NearDuplicates) -> str:
     """How many images certainly show a part again, in half a sentence; empty where none does."""

@@ -147,6 +147,7 @@ class Findings:
         question: asks whether the class called Good is the right one; None where nothing speaks against it.
         values: :func:`~weakspot.data.measurements.measure_all` of `readable`.
         of_region: what is known of the region of interest, a sentence each; empty without one.
+        good_class: what Good images are called.
     """
 
     summary: DataSummary
@@ -157,6 +158,7 @@ class Findings:
     question: str | None = None
     values: Values | None = field(default=None, repr=False, compare=False)
     of_region: list[str] = field(default_factory=list)
+    good_class: str = GOOD
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-ready."""
@@ -171,6 +173,7 @@ class Findings:
             "shortcuts": [shortcut.to_dict() for shortcut in self.shortcuts],
             "explained": self.explained,
             "question": self.question,
+            "good_class": self.good_class,
             "roi": self.of_region,
         }
 
@@ -216,7 +219,7 @@ def look_through(
     usable = of_sound if not summary.bad_masks else [replace(sample, mask=None) for sample in of_sound]
     checked = settle(find_shortcuts(values, targets, groups), values, usable, readable, groups)
     question = doubt(of_sound, values, good_class)
-    return Findings(summary, of_sound, near, checked.alarms, checked.explained, question, values, of_region)
+    return Findings(summary, of_sound, near, checked.alarms, checked.explained, question, values, of_region, good_class)
 
 
 def _range(values: Sequence[int]) -> tuple[int, int]:

@@ -19,8 +19,6 @@ from weakspot.runs.folder import RunFolder
 from weakspot.types import GOOD
 from weakspot.utils.untrusted import read_json
 
-MISSING = "wrong labels were not looked for: pip install 'weakspot[labels]' brings what finds them"
-
 FEWEST = 10
 """Pictures of either kind below which nothing is said."""
 

@@ -20,6 +20,11 @@ from weakspot.types import FloatArray
 
 N_SWAPS = 10_000
 
+SIGNIFICANT = 0.05
+
+BELIEVE_P = "where interval and p contradict each other, believe p: too few pictures differ for the interval"
+"""What to say of a difference that is :attr:`Difference.at_odds`."""
+
 _CHUNK = 10_000_000
 """How many signs are held at once (80 MB)."""
 
@@ -40,6 +45,17 @@ class Difference:
     difference: Estimate
     groups: int
     p_value: float
+
+    @property
+    def at_odds(self) -> bool:
+        """Whether interval and p-value seem to contradict each other: with few pictures that differ they do.
+
+        Resamples of few pictures repeat what these show, so that the interval is too narrow; the permutation test is
+        exact however few there are. An end that is written as 0.000 counts as beside zero.
+        """
+        low, high = round(self.difference.low, 3), round(self.difference.high, 3)
+        one_sided = bool(self.difference.value) and (low >= 0 or high <= 0)
+        return not math.isnan(self.p_value) and one_sided != (self.p_value <= SIGNIFICANT)
 
 
 def balancing_weights(targets: npt.NDArray[np.integer[Any]]) -> npt.NDArray[np.float64]:

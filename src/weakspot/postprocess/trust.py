@@ -52,7 +52,7 @@ RING = 0.25
 FLIP = FEATURES[-1]
 
 REASONS = {
-    "picture": "its picture is hardly called defective",
+    "picture": "the model is hardly sure that the picture is defective",
     "score": "its score is low",
     "contrast": "it stands out little from what lies round it",
     "cover": "it covers much of the picture",

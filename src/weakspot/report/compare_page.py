@@ -13,6 +13,7 @@ from weakspot.evaluation.comparison import Comparison, SetUp
 from weakspot.evaluation.pooled import Pooled
 from weakspot.evaluation.subsets import EvaluatedImage
 from weakspot.metrics import BEST_BOXES, best_iou
+from weakspot.metrics.paired import BELIEVE_P, SIGNIFICANT
 from weakspot.postprocess.boxes import boxes_array
 from weakspot.report.page import render
 from weakspot.report.picture_records import (
@@ -64,6 +65,8 @@ def write_comparison(page: Path, first: Path, second: Path, found: Comparison) -
             second=second,
             found=found.differences,
             counts=found,
+            believe_p=BELIEVE_P,
+            significant=SIGNIFICANT,
             version=__version__,
             defects=data["defects"],
             data=data,

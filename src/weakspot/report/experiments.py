@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from rich.table import Table
 from rich.text import Text
 
-from weakspot.evaluation.experiments.schema import MEASURES, SIGNIFICANT, Cell, ExperimentTable
+from weakspot.evaluation.experiments.schema import MEASURES, Cell, ExperimentTable
 from weakspot.metrics.intervals import N_RESAMPLES, Estimate
-from weakspot.metrics.paired import N_SWAPS
+from weakspot.metrics.paired import N_SWAPS, SIGNIFICANT
 from weakspot.report.crossfit import known
 from weakspot.report.page import number
 
@@ -134,6 +134,21 @@ def caption(table: ExperimentTable) -> list[str]:
             "within each subset."
         )
     return [*sentences, *_tests(table)]
+
+
+def short_caption(table: ExperimentTable) -> str:
+    """What brackets and marks say, in one or two short sentences for the terminal; pages and papers have it all.
+
+    Args:
+        table: with at least one row.
+    """
+    said = "In brackets: 95 % intervals."
+    if table.comparisons:
+        said += (
+            f" ↑ ↓: significantly better or worse than {table.reference} on the same pictures (permutation test, "
+            f"p ≤ {SIGNIFICANT:g} after Holm's correction)."
+        )
+    return said
 
 
 def _tests(table: ExperimentTable) -> list[str]:

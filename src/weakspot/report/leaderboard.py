@@ -24,7 +24,7 @@ from weakspot.evaluation.experiments.schema import ExperimentTable
 from weakspot.evaluation.records import MetricsRecord
 from weakspot.report.crossfit import SERIES, Row, best_thresholds, group_by, known
 from weakspot.report.experiment_files import as_csv, as_json
-from weakspot.report.summary_page import plus_minus, rule_text, summary_page
+from weakspot.report.summary_page import measured, plus_minus, rule_text, summary_page
 from weakspot.runs.folder import RunFolder
 from weakspot.runs.identity import flat_settings, settings_identity, short_hash
 from weakspot.utils.files import write_json, write_text
@@ -32,8 +32,18 @@ from weakspot.utils.spreadsheet import inert
 
 CELL = (*SERIES, "threshold", "settings")
 MEASURES = ("balanced_accuracy", "auroc", "max_box_acc_v2", "box_accuracy_30", "oracle_single_max_box_acc_v2")
+BEST = ("max_box_acc_v2", "balanced_accuracy")
 COUNTS = ("n", "n_masks")
 COLUMNS = (*CELL, "split_seed", "fold", "seed", *COUNTS, *MEASURES, "run")
+
+TERMINAL = {
+    "balanced_accuracy": "balanced\naccuracy", "auroc": "AUROC", "max_box_acc_v2": "V2",
+    "oracle_single_max_box_acc_v2": "V2, oracle\nthreshold",
+}  # fmt: skip
+"""Heads of the columns in a terminal."""
+
+NAME_WIDTH = 24
+"""Longer names of experiments may be broken."""
 
 # Settings that have a column of their own, that runs are repeated over, or that change no number.
 NEVER_DIFFER = {
@@ -132,10 +142,11 @@ def _differences(rows: Sequence[Row], configs: Sequence[TrainConfig]) -> list[st
 
 
 def aggregate(rows: Sequence[Row]) -> list[dict[str, Any]]:
-    """Average each measure over the runs of a cell, with standard deviations; within a subset the best V2 is first.
+    """Average each measure over the runs of a cell, with standard deviations.
 
-    A single run has no deviation (None). ``n_low`` and ``n_high`` are the smallest and largest number of test images
-    of a run, ``n_masks_low`` and ``n_masks_high`` those of test images with a mask.
+    Within a subset the best V2 is first, or the best balanced accuracy where nothing has masks. A single run has no
+    deviation (None). ``n_low`` and ``n_high`` are the smallest and largest number of test images of a run,
+    ``n_masks_low`` and ``n_masks_high`` those of test images with a mask.
     """
     table = []
     for cell, members in group_by(rows, CELL).items():
@@ -148,7 +159,7 @@ def aggregate(rows: Sequence[Row]) -> list[dict[str, Any]]:
             entry[measure] = statistics.mean(values) if values else None
             entry[f"{measure}_sd"] = statistics.stdev(values) if len(values) > 1 else None
         table.append(entry)
-    return sorted(table, key=lambda entry: (entry["name"], entry["subset"], -(entry["max_box_acc_v2"] or 0)))
+    return sorted(table, key=lambda entry: (entry["name"], entry["subset"], *(-(entry[key] or 0) for key in BEST)))
 
 
 def write_leaderboard(
@@ -184,23 +195,31 @@ def write_leaderboard(
 
 def leaderboard_table(rows: Sequence[Row]) -> Table:
     """The means for the terminal."""
-    table = Table(title="mean ± standard deviation over folds and seeds, test subsets", title_justify="left")
+    title = "mean ± standard deviation over folds and seeds"
+    table = Table(title=title, title_justify="left", caption="test subsets", caption_justify="left")
     if not rows:
         table.add_row("no finished run")
         return table
     cells = aggregate(rows)
-    texts = {"experiment": "name", "subset": "subset"}
+    texts = {"experiment": [entry["name"] for entry in cells], "subset": [entry["subset"] for entry in cells]}
     if any(entry["differs"] for entry in cells):
-        texts["settings that differ"] = "differs"
-    for name in (*texts, "boxes", "runs"):
-        table.add_column(name, overflow="fold")
-    for name in ("balanced accuracy", "AUROC", "V2", "V2, best threshold (oracle)"):
-        table.add_column(name, justify="right")
-    for entry in cells:
+        texts["settings that differ"] = [entry["differs"] for entry in cells]
+    boxes = [f"{rule_text(entry)} {entry['threshold']:g}" for entry in cells]
+    if len(set(boxes)) > 1:
+        texts["boxes"] = boxes
+    else:
+        table.caption = f"test subsets; boxes of all runs: {boxes[0]}"
+    for name, column in texts.items():
+        # Names of usual length stay whole where a terminal is narrow; what else there is to read gives way.
+        whole = name == "experiment" and max(map(len, column)) <= NAME_WIDTH
+        table.add_column(name, overflow="fold", no_wrap=whole)
+    measures = measured(cells, TERMINAL)
+    for name in ("runs", *(TERMINAL[measure] for measure in measures)):
+        table.add_column(name, justify="right", no_wrap=True)
+    for n, entry in enumerate(cells):
+        numbers = [plus_minus(entry, measure).replace(" ± ", "\n± ") for measure in measures]
         # Text, because rich would take [brackets] in a plain string for its markup.
-        names = [Text(entry[key]) for key in texts.values()]
-        numbers = [plus_minus(entry, key) for key in MEASURES if key != "box_accuracy_30"]
-        table.add_row(*names, f"{rule_text(entry)} {entry['threshold']:g}", str(entry["runs"]), *numbers)
+        table.add_row(*(Text(column[n]) for column in texts.values()), str(entry["runs"]), *numbers)
     return table
 
 

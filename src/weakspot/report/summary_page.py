@@ -1,10 +1,10 @@
-"""``summary.html``: the leaderboard of many runs as one page that loads nothing from outside."""
+"""``summary.html``: many runs compared, as one page that loads nothing from outside."""
 
 from __future__ import annotations
 
 import os
 import statistics
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -23,6 +23,13 @@ HEAT_MAPS = {
     "max_box_acc_v2": "V2 (mean box accuracy over IoU 0.3, 0.5, 0.7)",
     "box_accuracy_30": "Box accuracy at IoU ≥ 0.3",
 }
+
+COLUMNS = {
+    "balanced_accuracy": "balanced accuracy", "auroc": "AUROC", "max_box_acc_v2": "V2",
+    "box_accuracy_30": "box accuracy, IoU ≥ 0.3",
+    "oracle_single_max_box_acc_v2": "V2 at each run's best threshold (oracle)",
+}  # fmt: skip
+"""Heads of the measures' columns."""
 
 
 def summary_page(
@@ -49,6 +56,8 @@ def summary_page(
         cells=cells,
         best=best,
         failures=failures,
+        measures=measured(cells, COLUMNS),
+        heads=COLUMNS,
         heat_maps=heat_map_tables(cells, best),
         folds=folds(rows),
         table=table,
@@ -57,6 +66,16 @@ def summary_page(
         plus_minus=plus_minus,
         rule_text=rule_text,
     )
+
+
+def measured(entries: Sequence[Row], measures: Iterable[str]) -> list[str]:
+    """Measures that at least one entry has a value of; without masks none of boxes has.
+
+    Args:
+        entries: rows of a table.
+        measures: their names, in order.
+    """
+    return [measure for measure in measures if any(known(entry[measure]) for entry in entries)]
 
 
 def plus_minus(entry: Row, measure: str) -> str:

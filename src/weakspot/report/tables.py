@@ -9,13 +9,14 @@ from collections.abc import Sequence
 from rich.table import Table
 from rich.text import Text
 
-from weakspot.data.repeats import certain_words, paired_words, possible_words
+from weakspot.data.repeats import TURNED, certain_words, paired_words, possible_words
 from weakspot.data.summary import DataSummary, Findings
 from weakspot.evaluation.comparison import Comparison
 from weakspot.evaluation.records import MetricsRecord
 from weakspot.evaluation.schema import Controls, Localisation, SubsetResult
 from weakspot.evaluation.serialise import structure
 from weakspot.metrics.intervals import Estimate
+from weakspot.metrics.paired import BELIEVE_P
 from weakspot.metrics.results import ClassificationResult, PixelResult
 from weakspot.types import GOOD, SUBSETS, Subset
 
@@ -200,12 +201,14 @@ def comparison_table(found: Comparison) -> Table:
             f"{estimate.value:+.3f}", f"{estimate.low:+.3f} – {estimate.high:+.3f}", f"{change.p_value:.4f}",
             str(estimate.n), str(change.groups),
         )  # fmt: skip
+    at_odds = any(change.at_odds for change in found.differences.values())
     trained = max(found.first_times, found.second_times) > 1
     rightly = "{} images classified correctly more often by the {}" if trained else "{} images right in the {} only"
     notes = [
         rightly.format(found.first_right, "first"),
         rightly.format(found.second_right, "second"),
         "intervals and p-values count each group once",
+        *([BELIEVE_P] if at_odds else []),
         f"classes: {', '.join(found.classes)}",
     ]
     if trained:
@@ -234,6 +237,7 @@ def summary_table(findings: Findings, title: str) -> Table:
     for name, count in summary.per_defect.items():
         if name != GOOD:
             table.add_row(f"  {name}", str(count))
+    table.add_row("classes", Text(classes_words(findings)))
     for folder, counts in summary.per_folder.items():
         table.add_row(f"in {folder}", _listing(counts))
     (h0, h1), (w0, w1) = summary.heights, summary.widths
@@ -250,11 +254,24 @@ def summary_table(findings: Findings, title: str) -> Table:
     return table
 
 
+def classes_words(findings: Findings) -> str:
+    """Which class counts as Good, and which ones as defects.
+
+    Args:
+        findings: of a data set.
+    """
+    defects, good = [name for name in findings.summary.per_defect if name != GOOD], f"{findings.good_class!r} counts"
+    if len(defects) == 1:
+        return f"{good} as Good, {defects[0]!r} as a defect"
+    return f"{good} as Good; counted as defects: {', '.join(defects)}"
+
+
 def _near_duplicate_rows(table: Table, findings: Findings) -> None:
     near = findings.near_duplicates
     found_near = certain_words(near) or "none certain"
     if not near.tells_groups:
         found_near = "too much alike to tell one part from another"
+    found_near += f"; {TURNED} (split --group, train data.group=…)"
     table.add_row("near-duplicates", found_near, style="yellow" if near.pairs else "")
     if near.possible:
         table.add_row("  possible", possible_words(near))

@@ -19,7 +19,7 @@ from weakspot.data.corrections import Corrections, as_files, read_corrections, r
 from weakspot.data.images import ImageInfo, inspect_images
 from weakspot.data.near_duplicates import NearDuplicates
 from weakspot.data.readers import read_samples
-from weakspot.data.repeats import certain_words, possible_words
+from weakspot.data.repeats import TURNED, certain_words, possible_words
 from weakspot.data.splits import group_numbers, portable, split_hash, split_samples, with_subsets
 from weakspot.data.summary import summarize
 from weakspot.errors import WeakspotError
@@ -182,7 +182,7 @@ def index_and_split(settings: DataConfig, split: SplitConfig, cache_folder: Path
     if near is not None and not near.tells_groups:
         warnings.append(
             f"warning: {near.repeated} of {near.images} images look alike down to their surface, so the search cannot "
-            "tell one part from another, and nothing was grouped (data.group=<regex> names the parts)"
+            "tell one part from another, and nothing was grouped (data.group=REGEX names the parts)"
         )
         near = None
     if near is not None and policy == "together":
@@ -253,7 +253,9 @@ def _split_warnings(data: Data) -> list[str]:
             f"flatter ({way_out})"
         )
     elif near is not None and near.pairs:
-        found.append(f"near-duplicates: {certain_words(near)}; each group is kept in one subset")
+        found.append(
+            f"near-duplicates: {certain_words(near)}; each group is kept in one subset; {TURNED} by data.group"
+        )
     if near is not None and near.possible:
         found.append(f"near-duplicates: {possible_words(near)}; they are not grouped")
     missing = set(data.classes) - {data.classes[target] for i in data.indices("train") for target in data.kinds(i)}

@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from sklearn.model_selection import StratifiedGroupKFold
 
+from weakspot.data.enough import check_enough, rarest_parts
 from weakspot.data.images import ImageInfo
 from weakspot.data.input_size import choose_input_size
 from weakspot.data.preprocess import Preprocess, PreprocessMode
@@ -174,11 +175,7 @@ def _check_calibration(rules: TrainingRules, data: Data) -> list[str]:
             "split.val_size, or set it to 0 for cross-fitting"
         )
     rarest = _rarest(data)
-    if rarest < 2:
-        raise WeakspotError(
-            "boxes.threshold_kind=calibrated: without a validation subset it takes 2 training images of every class "
-            f"that do not show the same part, and there is {rarest}; add images, or set boxes.threshold_kind=absolute"
-        )
+    check_enough(rarest)
     return [
         f"thresholds are set on training pictures: each is judged by one of {min(CROSSFITS, rarest)} more models, "
         "which was trained without it"
@@ -186,11 +183,7 @@ def _check_calibration(rules: TrainingRules, data: Data) -> list[str]:
 
 
 def _rarest(data: Data) -> int:
-    """Number of parts that the training images of the rarest class show."""
-    parts: dict[int, set[str]] = {}
-    for i in data.indices("train"):
-        parts.setdefault(data.targets[i], set()).add(data.samples[i].group or f"image {i}")
-    return min(len(of_class) for of_class in parts.values())
+    return rarest_parts(data.samples, data.subsets, data.targets)
 
 
 def _shrinking_warning(preprocess: Preprocess, sizes: Sequence[Size]) -> list[str]:

@@ -55,8 +55,14 @@ def test_what_goes_with_the_masks_is_explained_and_what_stays_is_an_alarm(column
     checked = check_against(found, before, left(before, targets, MASKS))
     assert [alarm.checked for alarm in checked.alarms] == [MASKS]
     assert checked.explained == []
-    assert "it stays where the masks" in checked.alarms[0].seen
+    assert "it is there even where the masks of the defects are left out" in checked.alarms[0].seen
     assert "if the defect" not in checked.alarms[0].do
+
+
+def test_what_is_left_out_without_masks_is_said_to_be_perhaps_the_defect() -> None:
+    before, targets = planted(CONTRAST)
+    (alarm,) = check_against(find_shortcuts(before, targets), before, left(before, targets, UNUSUAL)).alarms
+    assert "even where the most unusual places of each picture, which may be the defect, are left out" in alarm.seen
 
 
 def test_a_place_that_the_masks_always_cover_is_the_defect() -> None:

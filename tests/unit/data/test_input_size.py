@@ -1,8 +1,10 @@
 """The input size that ``data.image_size=auto`` chooses."""
 
 import math
+from pathlib import Path
 
 import hypothesis.strategies as st
+import pytest
 from hypothesis import given
 
 from weakspot.data.input_size import LONGEST, MULTIPLE, choose_input_size, pixel_budget
@@ -34,3 +36,17 @@ def test_few_large_pictures_are_seen_larger_and_none_larger_than_it_is() -> None
     assert budgets == [163_840, 163_840, 128_000, 102_400, 102_400]
     assert pixel_budget([(300, 400)] * 10) == 120_000
     assert pixel_budget([(20, 30)] * 10) == 102_400
+
+
+@pytest.mark.parametrize(
+    ("file", "cross"),
+    [
+        ("conf/data/_base.yaml", " × "),
+        ("conf/experiment/recommended.yaml", " × "),
+        ("docs/tasks/large-pictures.md", "×"),
+    ],
+)
+def test_the_words_name_the_sizes_that_are_chosen(file: str, cross: str) -> None:
+    words = (Path(__file__).parents[3] / file).read_text("utf-8")
+    for pictures in (100, 1000):
+        assert cross.join(map(str, choose_input_size([(1024, 1024)] * pictures))) in words

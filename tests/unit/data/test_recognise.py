@@ -28,6 +28,8 @@ def laid_out(root: Path, *names: str) -> Path:
         (["left/1.png", "right/1.png"], ("folder", None)),
         (["good/1.png", "normal/1.png"], ("folder", None)),
         (["board1/OK/1.png", "board1/NG/1.png"], ("folder", "OK")),
+        (["OK/2026-11-28/1.png", "OK/2026-11-29/1.png", "NG/2026-11-28/1.png"], ("folder", "OK")),
+        (["OK/2026-11-28/Line1/1.png", "NG/2026-11-28/1.png"], ("folder", "OK")),
         (["train/good/1.png", "test/hole/1.png", "ground_truth/hole/1_mask.png"], ("mvtec", "good")),
         (["train/OK/1.png", "train/NG/1.png", "test/OK/2.png"], ("mvtec", "OK")),
         (["ok_1.png", "crack_2.png"], ("filename", "ok")),

@@ -17,6 +17,7 @@ from scipy.stats import spearmanr
 from sklearn.metrics import roc_auc_score
 
 from weakspot.data import synthetic
+from weakspot.data.finding_words import so_do
 from weakspot.data.findings import Shortcut
 from weakspot.data.images import inspect_images, list_images
 from weakspot.data.measurements import COLUMNS, FILE_MEASURES, GRID, measure_all, measure_image
@@ -103,8 +104,14 @@ def test_measures_of_the_same_kind_of_thing_are_one_finding() -> None:
     assert {light.cause, size.cause} == {"light", "size"}
     of_light = light if light.cause == "light" else size
     assert len(of_light.others) == 1
-    assert "so do" in of_light.seen
+    assert f"so does {of_light.others[0]}" in of_light.seen
     assert light.to_dict()["do"] != size.to_dict()["do"]
+
+
+def test_further_measures_are_counted_in_plain_grammar() -> None:
+    assert so_do(["contrast"]) == "so does contrast"
+    assert so_do(["contrast", "grain"]) == "so do contrast and grain"
+    assert so_do(["contrast", "grain", "height"]) == "so do contrast, grain and 1 more"
 
 
 def test_all_places_are_one_finding_that_lists_them() -> None:

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
+from weakspot.commands import results
 from weakspot.errors import WeakspotError
 from weakspot.evaluation import wrong_labels as module
 from weakspot.evaluation.wrong_labels import probably_wrong, wrong_labels
+from weakspot.postprocess.decision import Decision
+from weakspot.postprocess.review import ReviewQueue
 from weakspot.runs.folder import RunFolder
 
 
@@ -59,3 +63,13 @@ def test_without_the_extra_nothing_is_claimed(tmp_path: Path, monkeypatch: pytes
     run.out_of_fold.write_text("{}")
     monkeypatch.setattr(module, "find_spec", lambda _: None)
     assert wrong_labels(run) is None
+
+
+def test_a_training_does_not_advertise_the_extra(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    monkeypatch.setattr(results, "wrong_labels", lambda run: None)
+    run = SimpleNamespace(config=SimpleNamespace(data=SimpleNamespace(root="photos")))
+    results._add_wrong_labels(ReviewQueue(Decision()), RunFolder(tmp_path), run)
+    said = capsys.readouterr()
+    assert (said.out, said.err) == ("", "")

@@ -49,6 +49,21 @@ def test_without_a_difference_chance_explains_everything() -> None:
     assert (found.difference.value, found.difference.low, found.difference.high, found.p_value) == (0, 0, 0, 1)
 
 
+def test_an_interval_of_few_pictures_that_contradicts_p_is_noticed() -> None:
+    first, groups, strata = np.zeros(22), list(range(22)), np.zeros(22)
+    one, all_of_them = first.copy(), first + 1
+    one[0] = 1
+    found = paired_difference(first, one, groups, strata)
+    assert found.p_value == 1
+    assert found.difference.low == 0
+    assert found.at_odds
+    assert not paired_difference(first, all_of_them, groups, strata).at_odds  # both say better
+    assert not paired_difference(first, first, groups, strata).at_odds  # both say the same
+    one[:2], other = (1, 0), first.copy()
+    other[1:3] = 1
+    assert not paired_difference(one, other, groups, strata).at_odds  # neither says anything
+
+
 def test_no_image_has_no_difference() -> None:
     empty = paired_difference(np.zeros(0), np.zeros(0), [], np.zeros(0))
     nothing = Estimate(math.nan, 0, math.nan, math.nan)

@@ -16,7 +16,9 @@ from hypothesis.extra.numpy import arrays
 
 from weakspot.config.rules import BoxRule
 from weakspot.postprocess.boxes import find_boxes
+from weakspot.postprocess.decision import Decision
 from weakspot.postprocess.prediction_files import read_predictions, write_predictions
+from weakspot.postprocess.review import doubts
 from weakspot.postprocess.trust import NOT_CALIBRATED, REASONS, DrawnFrom, box_features, level, with_trust
 from weakspot.postprocess.trust_calibration import FEATURES, TrustCalibration
 from weakspot.types import Box, Prediction
@@ -205,3 +207,10 @@ def test_trust_is_written_and_read(tmp_path: Path) -> None:
     with (tmp_path / "predictions.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
     assert [(row["trust"], row["doubt"]) for row in rows] == [("0.6", "why"), ("", "")]
+
+
+def test_a_doubtful_picture_is_said_to_be_doubted_by_the_model() -> None:
+    box = Box(2, 2, 8, 8, score=0.5, trust=0.34, level="red", doubt=REASONS["picture"])
+    found = doubts(Prediction(Path("1.png"), label="anomaly", probability=0.99, boxes=(box,)), Decision(threshold=0.5))
+    assert found is not None
+    assert found[1] == "no box is trusted more than 34%: the model is hardly sure that the picture is defective"

@@ -18,7 +18,7 @@ from markdown_it import MarkdownIt
 from rich.console import Console
 
 from weakspot.report.experiment_files import CSV_COLUMNS, as_csv, as_json
-from weakspot.report.experiments import as_latex, as_markdown, caption, panels, terminal_table
+from weakspot.report.experiments import as_latex, as_markdown, caption, panels, short_caption, terminal_table
 from weakspot.report.leaderboard import write_leaderboard
 
 MARKDOWN = """\
@@ -151,7 +151,7 @@ def test_a_page_shows_the_table_on_top_and_the_files_hold_its_numbers(tmp_path: 
     table = make_experiments()
     write_leaderboard(tmp_path, [make_row()], table=table)
     page = Page.read(tmp_path / "summary.html")
-    assert page.text.index("Experiments by subset") < page.text.index("Leaderboard Mean")
+    assert page.text.index("Experiments by subset") < page.text.index("Means Mean")
     for said in ("0.900 ↑0.800–1.000p = 0.030", "macro mean of 2", "Holm's correction", "nut was | left out"):
         assert said in page.text, said
     content = json.loads((tmp_path / "summary.json").read_text())["table"]
@@ -191,6 +191,14 @@ def test_the_terminal_shows_values_marks_and_names_as_they_are() -> None:
     text = capture.get()
     for said in ("[bold]nut[/x]", "0.900 (0.800–1.000) ↑", "Balanced accuracy", "macro mean of 2"):
         assert said in text
+
+
+def test_the_terminal_says_in_two_short_sentences_what_brackets_and_marks_are() -> None:
+    words = short_caption(make_experiments())
+    assert "better or worse than plain_cam" in words
+    assert "Holm" in words
+    assert len(words) < 200
+    assert "Holm" not in short_caption(replace(make_experiments(), comparisons=0))
 
 
 def test_a_single_experiment_is_compared_with_nothing_and_says_nothing_of_it() -> None:

@@ -242,8 +242,29 @@ def test_the_terminal_shows_names_as_they_are() -> None:
     assert "refine=[a]" in text
 
 
-def shown(rows: list[Row]) -> str:
-    console = Console(width=200)
+def test_columns_without_a_value_are_left_out_and_the_best_balanced_accuracy_comes_first() -> None:
+    no_masks = {"max_box_acc_v2": None, "box_accuracy_30": None, "oracle_single_max_box_acc_v2": None, "n_masks": 0}
+    text = shown([make_row(threshold=t, balanced_accuracy=t, **no_masks) for t in (0.3, 0.7)])
+    assert "V2" not in text
+    assert "oracle" not in text
+    assert text.index("0.700") < text.index("0.300")
+    assert "V2" in shown([make_row()])
+
+
+@pytest.mark.parametrize("subset", ["nut", "photographs/left_and_right"])
+def test_at_80_columns_no_word_of_heads_and_experiments_is_split(subset: str) -> None:
+    rows = [
+        make_row(name="recommended", subset=subset, seed=seed, threshold_kind="calibrated", method="components")
+        for seed in (1, 2)
+    ]
+    text = shown(rows, width=80)
+    for word in ("experiment ", "recommended", "accuracy", "threshold", "0.900", "± 0.000", "components, calibrated"):
+        assert word in text, text
+    assert "…" not in text
+
+
+def shown(rows: list[Row], width: int = 200) -> str:
+    console = Console(width=width)
     with console.capture() as capture:
         console.print(leaderboard_table(rows))
     return capture.get()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from html.parser import HTMLParser
 from pathlib import Path
 from urllib.parse import unquote
@@ -125,3 +126,16 @@ def test_the_table_of_folds_has_a_line_a_fold_a_column_a_threshold_and_means_ove
 def test_without_folds_there_is_no_table_of_them(tmp_path: Path) -> None:
     write_leaderboard(tmp_path, [make_row(fold=None), make_row(fold=None, threshold=0.7)])
     assert "Fold × threshold" not in (tmp_path / "summary.html").read_text(encoding="utf-8")
+
+
+def test_columns_that_no_run_has_a_value_of_are_left_out(tmp_path: Path) -> None:
+    no_masks = {"max_box_acc_v2": None, "box_accuracy_30": None, "oracle_single_max_box_acc_v2": None, "n_masks": 0}
+    write_leaderboard(tmp_path / "without", [make_row(**no_masks)])
+    write_leaderboard(tmp_path / "with", [make_row()])
+    without, complete = (Page.read(tmp_path / name / "summary.html") for name in ("without", "with"))
+    assert "Runs compared" in complete.text
+    assert ("(oracle)" in complete.text, "(oracle)" in without.text) == (True, False)
+    assert "box accuracy, IoU" not in without.text
+    html = (tmp_path / "without" / "summary.html").read_text(encoding="utf-8")
+    for table in re.findall(r'<table class="sortable">(.*?)</table>', html, re.DOTALL):
+        assert table.count("<th") - table.count("<thead") == table.count("<td")

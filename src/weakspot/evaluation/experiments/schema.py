@@ -6,13 +6,11 @@ import math
 from dataclasses import dataclass, field
 
 from weakspot.metrics.intervals import Estimate
-from weakspot.metrics.paired import Difference
+from weakspot.metrics.paired import SIGNIFICANT, Difference
 
 MEASURES = ("balanced_accuracy", "auroc", "max_box_acc_v2", "box_precision_30")
 TESTED = ("balanced_accuracy", "max_box_acc_v2")
 """Means over pictures: what each picture adds to a difference is known, so that it can be swapped."""
-
-SIGNIFICANT = 0.05
 
 
 @dataclass(frozen=True)
