@@ -12,7 +12,7 @@ from scipy.stats import spearmanr
 
 from weakspot.data.splits import group_numbers
 from weakspot.evaluation.schema import BeforeDecision, Localisation, Resolution, ThresholdCurve
-from weakspot.evaluation.subsets import EvaluatedImages, size_of
+from weakspot.evaluation.subsets import EvaluatedImages, EvaluatedSubset, size_of
 from weakspot.evaluation.thresholds import sweep, threshold_curve, undecided_boxes, undecided_boxes_with_trust
 from weakspot.evaluation.truth import Truth, levels_reached
 from weakspot.metrics import (
@@ -30,7 +30,7 @@ from weakspot.metrics.unvarying import widened_mean
 from weakspot.ops.maps import Maps, comparable_map, shown_map
 from weakspot.postprocess.boxes import boxes_array
 from weakspot.postprocess.trust import level
-from weakspot.types import LEVELS, ModelOutput, Prediction
+from weakspot.types import LEVELS, Box, ModelOutput, Prediction
 
 
 def measure_localisation(images: EvaluatedImages) -> tuple[Localisation, ThresholdCurve]:
@@ -105,8 +105,12 @@ def before_decision(images: EvaluatedImages) -> BeforeDecision:
     counts = []
     for i in images.good:
         subset, row = images.images[i]
-        counts.append(len(undecided_boxes(subset.store, row, subset.meta.preprocess, subset.meta.boxes)))
+        counts.append(len(_undecided(subset, row)))
     return BeforeDecision(_per_100(counts), proportion(sum(count > 0 for count in counts), len(counts)))
+
+
+def _undecided(subset: EvaluatedSubset, row: int) -> list[Box]:
+    return undecided_boxes(subset.store, row, subset.meta.preprocess, subset.meta.boxes, subset.meta.ranking)
 
 
 def _per_100(counts: Sequence[int]) -> float:

@@ -57,7 +57,7 @@ class EvaluatedSubset:
         found = [
             make_prediction(
                 path, size_of(store, i), store[i], meta.classes, meta.preprocess, meta.boxes, meta.decision,
-                trust=meta.trust, familiarity=meta.familiarity,
+                trust=meta.trust, ranking=meta.ranking, familiarity=meta.familiarity,
             )
             for i, path in enumerate(store.paths)
         ]  # fmt: skip

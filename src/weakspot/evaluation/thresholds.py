@@ -19,6 +19,7 @@ from weakspot.ops.maps import comparable_map, visible
 from weakspot.postprocess.box_calibration import Calibration, calibrate_min_score
 from weakspot.postprocess.boxes import boxes_array
 from weakspot.postprocess.predictions import draw_boxes, trusted
+from weakspot.postprocess.trust_calibration import TrustCalibration
 from weakspot.types import Box, ModelOutput, Size
 
 SWEEP_STEPS = 39
@@ -65,7 +66,7 @@ def sweep(images: EvaluatedImages) -> tuple[npt.NDArray[np.float64], npt.NDArray
         size, true = size_of(subset.store, row), images.truth.boxes[i].astype(np.float64)
         for t, threshold in enumerate(thresholds):
             rule = replace(subset.meta.boxes, threshold=float(threshold))
-            boxes = _draw(outputs[n], decided[n], size, subset.meta.preprocess, rule)
+            boxes = _draw(outputs[n], decided[n], size, subset.meta.preprocess, rule, subset.meta.ranking)
             ious[t, n] = best_iou(boxes_array(boxes)[:BEST_BOXES], true)
     return thresholds, ious
 
@@ -93,7 +94,9 @@ def threshold_curve(
     return ThresholdCurve(thresholds.tolist(), mean_iou, at_30, at_50, at_70, v2_of(defects), v2_of(sizes))
 
 
-def undecided_boxes(store: OutputStore, index: int, preprocess: Preprocess, rule: BoxRule) -> list[Box]:
+def undecided_boxes(
+    store: OutputStore, index: int, preprocess: Preprocess, rule: BoxRule, ranking: TrustCalibration | None = None
+) -> list[Box]:
     """Draw the boxes of an image's likeliest defect class, whichever class the image is given.
 
     Args:
@@ -101,10 +104,11 @@ def undecided_boxes(store: OutputStore, index: int, preprocess: Preprocess, rule
         index: position of the image in it.
         preprocess: what brought the image to the network's input.
         rule: from evidence to boxes.
+        ranking: what boxes are ordered by; None where there is none.
     """
     size = size_of(store, index)
     output = visible(store[index], size, preprocess)
-    return _draw(output, output.likeliest_defect, size, preprocess, rule)
+    return _draw(output, output.likeliest_defect, size, preprocess, rule, ranking)
 
 
 def undecided_boxes_with_trust(store: OutputStore, index: int, meta: BundleMeta) -> list[Box]:
@@ -117,26 +121,41 @@ def undecided_boxes_with_trust(store: OutputStore, index: int, meta: BundleMeta)
     """
     size, rule = size_of(store, index), replace(meta.boxes, outlines=False)
     output = visible(store[index], size, meta.preprocess)
-    boxes, whole = _draw(output, output.likeliest_defect, size, meta.preprocess, rule), meta.preprocess.input_size(size)
+    whole = meta.preprocess.input_size(size)
+    boxes = _draw(output, output.likeliest_defect, size, meta.preprocess, rule, meta.ranking)
     return trusted(boxes, output, output.likeliest_defect, size, whole, rule, meta.trust) if boxes else []
 
 
-def _draw(output: ModelOutput, index: int, size: Size, preprocess: Preprocess, rule: BoxRule) -> list[Box]:
-    return draw_boxes(output, index, size, preprocess.input_size(size), rule, "")
+def _draw(
+    output: ModelOutput,
+    index: int,
+    size: Size,
+    preprocess: Preprocess,
+    rule: BoxRule,
+    ranking: TrustCalibration | None,
+) -> list[Box]:
+    return draw_boxes(output, index, size, preprocess.input_size(size), rule, "", ranking)
 
 
-def calibrated_rule(rule: BoxRule, held_out: OutputStore, preprocess: Preprocess) -> tuple[BoxRule, Calibration]:
+def calibrated_rule(
+    rule: BoxRule,
+    held_out: OutputStore,
+    preprocess: Preprocess,
+    ranked: Sequence[float] | None = None,
+) -> tuple[BoxRule, Calibration]:
     """Turn a ``calibrated`` box rule into an absolute one whose smallest score keeps false boxes rare.
 
     Args:
         rule: its ``threshold`` decides how far a box extends, its ``false_boxes`` how many false boxes are allowed.
         held_out: outputs for Good images that the model was not trained on.
         preprocess: what brought the images to the network's input.
+        ranked: scores of all boxes on these images, where a ranking gives them; None scores them by their places.
 
     Returns:
         The absolute rule, and what its smallest score rests on.
     """
-    every = rule.absolute(min_score=None)
-    scores = [box.score for i in range(len(held_out)) for box in undecided_boxes(held_out, i, preprocess, every)]
-    calibration = calibrate_min_score(scores, len(held_out), rule.false_boxes)
+    if ranked is None:
+        every = rule.absolute(min_score=None)
+        ranked = [box.score for i in range(len(held_out)) for box in undecided_boxes(held_out, i, preprocess, every)]
+    calibration = calibrate_min_score(ranked, len(held_out), rule.false_boxes)
     return rule.absolute(min_score=calibration.min_score), calibration

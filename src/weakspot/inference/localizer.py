@@ -259,6 +259,7 @@ class Localizer:
                 self.rule,
                 self.meta.decision,
                 trust=self.trust,
+                ranking=self.meta.ranking,
                 familiarity=self.meta.familiarity,
             )
             for item in batch

@@ -20,7 +20,7 @@ from weakspot.postprocess.trust_calibration import TrustCalibration
 from weakspot.utils.files import write_json
 from weakspot.utils.untrusted import expect, read_json
 
-FORMAT = 6
+FORMAT = 7
 """Goes up when a bundle of today could not be used rightly by a weakspot of yesterday. Every older one is read for
 ever: a new key has a default that means what there was before it, and ``tests/data/bundles`` keeps one of each format.
 """
@@ -54,6 +54,7 @@ class BundleMeta:
         heatmap: method of the maps that boxes are drawn round.
         flip_tta: whether the mirrored image is run too (flip test-time augmentation), for the trust of boxes.
         trust: how the trust of boxes comes about; None where it was not calibrated.
+        ranking: what boxes are ordered by; None orders them by their places.
         evidence: arguments of :class:`~weakspot.models.evidence.EvidenceNet`; None without evidence heads.
         statistics: arguments of :class:`~weakspot.models.statistics.StatisticsHead`; None without a statistics head.
         learnt_from: number of boxes, masks and corrected labels that it was trained on; None for labels alone.
@@ -77,6 +78,7 @@ class BundleMeta:
     statistics: dict[str, Any] | None = None
     decision: Decision = field(default_factory=Decision)
     trust: TrustCalibration | None = None
+    ranking: TrustCalibration | None = None
     learnt_from: dict[str, int] | None = None
     pictures: PictureSizes | None = None
     familiarity: Familiarity | None = None
@@ -86,7 +88,8 @@ class BundleMeta:
         """JSON-ready; :meth:`from_dict` reads it back."""
         trust = None if self.trust is None else self.trust.to_dict()
         familiarity = None if self.familiarity is None else self.familiarity.to_dict()
-        own = {"preprocess": self.preprocess.to_dict(), "trust": trust, "familiarity": familiarity}
+        ranking = None if self.ranking is None else self.ranking.to_dict()
+        own = {"preprocess": self.preprocess.to_dict(), "trust": trust, "ranking": ranking, "familiarity": familiarity}
         values = {**asdict(self), **own, "format": FORMAT}
         if self.learnt_from is None:  # as it was before there was anything else to learn from
             del values["learnt_from"]
@@ -117,6 +120,7 @@ class BundleMeta:
                 ("preprocess", Preprocess.from_dict),
                 ("decision", lambda found: Decision(**found)),
                 ("trust", TrustCalibration.from_dict),
+                ("ranking", TrustCalibration.from_dict),
                 ("pictures", PictureSizes.from_dict),
                 ("familiarity", Familiarity.from_dict),
             ):

@@ -18,6 +18,7 @@ from weakspot.data.preprocess import Preprocess
 from weakspot.ops.maps import Maps, class_map, margin_map, region_at, visible
 from weakspot.ops.resize import upsample
 from weakspot.postprocess.box_class import with_class
+from weakspot.postprocess.box_ranking import ranked
 from weakspot.postprocess.boxes import find_boxes
 from weakspot.postprocess.decision import Decision
 from weakspot.postprocess.familiarity import UNLIKE, Familiarity
@@ -30,6 +31,9 @@ FINEST = 1024
 
 SteppedKey = Literal["threshold", "min_score"]
 """Keys of a box rule that a slider may move."""
+
+CANDIDATES = 50
+"""Boxes of an image that are ranked at most; those whose places are surest come first."""
 
 RIVALS = 3.0
 """A place that is less sure than its picture gets no box if its odds of a defect are more than e³ = 20 times lower than
@@ -50,6 +54,7 @@ def make_prediction(
     decision: Decision,
     *,
     trust: TrustCalibration | None = None,
+    ranking: TrustCalibration | None = None,
     familiarity: Familiarity | None = None,
 ) -> Prediction:
     """Decide the class of one image and, unless it is Good, draw its boxes.
@@ -64,6 +69,7 @@ def make_prediction(
         rule: from evidence to boxes.
         decision: from logits to the class.
         trust: makes a probability of what is known of a box; None leaves trust uncalibrated.
+        ranking: what boxes are ordered by; None for a model without one.
         familiarity: what is known of the pictures of training; None leaves the prediction without.
 
     Raises:
@@ -75,7 +81,7 @@ def make_prediction(
     output = visible(output, size, preprocess)
     probabilities = decision.probabilities(output.logits)
     decided = decision.decide(probabilities)
-    boxes = draw_boxes(output, decided, size, preprocess.input_size(size), rule, classes[decided])
+    boxes = draw_boxes(output, decided, size, preprocess.input_size(size), rule, classes[decided], ranking)
     if boxes:
         boxes = trusted(boxes, output, decided, size, preprocess.input_size(size), rule, trust)
         if output.mask_logits is None:
@@ -171,10 +177,19 @@ def _drawn_from(output: ModelOutput, index: int, size: Size, input_size: Size, r
     )
 
 
-def draw_boxes(output: ModelOutput, index: int, size: Size, input_size: Size, rule: BoxRule, label: str) -> list[Box]:
+def draw_boxes(
+    output: ModelOutput,
+    index: int,
+    size: Size,
+    input_size: Size,
+    rule: BoxRule,
+    label: str,
+    ranking: TrustCalibration | None = None,
+) -> list[Box]:
     """Draw the boxes of one class on one image; none for Good (class 0).
 
-    With evidence heads, the mask logits are thresholded and boxes are scored by :func:`place_scores`. Without, a
+    With evidence heads, the mask logits are thresholded and boxes are scored by the ranking
+    (:mod:`weakspot.postprocess.box_ranking`) or, where there is none, by :func:`place_scores`. Without heads, a
     relative threshold uses the class's own map, an absolute one its margin over Good; scores are of the margin then, so
     that they can be compared between images.
 
@@ -185,6 +200,7 @@ def draw_boxes(output: ModelOutput, index: int, size: Size, input_size: Size, ru
         input_size: ``(height, width)`` of the network's input for it.
         rule: from evidence to boxes.
         label: class name written on every box.
+        ranking: what boxes are ordered by; None for a model without one.
 
     Returns:
         Boxes in pixels of the original image, highest score first, still without trust.
@@ -194,9 +210,23 @@ def draw_boxes(output: ModelOutput, index: int, size: Size, input_size: Size, ru
     """
     if index == 0:
         return []
-    evidence, scores = _evidence(output, index, size, input_size, rule)
-    within = region_at(output, grid_of(evidence))
-    return find_boxes(evidence, size, rule, score_map=scores, within=within, label=label)
+    if ranking is None:
+        evidence, scores = _evidence(output, index, size, input_size, rule)
+        within = region_at(output, grid_of(evidence))
+        return find_boxes(evidence, size, rule, score_map=scores, within=within, label=label)
+    maps, every = (
+        _drawn_from(output, index, size, input_size, rule),
+        replace(rule, min_score=None, max_boxes=CANDIDATES),
+    )
+    boxes = find_boxes(maps.evidence, size, every, score_map=maps.scores, within=maps.within, label=label)
+    if not boxes:
+        return []
+    return _above(ranked(boxes, box_features(boxes, maps, every), ranking), rule)
+
+
+def _above(boxes: Sequence[Box], rule: BoxRule) -> list[Box]:
+    """Of boxes in decreasing score, those that the rule leaves."""
+    return [box for box in boxes if rule.min_score is None or box.score >= rule.min_score][: rule.max_boxes]
 
 
 def draw_boxes_at(
@@ -209,6 +239,7 @@ def draw_boxes_at(
     steps: Sequence[float],
     label: str,
     calibration: TrustCalibration | None = None,
+    ranking: TrustCalibration | None = None,
 ) -> list[list[Box]]:
     """Draw boxes as :func:`draw_boxes` does, at many values of one key of the rule; what they share is done once.
 
@@ -223,10 +254,19 @@ def draw_boxes_at(
         steps: values of `key`, in any order.
         label: class name written on every box.
         calibration: of trust; None where there is none.
+        ranking: what boxes are ordered by; None where there is none.
 
     Returns:
         The boxes at each step.
     """
+    if ranking is not None:
+        if key == "threshold":
+            moved = (replace(rule, threshold=step) for step in steps)
+            return [draw_boxes(output, index, size, input_size, one, label, ranking) for one in moved]
+        every = replace(rule, min_score=None, max_boxes=CANDIDATES)
+        candidates = draw_boxes(output, index, size, input_size, every, label, ranking)
+        judged = trusted(candidates, output, index, size, input_size, rule, calibration) if candidates else []
+        return [_above(judged, replace(rule, min_score=step)) for step in steps]
     evidence, scores = _evidence(output, index, size, input_size, rule)
     within = region_at(output, grid_of(evidence))
 

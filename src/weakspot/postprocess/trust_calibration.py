@@ -229,6 +229,31 @@ def fit_trust(
     return replace(fitted, green=green, origin=origin)
 
 
+def fit_ranking(on_defects: BoxExamples, on_good: BoxExamples) -> tuple[TrustCalibration, Floats] | None:
+    """Fit the probability that a box is right if there is a defect, to order boxes by.
+
+    Args:
+        on_defects: boxes on imitated defects, or on those that a person drew, drawn whatever they score.
+        on_good: the same on held-out Good pictures; none is right.
+
+    Returns:
+        The model, without limits of colours and without the mirrored pass; and what models that were fitted without
+        each Good picture say of its boxes, ``(n,)``, 0…1. None where too few boxes are right, or too few wrong.
+    """
+    width = FEATURES.index("flip test-time augmentation")
+    on_defects, on_good = (replace(each, features=each.features[:, :width]) for each in (on_defects, on_good))
+    every = on_defects.and_more(on_good)
+    right = int(every.right.sum())
+    if min(right, len(every) - right) < FEWEST:
+        return None
+    origin = (
+        f"the log-odds that the picture is defective, plus those that a box drawn like it is right: {right} of "
+        f"{len(on_defects)} boxes on imitated defects are, and none of {len(on_good)} on held-out Good images"
+    )
+    fitted = replace(_fit(FEATURES[:width], every.features, every.right), origin=origin)
+    return fitted, _crossfitted(FEATURES[:width], every, on_good)
+
+
 def _defects(real: BoxExamples | None) -> str:
     """Whose defects the promise of precision was counted on."""
     if real is None:

@@ -109,10 +109,14 @@ def as_drawn(prediction: Prediction, true: npt.NDArray[np.int64]) -> LabImage:
 def _score_steps(store: OutputStore, meta: BundleMeta, rule: BoxRule) -> list[float]:
     """Between the lowest and the highest score of any box, with as many boxes between any two steps."""
     every = replace(rule, min_score=None)
-    scores = [box.score for i in range(len(store)) for box in undecided_boxes(store, i, meta.preprocess, every)]
+    scores = [box.score for i in range(len(store)) for box in _undecided(store, i, meta, every)]
     if not scores:
         return []
     return [float(step) for step in np.unique(np.quantile(scores, np.linspace(0, 1, SCORE_STEPS)))]
+
+
+def _undecided(store: OutputStore, index: int, meta: BundleMeta, rule: BoxRule) -> list[Box]:
+    return undecided_boxes(store, index, meta.preprocess, rule, meta.ranking)
 
 
 def _image(
@@ -129,7 +133,7 @@ def _image(
     decided = meta.classes.index(prediction.label) or output.likeliest_defect
     whole = meta.preprocess.input_size(prediction.size)
     label = meta.classes[decided]
-    drawn = draw_boxes_at(output, decided, prediction.size, whole, rule, key, steps, label, meta.trust)
+    drawn = draw_boxes_at(output, decided, prediction.size, whole, rule, key, steps, label, meta.trust, meta.ranking)
     # The rule's own boxes have been trusted or not already.
     boxes = {_key(box): box for box in prediction.boxes}
     true = truth.boxes[index].astype(np.float64)
