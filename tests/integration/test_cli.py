@@ -134,6 +134,7 @@ def test_ctrl_c_before_a_command_has_begun(weakspot, monkeypatch: pytest.MonkeyP
     result = weakspot("predict")
     assert (result.code, result.out) == (130, "")
     assert result.err.startswith("interrupted")
+    assert "goes on from where it was" in result.err
 
 
 @pytest.mark.slow
@@ -261,11 +262,13 @@ def test_other_verbs_have_help_with_an_example(weakspot, verb: str) -> None:
         (["train", "-m", "seed=1,2", "output=x"], r"output= names one folder"),
         (["predict", "nowhere", ""], r"the source is empty"),
         (["train", "data"], r"'data' is not of the form key=value"),
-        (["train"], r"data\.root is not set"),
+        (["train"], r"weakspot train photos/"),
+        (["train", "experiment=plain_cam"], r"data\.root is not set"),
         (["train", "data.root=nowhere"], r"data\.root=nowhere does not exist"),
         (["train", "data=synthetic", "data.options.godo=3"], r"did you mean 'data\.options\.good'"),
         (["train", "data=synthetic", "data.subset=gaer"], r"did you mean 'gear'"),
-        (["evaluate"], r"run is not set"),
+        (["evaluate"], r"weakspot evaluate outputs/photos"),
+        (["evaluate", "boxes.threshold=0.5"], r"run is not set"),
         (["evaluate", "run=nowhere"], r"nowhere"),
         (["evaluate", "run=nowhere", "boxes.treshold=1"], r"did you mean 'boxes\.threshold'"),
         (["predict", "nowhere", "."], r"holds no images"),
