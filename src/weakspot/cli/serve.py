@@ -101,7 +101,7 @@ def roi(
         console.out.print(text, highlight=False, soft_wrap=True)
 
     def started(address: str) -> None:
-        console.out.print(f"draw at {address}; Ctrl-C ends it", highlight=False, soft_wrap=True)
+        console.out.print(f"draw at {address} (Ctrl-C ends it)", highlight=False, soft_wrap=True)
         if browser:
             typer.launch(address)
 
