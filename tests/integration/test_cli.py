@@ -349,6 +349,14 @@ def test_predict_reports_bad_files_and_goes_on(weakspot, run_folder: Path, fabri
     assert "3 of 4 images could not be read" in lines[-1]
     records = [json.loads(line) for line in Path("out/predictions.jsonl").read_text().splitlines()]
     assert [r["status"] for r in records] == ["error", "error", "ok", "error"]
+    alone = weakspot("predict", "run", "in/cut.png", "--output", "alone")
+    assert alone.code == 1
+    assert "1 images: none could be read" in alone.out
+    Path("in/list.csv").write_text("path,label")
+    refused = weakspot("predict", "run", "in/list.csv", "--output", "refused")
+    assert (refused.code, refused.out) == (1, "")
+    assert "in/list.csv: not an image in a known format" in refused.error
+    assert not Path("refused").exists()
 
 
 @pytest.mark.slow

@@ -67,6 +67,7 @@ def lay_out() -> None:
 MISTAKES = {
     "misspelt verb": (["trian", "photos"], r"Did you mean 'train'"),
     "wrong folder": (["train", "phtos"], r"'phtos' .* nor a folder that is there \(did you mean 'photos'\?\)"),
+    "wrong folder below another": (["train", "photos/NGG"], r"did you mean 'photos/NG'\?\)"),
     "folder that is not there": (["train", "data.root=phtos"], r"data\.root=phtos does not exist; give the folder"),
     "folder of one class": (["train", "photos/OK"], r"8 pictures of one class; .* give photos"),
     "two folders": (["train", "photos/OK", "photos/NG"], r"train takes one folder, .* give the one that holds them"),

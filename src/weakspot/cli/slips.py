@@ -10,9 +10,13 @@ from typing import Any
 
 from weakspot.cli.syntax import SETTING, typed_line, unquoted
 from weakspot.errors import WeakspotError
+from weakspot.models.devices import check_device
 
 EXPORTED = (".onnx", ".xml")
 ARCHIVE = re.compile(r"(?i)\.(zip|7z|rar|tgz|tbz2|txz|tar(\.\w+)?)$")
+LONGEST = 255
+"""Characters of a file's name; asking for a longer one is an error of its own."""
+
 RUN, PICTURES = "outputs/photos", "new_photos/"
 """Stand in a line to type for what is not known."""
 
@@ -74,14 +78,12 @@ def check_words(verb: str, command: Any, words: Sequence[str]) -> None:  # noqa:
     if verb in ("predict", "explain"):
         _check_order(verb, words, named, context.args)
     device, exported = given.get("device"), bool(named) and Path(named[0]).suffix.lower() in EXPORTED
+    if verb == "explain" and not exported and named[0] != "imagenet" and Path(named[-1]).exists():
+        from weakspot.models.bundle_meta import find_bundle
+
+        find_bundle(Path(named[0]))  # which says what is wrong seconds before all that it needs is loaded
     if device and given.get("engine") != "ray" and not exported:  # ray's workers have devices of their own
-        _check_device(device)
-
-
-def _check_device(device: str) -> None:
-    from weakspot.models.devices import check_device
-
-    check_device(device)
+        check_device(device)
 
 
 def _check_order(verb: str, words: Sequence[str], named: Sequence[str], extra: Sequence[str]) -> None:
@@ -103,13 +105,14 @@ def _check_order(verb: str, words: Sequence[str], named: Sequence[str], extra: S
         raise WeakspotError(f"name the run first, then the pictures: {line(RUN, run, *sources)}")
     if not sources:
         raise WeakspotError(f"name the pictures, too: {line(run, PICTURES)}   (or a picture, or a pattern in quotes)")
-    if extra and Path(" ".join(sources)).exists():
-        raise WeakspotError(f"quote a name with spaces; type: {line(run, ' '.join(sources))}")
     if extra and all(Path(source).exists() for source in sources):
         raise WeakspotError(
             f"{verb} takes one name for all pictures, not {len(sources)}; quote the pattern, or give the folder: "
             f"{line(run, *sources)}"
         )
+    spaced = " ".join(sources)
+    if extra and len(spaced) < LONGEST and Path(spaced).exists():
+        raise WeakspotError(f"quote a name with spaces; type: {line(run, spaced)}")
 
 
 def _without(words: Sequence[str], gone: Sequence[str]) -> list[str]:
@@ -128,7 +131,8 @@ def _one_name(sources: Sequence[str]) -> str:
         return sources[0]
     paths = [Path(source) for source in sources]
     folders, endings = {path.parent for path in paths}, {path.suffix for path in paths}
-    if len(folders) == len(endings) == 1 and endings != {""}:
+    plain = not re.search(r"[*?\[]", str(paths[0].parent))
+    if len(folders) == len(endings) == 1 and endings != {""} and plain:
         return str(paths[0].parent / f"*{paths[0].suffix}")
     return os.path.relpath(os.path.commonpath([path.parent.absolute() for path in paths]))
 

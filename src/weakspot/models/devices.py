@@ -16,6 +16,9 @@ def check_device(device: str) -> None:
     """
     if device in ("auto", "cpu"):
         return
+    unknown = WeakspotError(f"device {device} is unknown; choose auto, cpu or cuda")
+    if device.lower() == "gpu":  # what most people try first need not wait for torch
+        raise unknown
     try:
         import torch
     except ImportError:  # exported models say by themselves where they run
@@ -23,7 +26,7 @@ def check_device(device: str) -> None:
     try:
         kind = torch.device(device).type
     except RuntimeError as error:  # it lists all of torch's twenty names
-        raise WeakspotError(f"device {device} is unknown; choose auto, cpu or cuda") from error
+        raise unknown from error
     if kind == "cuda" and not torch.cuda.is_available():
         of_cpu = torch.version.cuda is None and torch.version.hip is None
         why = "the PyTorch that is installed is for CPUs alone" if of_cpu else "PyTorch finds no graphics card here"

@@ -102,8 +102,22 @@ def test_runs_that_are_there_are_offered(run: str, message: str) -> None:
         fastest(Path(run))
 
 
+def test_hundreds_of_names_are_one_line(here: Path) -> None:
+    names = [f"lot [1]/{'part' * 20}-{number}.png" for number in range(300)]
+    assert check_syntax(["predict", "run", *names]) is None  # typer names what it did not expect
+    (here / "lot [1]").mkdir()
+    for name in names:
+        (here / name).touch()
+    assert refused("predict", "run", *names).endswith("give the folder: weakspot predict run 'lot [1]'")
+
+
+@pytest.mark.usefixtures("places")
+def test_explain_knows_early_that_there_is_no_such_run() -> None:
+    assert "did you mean 'outputs/photos'" in refused("explain", "outputs/phtos", "new/a.png")
+
+
 def test_a_device_is_one_that_is_there(monkeypatch: pytest.MonkeyPatch) -> None:
-    for device in ("gpu", "nvidia", ""):
+    for device in ("gpu", "GPU", "nvidia", ""):
         with pytest.raises(WeakspotError, match=rf"^device {device} is unknown; choose auto, cpu or cuda$"):
             check_device(device)
     for there, version, why in (
