@@ -134,6 +134,7 @@ def test_ctrl_c_before_a_command_has_begun(weakspot, monkeypatch: pytest.MonkeyP
     result = weakspot("predict")
     assert (result.code, result.out) == (130, "")
     assert result.err.startswith("interrupted")
+    assert "goes on from where it was" in result.err
 
 
 @pytest.mark.slow
@@ -261,11 +262,13 @@ def test_other_verbs_have_help_with_an_example(weakspot, verb: str) -> None:
         (["train", "-m", "seed=1,2", "output=x"], r"output= names one folder"),
         (["predict", "nowhere", ""], r"the source is empty"),
         (["train", "data"], r"'data' is not of the form key=value"),
-        (["train"], r"data\.root is not set"),
+        (["train"], r"weakspot train photos/"),
+        (["train", "experiment=plain_cam"], r"data\.root is not set"),
         (["train", "data.root=nowhere"], r"data\.root=nowhere does not exist"),
         (["train", "data=synthetic", "data.options.godo=3"], r"did you mean 'data\.options\.good'"),
         (["train", "data=synthetic", "data.subset=gaer"], r"did you mean 'gear'"),
-        (["evaluate"], r"run is not set"),
+        (["evaluate"], r"weakspot evaluate outputs/photos"),
+        (["evaluate", "boxes.threshold=0.5"], r"run is not set"),
         (["evaluate", "run=nowhere"], r"nowhere"),
         (["evaluate", "run=nowhere", "boxes.treshold=1"], r"did you mean 'boxes\.threshold'"),
         (["predict", "nowhere", "."], r"holds no images"),
@@ -346,6 +349,14 @@ def test_predict_reports_bad_files_and_goes_on(weakspot, run_folder: Path, fabri
     assert "3 of 4 images could not be read" in lines[-1]
     records = [json.loads(line) for line in Path("out/predictions.jsonl").read_text().splitlines()]
     assert [r["status"] for r in records] == ["error", "error", "ok", "error"]
+    alone = weakspot("predict", "run", "in/cut.png", "--output", "alone")
+    assert alone.code == 1
+    assert "1 images: none could be read" in alone.out
+    Path("in/list.csv").write_text("path,label")
+    refused = weakspot("predict", "run", "in/list.csv", "--output", "refused")
+    assert (refused.code, refused.out) == (1, "")
+    assert "in/list.csv: not an image in a known format" in refused.error
+    assert not Path("refused").exists()
 
 
 @pytest.mark.slow

@@ -71,6 +71,7 @@ def lay_out() -> None:
 MISTAKES = {
     "misspelt verb": (["trian", "photos"], r"Did you mean 'train'"),
     "wrong folder": (["train", "phtos"], r"'phtos' .* nor a folder that is there \(did you mean 'photos'\?\)"),
+    "wrong folder below another": (["train", "photos/NGG"], r"did you mean 'photos/NG'\?\)"),
     "folder that is not there": (["train", "data.root=phtos"], r"data\.root=phtos does not exist; give the folder"),
     "folder of one class": (["train", "photos/OK"], r"8 pictures of one class; .* give photos"),
     "two folders": (["train", "photos/OK", "photos/NG"], r"train takes one folder, .* give the one that holds them"),
@@ -88,7 +89,7 @@ MISTAKES = {
     "misspelt choice": (["train", "photos", "boxes=componets"], r"did you mean 'components'"),
     "options for keys": (
         ["train", "photos", "--experiment", "plain_cam"],
-        r"type: weakspot train data\.root=photos experiment=plain_cam",
+        r"type: weakspot train photos experiment=plain_cam",
     ),
     "keys for options": (["check", "photos", "data.good_class=OK"], r"type: weakspot check photos --good-class OK"),
     "value out of range": (["train", "photos", "boxes.threshold_kind=relative", "boxes.threshold=70"], r"\(0, 1\]"),
@@ -100,6 +101,30 @@ MISTAKES = {
     "output is a file": (["train", "photos", *TINY, "output=notes.txt"], r"output=notes\.txt .* choose another folder"),
     "output below a file": (["train", "photos", *TINY, "output=notes.txt/run"], r"choose another folder"),
     "split is there": (["split", "photos", "--output", "split.csv"], r"split\.csv exists; choose another file"),
+    "short option": (["train", "photos/", "-o", "outputs/x"], r"type: weakspot train photos/ output=outputs/x$"),
+    "short option, measured": (["evaluate", "photos", "-o", "x"], r"type: weakspot evaluate photos output=x$"),
+    "key without a layout": (["train", "data.root=photos", "seed=1"], r"type: weakspot train photos seed=1 "),
+    "nothing to train on": (["train"], r"folder of your pictures: weakspot train photos/ .*weakspot demo"),
+    "nothing to measure": (["evaluate"], r"name the folder of a run .*: weakspot evaluate outputs/photos"),
+    "folder for a verb": (["photos"], r"photos is a folder and no verb; type: weakspot train photos$"),
+    "archive": (["train", "photos.zip"], r"photos\.zip is an archive; unzip it first, .*: weakspot train photos$"),
+    "archive, by its key": (["train", "data.root=p.tar.gz"], r"unzip it first, then type: weakspot train p$"),
+    "archive, checked": (["check", "photos.zip"], r"unzip it first, then type: weakspot check photos$"),
+    "archive, predicted": (["predict", "run", "new.zip"], r"unzip it first, then type: weakspot predict run new$"),
+    "pattern without quotes": (
+        ["predict", "outputs/x", "photos/OK/0.png", "photos/OK/1.png", "photos/OK/2.png", "--no-overlays"],
+        r"quote the pattern, or give the folder: weakspot predict outputs/x 'photos/OK/\*\.png' --no-overlays$",
+    ),
+    "several folders": (["predict", "x", "photos/OK", "photos/NG"], r"give the folder: weakspot predict x photos$"),
+    "spaces without quotes": (["predict", "x", "my", "photos,", "new"], r"type: weakspot predict x 'my photos, new'$"),
+    "pictures without a run": (
+        ["predict", "photos/OK/0.png", "photos/OK/1.png"],
+        r"name the run first, then the pictures: weakspot predict outputs/photos 'photos/OK/\*\.png'$",
+    ),
+    "run without pictures": (["predict", "outputs/x"], r"the pictures, too: weakspot predict outputs/x new_photos/"),
+    "neither run nor pictures": (["predict"], r"name a run and the pictures: weakspot predict outputs/photos new_"),
+    "unknown device": (["predict", "x", "photos", "--device", "gpu"], r"device gpu .*; choose auto, cpu or cuda$"),
+    "no picture": (["predict", "x", "split.csv"], r"split\.csv: not an image in a known format"),
     "mask of another size": (["check", "masks"], r"the mask is 8×8 .* but its image is 24×32; make the mask anew"),
 }  # fmt: skip
 """What is typed, and what the message must hold."""

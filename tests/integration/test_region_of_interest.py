@@ -241,15 +241,16 @@ def test_the_verb_serves_the_page(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "weakspot", "roi", "photos", "--no-browser", "--output", "mine.json"]
     process = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     assert process.stdout is not None
-    address = re.search(r"http://127\.0\.0\.1:\d+", process.stdout.readline())
+    address = re.search(r"(http://127\.0\.0\.1:\d+) ", process.stdout.readline())  # copied up to the blank, it works
     assert address
-    with httpx.Client(base_url=address[0], transport=httpx.HTTPTransport(retries=20), timeout=60) as client:
+    with httpx.Client(base_url=address[1], transport=httpx.HTTPTransport(retries=20), timeout=60) as client:
         assert "Draw the region of interest" in client.get("/").text
         client.post("/region", json={"polygons": [[[0, 0], [45, 0], [45, 60]]]}).raise_for_status()
     process.terminate()
     out, err = process.communicate(timeout=30)
     assert (process.returncode, err) == (0, "")
     assert "saved: mine.json (" in out
+    assert out.rstrip().endswith("; weakspot train photos data.roi=mine.json")
     assert read_shared_mask(tmp_path / "mine.json").any()
 
 

@@ -38,8 +38,10 @@ from weakspot.cli import (
 from weakspot.cli import (
     watch as cli_watch,
 )
-from weakspot.cli.newcomer import of_folder
+from weakspot.cli.newcomer import need_data, need_run, of_folder, refuse_other_layout
+from weakspot.cli.order import InOrder
 from weakspot.cli.show import show_run
+from weakspot.cli.slips import check_archives, check_verb, check_words, settings_that_name_data
 from weakspot.cli.summarize import summarize, summarized
 from weakspot.cli.syntax import check_options, hydra_arguments
 from weakspot.errors import WeakspotError, as_weakspot_error
@@ -53,6 +55,7 @@ if TYPE_CHECKING:
     from weakspot.config.sweep import Outcome
 
 app = typer.Typer(
+    cls=InOrder,
     help="Find defects and draw boxes round them after training on image-level labels alone.",
     no_args_is_help=True,
     add_completion=False,
@@ -101,16 +104,28 @@ def main() -> None:
 
 
 def check_syntax(arguments: Sequence[str]) -> None:
-    """Tell whoever writes ``key=value`` for a verb that takes options what to write."""
+    """Tell whoever writes ``key=value`` for a verb that takes options what to write, and whoever slips otherwise.
+
+    Args:
+        arguments: behind ``weakspot``, as they were typed.
+
+    Raises:
+        WeakspotError: with the line to type.
+    """
     command: Any = typer.main.get_command(app)
     words, path = list(arguments), list[str]()
     while words and hasattr(command, "commands"):  # a group of verbs
         path.append(words.pop(0))
         command = command.commands.get(path[-1])
-    if command is None or hasattr(command, "commands") or command.context_settings == HYDRA_VERB:
+    if command is None and len(path) == 1:
+        check_verb(path[0], words)
+    if command is None or hasattr(command, "commands"):
         return
+    if command.context_settings == HYDRA_VERB:
+        return check_archives(path[0], words, settings_that_name_data(words))
     options = {option for parameter in command.params for option in parameter.opts if option.startswith("--")}
     check_options(" ".join(path), words, options)
+    check_words(" ".join(path), command, words)
 
 
 INTERRUPTED = 130
@@ -136,7 +151,7 @@ def was_interrupted(error: BaseException) -> bool:
 
 
 def _say_interrupted() -> None:
-    text = "interrupted; run the same command again ('train' goes on from its last finished epoch)"
+    text = "interrupted; run the same command again ('train' goes on from where it was)"
     console.err.print(text, style="yellow", highlight=False, soft_wrap=True)
 
 
@@ -162,11 +177,14 @@ def train(context: typer.Context) -> None:
 
     Example:  weakspot train photos    (folders photos/good and photos/defect; weakspot train --help lists every key)
     """
+    need_data(context.args)
     from weakspot.config import hydra_app
 
     if set(context.args) & set(hydra_app.HELP_FLAGS):
         return print(hydra_app.help_text("train"))
-    settings = of_folder(context.args, hydra_arguments("train", context.args, "data.root"))
+    settings = hydra_arguments("train", context.args, "data.root")
+    refuse_other_layout(context.args, settings)
+    settings = of_folder(context.args, settings)
     done = hydra_app.run("train", _train_task, settings)
     if done.sweep:
         failures = [asdict(failure) for failure in done.failures]
@@ -183,6 +201,7 @@ def evaluate(context: typer.Context) -> None:
 
     Example:  weakspot evaluate -m RUN boxes.threshold=0.5,0.6    (weakspot evaluate --help lists every key)
     """
+    need_run(context.args)
     from weakspot.config import hydra_app
 
     if set(context.args) & set(hydra_app.HELP_FLAGS):

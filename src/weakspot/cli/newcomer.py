@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shlex
 import sys
 from collections.abc import Sequence
@@ -10,7 +11,8 @@ from typing import TYPE_CHECKING
 
 from rich.prompt import Prompt
 
-from weakspot.cli.syntax import is_folder, quoted, unquoted
+from weakspot.cli.syntax import is_folder, quoted, typed_line, unquoted
+from weakspot.data.images import subfolders
 from weakspot.errors import WeakspotError
 from weakspot.types import GOOD
 from weakspot.utils import console
@@ -20,6 +22,15 @@ if TYPE_CHECKING:
 
 BY_DEFAULT = "recommended"
 """The experiment of somebody who names none."""
+
+SWEEP = ("-m", "--multirun")
+"""Flags that try several values."""
+
+SEVERAL = re.compile(r"[,\s()\[\]{}:=]")
+"""What makes several values, or none, of a name without quotation marks; Hydra says so."""
+
+PARTS = ("train", "test")
+"""Folders by one of which MVTec AD's layout is known."""
 
 
 def of_folder(typed: Sequence[str], settings: Sequence[str]) -> list[str]:
@@ -48,6 +59,65 @@ def of_folder(typed: Sequence[str], settings: Sequence[str]) -> list[str]:
         said += f", experiment={BY_DEFAULT} (the baseline to compare with is experiment=plain_cam)"
     console.remark(f"{folder}: {said}", wrap=False)
     return [*kept, *added]
+
+
+def need_data(typed: Sequence[str]) -> None:
+    """Refuse to train on nothing before anything that takes seconds is loaded.
+
+    Args:
+        typed: the arguments of ``train`` as they were typed.
+
+    Raises:
+        WeakspotError: when none of them can name pictures.
+    """
+    if all(word in SWEEP for word in typed) or all(word.startswith("output=") for word in typed):
+        line = typed_line("train", ["photos/", *typed])
+        raise WeakspotError(f"name the folder of your pictures: {line}   (to see it without your own: weakspot demo)")
+
+
+def need_run(typed: Sequence[str]) -> None:
+    """Refuse to measure nothing before anything that takes seconds is loaded.
+
+    Args:
+        typed: the arguments of ``evaluate`` as they were typed.
+
+    Raises:
+        WeakspotError: when there are none.
+    """
+    if all(word in SWEEP for word in typed):
+        line = typed_line("evaluate", [*typed, "outputs/photos", "boxes.threshold=0.5"])
+        raise WeakspotError(f"name the folder of a run and what to change: {line}")
+
+
+def refuse_other_layout(typed: Sequence[str], settings: Sequence[str]) -> None:
+    """Say of ``data.root=FOLDER`` alone what reading it as MVTec AD would fail at, and the line that finds the layout.
+
+    Whatever else might choose a layout or bring a configuration of its own is left to say what is wrong by itself.
+
+    Args:
+        typed: the arguments of ``train`` as they were typed.
+        settings: the same from :func:`~weakspot.cli.syntax.hydra_arguments`.
+
+    Raises:
+        WeakspotError: when the folder is laid out in another way.
+    """
+    if any(is_folder(word) for word in typed):
+        return
+    root, subset = _value(settings, "data.root"), _value(settings, "data.subset")
+    others = [word for word in settings if word.startswith(("-", "+", "~")) and word not in SWEEP]
+    raw = next((word.partition("=")[2] for word in settings if word.startswith("data.root=")), "")
+    if root is None or others or (root == raw and SEVERAL.search(raw)):
+        return
+    if any(_value(settings, key) is not None for key in ("data", "data.layout", "experiment")):
+        return
+    base = Path(root) / (subset or "")
+    if not base.is_dir() or any((folder / part).is_dir() for folder in (base, *subfolders(base)) for part in PARTS):
+        return
+    words = [root if word.startswith("data.root=") else word for word in typed]
+    raise WeakspotError(
+        f"{base} has neither train nor test, so it is not laid out like MVTec AD, which data.root= alone takes for "
+        f"granted; type: {typed_line('train', words)}   (without the key, the layout is found)"
+    )
 
 
 def _value(settings: Sequence[str], *keys: str) -> str | None:

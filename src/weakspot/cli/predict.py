@@ -99,6 +99,7 @@ def predict(
 
 def _images(source: str, output: str | None) -> list[Path]:
     """The pictures to predict, all on this machine; says what is left out."""
+    from weakspot.data.images import is_image, read_image
     from weakspot.data.left_out import left_out, left_out_words
     from weakspot.data.loading import find_sources
 
@@ -106,6 +107,8 @@ def _images(source: str, output: str | None) -> list[Path]:
         if "://" in place:
             raise WeakspotError(f"{place}: --engine local knows files of this machine only; add --engine ray")
     images = find_sources(source)
+    if len(images) == 1 and not is_image(images[0]):  # a picture may have any name, but not any content
+        read_image(images[0])
     if Path(source).is_dir() and (line := left_out_words(left_out(Path(source)))):
         console.remark(line)
     return images
@@ -161,7 +164,8 @@ def _on_ray(job: Job, actors: int | None) -> None:
 
 
 def _told(images: int, counts: Counter[str], folder: str) -> None:
-    console.out.print(f"{images} images: " + ", ".join(f"{n} {label}" for label, n in sorted(counts.items())))
+    of_classes = ", ".join(f"{n} {label}" for label, n in sorted(counts.items()))
+    console.out.print(f"{images} images: {of_classes or 'none could be read'}")
     console.out.print(f"results: {folder}", soft_wrap=True)
 
 

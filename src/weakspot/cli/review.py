@@ -55,7 +55,7 @@ def review(
             console.remark(remark)
 
         def started(address: str) -> None:
-            text = f"review {len(session.store.pictures)} pictures at {address}; Ctrl-C ends it, every change is saved"
+            text = f"review {len(session.store.pictures)} pictures at {address} (Ctrl-C ends it, every change is saved)"
             console.out.print(text, highlight=False, soft_wrap=True)
             if browser:
                 typer.launch(address)

@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from weakspot.cli.show import FastestOption, LogFormatOption, chosen
+from weakspot.cli.syntax import quoted, typed_line
 from weakspot.errors import WeakspotError
 from weakspot.utils import console
 from weakspot.utils.logs import check_format, logged_to_stderr
@@ -80,7 +81,7 @@ def roi(
 ) -> None:
     """Draw the region of interest: what lies outside counts neither in training nor in maps and boxes.
 
-    Example:  weakspot roi photos --output roi.json    (then: weakspot train data.root=photos data.roi=roi.json)
+    Example:  weakspot roi photos --output roi.json    (then: weakspot train photos data.roi=roi.json)
     """
     from weakspot.commands.roi import pictures_to_draw_on
 
@@ -97,11 +98,12 @@ def roi(
         console.remark(remark)
 
     def saved(share: float) -> None:
-        text = f"saved: {output} ({share:.0%} of a picture); weakspot train data.root={data} data.roi={output}"
+        line = typed_line("train", [str(data), f"data.roi={quoted(str(output))}"])
+        text = f"saved: {output} ({share:.0%} of a picture); {line}"
         console.out.print(text, highlight=False, soft_wrap=True)
 
     def started(address: str) -> None:
-        console.out.print(f"draw at {address}; Ctrl-C ends it", highlight=False, soft_wrap=True)
+        console.out.print(f"draw at {address} (Ctrl-C ends it)", highlight=False, soft_wrap=True)
         if browser:
             typer.launch(address)
 

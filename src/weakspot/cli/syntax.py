@@ -26,6 +26,9 @@ AS_KEY = {"good_class": "data.good_class", "layout": "data.layout", "group": "da
           "threshold": "boxes.threshold", "subset": "data.subset", "root": "data.root"}  # fmt: skip
 """Keys of the options that other verbs call by their last word."""
 
+SHORT = {"-o": "output"}
+"""What other tools call in short."""
+
 
 def hydra_arguments(verb: str, arguments: Sequence[str], positional: str) -> list[str]:
     """Bring the arguments of a verb with a configuration into the order that Hydra takes: flags first.
@@ -41,34 +44,47 @@ def hydra_arguments(verb: str, arguments: Sequence[str], positional: str) -> lis
     Raises:
         WeakspotError: for ``--option value``, with the line to type, and for two folders.
     """
-    flags, settings, folders, wrong = list[str](), list[str](), list[str](), False
+    flags, settings, line, folders, wrong = list[str](), list[str](), list[str](), list[str](), False
     rest = list(arguments)
     while rest:
         word = rest.pop(0)
+        setting = word
         if word in WITH_VALUE:
             flags += [word, *([rest.pop(0)] if rest and "=" not in rest[0] else [])]
-        elif word in ALONE or word.partition("=")[0] in WITH_VALUE:
+            continue
+        if word in ALONE or word.partition("=")[0] in WITH_VALUE:
             flags.append(word)
-        elif word.startswith("--"):
-            name, given, value = word[2:].partition("=")
-            if not given and rest and not rest[0].startswith("-") and not SETTING.match(rest[0]):
-                value, given = rest.pop(0), "="
-            key = name.replace("-", "_")
-            settings.append(f"{AS_KEY.get(key, key)}={value if given else 'true'}")
-            wrong = True
+            continue
+        if word.startswith("--") or word.partition("=")[0] in SHORT:
+            word, wrong = _as_setting(word, rest, positional), True
         elif is_folder(word):
             folders.append(word)
-            settings.append(f"{positional}={quoted(word)}")
-        else:
-            settings.append(word)
+            setting = f"{positional}={quoted(word)}"
+        settings.append(setting)
+        line.append(word)
     if len(folders) > 1:
         raise WeakspotError(
             f"{verb} takes one folder, not {' and '.join(folders)}; give the one that holds them, and quote a "
             "name with spaces"
         )
     if wrong:
-        raise WeakspotError(f"{verb} takes key=value and no --options; type: {_line(verb, [*flags, *settings])}")
+        # A folder stays without its key here too: with the key, train would take another experiment and layout.
+        raise WeakspotError(f"{verb} takes key=value and no --options; type: {typed_line(verb, [*flags, *line])}")
     return [*flags, *settings]
+
+
+def _as_setting(word: str, rest: list[str], positional: str) -> str:
+    """What to type for ``--option value``; takes the value from what follows."""
+    name, given, value = word.partition("=")
+    if not given and rest and not rest[0].startswith("-") and not SETTING.match(rest[0]):
+        value, given = rest.pop(0), "="
+    key = SHORT.get(name) or name[2:].replace("-", "_")
+    key = AS_KEY.get(key, key)
+    if key == positional and is_folder(value):
+        return value
+    if key == "output":
+        value = quoted(value)
+    return f"{key}={value if given else 'true'}"
 
 
 def check_options(verb: str, arguments: Sequence[str], options: Iterable[str]) -> None:
@@ -99,7 +115,7 @@ def check_options(verb: str, arguments: Sequence[str], options: Iterable[str]) -
         return
     if unknown:
         raise WeakspotError(f"{unknown}; it takes options and no key=value ('weakspot {verb} --help' lists them)")
-    raise WeakspotError(f"{verb} takes options and no key=value; type: {_line(verb, words)}")
+    raise WeakspotError(f"{verb} takes options and no key=value; type: {typed_line(verb, words)}")
 
 
 def is_folder(word: str) -> bool:
@@ -154,5 +170,11 @@ def unquoted(value: str) -> str:
     return re.sub(rf"(\\+)({value[0]}|$)", lambda m: m[1][: len(m[1]) // 2] + m[2], value[1:-1])
 
 
-def _line(verb: str, words: Iterable[str]) -> str:
+def typed_line(verb: str, words: Iterable[str]) -> str:
+    """The line to type.
+
+    Args:
+        verb: such as ``export boxes``.
+        words: what stands behind it.
+    """
     return shlex.join(["weakspot", *verb.split(), *words])

@@ -270,7 +270,8 @@ def _explain(error: Exception, config_name: str, overrides: Sequence[str]) -> st
     if mismatch or "Error parsing override" in text:
         bad = next(o for o in overrides if not _parses(o))
         if "=" not in bad:
-            near = did_you_mean(bad, [entry.name for entry in Path().iterdir() if entry.is_dir()])
+            beside = Path(bad).parent if Path(bad).parent.is_dir() else Path()
+            near = did_you_mean(str(Path(bad)), [str(entry) for entry in beside.iterdir() if entry.is_dir()])
             return f"{bad!r} is not of the form key=value, nor a folder that is there{near}"
         return f"{bad!r} is not of the form key=value; quote values with spaces or commas: 'data.root=\"my folder\"'"
     return first

@@ -151,7 +151,10 @@ def read_mvtec(root: Path | None, *, subset: str | None = None, good_class: str 
         WeakspotError: when a folder is missing or the labels or masks are doubtful; the message says what to do.
     """
     if root is None:
-        raise WeakspotError(f"data.root is not set: give the folder of the data set, data.root=…; {_WHERE_FROM}")
+        raise WeakspotError(
+            "data.root is not set: name the folder of your pictures, 'weakspot train photos/', or that of a data set, "
+            f"data.root=…; {_WHERE_FROM}"
+        )
     base = _mvtec_base(root, subset)
     labelled: list[tuple[str, Path, Path]] = []  # label, folder of the class, image
     for subset in ("train", "test"):

@@ -16,6 +16,7 @@ from weakspot.evaluation.erasure import good_training_images
 from weakspot.heatmaps.network import Logits
 from weakspot.heatmaps.subject import Answer, Subject
 from weakspot.inference.localizer import Localizer
+from weakspot.models.devices import check_device
 from weakspot.models.imagenet import load_photographs
 from weakspot.ops.maps import Maps, shown_map
 from weakspot.postprocess.familiarity import UNLIKE
@@ -77,8 +78,9 @@ def subject_of_imagenet(model: str = "vgg16", weights: Path | None = None, devic
         device: ``auto``, ``cpu``, ``cuda`` or any other name torch knows.
 
     Raises:
-        WeakspotError: as :func:`~weakspot.models.imagenet.load_photographs`.
+        WeakspotError: as :func:`~weakspot.models.imagenet.load_photographs`, and when there is no such device.
     """
+    check_device(device)
     photographs = load_photographs(model, weights)
     place = torch.device(("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device)
     module = photographs.module.to(place)

@@ -60,7 +60,18 @@ def write_yolo(exported: Exported, folder: Path, pictures: Pictures) -> str:
     for wanted in ("train", "val"):
         some = [prediction for (_, prediction), subset in zip(kept, subsets, strict=True) if subset == wanted]
         counted.append(f"{wanted}: {len(some)} pictures, {count_boxes(some, exported.classes)}")
-    return "; ".join(counted) + f"; {len(left_out)} left out, left_out.json says why"
+    return "; ".join(counted) + f"; {len(left_out)} left out, left_out.json says why{_of_background(kept)}"
+
+
+def _of_background(kept: list[tuple[str, Prediction]]) -> str:
+    """What to know of pictures that are Good by the model's word alone; empty where there are none."""
+    called = sum(not prediction.boxes and prediction.target is None for _, prediction in kept)
+    if not called:
+        return ""
+    return (
+        f". Pictures that only the model called good are in it as background ({called}); look through them, since a "
+        "defect that was missed there teaches the detector to miss it"
+    )
 
 
 def unfit(prediction: Prediction) -> str:

@@ -34,10 +34,13 @@ def fastest(run: Path, device: str = "auto") -> tuple[Path, str]:
         What to load, and a line that says which was taken and why; empty where it is what was asked for.
 
     Raises:
-        WeakspotError: for a folder with several exported models, none of which is known to be the fastest here.
+        WeakspotError: for what is no folder, and for one with several exported models, none of which is known to be
+            the fastest here.
     """
-    if run.suffix.lower() in EXPORTED or not run.is_dir():
+    if run.suffix.lower() in EXPORTED:
         return run, ""
+    if not run.is_dir():
+        find_bundle(run)  # says what is wrong before torch is loaded
     try:
         bundle = find_bundle(run)
     except WeakspotError:
@@ -84,7 +87,7 @@ def _handed_over(folder: Path) -> tuple[Path, str]:
     """The exported model in a folder of nothing else."""
     models = [path for path in sorted(folder.iterdir()) if path.suffix.lower() in EXPORTED]
     if not models:
-        return folder, ""  # whoever loads it says what is missing
+        return find_bundle(folder), ""  # says what is missing
     able = [path for path in models if _can_run(path)] or models
     if len(able) > 1:
         found = _fastest_of(folder, None)

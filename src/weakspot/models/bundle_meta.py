@@ -13,11 +13,11 @@ from weakspot._version import __version__
 from weakspot.config.rules import BoxRule
 from weakspot.data.picture_sizes import PictureSizes
 from weakspot.data.preprocess import Preprocess
-from weakspot.errors import WeakspotError
+from weakspot.errors import WeakspotError, did_you_mean
 from weakspot.postprocess.decision import Decision
 from weakspot.postprocess.familiarity import Familiarity
 from weakspot.postprocess.trust_calibration import TrustCalibration
-from weakspot.utils.files import write_json
+from weakspot.utils.files import OUTPUTS, write_json
 from weakspot.utils.untrusted import expect, read_json
 
 FORMAT = 7
@@ -269,5 +269,27 @@ def find_bundle(folder: Path) -> Path:
             f"{folder} is an evaluation and holds no model; predict with {run}, which decides by these settings when "
             f"you have typed: weakspot evaluate {run} output={run} and the settings"
         )
-    what = "holds no finished model" if folder.is_dir() else "does not exist"
+    if folder.is_dir():
+        what = f"holds no finished model{_models_below(folder)}"
+    elif folder.exists():
+        what = "is a file and no run"
+    else:
+        near = [str(other) for other in _finished(folder.parent)]
+        what = f"does not exist{did_you_mean(str(folder), near) or _models_below(folder.parent)}"
     raise WeakspotError(f"{folder} {what}; give a run folder made by 'weakspot train' or a bundle folder")
+
+
+def _models_below(folder: Path) -> str:
+    """The newest finished runs below a folder, to put behind what is wrong with another name."""
+    newest = sorted(_finished(folder), key=lambda run: (run / "bundle" / META_FILE).stat().st_mtime, reverse=True)
+    return f" (finished runs: {', '.join(map(str, newest[:3]))})" if newest else ""
+
+
+def _finished(folder: Path) -> list[Path]:
+    """The runs with a model, as deep below a folder as runs lie by default; of the working folder, in outputs."""
+    base = OUTPUTS if folder == Path() else folder
+    deep = [f"{'*/' * depth}bundle/{META_FILE}" for depth in range(1, 4)]
+    found = {path.parents[1] for pattern in deep for path in base.glob(pattern)}
+    if base != folder:
+        found |= {path.parents[1] for path in folder.glob(deep[0])}
+    return sorted(found)

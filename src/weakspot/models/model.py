@@ -15,6 +15,7 @@ from weakspot.data.loading import stack_pixels
 from weakspot.data.preprocess import Preprocess
 from weakspot.errors import WeakspotError
 from weakspot.models.backbones import FREEZE_POINT
+from weakspot.models.devices import check_device
 from weakspot.models.evidence import EvidenceNet, pool_places
 from weakspot.models.familiarity import FamiliarityHead
 from weakspot.models.network import CamNet, inference_batch_size
@@ -133,6 +134,7 @@ class Model:
         Raises:
             WeakspotError: when there is no such device.
         """
+        check_device(device)
         try:
             target = torch.device(("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device)
             # Channels last is the faster layout for convolutions on CPUs and GPUs alike.

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 
 import pytest
 
-from weakspot.cli.newcomer import of_folder
+from weakspot.cli.newcomer import need_data, need_run, of_folder, refuse_other_layout
 from weakspot.cli.syntax import as_options, hydra_arguments, quoted, unquoted
 from weakspot.config.hydra_app import compose
 from weakspot.config.schema import TrainConfig, typed, with_values
@@ -90,13 +91,75 @@ def test_a_layout_to_be_found_out_is_found_out(here: Path) -> None:
 
 @pytest.mark.usefixtures("photos")
 def test_a_folder_behind_an_option_is_not_a_second_one() -> None:
-    with pytest.raises(WeakspotError, match=r"type: weakspot train data\.root=photos output=sides"):
+    with pytest.raises(WeakspotError, match=r"type: weakspot train photos output=sides"):
         settled("photos", "--output", "sides")
 
 
 @pytest.mark.usefixtures("photos")
 def test_a_command_that_names_its_keys_means_what_it_did() -> None:
     assert settled("data.root=photos", "seed=1") == ["data.root=photos", "seed=1"]
+
+
+@pytest.mark.usefixtures("photos")
+@pytest.mark.parametrize(
+    ("typed", "line"),
+    [
+        (["data.root=photos"], "weakspot train photos"),
+        (["-m", "data.root=photos/", "seed=1,2"], "weakspot train -m photos/ seed=1,2"),
+        (['data.root="my photos, new"', "output=x"], "weakspot train 'my photos, new' output=x"),
+    ],
+)
+def test_a_key_alone_for_a_folder_of_classes_is_answered_by_the_line_to_type(typed: list[str], line: str) -> None:
+    with pytest.raises(WeakspotError) as caught:
+        refuse_other_layout(typed, hydra_arguments("train", typed, "data.root"))
+    assert f"not laid out like MVTec AD, which data.root= alone takes for granted; type: {line} " in str(caught.value)
+    assert "data=folder" in settled(*shlex.split(line)[2:])
+
+
+@pytest.mark.usefixtures("photos")
+@pytest.mark.parametrize(
+    "typed",
+    [
+        ["photos"],
+        ["data.root=photos", "data=folder"],
+        ["data.root=photos", "data.layout=folder"],
+        ["data.root=photos", "experiment=fast"],
+        ["data.root=photos", "+experiment=mine"],
+        ["data.root=photos", "--config-dir", "mine"],
+        ["data.root=photos", "--cfg", "job"],
+        ["data.root=nowhere"],
+        ["data.root=photos,sides", "-m"],
+        ["data.root=my photos, new"],
+        ["data.root=parts"],
+        ["data.root=parts", "data.subset=gear"],
+        ["data.root=parts/gear"],
+        ["seed=1"],
+    ],
+)
+def test_whatever_else_tells_the_layout_is_left_alone(typed: list[str], here: Path) -> None:
+    (here / "parts/gear/train/good").mkdir(parents=True)
+    assert refuse_other_layout(typed, hydra_arguments("train", typed, "data.root")) is None
+
+
+@pytest.mark.parametrize("typed", [[], ["-m"], ["output=outputs/x"]])
+def test_nothing_to_train_on_is_said_with_the_line_to_type(typed: list[str]) -> None:
+    with pytest.raises(WeakspotError) as caught:
+        need_data(typed)
+    assert shlex.join(["weakspot", "train", "photos/", *typed]) in str(caught.value)
+    assert "weakspot demo" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "typed", [["experiment=demo"], ["data=synthetic"], ["--help"], ["photos"], ["dta.root=x"], ["seed=-1"]]
+)
+def test_what_may_name_data_goes_on(typed: list[str]) -> None:
+    assert need_data(typed) is None
+    assert need_run(typed) is None
+
+
+def test_nothing_to_measure_is_said_with_the_line_to_type() -> None:
+    with pytest.raises(WeakspotError, match=r"weakspot evaluate outputs/photos boxes\.threshold=0\.5"):
+        need_run([])
 
 
 @pytest.mark.usefixtures("photos")

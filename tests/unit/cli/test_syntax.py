@@ -44,6 +44,8 @@ def test_a_folder_needs_no_key(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
         ("data.root=x --good-class OK", "weakspot train data.root=x data.good_class=OK"),
         ("--flip-tta seed=1", "weakspot train flip_tta=true seed=1"),
         ("-m --threshold 0.5,0.7", "weakspot train -m boxes.threshold=0.5,0.7"),
+        ("-o runs seed=1", "weakspot train output=runs seed=1"),
+        ("-o=runs", "weakspot train output=runs"),
     ],
 )
 def test_options_are_answered_by_the_line_to_type(typed: str, line: str) -> None:
@@ -51,6 +53,29 @@ def test_options_are_answered_by_the_line_to_type(typed: str, line: str) -> None
         hydra_arguments("train", typed.split(), "data.root")
     assert str(caught.value) == f"train takes key=value and no --options; type: {line}"
     hydra_arguments("train", shlex.split(line)[2:], "data.root")
+
+
+@pytest.mark.parametrize(
+    ("verb", "positional", "typed", "line"),
+    [
+        ("train", "data.root", "photos/ --output outputs/x", "weakspot train photos/ output=outputs/x"),
+        ("train", "data.root", "-o photos photos/", "weakspot train output=photos photos/"),
+        ("train", "data.root", "--root photos --seed 1", "weakspot train photos seed=1"),
+        ("train", "data.root", "my\\ photos --output=my\\ run", "weakspot train 'my photos' 'output=\"my run\"'"),
+        ("evaluate", "run", "photos/ --threshold 0.5", "weakspot evaluate photos/ boxes.threshold=0.5"),
+        ("evaluate", "run", "photos -o measured", "weakspot evaluate photos output=measured"),
+    ],
+)
+def test_a_folder_stays_as_it_was_typed(
+    verb: str, positional: str, typed: str, line: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in ("photos", "my photos"):
+        (tmp_path / name).mkdir()
+    with pytest.raises(WeakspotError) as caught:
+        hydra_arguments(verb, shlex.split(typed), positional)
+    assert str(caught.value) == f"{verb} takes key=value and no --options; type: {line}"
+    hydra_arguments(verb, shlex.split(line)[2:], positional)
 
 
 @pytest.mark.parametrize(

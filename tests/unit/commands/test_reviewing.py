@@ -155,9 +155,9 @@ def test_the_verb_serves_the_page_and_another_one_is_refused(run: Path) -> None:
     process = start(run)
     assert process.stdout is not None
     line = process.stdout.readline()
-    address = re.search(r"http://127\.0\.0\.1:\d+", line)
+    address = re.search(r"(http://127\.0\.0\.1:\d+) ", line)  # copied up to the blank, it works
     assert address, line or process.communicate()
-    with httpx.Client(base_url=address[0], transport=httpx.HTTPTransport(retries=20), timeout=60) as client:
+    with httpx.Client(base_url=address[1], transport=httpx.HTTPTransport(retries=20), timeout=60) as client:
         assert "weakspot review" in client.get("/").text
         client.headers["x-weakspot-token"] = client.get("/api/session").json()["token"]
         body = {"version": 0, "state": "reviewed", "label": "good", "boxes": []}

@@ -7,6 +7,7 @@ import json
 import math
 import shutil
 import xml.etree.ElementTree as ET
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, unquote, urlparse
@@ -153,6 +154,15 @@ def test_yolo_is_what_ultralytics_documents(results: Path) -> None:
         "crack/e.png": "called defective, but no box was drawn"
     }
     assert len(list((folder / "images" / "val").iterdir())) == 1
+
+
+def test_yolo_says_what_its_background_rests_on(results: Path) -> None:
+    exported = read_source(results)
+    said = write_boxes(exported, "yolo", results.parent / "called", "none")
+    assert "Pictures that only the model called good are in it as background (1); look through them" in said
+    known = [replace(prediction, target=prediction.label) for prediction in exported.predictions]
+    said = write_boxes(replace(exported, predictions=known), "yolo", results.parent / "known", "none")
+    assert "background" not in said
 
 
 def test_voc_is_read_by_torchvision(results: Path) -> None:
