@@ -84,9 +84,10 @@ class Box:
     Attributes:
         x0, y0: first column and row inside the box.
         x1, y1: first column and row beyond it.
-        score: evidence for the box, higher is surer: with evidence heads log-odds, the lower of those of a defect at
-            its place and in its picture; without, the highest margin of the class's map over Good's inside it, which is
-            in logit units but far larger than any log-odds, as one cell may carry a whole picture.
+        score: evidence for the box, higher is surer: with evidence heads the log-odds of a defect in its picture plus
+            those that a box drawn like it is right (:mod:`weakspot.postprocess.box_ranking`); without, the highest
+            margin of the class's map over Good's inside it, which is in logit units but far larger than any log-odds,
+            as one cell may carry a whole picture.
         label: name of the class.
         outlines: polygons of ``(x, y)`` corners round the regions that the box was drawn round, without their holes;
             empty unless ``boxes.outlines`` is set.

@@ -3,7 +3,8 @@
 What is known of a box (:data:`~weakspot.postprocess.trust_calibration.FEATURES`):
 
 * *picture*: the log-odds that the picture is not Good, by their inverse hyperbolic sine, which tames very large ones.
-* *score*: of the box, in log-odds, likewise.
+* *score*: of the box, in log-odds, likewise. Where a ranking is fitted, it is fitted on the lower of the log-odds of a
+  defect at the box's place and in its picture, and trust on what the ranking then says.
 * *contrast*: by how much the map is higher inside the box than round it, as a share of its range (or as a difference of
   probabilities, with evidence heads).
 * *cover*: the share of the picture that the box leaves free; a box round nearly everything says little.

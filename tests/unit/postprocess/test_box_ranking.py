@@ -1,0 +1,125 @@
+"""Boxes are ordered by their picture and by how well they are drawn."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from weakspot.config.rules import BoxRule
+from weakspot.postprocess.box_ranking import ranked, ranking_scores
+from weakspot.postprocess.predictions import draw_boxes, draw_boxes_at
+from weakspot.postprocess.trust_calibration import FEATURES, BoxExamples, TrustCalibration, fit_ranking
+from weakspot.types import Box, ModelOutput
+
+PLAIN = FEATURES[:-1]
+SIZE = (40, 80)
+
+
+def by(**weights: float) -> TrustCalibration:
+    """A ranking that weighs these features, and no other."""
+    found = tuple(weights.get(name, 0.0) for name in PLAIN)
+    width = len(PLAIN)
+    return TrustCalibration(PLAIN, found, 0.0, (-99.0,) * width, (99.0,) * width, (0.0,) * width)
+
+
+def test_a_score_is_the_sum_of_the_log_odds_of_picture_and_box() -> None:
+    features = np.zeros((3, len(PLAIN)))
+    features[:, 0] = np.arcsinh([2.0, 2.0, -3.0])
+    scores = ranking_scores(features, np.array([0.5, 0.9, 0.1]))
+    np.testing.assert_allclose(scores, [2.0, 2.0 + math.log(9), -3.0 - math.log(9)])
+    assert np.isfinite(ranking_scores(features, np.array([0.0, 1.0, 1.0]))).all()
+
+
+def test_the_best_drawn_box_comes_first() -> None:
+    features = np.zeros((2, len(FEATURES)))  # a mirrored pass beside, which no ranking looks at
+    features[:, PLAIN.index("stability")] = [0.2, 0.9]
+    boxes = [Box(0, 0, 1, 1, score=5.0), Box(2, 2, 4, 4, score=-1.0)]
+    first, second = ranked(boxes, features, by(stability=2.0))
+    assert (first.xyxy, second.xyxy) == ((2, 2, 4, 4), (0, 0, 1, 1))
+    assert (first.score, second.score) == (pytest.approx(1.8), pytest.approx(0.4))
+
+
+def two_places() -> ModelOutput:
+    """A place with a sharp edge on the left, one on the right that any other threshold draws otherwise."""
+    mask = np.full((40, 80), -9.0, np.float32)
+    mask[10:20, 10:20] = 9.0
+    mask[10:30, 50:70] = np.linspace(-2.0, 2.0, 20)[:, None]
+    location = np.full((40, 80), -9.0, np.float32)
+    location[10:20, 10:20], location[10:30, 50:70] = 1.0, 3.0
+    return ModelOutput(np.array([0.0, 2.0], np.float32), np.zeros((2, 4, 8), np.float32), mask, location)
+
+
+RULE = BoxRule("components", "absolute", 0.0, merge=None)
+
+
+def test_of_two_places_the_one_with_edges_that_stay_scores_higher() -> None:
+    left, right = (10, 10, 20, 20), (50, 20, 70, 30)
+    plain = draw_boxes(two_places(), 1, SIZE, SIZE, RULE, "")
+    assert [box.xyxy for box in plain] == [right, left]  # by the location head alone
+    drawn = draw_boxes(two_places(), 1, SIZE, SIZE, RULE, "", by(stability=8.0))
+    assert [box.xyxy for box in drawn] == [left, right]
+    assert drawn[0].score == pytest.approx(2.0 + 8.0, abs=0.1)  # the picture's log-odds, and a box that never moves
+    one = replace(RULE, min_score=drawn[0].score - 1e-6)
+    assert [box.xyxy for box in draw_boxes(two_places(), 1, SIZE, SIZE, one, "", by(stability=8.0))] == [left]
+    first = replace(RULE, max_boxes=1)
+    assert [box.xyxy for box in draw_boxes(two_places(), 1, SIZE, SIZE, first, "", by(stability=8.0))] == [left]
+    assert draw_boxes(two_places(), 0, SIZE, SIZE, RULE, "", by(stability=8.0)) == []
+
+
+@pytest.mark.parametrize(("key", "steps"), [("min_score", [99.0, -99.0, 6.0]), ("threshold", [1.0, -5.0, 0.0])])
+def test_many_steps_draw_what_each_draws(key: str, steps: list[float]) -> None:
+    ranking = by(stability=8.0)
+    rule = replace(RULE, min_score=0.0)
+    at = draw_boxes_at(two_places(), 1, SIZE, SIZE, rule, key, steps, "", None, ranking)  # type: ignore[arg-type]
+    for step, boxes in zip(steps, at, strict=True):
+        moved = replace(rule, **{key: step})
+        assert boxes == draw_boxes(two_places(), 1, SIZE, SIZE, moved, "", ranking)
+        assert not any(math.isnan(box.trust) for box in boxes if key == "min_score")
+
+
+# --- fitting --------------------------------------------------------------------------------------------------------
+
+
+def boxes_of(n: int, share: float, seed: int, first: int = 0) -> BoxExamples:
+    """Boxes whose stability tells right from wrong, apart from noise, with a mirrored pass that tells nothing."""
+    rng = np.random.default_rng(seed)
+    right = rng.random(n) < share
+    features = rng.normal(size=(n, len(FEATURES)))
+    features[:, PLAIN.index("stability")] += 3 * right
+    return BoxExamples(features, right, np.arange(n), np.arange(first, first + n))
+
+
+def test_the_ranking_finds_what_tells_right_from_wrong_and_judges_good_pictures_without_having_seen_them() -> None:
+    defects, good = boxes_of(300, 0.5, 0), boxes_of(100, 0.0, 1, first=1000)
+    fitted = fit_ranking(defects, good)
+    assert fitted is not None
+    ranking, of_good = fitted
+    assert ranking.features == PLAIN
+    assert np.argmax(ranking.weights) == PLAIN.index("stability")
+    assert "of 300 boxes on imitated defects are, and none of 100 on held-out Good images" in ranking.origin
+    seen = ranking.probabilities(good.features[:, : len(PLAIN)])
+    assert not np.allclose(of_good, seen)
+    assert np.corrcoef(of_good, seen)[0, 1] > 0.9
+
+
+def test_nothing_is_ranked_by_too_few_boxes() -> None:
+    assert fit_ranking(boxes_of(20, 0.0, 0), boxes_of(20, 0.0, 1)) is None  # none is right
+    assert fit_ranking(boxes_of(20, 1.0, 0), boxes_of(0, 0.0, 1)) is None  # none is wrong
+    assert fit_ranking(boxes_of(20, 0.5, 0), boxes_of(0, 0.0, 1)) is not None  # no box at all on Good pictures
+
+
+@given(st.integers(0, 2**32 - 1), st.integers(0, len(PLAIN) - 1), st.floats(0, 10))
+@settings(max_examples=30, deadline=None)
+def test_more_of_any_feature_never_costs_a_box_its_place(seed: int, which: int, more: float) -> None:
+    fitted = fit_ranking(boxes_of(40, 0.5, seed % 100), boxes_of(40, 0.0, seed % 100 + 1, first=99))
+    assert fitted is not None
+    features = np.random.default_rng(seed).normal(size=(1, len(PLAIN)))
+    better = features.copy()
+    better[0, which] += more
+    low, high = (float(ranking_scores(f, fitted[0].probabilities(f))[0]) for f in (features, better))
+    assert low <= high + 1e-9
