@@ -272,16 +272,16 @@ def adopt_stages(run: RunFolder, donor: RunFolder) -> bool:
 
     Args:
         run: about to be trained; one that has begun already keeps what it has.
-        donor: a finished run of the same data, split and settings, without annotations.
+        donor: a finished run of the same data, split and settings, without annotations, or one that took its model over.
 
     Returns:
         Whether anything was copied; a run of another machine may have left its checkpoints there.
     """
-    source, target = donor.checkpoint.parent, run.checkpoint.parent
-    if target.exists() or not source.is_dir():
+    source = RunFolder(Path(donor.read_identity().get("fitted_by") or donor.path)).checkpoint.parent
+    if run.checkpoint.parent.exists() or not source.is_dir():
         return False
     found = [path for name in (CHECKPOINT, "evidence-*.safetensors") for path in source.rglob(name)]
-    with atomic_path(target) as temporary:
+    with atomic_path(run.checkpoint.parent) as temporary:
         for path in found:
             if path.stem != f"evidence-{CORRECTED}":
                 copy = temporary / path.relative_to(source)
