@@ -272,7 +272,7 @@ def adopt_stages(run: RunFolder, donor: RunFolder) -> bool:
 
     Args:
         run: about to be trained; one that has begun already keeps what it has.
-        donor: a finished run of the same data, split and settings, without annotations, or one that took its model over.
+        donor: a finished run of the same data, split and settings without annotations, or one that took its model over.
 
     Returns:
         Whether anything was copied; a run of another machine may have left its checkpoints there.
