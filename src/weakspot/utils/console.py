@@ -8,10 +8,10 @@ from contextlib import contextmanager, nullcontext
 from typing import Any
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
 from weakspot.utils.agenda import Agenda
-from weakspot.utils.progress_lines import ProgressLines, in_words
+from weakspot.utils.progress_lines import ProgressLines
 
 log = logging.getLogger(__name__)
 
@@ -80,6 +80,10 @@ def following(agenda: Agenda) -> Iterator[None]:
         _agenda = before
 
 
+WIDEST = 32
+"""Characters that stand before a bar at most, so that a line fits a terminal of 100 columns."""
+
+
 @contextmanager
 def progress_bar(description: str, total: int | None = None) -> Iterator[Callable[[int, int], None]]:
     """Show a bar while the block runs; without a terminal a line now and then, and one in ``run.log`` in any case.
@@ -92,16 +96,15 @@ def progress_bar(description: str, total: int | None = None) -> Iterator[Callabl
         The function to call with (done, total).
     """
     columns = (
-        TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(),
-        TextColumn("left"), TimeRemainingColumn(), TextColumn("{task.fields[then]}"),
+        TextColumn("{task.description}"), BarColumn(12), MofNCompleteColumn(), TextColumn("{task.fields[remaining]}"),
     )  # fmt: skip
     with Progress(*columns, console=err, transient=True, disable=_silent or not bars_shown()) as progress:
         lines = progress_lines(description)
-        then = f"then about {in_words(_agenda.left_after())} until the report" if _agenda and not _silent else ""
-        task = progress.add_task(description, total=total, then=then)
+        short = description if len(description) <= WIDEST else f"{description[: WIDEST - 1]}…"
+        task = progress.add_task(short, total=total, remaining="")
 
         def update(done: int, total: int) -> None:
-            progress.update(task, completed=done, total=total or None)
+            progress.update(task, completed=done, total=total or None, remaining=lines.remaining(done, total))
             lines.update(done, total)
 
         yield update

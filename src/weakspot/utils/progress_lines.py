@@ -72,10 +72,25 @@ class ProgressLines:
         if not total:
             self._say(f"{self._description}: {done} done")
         elif done:
-            left = (now - self._start) / done * (total - done)
             share = f"{done} of {total} ({100 * done // total} %)"
-            until = f"; about {in_words(left + self._agenda.left_after())} until the report" if self._agenda else ""
+            until = f"; {self.remaining(done, total, now)}" if self._agenda else ""
+            left = (now - self._start) / done * (total - done)
             self._say(f"{self._description}: {share}, about {in_words(left)} left{until}")
+
+    def remaining(self, done: int, total: int, now: float | None = None) -> str:
+        """How long it takes until all of the work is done, in words: of the agenda where there is one.
+
+        Args:
+            done: number of steps done.
+            total: of so many; 0 where that is not known.
+            now: seconds of the clock; None looks at it.
+        """
+        if not done or not total:
+            return ""
+        left = ((self._clock() if now is None else now) - self._start) / done * (total - done)
+        if self._agenda is None:
+            return f"about {in_words(left)} left"
+        return f"about {in_words(left + self._agenda.left_after())} until the report"
 
     def end(self) -> None:
         """Say how long it took, if anything was said before."""
