@@ -12,6 +12,7 @@ import typer
 from weakspot.cli.show import FastestOption, chosen, show_one_box
 from weakspot.errors import WeakspotError, did_you_mean
 from weakspot.postprocess.familiarity import UNLIKE
+from weakspot.types import GOOD
 from weakspot.utils import console
 from weakspot.utils.files import OUTPUTS, new_folder
 
@@ -120,13 +121,14 @@ def _here(localizer: Localizer, images: list[Path], folder: Path, results: Itera
 
     sizes = OtherSizes(localizer.meta.pictures)
     counts: Counter[str] = Counter()
-    unreadable = unlike = 0
+    unreadable = unlike = bare = 0
     with console.progress_bar("predicting", len(images)) as progress:
         for done, prediction in enumerate(results, start=1):
             sizes.add(prediction.path, prediction.size)
             if prediction.status == "ok":
                 counts[prediction.label] += 1
                 unlike += prediction.unlike_training
+                bare += prediction.label != GOOD and not prediction.boxes
             else:
                 unreadable += 1
                 console.error(prediction.message)
@@ -139,7 +141,18 @@ def _here(localizer: Localizer, images: list[Path], folder: Path, results: Itera
         console.err.print(text, style="yellow", highlight=False, soft_wrap=True)
     if localizer.meta.boxes.method == "single":
         show_one_box()
+    if bare and localizer.meta.boxes.min_score is not None:
+        console.remark(_without_box(bare, sum(counts.values()) - counts[GOOD], localizer.meta.boxes.false_boxes))
     _check(unreadable, len(images), str(folder))
+
+
+def _without_box(bare: int, defective: int, allowed: float) -> str:
+    """Why pictures that are called defective may have no box, and what draws more."""
+    return (
+        f"{bare} of {defective} pictures called defective have no box: at most {allowed:g} false boxes per 100 Good "
+        f"pictures are drawn; 'weakspot evaluate RUN output=RUN boxes.false_boxes={4 * allowed:g}' allows "
+        "a run more, and finds more"
+    )
 
 
 def _on_ray(job: Job, actors: int | None) -> None:
