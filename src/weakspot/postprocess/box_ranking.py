@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy.special import logit
 
-from weakspot.postprocess.trust_calibration import TrustCalibration
+from weakspot.postprocess.trust_calibration import FEATURES, TrustCalibration
 from weakspot.types import Box
 
 Floats = npt.NDArray[np.float64]
@@ -40,14 +40,19 @@ def ranking_scores(features: Floats, probabilities: Floats) -> Floats:
     return np.asarray(np.sinh(features[:, 0]) + logit(sure), dtype=np.float64)
 
 
-def ranked(boxes: Sequence[Box], features: Floats, ranking: TrustCalibration) -> list[Box]:
+def ranked(boxes: Sequence[Box], features: Floats, ranking: TrustCalibration) -> tuple[list[Box], Floats]:
     """Give the boxes of one image their scores, the highest first.
 
     Args:
         boxes: at least one.
         features: ``(n, at least the ranking's)``, in the same order.
         ranking: from :func:`~weakspot.postprocess.trust_calibration.fit_ranking`.
+
+    Returns:
+        The boxes, and their features in the same order, among which the score is the new one.
     """
     scores = ranking_scores(features, ranking.probabilities(features[:, : len(ranking.features)]))
     order = np.argsort(-scores, kind="stable")
-    return [replace(boxes[i], score=float(scores[i])) for i in order]
+    known = features[order]
+    known[:, FEATURES.index("score")] = np.arcsinh(scores[order])
+    return [replace(boxes[i], score=float(scores[i])) for i in order], known

@@ -22,7 +22,7 @@ from weakspot.postprocess.box_ranking import ranked
 from weakspot.postprocess.boxes import find_boxes
 from weakspot.postprocess.decision import Decision
 from weakspot.postprocess.familiarity import UNLIKE, Familiarity
-from weakspot.postprocess.trust import DrawnFrom, box_features, with_probability, with_trust
+from weakspot.postprocess.trust import CANDIDATES, DrawnFrom, box_features, with_probability, with_trust, with_trust_of
 from weakspot.postprocess.trust_calibration import AMBER, TrustCalibration
 from weakspot.types import Box, ClassConfidence, Level, ModelOutput, Prediction, Size
 
@@ -31,9 +31,6 @@ FINEST = 1024
 
 SteppedKey = Literal["threshold", "min_score"]
 """Keys of a box rule that a slider may move."""
-
-CANDIDATES = 50
-"""Boxes of an image that are ranked at most; those whose places are surest come first."""
 
 RIVALS = 3.0
 """A place that is less sure than its picture gets no box if its odds of a defect are more than e³ = 20 times lower than
@@ -81,11 +78,14 @@ def make_prediction(
     output = visible(output, size, preprocess)
     probabilities = decision.probabilities(output.logits)
     decided = decision.decide(probabilities)
-    boxes = draw_boxes(output, decided, size, preprocess.input_size(size), rule, classes[decided], ranking)
-    if boxes:
-        boxes = trusted(boxes, output, decided, size, preprocess.input_size(size), rule, trust)
+    boxes, whole = list[Box](), preprocess.input_size(size)
+    if decided and ranking is not None:
+        boxes, features = _ranked_boxes(output, decided, size, whole, rule, classes[decided], ranking)
+        boxes = with_trust_of(boxes, features, trust) if boxes else []
+    elif decided and (boxes := draw_boxes(output, decided, size, whole, rule, classes[decided])):
+        boxes = trusted(boxes, output, decided, size, whole, rule, trust)
         if output.mask_logits is None:
-            evidence, _ = _evidence(output, decided, size, preprocess.input_size(size), rule)
+            evidence, _ = _evidence(output, decided, size, whole, rule)
             boxes = with_probability(boxes, evidence, size, float(1.0 - probabilities[0]))
     boxes = with_class(boxes, output.maps, classes, size)
     if unlike:
@@ -210,18 +210,31 @@ def draw_boxes(
     """
     if index == 0:
         return []
-    if ranking is None:
-        evidence, scores = _evidence(output, index, size, input_size, rule)
-        within = region_at(output, grid_of(evidence))
-        return find_boxes(evidence, size, rule, score_map=scores, within=within, label=label)
-    maps, every = (
-        _drawn_from(output, index, size, input_size, rule),
-        replace(rule, min_score=None, max_boxes=CANDIDATES),
-    )
+    if ranking is not None:
+        return _ranked_boxes(output, index, size, input_size, rule, label, ranking)[0]
+    evidence, scores = _evidence(output, index, size, input_size, rule)
+    within = region_at(output, grid_of(evidence))
+    return find_boxes(evidence, size, rule, score_map=scores, within=within, label=label)
+
+
+def _ranked_boxes(
+    output: ModelOutput,
+    index: int,
+    size: Size,
+    input_size: Size,
+    rule: BoxRule,
+    label: str,
+    ranking: TrustCalibration,
+) -> tuple[list[Box], npt.NDArray[np.float64]]:
+    """Boxes as :func:`draw_boxes` draws them, and what is known of each, which takes longer than the boxes."""
+    maps = _drawn_from(output, index, size, input_size, rule)
+    every = replace(rule, min_score=None, max_boxes=CANDIDATES)
     boxes = find_boxes(maps.evidence, size, every, score_map=maps.scores, within=maps.within, label=label)
     if not boxes:
-        return []
-    return _above(ranked(boxes, box_features(boxes, maps, every), ranking), rule)
+        return [], np.zeros((0, 0))
+    boxes, features = ranked(boxes, box_features(boxes, maps, rule), ranking)
+    kept = _above(boxes, rule)
+    return kept, features[: len(kept)]
 
 
 def _above(boxes: Sequence[Box], rule: BoxRule) -> list[Box]:

@@ -50,6 +50,9 @@ RANGE_STEPS = (-0.2, -0.1, 0.1, 0.2)
 RING = 0.25
 """Width of what lies round a box, as a share of its sides; at least a cell."""
 
+CANDIDATES = 50
+"""Boxes of an image that are looked at, at most; those whose places are surest come first."""
+
 FLIP = FEATURES[-1]
 
 REASONS = {
@@ -118,7 +121,19 @@ def with_trust(
     """
     if not boxes:
         return []
-    features = box_features(boxes, drawn_from, rule)
+    return with_trust_of(boxes, box_features(boxes, drawn_from, rule), calibration)
+
+
+def with_trust_of(
+    boxes: Sequence[Box], features: npt.NDArray[np.float64], calibration: TrustCalibration | None = None
+) -> list[Box]:
+    """As :func:`with_trust`, of boxes whose features are known already.
+
+    Args:
+        boxes: of one image, at least one.
+        features: from :func:`box_features`, in the same order.
+        calibration: likewise.
+    """
     if calibration is None:
         return [_uncalibrated(box, row) for box, row in zip(boxes, features, strict=True)]
     width = len(calibration.features)
@@ -223,8 +238,8 @@ def _other_rules(rule: BoxRule, evidence: FloatArray, *, in_logits: bool) -> lis
 
 
 def _open(rule: BoxRule) -> BoxRule:
-    """The rule, with every box counting, whatever its score."""
-    return replace(rule, min_score=None, outlines=False)
+    """The rule, with every box counting, whatever its score and however many there are."""
+    return replace(rule, min_score=None, outlines=False, max_boxes=max(rule.max_boxes, CANDIDATES))
 
 
 def _highest_inside(scaled: FloatArray, box: Box, size: Size) -> float:
