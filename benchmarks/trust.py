@@ -101,7 +101,7 @@ def fitted(run: RunFolder, meta: BundleMeta) -> tuple[TrustCalibration | None, s
         return None, "nothing is green: there are no held-out Good images"
     held_out, imitated = OutputStore.load(run.calibration), LocatedOutputs.load(run.imitations)
     start = time.perf_counter()
-    found = calibrated_trust(meta.boxes, held_out, imitated, meta.preprocess)
+    found = calibrated_trust(meta.boxes, held_out, imitated, meta.preprocess, ranking=meta.ranking)
     rest = f"{len(held_out)} held-out Good images, {len(imitated)} imitations, {time.perf_counter() - start:.1f} s"
     return (None, found) if isinstance(found, str) else (found, f"{found.origin} ({rest})")
 
