@@ -145,7 +145,8 @@ def _of_data(folder: Path, typed: Sequence[str], settings: Sequence[str]) -> tup
     if good is None:
         good = _good_class(found, typed)
         added += [f"data.good_class={quoted(good)}"] if good.casefold() != GOOD else []
-    return added, f"{found.words} (data={found.layout}), Good class {good!r}"
+    kinds = " (all others are called 'anomaly')" if _value(settings, "data.task") != "multiclass" else ""
+    return added, f"{found.words} (data={found.layout}), Good class {good!r}{kinds}"
 
 
 def _good_class(found: Recognised, typed: Sequence[str]) -> str:
