@@ -219,6 +219,7 @@ def demo(
 
     Example:  weakspot demo
     """
+    console.remark("generating pictures, training on their labels, measuring: about 2 minutes on a CPU", "dim")
     from weakspot.config import hydra_app
 
     config = hydra_app.compose("train", ["experiment=demo"])
