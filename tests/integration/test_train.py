@@ -174,7 +174,7 @@ def test_a_truncated_pil_image_does_not_end_the_stream(fabric: Path, here: Path)
 
 def test_a_device_that_is_not_there_is_one_line(fabric: Path, here: Path) -> None:
     run = train(fabric)
-    with pytest.raises(WeakspotError, match="device nonsense cannot be used"):
+    with pytest.raises(WeakspotError, match="device nonsense is unknown; choose auto, cpu or cuda"):
         Localizer.load(run.path, device="nonsense")
 
 
