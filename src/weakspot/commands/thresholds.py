@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from weakspot.config.rules import BoxRule, DecisionCosts
@@ -37,12 +37,13 @@ def calibrate(meta: BundleMeta, rule: BoxRule, costs: DecisionCosts, run: RunFol
         WeakspotError: when a file is damaged, or the wanted recall cannot be reached.
     """
     calibration = ranking = None
+    known = _KnownBoxes.of(run)
     if rule.threshold_kind == "calibrated":
-        held_out = OutputStore.load(run.calibration)
-        found = _ranking(meta, rule, held_out, run)
+        found = _ranking(meta, rule, known) if known else None
         ranking, scores = (None, None) if found is None else found
-        rule, calibration = calibrated_rule(rule, held_out, meta.preprocess, scores)
-    trust = _trust(meta, rule, run, ranking)
+        good = known.good if known else OutputStore.load(run.calibration)
+        rule, calibration = calibrated_rule(rule, good, meta.preprocess, scores)
+    trust = _trust(meta, rule, run, known, ranking)
     groups = run.read_identity().get("validation_groups")  # runs of before November 2026 do not know them
     fitted = fit_decision(read_validation(run.validation, len(meta.classes), groups), costs)
     return replace(
@@ -55,30 +56,47 @@ def calibrate(meta: BundleMeta, rule: BoxRule, costs: DecisionCosts, run: RunFol
     )
 
 
-def _ranking(
-    meta: BundleMeta, rule: BoxRule, held_out: OutputStore, run: RunFolder
-) -> tuple[TrustCalibration, list[float]] | None:
+@dataclass(frozen=True)
+class _KnownBoxes:
+    """Outputs of held-out images on which it is known whether a box is right.
+
+    Attributes:
+        good: for Good images.
+        imitated: for defects imitated on some of them.
+        drawn: for training pictures that a person drew in, by models without them; None where there are none.
+    """
+
+    good: OutputStore
+    imitated: LocatedOutputs
+    drawn: LocatedOutputs | None
+
+    @classmethod
+    def of(cls, run: RunFolder) -> _KnownBoxes | None:
+        """Read them; None where the run has none."""
+        if not (run.calibration.is_file() and run.imitations.is_file()):
+            return None
+        drawn = LocatedOutputs.load(run.drawn) if run.drawn.is_file() else None
+        return cls(OutputStore.load(run.calibration), LocatedOutputs.load(run.imitations), drawn)
+
+
+def _ranking(meta: BundleMeta, rule: BoxRule, known: _KnownBoxes) -> tuple[TrustCalibration, list[float]] | None:
     """What boxes are ordered by, and the scores of those on held-out Good images; None without evidence heads."""
-    if meta.evidence is None or not run.imitations.is_file():
+    if meta.evidence is None:
         return None
-    return fitted_ranking(rule, held_out, LocatedOutputs.load(run.imitations), meta.preprocess, _drawn(run))
+    return fitted_ranking(rule, known.good, known.imitated, meta.preprocess, known.drawn)
 
 
-def _drawn(run: RunFolder) -> LocatedOutputs | None:
-    """Outputs for training pictures that a person drew in, by models without them."""
-    return LocatedOutputs.load(run.drawn) if run.drawn.is_file() else None
-
-
-def _trust(meta: BundleMeta, rule: BoxRule, run: RunFolder, ranking: TrustCalibration | None) -> TrustCalibration | str:
+def _trust(
+    meta: BundleMeta, rule: BoxRule, run: RunFolder, known: _KnownBoxes | None, ranking: TrustCalibration | None
+) -> TrustCalibration | str:
     """Calibrate trust on the run's held-out Good images; or say why that cannot be."""
     if not run.calibration.is_file():
         return "there are no held-out Good images (split.val_size=0.15 makes some)"
-    if not run.imitations.is_file():
+    if known is None:
         return "no defects were imitated on the held-out Good images; train again"
     if read_meta(find_bundle(run.path)).heatmap != meta.heatmap:
         return f"the held-out images have no maps by {meta.heatmap}; train with heatmap={meta.heatmap}"
-    held_out, imitated = OutputStore.load(run.calibration), LocatedOutputs.load(run.imitations)
-    return calibrated_trust(rule, held_out, imitated, meta.preprocess, _drawn(run), ranking)
+    return calibrated_trust(rule, known.good, known.imitated, meta.preprocess, known.drawn, ranking)
 
 
 def _described(

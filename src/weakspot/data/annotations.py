@@ -20,8 +20,6 @@ from weakspot.errors import WeakspotError
 from weakspot.types import GOOD, BoolArray, Size
 from weakspot.utils.untrusted import MOST_ANNOTATIONS, MOST_PIXELS, read_json
 
-Boxes = npt.NDArray[np.int64]
-
 NOT_CORRECTED = "not corrected by a person"
 """How the description of a COCO file ends that holds predictions as they are; nothing learns from such a file."""
 

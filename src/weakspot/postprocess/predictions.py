@@ -318,7 +318,9 @@ def grid_of(map_: Maps) -> Size:
 
 
 def place_scores(location_logits: Maps, logits: npt.NDArray[np.float32]) -> Maps:
-    """Make the map that boxes of the evidence heads are scored by: a place is no surer than the picture it is in.
+    """Score the places of a picture: a place is no surer than the picture it is in.
+
+    A ranking looks at these scores among other things; without one, boxes of the evidence heads are scored by them.
 
     Args:
         location_logits: log-odds that there is a defect at a place, ``(h, w)``.

@@ -20,7 +20,7 @@ SURE = 0.9
 """An image should be checked if its class would be less probable than this with the threshold at 0.5."""
 
 CLOSE = 0.75
-"""Below this its class is a close call: a third of the odds away from the threshold."""
+"""Below this its class is a close call: its odds are within three times those of the threshold, up or down."""
 
 
 def doubts(prediction: Prediction, decision: Decision) -> tuple[float, str] | None:

@@ -164,7 +164,10 @@ def _catch_more(missed: str, record: MetricsRecord, here: Here) -> Step:
         held = [] if leaves_out else ["split.val_size=0.15"]
         text = f"{missed} If a missed defect costs more than a false alarm:"
         return Step(text, here.again(*held, "decision.miss=5"))
-    dearer = record.thresholds["decision"].get("if_a_miss_costs", {})
+    dearer = record.thresholds["decision"].get("if_a_miss_costs")
+    if not dearer:  # too few held-out pictures, or a version before told nothing
+        text = f"{missed} If a missed defect costs more than a false alarm; what that comes to is not known beforehand:"
+        return Step(text, shlex.join(["weakspot", "evaluate", str(here.run), "decision.miss=5"]))
     shares = {miss: (each["recall"]["value"], each["false_alarm_rate"]["value"]) for miss, each in dearer.items()}
     bearable = [miss for miss, (_, false) in shares.items() if false <= MOST_FALSE_ALARMS]
     if not bearable:

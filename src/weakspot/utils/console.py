@@ -81,7 +81,7 @@ def following(agenda: Agenda) -> Iterator[None]:
 
 
 WIDEST = 32
-"""Characters that stand before a bar at most, so that a line fits a terminal of 100 columns."""
+"""Characters that stand before a bar at most, so that a line fits a terminal of 80 columns."""
 
 
 @contextmanager

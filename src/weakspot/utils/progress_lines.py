@@ -73,9 +73,12 @@ class ProgressLines:
             self._say(f"{self._description}: {done} done")
         elif done:
             share = f"{done} of {total} ({100 * done // total} %)"
-            until = f"; {self.remaining(done, total, now)}" if self._agenda else ""
-            left = (now - self._start) / done * (total - done)
-            self._say(f"{self._description}: {share}, about {in_words(left)} left{until}")
+            left, until = self._left(done, total, now), self.remaining(done, total, now) if self._agenda else ""
+            self._say(f"{self._description}: {share}, about {in_words(left)} left{until and f'; {until}'}")
+
+    def _left(self, done: int, total: int, now: float) -> float:
+        """Seconds until this stage is done."""
+        return (now - self._start) / done * (total - done)
 
     def remaining(self, done: int, total: int, now: float | None = None) -> str:
         """How long it takes until all of the work is done, in words: of the agenda where there is one.
@@ -87,7 +90,7 @@ class ProgressLines:
         """
         if not done or not total:
             return ""
-        left = ((self._clock() if now is None else now) - self._start) / done * (total - done)
+        left = self._left(done, total, self._clock() if now is None else now)
         if self._agenda is None:
             return f"about {in_words(left)} left"
         return f"about {in_words(left + self._agenda.left_after())} until the report"

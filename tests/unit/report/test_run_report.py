@@ -391,7 +391,7 @@ def test_what_to_do_next_names_no_set_up_twice(run: RunFolder) -> None:
         ({"2": 0.2, "5": 0.4}, "weakspot evaluate 'outputs/my run' decision.miss=5", "calls 40% of the Good ones"),
         ({"2": 0.2, "5": 0.9}, "weakspot evaluate 'outputs/my run' decision.miss=2", "calls 20% of the Good ones"),
         ({"2": 0.7, "5": 1.0}, "weakspot review 'outputs/my run'", "Another threshold would not help"),
-        ({}, "weakspot review 'outputs/my run'", "Another threshold would not help"),
+        ({}, "weakspot evaluate 'outputs/my run' decision.miss=5", "what that comes to is not known beforehand"),
     ],
 )
 def test_a_dearer_miss_is_advised_with_what_it_costs(
