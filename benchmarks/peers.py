@@ -310,7 +310,7 @@ def cost_table(rows: Sequence[Row], speeds: Sequence[dict[str, Any]]) -> str:
     """Training, speed and memory of each method, and how it was set up."""
     header = (
         "",
-        "training, minutes a fold",
+        "training, minutes a fold (processor time)",
         "files → boxes, images/s",
         "peak memory, MB: training, predicting",
         "set up",
@@ -319,13 +319,19 @@ def cost_table(rows: Sequence[Row], speeds: Sequence[dict[str, Any]]) -> str:
     for row in rows:
         done = [cost for cost in row.costs if cost.status == "ok"]
         timed = [line for line in speeds if line["method"] == row.method and line["round"] > 0]
-        minutes = number(statistics.mean(cost.train_minutes for cost in done)) if done else "–"
+        minutes = trained_in(done) if done else "–"
         rate = str(Spread.of([line["images"] / line["seconds"] for line in timed])) if timed else "–"
         trained = f"{max(cost.peak_mb for cost in done):,.0f}" if done else "–"
         predicted = f"{max(line['peak_mb'] for line in timed):,.0f}" if timed else "–"
         notes = {cost.note if cost.status == "ok" else f"{cost.status}: {cost.note}" for cost in row.costs}
         lines.append((f"`{row.method}`", minutes, rate, f"{trained}, {predicted}", "; ".join(sorted(notes))))
     return table(header, lines)
+
+
+def trained_in(costs: Sequence[Cost]) -> str:
+    """Minutes of training by the clock and of processor time, means over folds."""
+    clock = statistics.mean(cost.train_minutes for cost in costs)
+    return f"{number(clock)} ({number(statistics.mean(cost.processor_minutes for cost in costs))})"
 
 
 def gap_table(rows: Sequence[Row]) -> str | None:

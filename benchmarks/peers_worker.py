@@ -7,6 +7,7 @@ python benchmarks/peers_worker.py speed RESULTS/fabric-grouped padim DATA --imag
 from __future__ import annotations
 
 import json
+import os
 import resource
 import shutil
 import sys
@@ -73,6 +74,11 @@ def peak_mb() -> float:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1e6
 
 
+def processor_seconds() -> float:
+    """Time that this process and those it started and that ended have used so far, of all cores together."""
+    return sum(os.times()[:4])
+
+
 FolderArgument = Annotated[Path, typer.Argument(metavar="FOLD", help="Folder of the fold.")]
 MethodArgument = Annotated[str, typer.Argument(metavar="METHOD", help=f"One of: {', '.join(TOOLS)}.")]
 RootArgument = Annotated[Path, typer.Argument(metavar="DATA", help="Folder of the data set.")]
@@ -96,14 +102,14 @@ def train(
     folder.mkdir(parents=True)
     tool, test = TOOLS[method](weights, quick), fold.subset("test")
     try:
-        start = time.perf_counter()
+        start, busy = time.perf_counter(), processor_seconds()
         note = tool.train(fold, folder)
-        minutes = (time.perf_counter() - start) / 60
+        minutes, processor = (time.perf_counter() - start) / 60, (processor_seconds() - busy) / 60
         n = save_found(folder, test, root, tool.load(folder)([sample.path for sample in test]))
     except LeftOutError as error:
         write_cost(folder, Cost("left out", str(error)))
         return
-    write_cost(folder, Cost("ok", note, minutes, peak_mb(), len(fold.subset("train", "val")), n))
+    write_cost(folder, Cost("ok", note, minutes, processor, peak_mb(), len(fold.subset("train", "val")), n))
 
 
 @app.command()

@@ -30,7 +30,7 @@ COMMON: Size = (128, 128)
 """Resolution that every tool's maps are saved at; no map of these tools is computed at a finer one."""
 
 VAL_SIZE = 0.15
-"""Share of the pictures that are not tested on which thresholds are set with, as in ``recommended``."""
+"""Share of the pictures that are not tested on which thresholds are set with, as in ``fast``."""
 
 
 class LeftOutError(Exception):
@@ -190,6 +190,7 @@ class Cost:
         status: ``ok``, ``left out`` or ``failed``.
         note: how thresholds and weights came about, or the reason why there are no figures.
         train_minutes: wall time of training, what the method does to set its thresholds included.
+        processor_minutes: time of all cores in it, which other work on the machine hardly changes.
         peak_mb: highest memory of the process that trained and predicted, in MB.
         training_images: number of images that training may look at.
         test_images: number of images tested on.
@@ -198,6 +199,7 @@ class Cost:
     status: str
     note: str
     train_minutes: float = float("nan")
+    processor_minutes: float = float("nan")
     peak_mb: float = float("nan")
     training_images: int = 0
     test_images: int = 0

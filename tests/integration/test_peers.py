@@ -259,11 +259,11 @@ def test_results_of_another_split_are_refused(plan: peers.Plan, tmp_path: Path) 
 
 
 def test_speed_is_shown_as_pictures_a_second_of_the_rounds_that_count() -> None:
-    row = peers.Row("fabric-random", "fake", None, [Cost("ok", "a note", 1.5, 500.0, 40, 10)], 1)
+    row = peers.Row("fabric-random", "fake", None, [Cost("ok", "a note", 1.5, 2.5, 500.0, 40, 10)], 1)
     speeds = [
         {"round": i, "method": "fake", "seconds": s, "images": 24, "peak_mb": 300.0} for i, s in enumerate((9, 2, 4))
     ]
-    assert "| `fake` | 1.50 | 9.00 (6.00 – 12.0) | 500, 300 | a note |" in peers.cost_table([row], speeds)
+    assert "| `fake` | 1.50 (2.50) | 9.00 (6.00 – 12.0) | 500, 300 | a note |" in peers.cost_table([row], speeds)
 
 
 # --- tools --------------------------------------------------------------------------------------------------------
