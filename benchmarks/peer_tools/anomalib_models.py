@@ -26,16 +26,15 @@ from weakspot.data.loading import batched
 from weakspot.data.preprocess import Preprocess
 from weakspot.models import timm_weights
 from weakspot.models.timm_networks import import_timm
-from weakspot.types import Sample
+from weakspot.types import Sample, Size
 
-SIDE = 256
+SQUARE: Size = (256, 256)
+"""Height and width that anomalib's models see pictures at unless told otherwise."""
+
 BATCH = 8
 LITE = "efficientnet_lite0"
 BANK = 4_000
 """At most this many patches in PatchCore's memory; its own share of 10 % where that is fewer."""
-
-PATCHES = (SIDE // 8) ** 2
-"""Patches of an image, at the finer of the two layers that PatchCore looks at."""
 
 SEEN = 1_200
 """Pictures that a model which trains by gradients sees in all, at most 300 times each: a CPU's worth."""
@@ -73,7 +72,7 @@ def find_backbone(own: str | None) -> Backbone:
     """
     if own is None:
         found = timm_weights.find(LITE, packages=True)
-        preprocess = Preprocess((SIDE, SIDE), timm_weights.needed_preprocess(LITE))
+        preprocess = Preprocess(SQUARE, timm_weights.needed_preprocess(LITE))
         mean, spread = ((np.asarray(each) / 255).tolist() for each in preprocess.mean_and_spread)
         return Backbone(f"tf_{LITE}", found.state, mean, spread, "EfficientNet-Lite0 (ImageNet)")
     from_hub = timm_weights.from_hub(own)
@@ -112,10 +111,12 @@ class Anomalib:
     Attributes:
         model: ``patchcore``, ``padim``, ``dfm``, ``stfpm`` or ``supersimplenet``.
         own: name of its own backbone in timm, to be used in place of EfficientNet-Lite0.
+        size: height and width that it sees pictures at.
     """
 
     model: str
     own: str | None = None
+    size: Size = SQUARE
 
     def train(self, fold: Fold, folder: Path) -> str:
         """Fit on the Good training pictures, set the thresholds, and save the state."""
@@ -126,7 +127,8 @@ class Anomalib:
             raise LeftOutError(f"{error.name} is not installed (pip install 'weakspot[peers]')") from error
         torch.manual_seed(0)
         good = fold.good("train")
-        ratio = min(0.1, BANK / (len(good) * PATCHES))
+        patches = (self.size[0] // 8) * (self.size[1] // 8)  # at the finer of the two layers that PatchCore looks at
+        ratio = min(0.1, BANK / (len(good) * patches))
         model, origin = self._build(ratio)
         pictures = link_pictures(fold, folder / "pictures")
         data = Folder(
@@ -157,13 +159,8 @@ class Anomalib:
 
     def load(self, folder: Path) -> Predict:
         """The model with its saved state."""
-        from anomalib.data.utils import masks_to_boxes  # type: ignore[import-not-found,unused-ignore]
-
-        saved = torch.load(folder / "model.pt", map_location="cpu", weights_only=True)
-        model, _ = self._build(saved["ratio"])
-        model.load_state_dict(saved["state"])
-        model.eval()
-        resize = v2.Resize((SIDE, SIDE), antialias=True)
+        model = self._trained(folder)
+        resize = v2.Resize(self.size, antialias=True)
 
         def predict(paths: Sequence[Path]) -> Iterator[Found]:
             for group in batched(paths, BATCH):
@@ -171,16 +168,61 @@ class Anomalib:
                 with torch.inference_mode():  # its forward pass step by step, as the last step clips scores to 0…1
                     raw = model.model(model.pre_processor(torch.stack([resize(image) for image in images])))
                     out = model.post_processor(raw)
-                maps = raw.anomaly_map.reshape(len(images), SIDE, SIDE)
-                boxes, peaks = masks_to_boxes(out.pred_mask.reshape(maps.shape), maps)
-                for i, image in enumerate(images):
-                    size = (int(image.shape[1]), int(image.shape[2]))
-                    corners = scaled(boxes[i].numpy().astype(np.float64), size)
-                    found = np.c_[corners, peaks[i].numpy().astype(np.float64)]
-                    called, score = bool(out.pred_label.reshape(-1)[i]), float(raw.pred_score.reshape(-1)[i])
-                    yield Found(score, called, found, maps[i].numpy().astype(np.float32), size)
+                maps = raw.anomaly_map.reshape(len(images), *self.size)
+                sizes = [(int(image.shape[1]), int(image.shape[2])) for image in images]
+                labels, scores = out.pred_label.reshape(-1), raw.pred_score.reshape(-1)
+                yield from self._found(sizes, out.pred_mask.reshape(maps.shape), maps, labels, scores)
 
         return predict
+
+    def export_openvino(self, folder: Path) -> Path:
+        """Write the trained model with anomalib's own exporter; returns the ``.xml``."""
+        path: Path = self._trained(folder).to_openvino(folder / "exported")
+        return path
+
+    def load_openvino(self, path: Path) -> Predict:
+        """Anomalib's own ``OpenVINOInferencer``, one file at a time as it takes them; scores are clipped to 0…1.
+
+        Args:
+            path: the ``.xml``. A folder ``openvino_cache`` is made in the working folder.
+        """
+        from anomalib.deploy import OpenVINOInferencer  # type: ignore[import-not-found,unused-ignore]
+
+        inferencer = OpenVINOInferencer(path, device="CPU")
+
+        def predict(paths: Sequence[Path]) -> Iterator[Found]:
+            for each in paths:
+                out = inferencer.predict(each)
+                size = (int(out.image.shape[2]), int(out.image.shape[3]))
+                maps = torch.from_numpy(np.asarray(out.anomaly_map)).reshape(1, *self.size)
+                mask = torch.from_numpy(np.asarray(out.pred_mask)).reshape(maps.shape)
+                yield from self._found([size], mask, maps, out.pred_label.reshape(-1), out.pred_score.reshape(-1))
+
+        return predict
+
+    def _trained(self, folder: Path) -> Any:  # noqa: ANN401 - anomalib's own
+        """The model with its saved state."""
+        saved = torch.load(folder / "model.pt", map_location="cpu", weights_only=True)
+        model, _ = self._build(saved["ratio"])
+        model.load_state_dict(saved["state"])
+        return model.eval()
+
+    def _found(
+        self,
+        sizes: Sequence[Size],
+        masks: torch.Tensor,
+        maps: torch.Tensor,
+        labels: Sequence[Any],
+        scores: Sequence[Any],
+    ) -> Iterator[Found]:
+        """Boxes of anomalib's own function, and the rest, of pictures of `sizes`; masks and maps are ``(n, H, W)``."""
+        from anomalib.data.utils import masks_to_boxes  # type: ignore[import-not-found,unused-ignore]
+
+        boxes, peaks = masks_to_boxes(masks, maps)
+        for i, size in enumerate(sizes):
+            corners = scaled(boxes[i].numpy().astype(np.float64), self.size, size)
+            found = np.c_[corners, peaks[i].numpy().astype(np.float64)]
+            yield Found(float(scores[i]), bool(labels[i]), found, maps[i].numpy().astype(np.float32), size)
 
     def _build(self, ratio: float) -> tuple[Any, str]:
         """The untrained model with its backbone, and where the backbone's weights come from."""
@@ -188,7 +230,7 @@ class Anomalib:
         from anomalib.pre_processing import PreProcessor  # type: ignore[import-not-found,unused-ignore]
 
         backbone = find_backbone(self.own)
-        steps = [v2.Resize((SIDE, SIDE), antialias=True), v2.Normalize(backbone.mean, backbone.spread)]
+        steps = [v2.Resize(self.size, antialias=True), v2.Normalize(backbone.mean, backbone.spread)]
         quiet = {"evaluator": False, "visualizer": False, "pre_processor": PreProcessor(transform=v2.Compose(steps))}
         layers = [FINE, MIDDLE, COARSE] if self.own is None else ["layer1", "layer2", "layer3"]
         kinds: dict[str, tuple[Any, dict[str, Any]]] = {
@@ -206,20 +248,22 @@ class Anomalib:
         """How it was trained, for the table."""
         how = {"patchcore": f"coreset of {100 * ratio:.2g} %", "padim": "100 features", "dfm": "97 % of the variance"}
         told = how.get(self.model, f"{epochs} epochs, for want of time")
-        return f"{origin}, {SIDE} px, {told}; threshold: F1AdaptiveThreshold on validation pictures, no masks"
+        seen = f"{self.size[1]} × {self.size[0]} px"
+        return f"{origin}, {seen}, {told}; threshold: F1AdaptiveThreshold on validation pictures, no masks"
 
 
 def scaled(
-    boxes: np.ndarray[Any, np.dtype[np.float64]], size: tuple[int, int]
+    boxes: np.ndarray[Any, np.dtype[np.float64]], seen: Size, size: Size
 ) -> np.ndarray[Any, np.dtype[np.float64]]:
-    """Boxes of anomalib, whose corners are the first and last pixel at 256×256, half-open in original pixels.
+    """Boxes of anomalib, whose corners are the first and last pixel of what it saw, half-open in original pixels.
 
     Args:
         boxes: ``(k, 4)``.
+        seen: ``(height, width)`` that the boxes are of.
         size: ``(height, width)`` of the original image.
     """
     half_open = boxes.reshape(-1, 4) + np.array([0, 0, 1, 1])
-    return np.asarray(half_open * np.array([size[1], size[0]] * 2) / SIDE)
+    return np.asarray(half_open * np.array([size[1] / seen[1], size[0] / seen[0]] * 2))
 
 
 def link_pictures(fold: Fold, folder: Path) -> Path:

@@ -295,7 +295,7 @@ def test_anomalib_is_never_shown_a_test_picture_nor_a_mask(fold: Fold, tmp_path:
 
 
 def test_boxes_of_anomalib_become_half_open_boxes_of_the_image() -> None:
-    boxes = anomalib_models.scaled(np.array([[0.0, 0.0, 255.0, 127.0], [64.0, 0.0, 64.0, 0.0]]), (512, 128))
+    boxes = anomalib_models.scaled(np.array([[0.0, 0.0, 255.0, 127.0], [64.0, 0.0, 64.0, 0.0]]), (256, 256), (512, 128))
     np.testing.assert_array_equal(boxes, [[0, 0, 128, 256], [32, 0, 32.5, 2]])
 
 
