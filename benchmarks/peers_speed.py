@@ -113,10 +113,12 @@ def consume(predict: Callable[[Sequence[Path]], Iterable[object]], paths: Sequen
 
 def roofline(fold: Fold, paths: Sequence[Path], seconds: Mapping[str, Sequence[float]]) -> list[Sequence[str]]:
     """GFLOP an image of each experiment's network, and GFLOP/s that PyTorch attains from files to boxes and in it."""
-    lines = []
+    lines = list[Sequence[str]]()
     for name in EXPERIMENTS:
         localizer = Localizer.load(fold.folder / name / RUN, device="cpu")
         pixels = localizer.prepare(paths[0], read_image(paths[0])).pixels
+        if pixels is None:
+            raise RuntimeError(f"{paths[0]} is not for this model")
         network = partial(localizer.model.ask, [pixels])
         with FlopCounterMode(display=False) as counter:
             network()

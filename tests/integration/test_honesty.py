@@ -125,7 +125,7 @@ def test_nothing_of_the_test_subset_reaches_what_learns_from_annotations(
 
 
 def test_learning_on_top_of_a_labels_only_run_is_learning_from_the_start(
-    fabric: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    fabric: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     overrides = ("experiment=recommended", *FEW_STEPS, "refine.correction_steps=3", *CALIBRATED)
     base = [f"data.root={fabric}", "data.subset=fabric", overrides[0], *TINY, *overrides[1:], "cache.enabled=false"]
@@ -136,10 +136,12 @@ def test_learning_on_top_of_a_labels_only_run_is_learning_from_the_start(
     alone = RunFolder(alone.path.absolute())
     monkeypatch.chdir(tmp_path / "there")  # where nothing of it is found
     labels_only = RunFolder(train(train_config(*base)).path.absolute())
+    assert "training on 44 images" in capsys.readouterr().err
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(fit, "_train", lambda *_: pytest.fail("trained again"))
         on_top = RunFolder(train(train_config(*base, "data.use_masks=train")).path.absolute())
         monkeypatch.chdir(tmp_path / "elsewhere")  # and a run that was corrected itself knows what labels taught it
         on_top_again = train(train_config(*base, "data.use_masks=train"), on_top)
+    assert "training goes on from what is there already: about" in capsys.readouterr().err
     assert fitted(on_top) == fitted(alone) == fitted(on_top_again)
     assert fitted(on_top)["tensors"] != fitted(labels_only)["tensors"]

@@ -196,8 +196,9 @@ def _fit_or_adopt(
         console.err.print(
             f"{of_labels.path} was trained on the same labels: what was drawn is learnt on top", style="dim"
         )
-    agenda = agenda_of(prepared)
-    console.err.print(announcement(prepared, agenda))
+    checkpoints = run.checkpoint.parent
+    agenda = agenda_of(prepared, checkpoints)
+    console.err.print(announcement(prepared, agenda, checkpoints))
     with console.following(agenda):
         _save_fit(run, prepared, fit_and_infer(prepared, run.path))
 

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 
 from weakspot.data.views import AS_IS, AUGMENTATIONS, split_view
 from weakspot.models.evidence import PROMPTS
 from weakspot.models.feature_cache import feature_keys
+from weakspot.runs.folder import CHECKPOINT, CORRECTED
 from weakspot.training.estimate import DECODING, Costs, measure_costs
 from weakspot.training.evidence import correct, correct_fit
 from weakspot.training.evidence.budget import OF_OTHERS, Budget, budget_for, budget_of_others, correction_steps
-from weakspot.training.evidence.fit import FEATURES, note_of
+from weakspot.training.evidence.fit import FEATURES, STAGES, checkpoints_of_fold, note_of, stage_file
 from weakspot.training.evidence.heads import LOCATION, LOCATION_AGAIN, MASK, PSEUDO_EVERY
 from weakspot.training.evidence.statistics import STATISTICS
 from weakspot.training.familiarity import RECOGNISING
+from weakspot.training.held_out import HeldOut
 from weakspot.training.imitated import EACH, MOST_PICTURES
 from weakspot.training.lightning_fit import CLASSIFIER
 from weakspot.training.prepare import PreparedRun, image_sizes
@@ -29,30 +32,36 @@ LOOKED_AT_AGAIN = 120
 """So many pictures the finished model sees again, with boxes erased (:mod:`weakspot.evaluation.erasure`)."""
 
 
-def announcement(prepared: PreparedRun, agenda: Agenda) -> str:
+def announcement(prepared: PreparedRun, agenda: Agenda, folder: Path) -> str:
     """Announce in a sentence what training will do, and about how long all of it takes.
 
     Args:
         prepared: the run.
         agenda: from :func:`agenda_of`.
+        folder: as there.
     """
     rules, images = prepared.rules, len(prepared.data.indices("train"))
+    time = f"about {in_words(agenda.seconds)}, report included"
+    if stage_file(folder, STAGES[0]).is_file():
+        return f"training goes on from what is there already: {time}"
     heads = ""
     if rules.has_heads:
         budget, fewer = _budgets(prepared)
         steps = budget.steps + len(prepared.left_out) * fewer.steps
         heads = f", then {steps} steps of the evidence heads on {budget.imitations} imitated defects"
-    device, time = device_of(rules), f"about {in_words(agenda.seconds)}, report included"
-    return f"training on {images} images, up to {rules.trainer.max_epochs} epochs on the {device}{heads}: {time}"
+    epochs = f"up to {rules.trainer.max_epochs} epochs on the {device_of(rules)}"
+    return f"training on {images} images, {epochs}{heads}: {time}"
 
 
-def agenda_of(prepared: PreparedRun) -> Agenda:
+def agenda_of(prepared: PreparedRun, folder: Path) -> Agenda:
     """List the stages from here to the report, and how long each will take: every kind of work is timed, then counted.
 
-    With a cache, missing frozen features are computed first. Nothing is changed by it.
+    With a cache, missing frozen features are computed first. What an earlier run has left in the folder is not done
+    again and does not count. Nothing is changed by it.
 
     Args:
         prepared: the run; its network goes to the device that it is trained on.
+        folder: of the run's checkpoints; it need not exist.
 
     Raises:
         WeakspotError: when evidence heads cannot be trained on features of these sizes.
@@ -61,7 +70,8 @@ def agenda_of(prepared: PreparedRun) -> Agenda:
     size = prepared.preprocess.common_input_size(image_sizes(prepared.data.infos))
     network = prepared.network.to(device_of(rules))
     costs = measure_costs(network, size, rules.trainer.batch_size, heads=rules.has_heads)
-    return Agenda([*_classifier(prepared, costs), *_heads(prepared, costs), *_outputs(prepared, costs)])
+    stages = (*_classifier(prepared, costs, folder), *_heads(prepared, costs, folder))
+    return Agenda([*stages, *_outputs(prepared, costs, folder)])
 
 
 def _budgets(prepared: PreparedRun) -> tuple[Budget, Budget]:
@@ -71,7 +81,7 @@ def _budgets(prepared: PreparedRun) -> tuple[Budget, Budget]:
     return budget_for(refine, images), budget_of_others(refine, left)
 
 
-def _classifier(prepared: PreparedRun, costs: Costs) -> Iterator[Planned]:
+def _classifier(prepared: PreparedRun, costs: Costs, folder: Path) -> Iterator[Planned]:
     rules, cache = prepared.rules, prepared.rules.cache
     items = [item for of_subset in examples_of(prepared).values() for item, _ in of_subset]
     again = 0.0
@@ -80,6 +90,8 @@ def _classifier(prepared: PreparedRun, costs: Costs) -> Iterator[Planned]:
         yield Planned(FROZEN, costs.stem * sum(not cache.path(key).is_file() for key in keys))
     else:
         again = costs.stem
+    if stage_file(folder, STAGES[0]).is_file():  # what comes after it is there
+        return
     yield Planned(CLASSIFIER, (costs.tail + again) * _trained_on(prepared) * rules.trainer.max_epochs)
 
 
@@ -88,31 +100,46 @@ def _trained_on(prepared: PreparedRun) -> int:
     return len(prepared.data.indices("train")) * len(AUGMENTATIONS[prepared.rules.trainer.augment])
 
 
-def _heads(prepared: PreparedRun, costs: Costs) -> Iterator[Planned]:
-    rules, data = prepared.rules, prepared.data
+def _heads(prepared: PreparedRun, costs: Costs, folder: Path) -> Iterator[Planned]:
+    rules, data, folds = prepared.rules, prepared.data, len(prepared.left_out)
     if not rules.has_heads:
         return
     budget, fewer = _budgets(prepared)
-    views = sum(split_view(view)[0] == AS_IS for view in AUGMENTATIONS[rules.trainer.augment])
-    real = views * len(data.indices("train"))
+    real = _views(prepared) * len(data.indices("train"))
     reading = DECODING if rules.cache else costs.stem
-    yield Planned(FEATURES, real * reading + budget.imitations * (costs.imitating + DECODING))
-    models = [("", budget), *((note_of(k, len(prepared.left_out)), fewer) for k in range(len(prepared.left_out)))]
-    outlining = costs.location + PROMPTS * costs.answer
-    for note, of_model in models:
-        yield Planned(LOCATION + note, of_model.location_steps * costs.location_step)
-        if of_model.mask_steps:
-            prompts = (real + of_model.imitations) * costs.location
-            yield Planned(MASK, prompts + of_model.mask_steps * costs.mask_step)
-        outlines = -(-of_model.location_refit_steps // PSEUDO_EVERY) * views * _defects(prepared) * outlining
-        yield Planned(LOCATION_AGAIN + note, outlines + of_model.location_refit_steps * costs.location_step)
+    models = [("", budget, folder)]
+    models += [(note_of(k, folds), fewer, checkpoints_of_fold(folder, k)) for k in range(folds)]
+    if not all(stage_file(kept, STAGES[-1]).is_file() for _, _, kept in models):
+        yield Planned(FEATURES, real * reading + budget.imitations * (costs.imitating + DECODING))
+    for note, of_model, kept in models:
+        yield from _of_model(prepared, costs, note, of_model, kept)
     if data.corrections.drawn:
         steps = correction_steps(rules.refine, len(data.corrections.drawn))
-        for _ in models:
-            yield Planned(FEATURES, correct_fit.IMITATIONS * costs.imitating)
-            yield Planned(correct.CORRECTING, steps * (costs.location_step + costs.mask_step))
+        for _, _, kept in models:
+            if not stage_file(kept, CORRECTED).is_file():
+                yield Planned(FEATURES, correct_fit.IMITATIONS * costs.imitating)
+                yield Planned(correct.CORRECTING, steps * (costs.location_step + costs.mask_step))
     if rules.refine.statistics:
-        yield Planned(STATISTICS, min(real, views * rules.refine.max_images) * reading)
+        yield Planned(STATISTICS, min(real, _views(prepared) * rules.refine.max_images) * reading)
+
+
+def _of_model(prepared: PreparedRun, costs: Costs, note: str, budget: Budget, kept: Path) -> Iterator[Planned]:
+    """The stages of one model's evidence heads that are not kept in its folder of checkpoints."""
+    location, mask, again = (not stage_file(kept, name).is_file() for name in STAGES)
+    if location:
+        yield Planned(LOCATION + note, budget.location_steps * costs.location_step)
+    if mask and budget.mask_steps:
+        prompts = (_views(prepared) * len(prepared.data.indices("train")) + budget.imitations) * costs.location
+        yield Planned(MASK, prompts + budget.mask_steps * costs.mask_step)
+    if again:
+        rounds = -(-budget.location_refit_steps // PSEUDO_EVERY)
+        outlines = rounds * _views(prepared) * _defects(prepared) * (costs.location + PROMPTS * costs.answer)
+        yield Planned(LOCATION_AGAIN + note, outlines + budget.location_refit_steps * costs.location_step)
+
+
+def _views(prepared: PreparedRun) -> int:
+    """Number of views of a training image that the evidence heads learn from."""
+    return sum(split_view(view)[0] == AS_IS for view in AUGMENTATIONS[prepared.rules.trainer.augment])
 
 
 def _defects(prepared: PreparedRun) -> int:
@@ -120,7 +147,7 @@ def _defects(prepared: PreparedRun) -> int:
     return sum(data.targets[i] != 0 for i in data.indices("train"))
 
 
-def _outputs(prepared: PreparedRun, costs: Costs) -> Iterator[Planned]:
+def _outputs(prepared: PreparedRun, costs: Costs, folder: Path) -> Iterator[Planned]:
     rules, data = prepared.rules, prepared.data
     reading = DECODING if rules.cache else costs.stem
     looks, trained, tests = 1 + rules.flip_tta, len(data.indices("train")), len(data.indices("test"))
@@ -132,8 +159,11 @@ def _outputs(prepared: PreparedRun, costs: Costs) -> Iterator[Planned]:
     yield Planned(MAPS, tests * looks * costs.answer)
     per_epoch = _trained_on(prepared) * (costs.tail + (0 if rules.cache else costs.stem))
     for k in range(others):  # each leaves out a fold
-        left = 1 - len(prepared.left_out[k]) / trained
-        yield Planned(CLASSIFIER, OF_OTHERS * rules.trainer.max_epochs * per_epoch * left)
+        kept, left = checkpoints_of_fold(folder, k), 1 - len(prepared.left_out[k]) / trained
+        if HeldOut.is_kept(kept):
+            continue
+        if not (kept / CHECKPOINT).is_file():
+            yield Planned(CLASSIFIER, OF_OTHERS * rules.trainer.max_epochs * per_epoch * left)
         yield Planned(RECOGNISING, left * trained * reading)
         yield Planned(MAPS, len(prepared.left_out[k]) * looks * costs.answer)
         yield Planned(FOR_TRUST, good * EACH * looks * whole / others)
