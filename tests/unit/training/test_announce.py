@@ -19,6 +19,7 @@ from weakspot.training.lightning_fit import CLASSIFIER
 from weakspot.training.prepare import PreparedRun, prepare
 
 FOLDS = 3
+COUNTED = (CLASSIFIER, FEATURES, LOCATION, MASK, LOCATION_AGAIN)
 
 
 @pytest.fixture
@@ -42,12 +43,12 @@ def test_only_what_is_still_to_be_done_is_announced(
         return [stage.name for stage in agenda_of(prepared, tmp_path).stages]
 
     every = names()
-    assert [every.count(name) for name in (CLASSIFIER, FEATURES, LOCATION, MASK, LOCATION_AGAIN)] == [1 + FOLDS, 1, 1, 1, 1]
+    assert [every.count(name) for name in COUNTED] == [1 + FOLDS, 1, 1, 1, 1]
     assert announcement(prepared, agenda_of(prepared, tmp_path), tmp_path).startswith("training on 44 images, up to")
 
     location, mask, again = (stage_file(tmp_path, name) for name in STAGES)
     leave(location, mask)  # interrupted in the third stage
-    assert [names().count(name) for name in (CLASSIFIER, FEATURES, LOCATION, MASK, LOCATION_AGAIN)] == [FOLDS, 1, 0, 0, 1]
+    assert [names().count(name) for name in COUNTED] == [FOLDS, 1, 0, 0, 1]
     said = announcement(prepared, agenda_of(prepared, tmp_path), tmp_path)
     assert said.startswith("training goes on from what is there already: about")
 
