@@ -148,7 +148,8 @@ def _explain(
             )
             if explanation.remark:
                 console.remark(f"warning: {explanation.remark}")
-            for line in (*explained.classes_in_words(explanation), *explained.regions_in_words(explanation)):
+            words = (explained.classes_in_words, explained.estimates_in_words, explained.regions_in_words)
+            for line in (line for in_words in words for line in in_words(explanation)):
                 console.out.print(f"  {line}", markup=False, highlight=False, soft_wrap=True)
         console.out.print(f"to look at: {folder / f'{stem}.png'}", markup=False, soft_wrap=True, highlight=False)
     if subject.decides:

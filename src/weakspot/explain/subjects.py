@@ -45,7 +45,8 @@ def subject_of_run(run: Path, device: str = "auto") -> Subject:
         remark = (
             f"it is {UNLIKE}: do not believe its class before you have looked" if prediction.unlike_training else ""
         )
-        return Answer(classes.index(prediction.label), np.array([found[name] for name in classes]), remark)
+        confidences = np.array([found[name] for name in classes])
+        return Answer(classes.index(prediction.label), confidences, remark, prediction.estimates)
 
     def evidence(image: ImageArray, preprocess: Preprocess) -> Maps:
         (prediction,) = localizer.with_preprocess(preprocess).predict([image])

@@ -63,8 +63,8 @@ class Graph(nn.Module):
             if output.mask_logits is None or output.location_logits is None
             else (output.mask_logits, output.location_logits)
         )
-        distances = () if output.distances is None else (output.distances,)
-        return output.logits, probabilities, output.maps, *evidence, *distances
+        last = (each for each in (output.distances, output.estimates) if each is not None)
+        return output.logits, probabilities, output.maps, *evidence, *last
 
 
 def write_onnx(path: Path, model: Model, meta: BundleMeta) -> None:
@@ -92,7 +92,8 @@ def write_onnx(path: Path, model: Model, meta: BundleMeta) -> None:
     names = [
         *GRAPH_OUTPUTS[:3],
         *(GRAPH_OUTPUTS[3:5] if meta.evidence is not None else ()),
-        *(GRAPH_OUTPUTS[5:] if meta.familiarity is not None else ()),
+        *(GRAPH_OUTPUTS[5:6] if meta.familiarity is not None else ()),
+        *(GRAPH_OUTPUTS[6:] if meta.evidence is not None or meta.statistics is not None else ()),
     ]
     blank = torch.zeros((2, *meta.preprocess.image_size, 3), dtype=torch.uint8)
     with _quiet(), torch.no_grad():

@@ -25,8 +25,11 @@ from weakspot.utils.untrusted import parse_json
 METADATA_KEY = "weakspot"
 """Where a file's metadata keep :meth:`BundleMeta.to_dict` as JSON."""
 
-GRAPH_OUTPUTS: Final = ("logits", "probabilities", "maps", "mask_logits", "location_logits", "distances")
-"""What the graph gives; the fourth and fifth with evidence heads only, the last with statistics of familiarity."""
+GRAPH_OUTPUTS: Final = (
+    "logits", "probabilities", "maps", "mask_logits", "location_logits", "distances", "estimates"
+)  # fmt: skip
+"""What the graph gives; the fourth and fifth with evidence heads only, the sixth with statistics of familiarity, the
+last where more than the classifier decides."""
 
 Run = Callable[[npt.NDArray[np.uint8]], Mapping[str, npt.NDArray[np.float32]]]
 """Pictures ``(n, H, W, 3)`` to :data:`GRAPH_OUTPUTS`; several threads may call it at once."""
@@ -82,9 +85,8 @@ class ExportedModel:
         found = (output.get(name, output.get(OLD_NAMES[name])) for name in GRAPH_OUTPUTS[3:5])
         planes = [plane.astype(np.float16) for plane in found if plane is not None]
         answers = [ModelOutput(*one) for one in zip(output["logits"], output["maps"], *planes, strict=True)]
-        if "distances" not in output:
-            return answers
-        return [one._replace(distances=row) for one, row in zip(answers, output["distances"], strict=True)]
+        more = [name for name in GRAPH_OUTPUTS[5:] if name in output]
+        return [one._replace(**{name: output[name][i] for name in more}) for i, one in enumerate(answers)]
 
 
 def load_exported(path: Path) -> tuple[ExportedModel, BundleMeta]:

@@ -31,6 +31,7 @@ class BatchOutput(NamedTuple):
     mask_logits: Tensor | None = None
     location_logits: Tensor | None = None
     distances: Tensor | None = None
+    estimates: Tensor | None = None
 
 
 @dataclass(frozen=True)
@@ -84,10 +85,9 @@ class Model:
                 if plane is not None
             ]
             found = [ModelOutput(*one) for one in zip(logits, maps, *planes, strict=True)]
-            if output.distances is None:
-                return found
-            distances = output.distances.cpu().numpy()
-            return [one._replace(distances=row) for one, row in zip(found, distances, strict=True)]
+            more = {"distances": output.distances, "estimates": output.estimates}
+            rows = {name: array.cpu().numpy() for name, array in more.items() if array is not None}
+            return [one._replace(**{name: rows[name][i] for name in rows}) for i, one in enumerate(found)]
 
     def tensors(self, features: Mapping[str, Tensor], pixels: Tensor) -> BatchOutput:
         """Run the model from frozen features and return tensors; the graph of an exported model is made of this.
@@ -97,18 +97,19 @@ class Model:
             pixels: the same preprocessed images, ``(batch, 3, H, W)``.
         """
         output = self.network.forward_tail(features[FREEZE_POINT])
-        logits, others = output.logits, list[Tensor]()
+        statistics = distances = location = None
+        planes: tuple[Tensor | None, Tensor | None] = None, None
         if self.statistics is not None:
-            others.append(self.statistics([features[tap] for tap in self.statistics.taps]))
-        distances = None
+            statistics = self.statistics([features[tap] for tap in self.statistics.taps])
         if self.familiarity is not None:
             distances = self.familiarity([features[tap] for tap in self.familiarity.taps])
-        if self.evidence is None:
-            return BatchOutput(agree(logits, others), output.maps, distances=distances)
-        evidence = self.evidence([features[tap] for tap in self.evidence.taps], pixels)
-        others.append(pool_places(evidence.location_logits[:, None]))
-        planes = evidence.mask_logits, evidence.location_logits
-        return BatchOutput(agree(logits, others), output.maps, *planes, distances)
+        if self.evidence is not None:
+            evidence = self.evidence([features[tap] for tap in self.evidence.taps], pixels)
+            location = pool_places(evidence.location_logits[:, None])
+            planes = evidence.mask_logits, evidence.location_logits
+        others = [one for one in (statistics, location) if one is not None]
+        estimates = estimates_of(output.logits, statistics, location) if others else None
+        return BatchOutput(agree(output.logits, others), output.maps, *planes, distances, estimates)
 
     # What a Localizer asks of a model, exported ones too (weakspot.inference.exported).
 
@@ -163,6 +164,27 @@ def agree(logits: Tensor, others: Sequence[Tensor]) -> Tensor:
     """
     if not others:
         return logits
-    odds = torch.logsumexp(logits[:, 1:], dim=1) - logits[:, 0]
+    odds = odds_of(logits)
     shift = torch.stack([odds, *others]).mean(dim=0) - odds
     return torch.cat([logits[:, :1], logits[:, 1:] + shift[:, None]], dim=1)
+
+
+def odds_of(logits: Tensor) -> Tensor:
+    """Log-odds ``(n,)`` of not being Good from logits ``(n, classes)``, Good first."""
+    return torch.logsumexp(logits[:, 1:], dim=1) - logits[:, 0]
+
+
+def estimates_of(logits: Tensor, statistics: Tensor | None, location: Tensor | None) -> Tensor:
+    """What each part of a model says of the same images: what :func:`agree` averages, side by side.
+
+    Args:
+        logits: ``(n, classes)`` of the classifier, Good first.
+        statistics: ``(n,)``, log-odds of not being Good; None for a model without that head.
+        location: likewise.
+
+    Returns:
+        ``(n, 3)``, in the order of :data:`~weakspot.types.ESTIMATORS`; NaN where there is none.
+    """
+    odds = odds_of(logits)
+    unknown = torch.full_like(odds, torch.nan)
+    return torch.stack([unknown if one is None else one for one in (odds, statistics, location)], dim=1)

@@ -12,12 +12,15 @@ import numpy as np
 import numpy.typing as npt
 
 from weakspot.errors import WeakspotError
-from weakspot.types import BoolArray, Look, ModelOutput
+from weakspot.types import ESTIMATORS, BoolArray, Look, ModelOutput
 from weakspot.utils.files import atomic_path
 from weakspot.utils.untrusted import check_npz
 
 PLANES = ("mask_logits", "location_logits", "flipped")
 """Arrays that not every model gives."""
+
+BY_IMAGE = ("distances", "estimates")
+"""Rows of numbers, one for each image, that not every model gives."""
 
 LOOK_ARRAYS = ("look_values", "look_thumbnails")
 """What the parts of looks are called in files."""
@@ -75,6 +78,8 @@ class OutputStore:
         distances: float32 ``(n, taps)``, from training pictures; None for a model without statistics of familiarity.
         looks: float64 ``(n, measures)`` and uint8 ``(n, side, side)``, the parts of a
             :class:`~weakspot.types.Look`; None where they were not measured.
+        estimates: float32 ``(n, 3)``, of the parts of the model; None where the classifier alone decides, and in files
+            from before they were kept.
     """
 
     paths: Sequence[Path]
@@ -88,6 +93,7 @@ class OutputStore:
     regions: PackedMasks | None = None
     distances: npt.NDArray[np.float32] | None = None
     looks: tuple[npt.NDArray[np.float64], npt.NDArray[np.uint8]] | None = None
+    estimates: npt.NDArray[np.float32] | None = None
 
     def __post_init__(self) -> None:
         n, k = self.logits.shape
@@ -98,6 +104,7 @@ class OutputStore:
             and self.bias.shape == (k,)
             and (self.regions is None or len(self.regions) == n)
             and (self.distances is None or (self.distances.ndim, len(self.distances)) == (2, n))
+            and (self.estimates is None or self.estimates.shape == (n, len(ESTIMATORS)))
             and (self.looks is None or [(a.ndim, len(a)) for a in self.looks] == [(2, n), (3, n)])
             and all(e.ndim == 3 for e in (self.mask_logits, self.location_logits) if e is not None)
             and (
@@ -133,7 +140,7 @@ class OutputStore:
             outputs: one for each image, all with the same optional maps.
             bias: float32 ``(classes,)``.
         """
-        logits, maps, *optional, regions, distances, looks = zip(*outputs, strict=True)
+        logits, maps, *optional, regions, distances, looks, estimates = zip(*outputs, strict=True)
         mask_logits, location_logits, flipped = (
             None if plane[0] is None else np.stack(plane).astype(np.float16) for plane in optional
         )
@@ -142,6 +149,7 @@ class OutputStore:
             regions=None if regions[0] is None else PackedMasks.of(regions),
             distances=None if distances[0] is None else np.stack(distances),
             looks=None if looks[0] is None else (np.stack([a for a, _ in looks]), np.stack([b for _, b in looks])),
+            estimates=None if estimates[0] is None else np.stack(estimates),
         )  # fmt: skip
 
     @classmethod
@@ -152,7 +160,7 @@ class OutputStore:
             arrays = [getattr(store, name) for store in stores]
             return None if arrays[0] is None else np.concatenate(arrays)
 
-        joined = {name: together(name) for name in ("sizes", "logits", "maps", *PLANES, "distances")}
+        joined = {name: together(name) for name in ("sizes", "logits", "maps", *PLANES, *BY_IMAGE)}
         looks = [store.looks for store in stores if store.looks is not None]
         if looks:
             joined["looks"] = np.concatenate([a for a, _ in looks]), np.concatenate([b for _, b in looks])
@@ -171,7 +179,9 @@ class OutputStore:
             name: None if plane is None else plane[rows] for name, plane in zip(PLANES, self._planes, strict=True)
         }
         changed: dict[str, Any] = {"logits": self.logits[rows], "maps": self.maps[rows], "regions": regions, **planes}
-        changed["distances"] = None if self.distances is None else self.distances[rows]
+        for name in BY_IMAGE:
+            array = getattr(self, name)
+            changed[name] = None if array is None else array[rows]
         changed["looks"] = None if self.looks is None else (self.looks[0][rows], self.looks[1][rows])
         return replace(self, paths=self.paths[rows], sizes=self.sizes[rows], **changed)
 
@@ -180,6 +190,7 @@ class OutputStore:
         output = ModelOutput(self.logits[index], self.maps[index], *planes)._replace(
             distances=None if self.distances is None else self.distances[index],
             look=None if self.looks is None else Look(self.looks[0][index], self.looks[1][index]),
+            estimates=None if self.estimates is None else self.estimates[index],
         )
         return output if self.regions is None else output._replace(region=self.regions[index])
 
@@ -192,7 +203,7 @@ class OutputStore:
             "maps": self.maps,
             "bias": self.bias,
             **dict(zip(PLANES, self._planes, strict=True)),
-            "distances": self.distances,
+            **{name: getattr(self, name) for name in BY_IMAGE},
         }
         if self.looks is not None:
             arrays |= dict(zip(LOOK_ARRAYS, self.looks, strict=True))
@@ -215,7 +226,7 @@ class OutputStore:
                 planes = [file.get(name, file.get(OLD_NAMES[name])) for name in PLANES]
                 looks = (file[LOOK_ARRAYS[0]], file[LOOK_ARRAYS[1]]) if LOOK_ARRAYS[0] in file else None
                 arrays = file["sizes"], file["logits"], file["maps"], file["bias"], *planes
-                store = replace(cls(paths, *arrays), distances=file.get("distances"), looks=looks)
+                store = replace(cls(paths, *arrays), looks=looks, **{name: file.get(name) for name in BY_IMAGE})
                 if "region_bits" not in file:
                     return store
                 return replace(store, regions=PackedMasks(file["region_bits"], int(file["region_width"])))

@@ -107,6 +107,7 @@ def make_prediction(
         familiarity=p_value,
         unlike_training=unlike,
         measures=measures,
+        estimates=output.named_estimates,
     )
 
 

@@ -96,6 +96,14 @@ def classes_in_words(explanation: Explanation) -> list[str]:
     return lines
 
 
+def estimates_in_words(explanation: Explanation) -> list[str]:
+    """What each part of the model says, in a line; none where the classifier alone decides."""
+    if not explanation.estimates:
+        return []
+    parts = ", ".join(f"{name} {value:+.1f}" for name, value in explanation.estimates.items())
+    return [f"log-odds of a defect: {parts}; their mean makes the class"]
+
+
 def regions_in_words(explanation: Explanation) -> list[str]:
     """What each region contributes to the confidence, and what would change the decision, one line each."""
     confidence = next(value for _, k, value in explanation.classes if k == explanation.target_id)
