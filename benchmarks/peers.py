@@ -391,6 +391,11 @@ def all_data(data: Path | None, generated: Path) -> list[DataSet]:
     return sets
 
 
+def folder_of_data(results: Path, *, quick: bool) -> Path:
+    """Where the generated sets lie."""
+    return results / ("small" if quick else "data")
+
+
 def generate(sets: Sequence[DataSet], quick: bool) -> None:
     """Generate those of the generated sets that are not there yet."""
     for one in sets:
@@ -432,7 +437,7 @@ def main(
 ) -> None:
     """Train, test and time every method, and write the tables."""
     results = folder.resolve()
-    sets = all_data(data, results / ("small" if quick else "data"))
+    sets = all_data(data, folder_of_data(results, quick=quick))
     names = chosen(only, list(dict.fromkeys(name for one in sets for name in (one.title, one.folder))), "--only")
     wanted = [one for one in sets if one.title in names or one.folder in names]
     generate(wanted, quick)

@@ -1,12 +1,13 @@
 """How fast are trained models and their exports, beside anomalib's PatchCore and the bare VGG16? Files to boxes.
 
-It takes a fold that ``benchmarks/peers.py`` trained ``fast`` and ``recommended`` on, exports both, trains PatchCore at
-the input size of ``recommended`` on the same split, and lets anomalib export it. All take turns in one process on the
-same pictures of the test subset. What the 8-bit export costs in classes and boxes comes from its certificate.
+``fast`` and ``recommended`` are trained as ``benchmarks/peers.py`` trains them (and taken over from there), and
+exported; PatchCore is trained at the input size of ``recommended`` on the same split, and anomalib exports it. All take
+turns in one process on the same pictures of the test subset. What the 8-bit export costs in classes and boxes comes
+from its certificate.
 
-    pip install 'weakspot[peers,openvino]' onnx onnxscript onnxruntime
-    python benchmarks/peers.py --only fabric-random --methods fast --methods recommended
-    python benchmarks/peers_speed.py outputs/peers/fabric-random outputs/peers/data/fabric --weights FILE
+    pip install 'weakspot[peers]'
+    python benchmarks/peers_speed.py                                     # generated pictures
+    python benchmarks/peers_speed.py DIR/magnetic_tile --weights FILE
 """
 
 from __future__ import annotations
@@ -16,13 +17,16 @@ import tempfile
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import chdir
 from functools import partial
+from importlib.util import find_spec
 from itertools import cycle, islice
 from pathlib import Path
 from typing import Annotated, Any
 
+import peers
 import typer
 from common import (
     INPUT_SIZE,
+    DataArgument,
     ImagesOption,
     OutputOption,
     RoundsOption,
@@ -39,7 +43,7 @@ from common import (
     table,
 )
 from peer_tools.anomalib_models import Anomalib
-from peer_tools.cells import Fold
+from peer_tools.cells import DataSet, Fold, open_fold
 from peer_tools.ours import RUN
 from predict_speed import bare_runs
 from torch.utils.flop_counter import FlopCounterMode
@@ -90,7 +94,9 @@ def value_of(figure: Any) -> float:  # noqa: ANN401 - as JSON has it
 
 
 def peer_runs(fold: Fold, paths: Sequence[Path], scratch: Path) -> Runs:
-    """PatchCore at the input size of ``recommended``, trained here, in PyTorch and as anomalib exports it."""
+    """PatchCore at the input size of ``recommended``, in PyTorch and as anomalib exports it; none without anomalib."""
+    if find_spec("anomalib") is None:
+        return {}
     size = input_size(fold, "recommended")
     peer = Anomalib("patchcore", size=size)
     folder = scratch / "patchcore"
@@ -130,29 +136,55 @@ def roofline(fold: Fold, paths: Sequence[Path], seconds: Mapping[str, Sequence[f
     return lines
 
 
+def trained(data: Path | None, results: Path, weights: str, *, quick: bool) -> Fold:
+    """The first fold with both experiments trained on it; what is there already is not trained again.
+
+    Raises:
+        typer.Exit: when one cannot be trained.
+    """
+    one = next(
+        each for each in peers.all_data(data, peers.folder_of_data(results, quick=quick)) if is_first(each, data)
+    )
+    plan = peers.Plan([one], EXPERIMENTS, results, weights, hours=6.0, images=1, rounds=0, quick=quick)
+    peers.generate(plan.data, quick)
+    peers.run_cells(plan)
+    for cell in plan.cells:
+        if not peers.finished(cell, results):
+            say(f"{cell} could not be trained")
+            raise typer.Exit(1)
+    return open_fold(one, results)
+
+
+def is_first(one: DataSet, data: Path | None) -> bool:
+    """Whether a data set is the one to time on: that in the folder, or the first generated one."""
+    return one.name == (peers.GENERATED[0] if data is None else data.resolve().name)
+
+
 def main(
-    folder: Annotated[Path, typer.Argument(metavar="FOLD", help="Folder of a fold that peers.py left.")],
-    root: Annotated[Path, typer.Argument(metavar="DATA", help="Folder of its data set.")],
+    data: DataArgument = None,
     weights: WeightsOption = "auto",
     images: ImagesOption = 24,
     rounds: RoundsOption = 5,
     output: OutputOption = None,
+    folder: Annotated[Path, typer.Option(help="Where trained models are kept.")] = Path("outputs/peers"),
+    quick: Annotated[bool, typer.Option("--quick", help="Tiny settings, to see that everything works.")] = False,
 ) -> None:
-    """Export, train the peer, and time all of them in turn."""
-    fold = Fold(folder.resolve(), root.resolve())
+    """Train, export, and time all of them in turn."""
+    fold = trained(data, (folder / "quick" if quick else folder).resolve(), weights, quick=quick)
     paths = list(islice(cycle([sample.path for sample in fold.subset("test")]), images))
     with tempfile.TemporaryDirectory(prefix="weakspot-bench-") as name, chdir(name):
         scratch = Path(name)
         ours, losses = our_runs(fold, paths, scratch)
-        peers = peer_runs(fold, paths, scratch)
+        others = peer_runs(fold, paths, scratch)
         loaded = load_weights(weights)
         bare = bare_runs(preprocessed(paths, Preprocess(INPUT_SIZE, loaded.preprocess)), loaded.state)
-        seconds = alternate(ours | peers | bare, rounds)
+        seconds = alternate(ours | others | bare, rounds)
         work = roofline(fold, paths, seconds)
     best = fastest({each: seconds[each] for each in bare})
+    references = [PEER, best] if PEER in others else [best]
     rows = [
-        (each, rates(seconds[each], images), ratios(seconds[PEER], seconds[each]), ratios(seconds[best], seconds[each]))
-        for each in [*ours, *peers, best]
+        (each, rates(seconds[each], images), *(ratios(seconds[one], seconds[each]) for one in references))
+        for each in [*ours, *others, best]
     ]
     height, width = input_size(fold, "recommended")
     intro = (
@@ -161,8 +193,8 @@ def main(
         "lie in memory. PatchCore has EfficientNet-Lite0 and at most 4,000 patches."
     )
     blocks = [
-        intro,
-        table(("", "images/s", f"times as fast as {PEER}", "times as fast as the bare VGG16"), rows),
+        intro if others else f"{intro} PatchCore is left out: anomalib is not installed (`weakspot[peers]`).",
+        table(("", "images/s", *(f"times as fast as {one}" for one in references)), rows),
         "What 8 bits cost, on the certificate's pictures of the test subset:",
         table(("", "same class", "same boxes", "balanced accuracy", "V2"), losses),
         "How much there is to compute, by PyTorch, one picture at a time for the network alone:",

@@ -2,7 +2,7 @@
 
 The file is written again after each section, so that an interrupted run keeps what it has; a section that is not run
 (``--only``) stays as it was. A benchmark that fails is written down as failed, the others go on, and the exit status is
-1 at the end. About 50 minutes on two cores.
+1 at the end. About one and a half hours on two cores, some 35 minutes of it for the models of ``peers_speed``.
 
     python benchmarks/run_all.py DATA --weights FILE --output benchmarks/results.md
     python benchmarks/run_all.py DATA --weights FILE --only epoch --only sweep
@@ -40,6 +40,7 @@ SECTIONS = (
     "scaling",
     "exported",
     "service",
+    "peers_speed",
 )
 MARK = "<!-- {} -->"
 QUICK = {
@@ -52,6 +53,7 @@ QUICK = {
     "scaling": "--images 4 --rounds 1 --count 4 --count 8",
     "exported": "--images 8 --rounds 1",
     "service": "--images 8 --requests 40",
+    "peers_speed": "--images 8 --rounds 1 --quick",
 }
 
 

@@ -19,6 +19,7 @@ from weakspot.config.schema import TrainConfig, typed, with_values
 from weakspot.data.images import read_image
 from weakspot.data.loading import batched
 from weakspot.inference.localizer import Localizer
+from weakspot.models.bundle_meta import read_meta
 from weakspot.ops.maps import comparable_map
 from weakspot.types import GOOD
 
@@ -41,7 +42,7 @@ class Experiment:
 
     Attributes:
         name: of the experiment.
-        weights: as ``model.weights``.
+        weights: of VGG16, as ``model.weights``; for ``plain_cam`` alone, as the others choose their own backbone.
         overrides: further ``key=value``.
     """
 
@@ -57,14 +58,16 @@ class Experiment:
             "data.root": str(fold.root),
             "split.file": str(fold.split_file if validates else fold.without_validation()),
             "split.near_duplicates": fold.near_duplicates,
-            "model.weights": "auto" if self.name == "fast" else self.weights,
+            "model.weights": self.weights if self.name == "plain_cam" else "auto",
             "cache.dir": str(folder / "cache"),
             "output": str(folder / RUN),
             "reuse": False,
         }
-        train(with_values(config, keys))
+        run = train(with_values(config, keys))
         shutil.rmtree(folder / "cache", ignore_errors=True)
-        return f"{config.model.backbone}, input {config.data.image_size}; thresholds: {THRESHOLDS[self.name]}"
+        meta = read_meta(run.bundle)
+        height, width = meta.preprocess.image_size
+        return f"{meta.backbone}, {width} × {height} px; thresholds: {THRESHOLDS[self.name]}"
 
     def load(self, folder: Path) -> Predict:
         """The bundle of the run."""
