@@ -34,7 +34,7 @@ from weakspot.metrics.intervals import bootstrap
 from weakspot.models.bundle import BundleMeta
 from weakspot.ops.resize import upsample
 from weakspot.postprocess.boxes import boxes_array
-from weakspot.postprocess.predictions import draw_boxes
+from weakspot.postprocess.drawing import Drawing
 from weakspot.runs.folder import RunFolder, own_test_subset
 from weakspot.types import ModelOutput
 
@@ -80,7 +80,7 @@ def measure(subject: Subject, meta: BundleMeta, truth: Truth, index: int, method
     maps = np.zeros((len(meta.classes), *over.shape), dtype=np.float32)
     maps[target] = over
     said = ModelOutput(np.zeros(len(meta.classes), dtype=np.float32), maps)
-    boxes = boxes_array(draw_boxes(said, target, size, size, meta.boxes, meta.classes[target]))
+    boxes = boxes_array(Drawing(said, target, size, size, meta.boxes).boxes(meta.classes[target]))
     positive = np.maximum(over, 0)
     return Measured(
         over,

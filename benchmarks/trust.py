@@ -32,7 +32,7 @@ from weakspot.models.located_outputs import LocatedOutputs
 from weakspot.models.output_store import OutputStore
 from weakspot.ops.maps import visible
 from weakspot.postprocess.boxes import boxes_array
-from weakspot.postprocess.predictions import describe_boxes
+from weakspot.postprocess.drawing import Drawing
 from weakspot.postprocess.trust_calibration import FEATURES, TrustCalibration
 from weakspot.runs.folder import RunFolder, finished_run
 from weakspot.types import GOOD, Box
@@ -66,7 +66,7 @@ def coloured(subset: EvaluatedSubset, row: int, meta: BundleMeta) -> list[tuple[
     size = size_of(subset.store, row)
     output, rule = visible(subset.store[row], size, meta.preprocess), replace(meta.boxes, outlines=False)
     whole = meta.preprocess.input_size(size)
-    features = describe_boxes(boxes, output, output.likeliest_defect, size, whole, rule)
+    features = Drawing(output, output.likeliest_defect, size, whole, rule).features(boxes)
     lowest = features[:, FEATURES.index("stability") :].min(axis=1)
     return [(box, trust >= OLD_LIMIT) for box, trust in zip(boxes, lowest, strict=True)]
 

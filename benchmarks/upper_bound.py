@@ -29,7 +29,7 @@ from weakspot.metrics import IOU_LEVELS, box_iou
 from weakspot.ops.maps import margin_map
 from weakspot.ops.regions import label_regions
 from weakspot.ops.resize import upsample
-from weakspot.postprocess.predictions import evidence_grid
+from weakspot.postprocess.drawing import evidence_grid
 from weakspot.report.overlays import draw
 from weakspot.types import ModelOutput, Size
 from weakspot.utils import console

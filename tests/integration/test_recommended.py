@@ -27,8 +27,9 @@ from weakspot.inference.localizer import Localizer
 from weakspot.models.output_store import OutputStore
 from weakspot.ops.maps import combined_map, visible
 from weakspot.postprocess.decision import Decision
+from weakspot.postprocess.drawing import place_scores
 from weakspot.postprocess.prediction_files import read_predictions
-from weakspot.postprocess.predictions import make_prediction, place_scores
+from weakspot.postprocess.predictions import make_prediction
 from weakspot.postprocess.trust import REASONS
 from weakspot.report.view import RunView
 from weakspot.runs.folder import RunFolder

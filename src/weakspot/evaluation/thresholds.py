@@ -18,9 +18,9 @@ from weakspot.models.output_store import OutputStore
 from weakspot.ops.maps import comparable_map, visible
 from weakspot.postprocess.box_calibration import Calibration, calibrate_min_score
 from weakspot.postprocess.boxes import boxes_array
-from weakspot.postprocess.predictions import draw_boxes, trusted
+from weakspot.postprocess.drawing import Drawing
 from weakspot.postprocess.trust_calibration import TrustCalibration
-from weakspot.types import Box, ModelOutput, Size
+from weakspot.types import Box, ModelOutput
 
 SWEEP_STEPS = 39
 
@@ -64,9 +64,9 @@ def sweep(images: EvaluatedImages) -> tuple[npt.NDArray[np.float64], npt.NDArray
     for n, i in enumerate(known):
         subset, row = images.images[i]
         size, true = size_of(subset.store, row), images.truth.boxes[i].astype(np.float64)
-        for t, threshold in enumerate(thresholds):
-            rule = replace(subset.meta.boxes, threshold=float(threshold))
-            boxes = _draw(outputs[n], decided[n], size, subset.meta.preprocess, rule, subset.meta.ranking)
+        meta = subset.meta
+        drawing = Drawing(outputs[n], decided[n], size, meta.preprocess.input_size(size), meta.boxes)
+        for t, boxes in enumerate(drawing.boxes_at("threshold", thresholds.tolist(), "", meta.ranking)):
             ious[t, n] = best_iou(boxes_array(boxes)[:BEST_BOXES], true)
     return thresholds, ious
 
@@ -108,7 +108,7 @@ def undecided_boxes(
     """
     size = size_of(store, index)
     output = visible(store[index], size, preprocess)
-    return _draw(output, output.likeliest_defect, size, preprocess, rule, ranking)
+    return Drawing(output, output.likeliest_defect, size, preprocess.input_size(size), rule).boxes("", ranking)
 
 
 def undecided_boxes_with_trust(store: OutputStore, index: int, meta: BundleMeta) -> list[Box]:
@@ -121,20 +121,8 @@ def undecided_boxes_with_trust(store: OutputStore, index: int, meta: BundleMeta)
     """
     size, rule = size_of(store, index), replace(meta.boxes, outlines=False)
     output = visible(store[index], size, meta.preprocess)
-    whole = meta.preprocess.input_size(size)
-    boxes = _draw(output, output.likeliest_defect, size, meta.preprocess, rule, meta.ranking)
-    return trusted(boxes, output, output.likeliest_defect, size, whole, rule, meta.trust) if boxes else []
-
-
-def _draw(
-    output: ModelOutput,
-    index: int,
-    size: Size,
-    preprocess: Preprocess,
-    rule: BoxRule,
-    ranking: TrustCalibration | None,
-) -> list[Box]:
-    return draw_boxes(output, index, size, preprocess.input_size(size), rule, "", ranking)
+    drawing = Drawing(output, output.likeliest_defect, size, meta.preprocess.input_size(size), rule)
+    return drawing.trusted_boxes("", meta.ranking, meta.trust)
 
 
 def calibrated_rule(

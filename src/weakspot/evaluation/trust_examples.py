@@ -17,7 +17,7 @@ from weakspot.ops.iou import box_iou
 from weakspot.ops.maps import visible
 from weakspot.postprocess.box_ranking import ranking_scores
 from weakspot.postprocess.boxes import boxes_array
-from weakspot.postprocess.predictions import describe_boxes, draw_boxes
+from weakspot.postprocess.drawing import Drawing
 from weakspot.postprocess.trust_calibration import (
     FEATURES,
     RIGHT,
@@ -125,11 +125,11 @@ def _examples(
     for i in range(len(store)):
         size = size_of(store, i)
         output = visible(store[i], size, preprocess)
-        index, whole = output.likeliest_defect, preprocess.input_size(size)
-        boxes = draw_boxes(output, index, size, whole, rule, "", ranking)
+        drawing = Drawing(output, output.likeliest_defect, size, preprocess.input_size(size), rule)
+        boxes = drawing.boxes("", ranking)
         if not boxes:
             continue
-        features.append(describe_boxes(boxes, output, index, size, whole, rule))
+        features.append(drawing.features(boxes))
         overlaps = box_iou(boxes_array(boxes), true_boxes(i).astype(np.float64)).max(axis=1, initial=0.0)
         right += (overlaps >= right_from).tolist()
         picture += [i] * len(boxes)

@@ -18,7 +18,8 @@ from weakspot.models.bundle import BundleMeta
 from weakspot.models.output_store import OutputStore
 from weakspot.ops.maps import visible
 from weakspot.postprocess.boxes import boxes_array
-from weakspot.postprocess.predictions import SteppedKey, distrusted, draw_boxes_at
+from weakspot.postprocess.drawing import Drawing, SteppedKey
+from weakspot.postprocess.predictions import distrusted
 from weakspot.types import GOOD, Box, Prediction
 
 SCORE_STEPS = 39
@@ -133,7 +134,7 @@ def _image(
     decided = meta.classes.index(prediction.label) or output.likeliest_defect
     whole = meta.preprocess.input_size(prediction.size)
     label = meta.classes[decided]
-    drawn = draw_boxes_at(output, decided, prediction.size, whole, rule, key, steps, label, meta.trust, meta.ranking)
+    drawn = Drawing(output, decided, prediction.size, whole, rule).boxes_at(key, steps, label, meta.ranking, meta.trust)
     # The rule's own boxes have been trusted or not already.
     boxes = {_key(box): box for box in prediction.boxes}
     true = truth.boxes[index].astype(np.float64)

@@ -13,7 +13,7 @@ from weakspot.config.rules import BoxRule
 from weakspot.data.preprocess import Preprocess
 from weakspot.errors import WeakspotError
 from weakspot.models.network import CamNet, field_of_view, inference_batch_size
-from weakspot.postprocess.predictions import draw_boxes
+from weakspot.postprocess.drawing import Drawing
 from weakspot.types import ModelOutput
 
 
@@ -79,7 +79,7 @@ def test_boxes_from_one_image_equal_those_from_a_batch_on_real_weights(kind: str
 
     def boxes(maps: torch.Tensor) -> list[tuple[int, ...]]:
         output = ModelOutput(maps.mean(dim=(1, 2)).numpy(), maps.numpy())
-        return [box.xyxy for box in draw_boxes(output, 1, (373, 248), (96, 128), rule, "anomaly")]
+        return [box.xyxy for box in Drawing(output, 1, (373, 248), (96, 128), rule).boxes("anomaly")]
 
     with torch.no_grad():
         together = [boxes(maps) for maps in network(batch).maps]

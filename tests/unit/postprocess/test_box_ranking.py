@@ -16,7 +16,9 @@ from weakspot.data.preprocess import Preprocess
 from weakspot.ops.maps import visible
 from weakspot.postprocess.box_ranking import ranked, ranking_scores
 from weakspot.postprocess.decision import Decision
-from weakspot.postprocess.predictions import draw_boxes, draw_boxes_at, make_prediction, trusted
+from weakspot.postprocess.drawing import Drawing
+from weakspot.postprocess.predictions import make_prediction
+from weakspot.postprocess.trust import with_trust
 from weakspot.postprocess.trust_calibration import FEATURES, BoxExamples, TrustCalibration, fit_ranking
 from weakspot.types import Box, ModelOutput
 
@@ -65,16 +67,16 @@ RULE = BoxRule("components", "absolute", 0.0, merge=None)
 
 def test_of_two_places_the_one_with_edges_that_stay_scores_higher() -> None:
     left, right = (10, 10, 20, 20), (50, 20, 70, 30)
-    plain = draw_boxes(two_places(), 1, SIZE, SIZE, RULE, "")
+    plain = Drawing(two_places(), 1, SIZE, SIZE, RULE).boxes("")
     assert [box.xyxy for box in plain] == [right, left]  # by the location head alone
-    drawn = draw_boxes(two_places(), 1, SIZE, SIZE, RULE, "", by(stability=8.0))
+    drawn = Drawing(two_places(), 1, SIZE, SIZE, RULE).boxes("", by(stability=8.0))
     assert [box.xyxy for box in drawn] == [left, right]
     assert drawn[0].score == pytest.approx(2.0 + 8.0, abs=0.1)  # the picture's log-odds, and a box that never moves
     one = replace(RULE, min_score=drawn[0].score - 1e-6)
-    assert [box.xyxy for box in draw_boxes(two_places(), 1, SIZE, SIZE, one, "", by(stability=8.0))] == [left]
+    assert [box.xyxy for box in Drawing(two_places(), 1, SIZE, SIZE, one).boxes("", by(stability=8.0))] == [left]
     first = replace(RULE, max_boxes=1)
-    assert [box.xyxy for box in draw_boxes(two_places(), 1, SIZE, SIZE, first, "", by(stability=8.0))] == [left]
-    assert draw_boxes(two_places(), 0, SIZE, SIZE, RULE, "", by(stability=8.0)) == []
+    assert [box.xyxy for box in Drawing(two_places(), 1, SIZE, SIZE, first).boxes("", by(stability=8.0))] == [left]
+    assert Drawing(two_places(), 0, SIZE, SIZE, RULE).boxes("", by(stability=8.0)) == []
 
 
 def test_a_prediction_trusts_its_boxes_as_who_draws_them_first_and_judges_them_then() -> None:
@@ -86,8 +88,8 @@ def test_a_prediction_trusts_its_boxes_as_who_draws_them_first_and_judges_them_t
         trust=calibration, ranking=ranking,
     )  # fmt: skip
     output = visible(two_places(), SIZE, preprocess)
-    drawn = draw_boxes(output, 1, SIZE, preprocess.input_size(SIZE), RULE, "anomaly", ranking)
-    one_by_one = trusted(drawn, output, 1, SIZE, preprocess.input_size(SIZE), RULE, calibration)
+    drawing = Drawing(output, 1, SIZE, preprocess.input_size(SIZE), RULE)
+    one_by_one = with_trust(drawing.boxes("anomaly", ranking), drawing.maps, RULE, calibration)
     assert [(box.xyxy, box.score) for box in said.boxes] == [(box.xyxy, box.score) for box in one_by_one]
     assert [box.trust for box in said.boxes] == pytest.approx([box.trust for box in one_by_one])
     assert 0 < said.boxes[1].trust < said.boxes[0].trust < 1
@@ -97,10 +99,10 @@ def test_a_prediction_trusts_its_boxes_as_who_draws_them_first_and_judges_them_t
 def test_many_steps_draw_what_each_draws(key: str, steps: list[float]) -> None:
     ranking = by(stability=8.0)
     rule = replace(RULE, min_score=0.0)
-    at = draw_boxes_at(two_places(), 1, SIZE, SIZE, rule, key, steps, "", None, ranking)  # type: ignore[arg-type]
+    at = Drawing(two_places(), 1, SIZE, SIZE, rule).boxes_at(key, steps, "", ranking)  # type: ignore[arg-type]
     for step, boxes in zip(steps, at, strict=True):
         moved = replace(rule, **{key: step})
-        assert boxes == draw_boxes(two_places(), 1, SIZE, SIZE, moved, "", ranking)
+        assert boxes == Drawing(two_places(), 1, SIZE, SIZE, moved).boxes("", ranking)
         assert not any(math.isnan(box.trust) for box in boxes if key == "min_score")
 
 

@@ -31,8 +31,9 @@ from weakspot.evaluation.thresholds import undecided_boxes
 from weakspot.evaluation.truth import Truth
 from weakspot.metrics import Estimate, best_iou
 from weakspot.postprocess.boxes import boxes_array
+from weakspot.postprocess.drawing import Drawing
 from weakspot.postprocess.prediction_files import read_predictions
-from weakspot.postprocess.predictions import draw_boxes, draw_boxes_at, make_prediction
+from weakspot.postprocess.predictions import make_prediction
 from weakspot.report.advice import Here, Step, advice, pooled_advice
 from weakspot.report.checks import checks
 from weakspot.report.first_screen import bars, strip
@@ -164,9 +165,9 @@ def test_a_lab_of_a_score_trusts_boxes_at_every_step_and_that_of_a_threshold_onl
 def test_drawing_at_many_steps_in_any_order_is_drawing_at_each(binary: Made) -> None:
     rule, output, size = RULES["scores"], binary.store[1], (80, 128)
     steps = [3.0, -9.0, 2.0, 99.0, 5.5]
-    drawn = draw_boxes_at(output, 1, size, size, rule, "min_score", steps, "hole")
+    drawn = Drawing(output, 1, size, size, rule).boxes_at("min_score", steps, "hole")
     for step, boxes in zip(steps, drawn, strict=True):
-        assert boxes == draw_boxes(output, 1, size, size, replace(rule, min_score=step), "hole")
+        assert boxes == Drawing(output, 1, size, size, replace(rule, min_score=step)).boxes("hole")
 
 
 # --- pictures -----------------------------------------------------------------------------------------------------

@@ -67,7 +67,7 @@ def test_a_step_of_the_slider_trusts_no_picture_that_is_unlike_those_of_training
     ]
     strange = [replace(prediction, unlike_training=True, boxes=()) for prediction in plain]
     sure = Box(1, 1, 20, 20, trust=0.98, level="green")
-    monkeypatch.setattr(lab_module, "draw_boxes_at", lambda *args: [[sure] for _ in args[6]])
+    monkeypatch.setattr(lab_module.Drawing, "boxes_at", lambda drawing, key, steps, *_: [[sure] for _ in steps])
     truth = Truth.read(made.samples, made.store.sizes)
     for predictions, level in ((plain, "green"), (strange, "amber")):
         drawn = [box for image in make_lab(made.store, predictions, truth, meta).images for box in image.boxes]
