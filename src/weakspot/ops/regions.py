@@ -37,10 +37,17 @@ def label_regions(hot: BoolArray) -> tuple[npt.NDArray[np.int64], npt.NDArray[np
         Half-open boxes ``(k, 4)``, their numbers of pixels ``(k,)``, and labels ``(h, w)``: 0 for background, i + 1
         for the pixels of region i.
     """
-    _, labels, stats, _ = cv2.connectedComponentsWithStats(
-        np.ascontiguousarray(hot, dtype=np.uint8), connectivity=8, ltype=cv2.CV_32S
+    labels = np.zeros(hot.shape, np.int32)
+    rows, columns = np.flatnonzero(hot.any(axis=1)), np.flatnonzero(hot.any(axis=0))
+    if not len(rows):
+        return np.zeros((0, 4), np.int64), np.zeros(0, np.int64), labels
+    # Only the part that holds something: most masks are nearly empty.
+    part = np.s_[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
+    _, found, stats, _ = cv2.connectedComponentsWithStats(
+        np.ascontiguousarray(hot[part], dtype=np.uint8), connectivity=8, ltype=cv2.CV_32S
     )
+    labels[part] = found
     regions = np.asarray(stats[1:], dtype=np.int64)
-    x, y = regions[:, cv2.CC_STAT_LEFT], regions[:, cv2.CC_STAT_TOP]
+    x, y = regions[:, cv2.CC_STAT_LEFT] + columns[0], regions[:, cv2.CC_STAT_TOP] + rows[0]
     width, height = regions[:, cv2.CC_STAT_WIDTH], regions[:, cv2.CC_STAT_HEIGHT]
-    return np.stack([x, y, x + width, y + height], axis=1), regions[:, cv2.CC_STAT_AREA], np.asarray(labels, np.int32)
+    return np.stack([x, y, x + width, y + height], axis=1), regions[:, cv2.CC_STAT_AREA], labels

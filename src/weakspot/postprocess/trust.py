@@ -209,18 +209,20 @@ def box_features(boxes: Sequence[Box], drawn_from: DrawnFrom, rule: BoxRule) -> 
     )
     seen = scale_min_max(maps.class_map)
     shown = expit(maps.evidence) if maps.in_logits else scale_min_max(maps.evidence)
+    own = boxes_array(boxes)
+    stability = np.mean([box_iou(own, other).max(axis=1, initial=0.0) for other in others], axis=0)
+    again = None if second is None else box_iou(own, second).max(axis=1, initial=0.0)
     rows = []
-    for box in boxes:
-        own = boxes_array([box])
+    for i, box in enumerate(boxes):
         rows.append(
             [
                 math.asinh(maps.picture),
                 math.asinh(box.score),
                 0.0 if shown is None else _contrast(shown, box, size),
                 1 - box.area / (size[0] * size[1]),
-                float(np.mean([box_iou(own, other).max(initial=0.0) for other in others])),
+                float(stability[i]),
                 0.0 if seen is None else _highest_inside(seen, box, size),
-                *([] if second is None else [float(box_iou(own, second).max(initial=0.0))]),
+                *([] if again is None else [float(again[i])]),
             ]
         )
     return np.array(rows, dtype=np.float64)
