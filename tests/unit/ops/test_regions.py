@@ -7,7 +7,7 @@ from hypothesis.extra import numpy as hnp
 from scipy import ndimage
 
 from weakspot.config.rules import BoxRule
-from weakspot.ops.regions import region_outlines
+from weakspot.ops.regions import label_regions, region_outlines
 from weakspot.postprocess.boxes import find_boxes
 
 
@@ -47,3 +47,23 @@ def test_an_outline_s_hull_is_its_region_s_box(mask):
     found = {box.xyxy for box in boxes}
     assert set(hulls) <= found  # a region inside another's hole has no outline of its own
     assert len(found) == 0 or hulls
+
+
+@given(
+    hnp.arrays(bool, st.tuples(st.integers(1, 9), st.integers(1, 9)), elements=st.integers(0, 3).map(lambda i: i == 0)),
+    st.tuples(st.integers(0, 3), st.integers(0, 3), st.integers(0, 3), st.integers(0, 3)),
+)
+@settings(deadline=None, max_examples=80)
+def test_regions_are_those_of_another_implementation_wherever_they_lie(mask, margins):
+    top, bottom, left, right = margins
+    mask = np.pad(mask, ((top, bottom), (left, right)))  # most masks hold something in one part alone
+    corners, pixels, labels = label_regions(mask)
+    wanted, count = ndimage.label(mask, np.ones((3, 3)))
+    assert (len(corners), len(pixels), labels.shape) == (count, count, mask.shape)
+    assert ((labels > 0) == mask).all()
+    of_wanted = {tuple(np.flatnonzero(wanted == i + 1)) for i in range(count)}
+    assert {tuple(np.flatnonzero(labels == i + 1)) for i in range(count)} == of_wanted
+    for i, (x0, y0, x1, y1) in enumerate(corners):
+        rows, columns = np.nonzero(labels == i + 1)
+        assert (x0, y0, x1, y1) == (columns.min(), rows.min(), columns.max() + 1, rows.max() + 1)
+        assert pixels[i] == len(rows)
