@@ -16,6 +16,7 @@ from sklearn.metrics import average_precision_score, balanced_accuracy_score, ro
 sys.path.append(str(ROOT / "benchmarks"))
 
 import peers
+import peers_speed
 import peers_worker
 from peer_tools import anomalib_models, ours
 from peer_tools.cells import Cost, DataSet, Fold, Found, LeftOutError, open_fold, read_cost, read_tested, write_cost
@@ -264,6 +265,26 @@ def test_speed_is_shown_as_pictures_a_second_of_the_rounds_that_count() -> None:
         {"round": i, "method": "fake", "seconds": s, "images": 24, "peak_mb": 300.0} for i, s in enumerate((9, 2, 4))
     ]
     assert "| `fake` | 1.50 (2.50) | 9.00 (6.00 – 12.0) | 500, 300 | a note |" in peers.cost_table([row], speeds)
+
+
+def test_what_eight_bits_cost_is_told_beside_what_was_before() -> None:
+    accuracy = {
+        "pytorch": {"balanced_accuracy": {"value": 0.9, "low": 0.8, "high": 1.0}, "max_box_acc_v2": 0.5},
+        "exported": {"balanced_accuracy": {"value": 0.875, "low": 0.8, "high": 1.0}, "max_box_acc_v2": 0.25},
+    }
+    certificate = {"images": 40, "same_class": 39, "same_boxes": 30, "accuracy": accuracy}
+    line = ["fast", "39 of 40", "30 of 40", "0.900 → 0.875", "0.500 → 0.250"]
+    assert peers_speed.loss_of("fast", certificate) == line
+    without = {"pytorch": {}, "exported": {}}
+    assert peers_speed.loss_of("fast", certificate | {"accuracy": without})[3:] == ["–", "–"]
+
+
+def test_what_is_timed_on_is_the_first_fold_of_the_folder_or_the_first_generated_set(tmp_path: Path) -> None:
+    def firsts(data: Path | None) -> list[str]:
+        return [one.folder for one in peers.all_data(data, tmp_path) if peers_speed.is_first(one, data)]
+
+    assert firsts(None) == ["fabric-random"]
+    assert firsts(tmp_path / "tile")[0] == "tile-grouped-fold0"
 
 
 # --- tools --------------------------------------------------------------------------------------------------------
