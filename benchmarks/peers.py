@@ -444,7 +444,7 @@ def main(
     ways = chosen(methods, list(TOOLS), "--methods") if methods else list(METHODS)
     plan = Plan(wanted, ways, results, weights, hours, images, rounds, quick)
     postponed = run_cells(plan)
-    if hours > 0:
+    if hours > 0 and rounds > 0:
         time_methods(plan)
     write_report(plan, postponed, output)
 

@@ -42,7 +42,7 @@ from common import (
     say,
     table,
 )
-from peer_tools.anomalib_models import Anomalib
+from peer_tools.anomalib_models import TRAINED, Anomalib
 from peer_tools.cells import DataSet, Fold, open_fold
 from peer_tools.ours import RUN
 from predict_speed import bare_runs
@@ -99,10 +99,12 @@ def peer_runs(fold: Fold, paths: Sequence[Path], scratch: Path) -> Runs:
         return {}
     size = input_size(fold, "recommended")
     peer = Anomalib("patchcore", size=size)
-    folder = scratch / "patchcore"
-    folder.mkdir()
-    say(f"training PatchCore at {size[1]} × {size[0]}: {peer.train(fold, folder)}")
-    exported = peer.load_openvino(peer.export_openvino(folder))
+    folder = fold.folder / f"patchcore-{size[1]}x{size[0]}"
+    if not (folder / TRAINED).is_file():
+        folder.mkdir(exist_ok=True)
+        say(f"training PatchCore at {size[1]} × {size[0]}")
+        peer.train(fold, folder)
+    exported = peer.load_openvino(peer.export_openvino(folder, scratch))
     return {PEER_IN_TORCH: partial(consume, peer.load(folder), paths), PEER: partial(consume, exported, paths)}
 
 

@@ -28,6 +28,9 @@ from weakspot.models import timm_weights
 from weakspot.models.timm_networks import import_timm
 from weakspot.types import Sample, Size
 
+TRAINED = "model.pt"
+"""The state of a trained model, in the folder of its cell."""
+
 SQUARE: Size = (256, 256)
 """Height and width that anomalib's models see pictures at unless told otherwise."""
 
@@ -152,7 +155,7 @@ class Anomalib:
             enable_progress_bar=False,
         )
         engine.fit(model=model, datamodule=data)
-        torch.save({"ratio": ratio, "state": model.state_dict()}, folder / "model.pt")
+        torch.save({"ratio": ratio, "state": model.state_dict()}, folder / TRAINED)
         shutil.rmtree(pictures)
         shutil.rmtree(folder / "engine", ignore_errors=True)
         return self._note(origin, ratio, epochs)
@@ -175,9 +178,13 @@ class Anomalib:
 
         return predict
 
-    def export_openvino(self, folder: Path) -> Path:
-        """Write the trained model with anomalib's own exporter; returns the ``.xml``."""
-        path: Path = self._trained(folder).to_openvino(folder / "exported")
+    def export_openvino(self, folder: Path, target: Path) -> Path:
+        """Write the model that was trained in `folder` below `target`, with anomalib's own exporter.
+
+        Returns:
+            The ``.xml``.
+        """
+        path: Path = self._trained(folder).to_openvino(target)
         return path
 
     def load_openvino(self, path: Path) -> Predict:
@@ -202,7 +209,7 @@ class Anomalib:
 
     def _trained(self, folder: Path) -> Any:  # noqa: ANN401 - anomalib's own
         """The model with its saved state."""
-        saved = torch.load(folder / "model.pt", map_location="cpu", weights_only=True)
+        saved = torch.load(folder / TRAINED, map_location="cpu", weights_only=True)
         model, _ = self._build(saved["ratio"])
         model.load_state_dict(saved["state"])
         return model.eval()
