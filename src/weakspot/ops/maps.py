@@ -155,3 +155,17 @@ def comparable_map(output: ModelOutput) -> Maps:
     if output.mask_logits is not None and output.location_logits is not None:
         return combined_map(output.mask_logits, output.location_logits, output.logits)
     return margin_map(output.maps, int(output.logits.argmax()) or output.likeliest_defect)
+
+
+def log_odds(logits: npt.NDArray[np.float32]) -> float:
+    """Log-odds that a picture is not Good.
+
+    Args:
+        logits: ``(classes,)``, Good first.
+
+    Examples:
+        >>> log_odds(np.array([1.0, 3.0], np.float32))
+        2.0
+    """
+    # SciPy's logsumexp says the same after a quarter of a millisecond.
+    return float(np.logaddexp.reduce(logits[1:]) - logits[0])

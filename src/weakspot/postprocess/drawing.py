@@ -10,10 +10,9 @@ from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
-from scipy.special import logsumexp
 
 from weakspot.config.rules import BoxRule
-from weakspot.ops.maps import Maps, class_map, margin_map, region_at
+from weakspot.ops.maps import Maps, class_map, log_odds, margin_map, region_at
 from weakspot.ops.resize import upsample
 from weakspot.postprocess.box_ranking import ranked
 from weakspot.postprocess.boxes import find_boxes
@@ -75,7 +74,7 @@ class Drawing:
             self.size,
             in_logits=output.mask_logits is not None,
             within=region_at(output, grid_of(evidence)),
-            picture=float(logsumexp(output.logits[1:]) - output.logits[0]),
+            picture=log_odds(output.logits),
             flipped=None if flipped is None else self._evidence(flipped)[0],
         )
 
@@ -217,7 +216,7 @@ def place_scores(location_logits: Maps, logits: npt.NDArray[np.float32]) -> Maps
         :data:`SURER` of the difference more. Minus infinity, so that no box is drawn there, where a place is both much
         less sure than the surest one (:data:`RIVALS`) and less sure than the image.
     """
-    of_image = np.float32(logsumexp(logits[1:]) - logits[0])
+    of_image = np.float32(log_odds(logits))
     rivals = location_logits >= min(location_logits.max() - RIVALS, of_image)
     lower = np.minimum(location_logits, of_image)
     scores: Maps = np.where(rivals, lower + SURER * (location_logits - lower), -np.inf).astype(np.float32)
