@@ -22,6 +22,7 @@ from weakspot.data.images import list_images, read_image
 from weakspot.errors import WeakspotError
 from weakspot.export import model as exporting
 from weakspot.export.certificate import Certificate
+from weakspot.export.graph import last_convolutions, quantise_onnx
 from weakspot.export.model import Order, certificate_samples, export_model
 from weakspot.inference import exported as runtime
 from weakspot.inference import fastest
@@ -95,6 +96,26 @@ def test_several_at_once_are_answered_as_one_by_one(
     assert [replace(p, output=None) for p in localizer.predict(images)] == [replace(p, output=None) for p in singly]
     list(localizer.predict(images))
     assert opened == [(1, 3), (3, 1)]
+
+
+@pytest.mark.usefixtures("tiny")
+def test_in_eight_bits_the_layers_that_log_odds_come_out_of_stay_as_they_are(
+    runs: dict[str, Path], tmp_path: Path
+) -> None:
+    """OpenVINO crashed on the dense layer of real networks in eight bits, and took the process along."""
+    path = tmp_path / "model.onnx"
+    path.write_bytes(exported(runs, "refined", "onnx").read_bytes())
+    last = last_convolutions(onnx.load(str(path)).graph.node)
+    pictures = np.random.default_rng(0).integers(0, 256, (2, 64, 96, 3), dtype=np.uint8)
+    quantise_onnx(path, lambda: iter([pictures]))
+    nodes = onnx.load(str(path)).graph.node
+    made_by = {output: node.op_type for node in nodes for output in node.output}
+    in_bits = {
+        node.name for node in nodes if node.op_type == "Conv" and made_by.get(node.input[1]) == "DequantizeLinear"
+    }
+    assert len(last) == 3  # class activation maps, mask and location
+    assert in_bits
+    assert not in_bits & set(last)
 
 
 @pytest.mark.usefixtures("tiny")
