@@ -136,7 +136,7 @@ def test_learning_on_top_of_a_labels_only_run_is_learning_from_the_start(
     alone = RunFolder(alone.path.absolute())
     monkeypatch.chdir(tmp_path / "there")  # where nothing of it is found
     labels_only = RunFolder(train(train_config(*base)).path.absolute())
-    assert "training on 44 images" in capsys.readouterr().err
+    assert "training on 26 images" in capsys.readouterr().err
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(fit, "_train", lambda *_: pytest.fail("trained again"))
         on_top = RunFolder(train(train_config(*base, "data.use_masks=train")).path.absolute())
