@@ -83,10 +83,10 @@ notebooks: $(STAMP)  ## the notebooks in a browser, on the run made last (RUN=ou
 	$(BIN)/python -m pip install --quiet --editable '.[lab]'
 	$(if $(RUN),WEAKSPOT_RUN=$(abspath $(RUN))) $(BIN)/jupyter lab --notebook-dir notebooks
 
-bench:  ## how fast, against what; one and a half hours on 2 cores (DATA=... WEIGHTS=... for your own data)
+bench:  ## how fast, against what; more than an hour on 2 cores (DATA=... WEIGHTS=... for your own data)
 	$(PYTHON) -m venv $(VENV)-bench  # of its own: what is compared with brings another build of OpenCV
 	$(VENV)-bench/bin/python -m pip install --quiet --editable '.[dev,peers]'
 	$(VENV)-bench/bin/python benchmarks/run_all.py $(DATA) $(if $(WEIGHTS),--weights $(WEIGHTS)) --output benchmarks/results.md
 
 clean:  ## what make made, the environment too
-	rm -rf $(VENV) build dist site .pytest_cache .mypy_cache .ruff_cache
+	rm -rf $(VENV) $(VENV)-bench build dist site .pytest_cache .mypy_cache .ruff_cache

@@ -2,7 +2,8 @@
 
 The file is written again after each section, so that an interrupted run keeps what it has; a section that is not run
 (``--only``) stays as it was. A benchmark that fails is written down as failed, the others go on, and the exit status is
-1 at the end. About one and a half hours on two cores, some 35 minutes of it for the models of ``peers_speed``.
+1 at the end. About 50 minutes on two cores without ``peers_speed``, which
+trains models first and whose time is not measured.
 
     python benchmarks/run_all.py DATA --weights FILE --output benchmarks/results.md
     python benchmarks/run_all.py DATA --weights FILE --only epoch --only sweep

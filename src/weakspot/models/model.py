@@ -164,12 +164,12 @@ def agree(logits: Tensor, others: Sequence[Tensor]) -> Tensor:
     """
     if not others:
         return logits
-    odds = odds_of(logits)
+    odds = log_odds_of(logits)
     shift = torch.stack([odds, *others]).mean(dim=0) - odds
     return torch.cat([logits[:, :1], logits[:, 1:] + shift[:, None]], dim=1)
 
 
-def odds_of(logits: Tensor) -> Tensor:
+def log_odds_of(logits: Tensor) -> Tensor:
     """Log-odds ``(n,)`` of not being Good from logits ``(n, classes)``, Good first."""
     return torch.logsumexp(logits[:, 1:], dim=1) - logits[:, 0]
 
@@ -185,6 +185,6 @@ def estimates_of(logits: Tensor, statistics: Tensor | None, location: Tensor | N
     Returns:
         ``(n, 3)``, in the order of :data:`~weakspot.types.ESTIMATORS`; NaN where there is none.
     """
-    odds = odds_of(logits)
+    odds = log_odds_of(logits)
     unknown = torch.full_like(odds, torch.nan)
     return torch.stack([unknown if one is None else one for one in (odds, statistics, location)], dim=1)

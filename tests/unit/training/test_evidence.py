@@ -24,7 +24,7 @@ from weakspot.errors import WeakspotError
 from weakspot.models.backbones import FREEZE_POINT
 from weakspot.models.evidence import EvidenceNet, Level, Pyramid, halving, pool_places
 from weakspot.models.feature_cache import FeatureCache, view_features
-from weakspot.models.model import agree, estimates_of, odds_of
+from weakspot.models.model import agree, estimates_of, log_odds_of
 from weakspot.models.network import CamNet
 from weakspot.training.evidence import fit as fitting
 from weakspot.training.evidence.bank import Bank, TrainingBank, Window
@@ -368,7 +368,7 @@ def test_the_mean_of_the_estimates_is_what_they_agree_on(lacking: int | None) ->
     heads = [None if n == lacking else torch.randn(5) for n in (1, 2)]
     estimates = estimates_of(logits, *heads).numpy()
     agreed = agree(logits, [one for one in heads if one is not None])
-    before, after = odds_of(logits).numpy(), odds_of(agreed).numpy()
+    before, after = log_odds_of(logits).numpy(), log_odds_of(agreed).numpy()
     np.testing.assert_allclose(estimates[:, 0], before, rtol=1e-6)
     np.testing.assert_allclose(np.nanmean(estimates, axis=1), after, rtol=1e-4, atol=1e-5)
     assert [bool(np.isnan(column).all()) for column in estimates.T[1:]] == [lacking == 1, lacking == 2]
