@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import warnings
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from copy import deepcopy
 from pathlib import Path
@@ -179,14 +179,16 @@ def quantise_onnx(path: Path, batches: Callable[[], Iterator[npt.NDArray[np.uint
         )  # fmt: skip
 
 
-def last_convolutions(nodes: Iterable[Any]) -> list[str]:
+def last_convolutions(nodes: Sequence[Any]) -> list[str]:
     """Names of the convolutions that a graph's maps come out of, with no other in between.
+
+    Those with the same weights are among them: the mask head runs twice, and what one run rounds the other has too.
 
     Args:
         nodes: of the ONNX graph.
     """
     made_by = {output: node for node in nodes for output in node.output}
-    waiting, seen, found = list(GRAPH_OUTPUTS[2:5]), set[str](), list[str]()
+    waiting, seen, weights = list(GRAPH_OUTPUTS[2:5]), set[str](), set[str]()
     while waiting:
         name = waiting.pop()
         if name in seen or name not in made_by:
@@ -194,10 +196,10 @@ def last_convolutions(nodes: Iterable[Any]) -> list[str]:
         seen.add(name)
         node = made_by[name]
         if node.op_type == "Conv":
-            found.append(node.name)
+            weights.add(node.input[1])
         else:
             waiting += node.input
-    return found
+    return [node.name for node in nodes if node.op_type == "Conv" and node.input[1] in weights]
 
 
 def write_openvino(source: Path, target: Path, meta: BundleMeta, *, half: bool) -> None:

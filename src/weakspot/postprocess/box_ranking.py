@@ -33,7 +33,7 @@ def ranking_scores(features: Floats, probabilities: Floats) -> Floats:
         ``(n,)``, log-odds.
 
     Examples:
-        >>> ranking_scores(np.array([[np.arcsinh(2.0)]]), np.array([0.5])).tolist()
+        >>> ranking_scores(np.array([[np.arcsinh(2.0)]]), np.array([0.5])).round(6).tolist()
         [2.0]
     """
     sure = np.clip(probabilities, 1e-9, 1 - 1e-9)
