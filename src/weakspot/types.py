@@ -208,7 +208,7 @@ class ModelOutput(NamedTuple):
     def named_estimates(self) -> dict[str, float]:
         """The estimates by the names of their parts, without those that the model lacks; may be empty."""
         known = zip(ESTIMATORS, () if self.estimates is None else self.estimates.tolist(), strict=False)
-        return {name: value for name, value in known if not math.isnan(value)}
+        return {name: value + 0.0 for name, value in known if not math.isnan(value)}  # no negative zero
 
     def with_flipped(self, mirrored: ModelOutput) -> ModelOutput:
         """The same output with the map of the mirrored image in :attr:`flipped`.

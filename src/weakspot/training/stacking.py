@@ -28,8 +28,9 @@ def fit_stacking(estimates: npt.NDArray[np.floating], targets: Sequence[int], gr
         groups: number of the group of each picture.
 
     Returns:
-        Factors of the log-odds, whose mean over the parts that are there then fits the pictures best; all 1 where
-        there is one part alone, too few groups, or no part that says anything.
+        Factors of the log-odds; all 1 where there is one part alone, too few groups, or no part that says anything.
+        The mean of the products deviates as much as that of the log-odds themselves, as places in a picture are
+        compared with it (:func:`weakspot.postprocess.drawing.place_scores`); probabilities are calibrated later.
     """
     defective, of_picture = np.asarray(targets) != 0, np.asarray(groups)
     there = ~np.isnan(estimates).any(axis=0)
@@ -37,10 +38,11 @@ def fit_stacking(estimates: npt.NDArray[np.floating], targets: Sequence[int], gr
     if there.sum() < 2 or min(counts) < FEWEST:
         return EQUAL
     weights = group_weights(defective, of_picture) * sum(counts) / len(defective)
-    found, _ = fit_rising(estimates[:, there].astype(np.float64), defective, weights)
+    said = estimates[:, there].astype(np.float64)
+    found, _ = fit_rising(said, defective, weights)
     if not found.any():
         return EQUAL
     factors = np.ones(len(ESTIMATORS))
-    factors[there] = (found * there.sum()).round(6)
+    factors[there] = (found * said.mean(axis=1).std() / (said * found).mean(axis=1).std()).round(6)
     classifier, statistics, location = factors.tolist()
     return classifier, statistics, location
