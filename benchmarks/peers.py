@@ -1,9 +1,10 @@
 """weakspot beside what people would pick instead: anomalib, CAM libraries, and a floor, on the same files and splits.
 
 Every method trains and predicts in a process of its own and leaves maps and boxes; one scorer reads them all. Where a
-run is interrupted, the next one goes on: finished cells are skipped. With magnetic_tile (three folds with each tile on
-one side, one fold of a random split) and the three generated sets it is meant to take at most 6 hours on 2 cores, which
-is an estimate; no cell is begun that is not expected to end within ``--hours``, and the next run goes on from there.
+run is interrupted, the next one goes on: finished cells are skipped. Two cells are worked on at once
+(``--jobs``), each on its share of the cores. With magnetic_tile (the first of three folds with each tile on one
+side, and of a random split) and the three generated sets it takes some five hours on 2 cores; no cell is begun that is
+not expected to end within ``--hours``, and the next run goes on from there.
 
     pip install 'weakspot[peers,offline]'
     python benchmarks/peers.py DIR/magnetic_tile --weights FILE --output outputs/peers.md
@@ -22,8 +23,11 @@ import sys
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from threading import Lock
 from typing import Annotated, Any
 
 import typer
@@ -41,9 +45,14 @@ GENERATED = ("fabric", "brushed_metal", "gear")
 FOLDS = 3
 SECONDS_PER_IMAGE = {
     "mean_image": 0.05, "plain_cam": 1.4, "grad_cam": 0.5, "torch_cam": 0.5, "fast": 1.4, "recommended": 4.0,
-    "padim": 0.15, "patchcore": 3.0, "dfm": 0.2, "stfpm": 0.3, "supersimplenet": 9.0, "patchcore_own": 6.0,
+    "padim": 0.15, "patchcore": 3.0, "dfm": 0.2, "stfpm": 0.3, "supersimplenet": 0.5, "patchcore_own": 6.0,
 }  # fmt: skip
 """A first guess of what a cell costs on one core for each picture of its data; what was measured takes its place."""
+
+SECONDS_AT_LEAST = {"supersimplenet": 1800.0}
+"""What a cell costs besides, however many pictures there are: as many are seen, again and again."""
+
+NETWORK, ON_THAT_NETWORK = "plain_cam", ("grad_cam", "torch_cam")
 
 METHODS = tuple(name for name in TOOLS if name not in ("dfm", "stfpm"))
 """Those that run when none are named."""
@@ -88,6 +97,7 @@ class Plan:
         results: folder of all results.
         weights: of VGG16, as ``model.weights``.
         hours: no cell is begun that is expected to end later than this.
+        jobs: cells that are worked on at once.
         images, rounds: of timing.
         quick: tiny settings.
     """
@@ -97,6 +107,7 @@ class Plan:
     results: Path
     weights: str
     hours: float
+    jobs: int
     images: int
     rounds: int
     quick: bool
@@ -145,12 +156,13 @@ class Clock:
 
     def add(self, method: str, seconds: float, images: int) -> None:
         """Take a measurement into account."""
-        self.measured[method].append(seconds / max(images, 1))
+        self.measured[method].append(max(0.0, seconds - SECONDS_AT_LEAST.get(method, 0.0)) / max(images, 1))
 
     def guess(self, method: str, images: int) -> float:
         """Seconds that a cell will take."""
         rates = self.measured.get(method)
-        return images * (statistics.mean(rates) if rates else SECONDS_PER_IMAGE[method]) + (0 if rates else 30)
+        rate, begin = (statistics.mean(rates), 0) if rates else (SECONDS_PER_IMAGE[method], 30)
+        return images * rate + begin + SECONDS_AT_LEAST.get(method, 0.0)
 
 
 def run_cells(plan: Plan, run: Callable[[list[str]], str | None] | None = None) -> list[Cell]:
@@ -163,33 +175,78 @@ def run_cells(plan: Plan, run: Callable[[list[str]], str | None] | None = None) 
     Returns:
         The cells that there was no time for.
     """
-    run = run or run_process
-    clock, postponed = Clock(), list[Cell]()
     due = [cell for cell in plan.cells if not finished(cell, plan.results)]
     say(f"{len(plan.cells) - len(due)} of {len(plan.cells)} cells are finished")
     if not plan.hours:
         return due
-    sizes = {data: len(open_fold(data, plan.results).subset("train", "val", "test")) for data in plan.data}
-    for count, cell in enumerate(due, start=1):
-        left = sum(clock.guess(each.method, sizes[each.data]) for each in due[count - 1 :])
-        guess, images = clock.guess(cell.method, sizes[cell.data]), sizes[cell.data]
-        if clock.spent + guess > 3600 * plan.hours:
-            postponed.append(cell)
-            continue
-        say(f"{count} of {len(due)}: {cell}, about {guess / 60:.1f} min; {left / 60:.0f} min left in all")
-        start = time.monotonic()
-        failure = run(plan.worker("train", cell))
-        if failure is not None:
-            say(f"{cell} failed: {failure}")
-            write_cost(cell.folder(plan.results), Cost("failed", failure))
+    work = Work(plan, due, run or partial(run_process, max(1, (os.cpu_count() or 1) // plan.jobs)))
+    with ThreadPoolExecutor(plan.jobs) as pool:
+        list(pool.map(work.do, chains(due)))
+    return [cell for cell in due if cell in work.postponed]
+
+
+def chains(due: Sequence[Cell]) -> list[list[Cell]]:
+    """Cells that follow each other; the CAM libraries come after the network that they work on."""
+    found: list[list[Cell]] = []
+    for cell in due:
+        after = [chain for chain in found if chain[0].data == cell.data and chain[0].method == NETWORK]
+        if cell.method in ON_THAT_NETWORK and after:
+            after[0].append(cell)
         else:
-            clock.add(cell.method, time.monotonic() - start, images)
-    return postponed
+            found.append([cell])
+    return found
 
 
-def run_process(command: list[str]) -> str | None:
-    """Run a command; returns the last line of what it says where it fails, else None."""
-    environment = os.environ | {"TYPER_STANDARD_TRACEBACK": "1"}  # whose last line is the error itself
+class Work:
+    """Cells that are worked on, several at once.
+
+    Args:
+        plan: what is to be done.
+        due: cells that are not finished.
+        run: runs a command and returns the reason why it failed, or None.
+    """
+
+    def __init__(self, plan: Plan, due: Sequence[Cell], run: Callable[[list[str]], str | None]) -> None:
+        self.plan, self.run, self.clock, self.lock = plan, run, Clock(), Lock()
+        self.left, self.total, self.postponed = list(due), len(due), set[Cell]()
+        self.sizes = {
+            data: len(open_fold(data, plan.results).subset("train", "val", "test"))
+            for data in dict.fromkeys(cell.data for cell in due)
+        }
+
+    def do(self, chain: Sequence[Cell]) -> None:
+        """Work on cells one after the other."""
+        for cell in chain:
+            if not self.begin(cell):
+                continue
+            start = time.monotonic()
+            failure = self.run(self.plan.worker("train", cell))
+            with self.lock:
+                if failure is None:
+                    self.clock.add(cell.method, time.monotonic() - start, self.sizes[cell.data])
+                    continue
+                say(f"{cell} failed: {failure}")
+                write_cost(cell.folder(self.plan.results), Cost("failed", failure))
+
+    def begin(self, cell: Cell) -> bool:
+        """Say that a cell is begun and how long it takes; False where there is no time for it."""
+        with self.lock:
+            guess = self.clock.guess(cell.method, self.sizes[cell.data])
+            left = sum(self.clock.guess(each.method, self.sizes[each.data]) for each in self.left)
+            left /= min(self.plan.jobs, len(self.left))
+            self.left.remove(cell)
+            if self.clock.spent + guess > 3600 * self.plan.hours:
+                self.postponed.add(cell)
+                return False
+            count = self.total - len(self.left)
+            say(f"{count} of {self.total}: {cell}, about {guess / 60:.1f} min; {left / 60:.0f} min left in all")
+            return True
+
+
+def run_process(threads: int, command: list[str]) -> str | None:
+    """Run a command on so many threads; returns the last line of what it says where it fails, else None."""
+    environment = {"OMP_NUM_THREADS": str(threads), **os.environ}
+    environment |= {"TYPER_STANDARD_TRACEBACK": "1"}  # whose last line is the error itself
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     if done.returncode == 0:
         return None
@@ -381,13 +438,13 @@ def write_report(plan: Plan, postponed: Sequence[Cell], output: Path | None) -> 
 # --- the program --------------------------------------------------------------------------------------------------
 
 
-def all_data(data: Path | None, generated: Path) -> list[DataSet]:
-    """Every data set and split: the generated ones first, then the folder that was given, its random split last."""
+def all_data(data: Path | None, generated: Path, folds: int = 1) -> list[DataSet]:
+    """Every data set and split: the generated ones, then of the folder a fold, a random one, and the other folds."""
     sets = [DataSet(name, generated / name, "random") for name in GENERATED]
     if data is not None:
         root = data.resolve()
-        sets += [DataSet(root.name, root, "grouped", FOLDS, fold) for fold in range(FOLDS)]
-        sets.append(DataSet(root.name, root, "random", FOLDS, 0))
+        grouped = [DataSet(root.name, root, "grouped", FOLDS, fold) for fold in range(folds)]
+        sets += [*grouped[:1], DataSet(root.name, root, "random", FOLDS, 0), *grouped[1:]]
     return sets
 
 
@@ -430,19 +487,21 @@ def main(
         list[str] | None, typer.Option(help=f"Only this method; repeatable: {', '.join(TOOLS)}.")
     ] = None,
     folder: Annotated[Path, typer.Option(help="Where results are kept.")] = Path("outputs/peers"),
+    folds: Annotated[int, typer.Option(min=1, max=FOLDS, help="How many of the three grouped folds.")] = 1,
     hours: Annotated[float, typer.Option(min=0, help="Begin no cell that is expected to end later.")] = 6.0,
+    jobs: Annotated[int, typer.Option(min=1, help="Cells that are worked on at once.")] = 2,
     images: Annotated[int, typer.Option(min=1, help="Pictures to time with.")] = 24,
     rounds: Annotated[int, typer.Option(min=0, help="Rounds of timing; 0 times nothing.")] = 3,
     quick: Annotated[bool, typer.Option("--quick", help="Tiny settings, to see that everything works.")] = False,
 ) -> None:
     """Train, test and time every method, and write the tables."""
     results = folder.resolve()
-    sets = all_data(data, folder_of_data(results, quick=quick))
+    sets = all_data(data, folder_of_data(results, quick=quick), folds)
     names = chosen(only, list(dict.fromkeys(name for one in sets for name in (one.title, one.folder))), "--only")
     wanted = [one for one in sets if one.title in names or one.folder in names]
     generate(wanted, quick)
     ways = chosen(methods, list(TOOLS), "--methods") if methods else list(METHODS)
-    plan = Plan(wanted, ways, results, weights, hours, images, rounds, quick)
+    plan = Plan(wanted, ways, results, weights, hours, jobs, images, rounds, quick)
     postponed = run_cells(plan)
     if hours > 0 and rounds > 0:
         time_methods(plan)

@@ -18,7 +18,6 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import chdir
 from functools import partial
 from importlib.util import find_spec
-from itertools import cycle, islice
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -43,7 +42,7 @@ from common import (
     table,
 )
 from peer_tools.anomalib_models import TRAINED, Anomalib
-from peer_tools.cells import DataSet, Fold, open_fold
+from peer_tools.cells import DataSet, Fold, open_fold, timed_pictures
 from peer_tools.ours import RUN
 from predict_speed import bare_runs
 from torch.utils.flop_counter import FlopCounterMode
@@ -147,7 +146,7 @@ def trained(data: Path | None, results: Path, weights: str, *, quick: bool) -> F
     one = next(
         each for each in peers.all_data(data, peers.folder_of_data(results, quick=quick)) if is_first(each, data)
     )
-    plan = peers.Plan([one], EXPERIMENTS, results, weights, hours=6.0, images=1, rounds=0, quick=quick)
+    plan = peers.Plan([one], EXPERIMENTS, results, weights, hours=6.0, jobs=1, images=1, rounds=0, quick=quick)
     peers.generate(plan.data, quick)
     peers.run_cells(plan)
     for cell in plan.cells:
@@ -173,7 +172,7 @@ def main(
 ) -> None:
     """Train, export, and time all of them in turn."""
     fold = trained(data, (folder / "quick" if quick else folder).resolve(), weights, quick=quick)
-    paths = list(islice(cycle([sample.path for sample in fold.subset("test")]), images))
+    paths = timed_pictures(fold, images)
     with tempfile.TemporaryDirectory(prefix="weakspot-bench-") as name, chdir(name):
         scratch = Path(name)
         ours, losses = our_runs(fold, paths, scratch)

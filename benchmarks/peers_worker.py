@@ -14,12 +14,11 @@ import sys
 import time
 import warnings
 from collections.abc import Callable
-from itertools import cycle, islice
 from pathlib import Path
 from typing import Annotated
 
 import typer
-from peer_tools.cells import Cost, Fold, LeftOutError, Tool, save_found, write_cost
+from peer_tools.cells import Cost, Fold, LeftOutError, Tool, save_found, timed_pictures, write_cost
 
 from weakspot.utils import console
 
@@ -124,7 +123,7 @@ def speed(
     """Time a trained method from files to boxes, after one pass over a few files to warm up; prints JSON."""
     warnings.simplefilter("ignore")
     fold = Fold(fold_folder, root)
-    paths = list(islice(cycle([sample.path for sample in fold.subset("test")]), images))
+    paths = timed_pictures(fold, images)
     predict = TOOLS[method](weights, quick).load(fold_folder / method)
     list(predict(paths[:8]))
     start = time.perf_counter()

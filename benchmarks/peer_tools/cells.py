@@ -10,6 +10,7 @@ import json
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
+from itertools import cycle, islice
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -19,6 +20,7 @@ import numpy.typing as npt
 from peer_tools.scoring import Findings, Tested
 from weakspot.config import hydra_app
 from weakspot.config.schema import TrainConfig, typed, with_values
+from weakspot.data.loading import spread_evenly
 from weakspot.data.splits import read_split, write_split
 from weakspot.evaluation.truth import Truth
 from weakspot.ops.resize import upsample
@@ -117,6 +119,17 @@ class Fold:
         path = self.folder / "split-without-validation.csv"
         write_split(path, samples, ["test" if subset == "test" else "train" for subset in subsets], self.root)
         return path
+
+
+def timed_pictures(fold: Fold, images: int) -> list[Path]:
+    """So many pictures of the test subset, evenly over all of it, so that Good and defective ones are among them.
+
+    Args:
+        fold: that a tool was trained on.
+        images: how many; where the subset has fewer, it is gone through again.
+    """
+    paths = [sample.path for sample in fold.subset("test")]
+    return list(islice(cycle(spread_evenly(paths, images)), images))
 
 
 def open_fold(data: DataSet, results: Path) -> Fold:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import sys
+import threading
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -19,7 +21,18 @@ import peers
 import peers_speed
 import peers_worker
 from peer_tools import anomalib_models, ours
-from peer_tools.cells import Cost, DataSet, Fold, Found, LeftOutError, open_fold, read_cost, read_tested, write_cost
+from peer_tools.cells import (
+    Cost,
+    DataSet,
+    Fold,
+    Found,
+    LeftOutError,
+    open_fold,
+    read_cost,
+    read_tested,
+    timed_pictures,
+    write_cost,
+)
 from peer_tools.pixels import aupro, average_precision, count_pixels, grid_of, mask_at, pooled
 from peer_tools.scoring import Findings, Tested, region_boxes, score
 
@@ -197,7 +210,7 @@ def plan(fabric: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> peers
         peers_worker.console, "hide_bars", lambda: None
     )  # for the whole process, that of the tests here
     sets = [DataSet("fabric", fabric / "fabric", split) for split in ("grouped", "random")]
-    return peers.Plan(sets, ["fake", "absent"], tmp_path / "results", "none", 1.0, 4, 0, False)
+    return peers.Plan(sets, ["fake", "absent"], tmp_path / "results", "none", 1.0, 1, 4, 0, False)
 
 
 def here(command: list[str]) -> str | None:
@@ -233,6 +246,30 @@ def test_finished_cells_are_skipped_and_others_are_tried_again(plan: peers.Plan,
     assert Fake.trained == 3
 
 
+def test_cells_run_side_by_side_but_not_before_the_network_that_they_need(
+    plan: peers.Plan, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(peers, "SECONDS_PER_IMAGE", dict.fromkeys(("plain_cam", "grad_cam", "torch_cam", "padim"), 1.0))
+    two = replace(plan, methods=["plain_cam", "grad_cam", "torch_cam", "padim"], jobs=2)
+    both, lock, said = threading.Barrier(2, timeout=60), threading.Lock(), list[tuple[str, str, str]]()
+
+    def noted(command: list[str]) -> str | None:
+        cell = Path(command[3]).name, command[4]
+        with lock:
+            said.append(("begin", *cell))
+        if cell in (("fabric-grouped", "plain_cam"), ("fabric-grouped", "padim")):
+            both.wait()  # each waits for the other to have begun
+        with lock:
+            said.append(("end", *cell))
+        return "it is not trained here"
+
+    peers.run_cells(two, noted)
+    assert len(said) == 16
+    for data in ("fabric-grouped", "fabric-random"):
+        network = said.index(("end", data, "plain_cam"))
+        assert all(network < said.index(("begin", data, library)) for library in ("grad_cam", "torch_cam"))
+
+
 def test_a_failure_is_written_down_and_the_others_go_on(plan: peers.Plan, tmp_path: Path) -> None:
     peers.run_cells(plan, lambda command: "no room" if "fabric-grouped" in command[3] else here(command))
     failed = read_cost(tmp_path / "results/fabric-grouped/fake")
@@ -244,7 +281,7 @@ def test_a_failure_is_written_down_and_the_others_go_on(plan: peers.Plan, tmp_pa
 
 
 def test_no_cell_is_begun_that_would_end_too_late(plan: peers.Plan, tmp_path: Path) -> None:
-    late = peers.Plan(plan.data, ["fake"], plan.results, "none", 0.0, 4, 0, False)
+    late = peers.Plan(plan.data, ["fake"], plan.results, "none", 0.0, 1, 4, 0, False)
     postponed = peers.run_cells(late, here)
     peers.write_report(late, postponed, tmp_path / "table.md")
     assert Fake.trained == 0
@@ -285,6 +322,15 @@ def test_what_is_timed_on_is_the_first_fold_of_the_folder_or_the_first_generated
 
     assert firsts(None) == ["fabric-random"]
     assert firsts(tmp_path / "tile")[0] == "tile-grouped-fold0"
+
+
+def test_good_and_defective_pictures_are_timed(fold: Fold) -> None:
+    test = [sample.path for sample in fold.subset("test")]
+    assert [path in test for path in timed_pictures(fold, 4)] == [True] * 4
+    kinds = [path.parent.name == "good" for path in timed_pictures(fold, 4)]
+    assert True in kinds
+    assert False in kinds
+    assert timed_pictures(fold, len(test) + 2) == [*test, *test[:2]]
 
 
 # --- tools --------------------------------------------------------------------------------------------------------
