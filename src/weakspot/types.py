@@ -167,13 +167,6 @@ class Look(NamedTuple):
 ESTIMATORS: Final = ("classifier", "statistics", "location")
 """The parts of a model that estimate whether a picture is Good; the class comes from the mean of their log-odds."""
 
-Stacking = tuple[float, float, float]
-"""What the log-odds of each of :data:`ESTIMATORS` are multiplied by before the mean, 0 or more. Fitted on pictures that
-the parts have not learnt from (stacked generalisation: Wolpert, Neural Networks 5(2), 1992)."""
-
-EQUAL: Final[Stacking] = (1.0, 1.0, 1.0)
-"""Nothing is known of how far the parts are to be believed."""
-
 
 class ModelOutput(NamedTuple):
     """The model's output for one image.
@@ -190,8 +183,8 @@ class ModelOutput(NamedTuple):
         distances: float32 ``(taps,)``, logarithms of how far the features at each tap lie from those of training; None
             for a model without statistics of familiarity.
         look: of the original image; None where it was not measured.
-        estimates: float32 ``(3,)``, log-odds of not being Good by each of :data:`ESTIMATORS`, as far as it is to be
-            believed (:data:`Stacking`), NaN for one that the model lacks; None where the classifier alone decides.
+        estimates: float32 ``(3,)``, log-odds of not being Good by each of :data:`ESTIMATORS`, NaN for one that the
+            model lacks; None where the classifier alone decides.
     """
 
     logits: npt.NDArray[np.float32]
@@ -208,7 +201,7 @@ class ModelOutput(NamedTuple):
     def named_estimates(self) -> dict[str, float]:
         """The estimates by the names of their parts, without those that the model lacks; may be empty."""
         known = zip(ESTIMATORS, () if self.estimates is None else self.estimates.tolist(), strict=False)
-        return {name: value + 0.0 for name, value in known if not math.isnan(value)}  # no negative zero
+        return {name: value for name, value in known if not math.isnan(value)}
 
     def with_flipped(self, mirrored: ModelOutput) -> ModelOutput:
         """The same output with the map of the mirrored image in :attr:`flipped`.

@@ -100,7 +100,7 @@ def load_bundle(folder: Path) -> tuple[Model, BundleMeta]:
         if meta.familiarity is not None:
             familiarity = FamiliarityHead(meta.familiarity.taps, meta.familiarity.channels, meta.familiarity.ranks)
             familiarity.load_state_dict(of_familiarity)
-        model = Model(network.eval(), evidence, statistics, familiarity, meta.stacking)
+        model = Model(network.eval(), evidence, statistics, familiarity)
         if unknown := [tap for tap in model.taps if tap not in network.taps]:
             raise ValueError(f"{meta.backbone} has no features called {unknown[0]}")
     except (OSError, SafetensorError, RuntimeError, TypeError, ValueError) as error:

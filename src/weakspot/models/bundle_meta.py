@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib.metadata
 import platform
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -17,11 +17,10 @@ from weakspot.errors import WeakspotError, did_you_mean
 from weakspot.postprocess.decision import Decision
 from weakspot.postprocess.familiarity import Familiarity
 from weakspot.postprocess.trust_calibration import TrustCalibration
-from weakspot.types import EQUAL, ESTIMATORS, Stacking
 from weakspot.utils.files import OUTPUTS, write_json
 from weakspot.utils.untrusted import expect, read_json
 
-FORMAT = 8
+FORMAT = 7
 """Goes up when a bundle of today could not be used rightly by a weakspot of yesterday. Every older one is read for
 ever: a new key has a default that means what there was before it, and ``tests/data/bundles`` keeps one of each format.
 """
@@ -33,10 +32,6 @@ EVALUATIONS = "evaluations"
 MOST_CLASSES, LONGEST_NAME = 1000, 300
 MOST_TAPS, MOST_CHANNELS, WIDEST = 8, 4096, 256
 """Limits of what a description may require; without them one of a hundred bytes could take all memory there is."""
-
-
-MOST_BELIEVED = 1000.0
-"""What log-odds are multiplied by at most."""
 
 
 class NewerFormatError(WeakspotError):
@@ -65,7 +60,6 @@ class BundleMeta:
         learnt_from: number of boxes, masks and corrected labels that it was trained on; None for labels alone.
         pictures: sizes of the training pictures; None where a version before 0.2 did not say.
         familiarity: what is known of the pictures that the model was trained on; None where that is nothing.
-        stacking: how far each part of the model is to be believed.
         versions: of the libraries that the model was made with.
     """
 
@@ -88,7 +82,6 @@ class BundleMeta:
     learnt_from: dict[str, int] | None = None
     pictures: PictureSizes | None = None
     familiarity: Familiarity | None = None
-    stacking: Stacking = EQUAL
     versions: dict[str, str] = field(default_factory=lambda: library_versions())
 
     def to_dict(self) -> dict[str, Any]:
@@ -130,7 +123,6 @@ class BundleMeta:
                 ("ranking", TrustCalibration.from_dict),
                 ("pictures", PictureSizes.from_dict),
                 ("familiarity", Familiarity.from_dict),
-                ("stacking", tuple),
             ):
                 if values.get(key) is not None:
                     values[key] = read(values[key])
@@ -173,19 +165,12 @@ def _check(values: Mapping[str, Any]) -> None:
     number = (int, float)
     expect(values.get("decision", {}), temperature=number, threshold=(*number, type(None)), bias=number)
     expect(values.get("learnt_from") or {}, **dict.fromkeys(values.get("learnt_from") or {}, int))
-    _check_stacking(values.get("stacking", EQUAL))
     if values.get("evidence"):
         _check_evidence(values["evidence"])
     if values.get("statistics"):
         _check_statistics(values["statistics"])
     if values.get("familiarity"):
         _check_familiarity(values["familiarity"])
-
-
-def _check_stacking(factors: Sequence[Any]) -> None:
-    fits = isinstance(factors, list | tuple) and len(factors) == len(ESTIMATORS)
-    if not fits or not all(type(one) in (int, float) and 0 <= one <= MOST_BELIEVED for one in factors):
-        raise ValueError(f"stacking is not {len(ESTIMATORS)} numbers from 0 to {MOST_BELIEVED}")
 
 
 def _check_evidence(settings: Mapping[str, Any]) -> None:

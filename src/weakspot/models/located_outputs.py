@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +11,6 @@ import numpy.typing as npt
 
 from weakspot.errors import WeakspotError
 from weakspot.models.output_store import OutputStore
-from weakspot.types import Stacking
 from weakspot.utils.files import write_json
 from weakspot.utils.untrusted import read_json
 
@@ -36,10 +35,6 @@ class LocatedOutputs:
         """Append several stores to each other; their maps must have one size."""
         joined = OutputStore.join([store.outputs for store in stores])
         return cls(joined, [boxes for store in stores for boxes in store.boxes])
-
-    def stacked(self, stacking: Stacking) -> LocatedOutputs:
-        """As :meth:`OutputStore.stacked`."""
-        return replace(self, outputs=self.outputs.stacked(stacking))
 
     def save(self, path: Path) -> None:
         """Write an ``.npz`` file, and before it a ``.json`` file of the same name with the boxes.

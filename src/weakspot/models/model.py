@@ -20,7 +20,7 @@ from weakspot.models.evidence import EvidenceNet, pool_places
 from weakspot.models.familiarity import FamiliarityHead
 from weakspot.models.network import CamNet, inference_batch_size
 from weakspot.models.statistics import StatisticsHead
-from weakspot.types import EQUAL, ModelOutput, Stacking
+from weakspot.types import ModelOutput
 
 
 class BatchOutput(NamedTuple):
@@ -43,14 +43,12 @@ class Model:
         evidence: the two evidence heads; None without them.
         statistics: the statistics head; None without it.
         familiarity: distances from training pictures; None without statistics of them.
-        stacking: how far each part is to be believed.
     """
 
     network: CamNet
     evidence: EvidenceNet | None = None
     statistics: StatisticsHead | None = None
     familiarity: FamiliarityHead | None = None
-    stacking: Stacking = EQUAL
 
     @property
     def taps(self) -> tuple[str, ...]:
@@ -109,11 +107,9 @@ class Model:
             evidence = self.evidence([features[tap] for tap in self.evidence.taps], pixels)
             location = pool_places(evidence.location_logits[:, None])
             planes = evidence.mask_logits, evidence.location_logits
-        if statistics is None and location is None:
-            return BatchOutput(output.logits, output.maps, *planes, distances)
-        estimates = stacked((log_odds_of(output.logits), statistics, location), self.stacking)
-        logits = agree(output.logits, [one for one in estimates if one is not None])
-        return BatchOutput(logits, output.maps, *planes, distances, beside_each_other(estimates))
+        others = [one for one in (statistics, location) if one is not None]
+        estimates = estimates_of(output.logits, statistics, location) if others else None
+        return BatchOutput(agree(output.logits, others), output.maps, *planes, distances, estimates)
 
     # What a Localizer asks of a model, exported ones too (weakspot.inference.exported).
 
@@ -152,33 +148,24 @@ class Model:
             raise WeakspotError(f"device {device} cannot be used ({reason}); try cpu") from error
 
 
-def stacked(log_odds: Sequence[Tensor | None], stacking: Stacking) -> list[Tensor | None]:
-    """What the parts of a model say, as far as each of them is to be believed.
-
-    Args:
-        log_odds: of not being Good, ``(n,)`` by each of :data:`~weakspot.types.ESTIMATORS`; None for one that is not
-            there.
-        stacking: factors in the same order.
-    """
-    pairs = zip(log_odds, stacking, strict=True)
-    return [one if one is None or factor == 1 else one * factor for one, factor in pairs]
-
-
-def agree(logits: Tensor, estimates: Sequence[Tensor]) -> Tensor:
-    """Average several estimates for the same images in log-odds.
+def agree(logits: Tensor, others: Sequence[Tensor]) -> Tensor:
+    """Average several estimates for the same images in log-odds: the classifier's, and those of the heads.
 
     They err on different images: the classifier judges the picture as a whole, the statistics head how its features
     are distributed, the location head its most suspicious places.
 
     Args:
         logits: ``(n, classes)`` of the classifier, Good first.
-        estimates: ``(n,)`` each, log-odds of not being Good, the classifier's among them; at least one.
+        others: ``(n,)`` each, log-odds of not being Good; may be empty.
 
     Returns:
         ``(n, classes)``: the log-odds of not being Good are the mean of all; the ratios among defect classes are the
         classifier's.
     """
-    shift = torch.stack(list(estimates)).mean(dim=0) - log_odds_of(logits)
+    if not others:
+        return logits
+    odds = log_odds_of(logits)
+    shift = torch.stack([odds, *others]).mean(dim=0) - odds
     return torch.cat([logits[:, :1], logits[:, 1:] + shift[:, None]], dim=1)
 
 
@@ -187,8 +174,17 @@ def log_odds_of(logits: Tensor) -> Tensor:
     return torch.logsumexp(logits[:, 1:], dim=1) - logits[:, 0]
 
 
-def beside_each_other(estimates: Sequence[Tensor | None]) -> Tensor:
-    """Estimates ``(n,)`` each as columns of one array; NaN for one that is not there."""
-    known = next(one for one in estimates if one is not None)
-    unknown = torch.full_like(known, torch.nan)
-    return torch.stack([unknown if one is None else one for one in estimates], dim=1)
+def estimates_of(logits: Tensor, statistics: Tensor | None, location: Tensor | None) -> Tensor:
+    """What each part of a model says of the same images: what :func:`agree` averages, side by side.
+
+    Args:
+        logits: ``(n, classes)`` of the classifier, Good first.
+        statistics: ``(n,)``, log-odds of not being Good; None for a model without that head.
+        location: likewise.
+
+    Returns:
+        ``(n, 3)``, in the order of :data:`~weakspot.types.ESTIMATORS`; NaN where there is none.
+    """
+    odds = log_odds_of(logits)
+    unknown = torch.full_like(odds, torch.nan)
+    return torch.stack([unknown if one is None else one for one in (odds, statistics, location)], dim=1)

@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from weakspot.errors import WeakspotError
-from weakspot.types import ESTIMATORS, BoolArray, Look, ModelOutput, Stacking
+from weakspot.types import ESTIMATORS, BoolArray, Look, ModelOutput
 from weakspot.utils.files import atomic_path
 from weakspot.utils.untrusted import check_npz
 
@@ -185,17 +185,6 @@ class OutputStore:
         changed["looks"] = None if self.looks is None else (self.looks[0][rows], self.looks[1][rows])
         return replace(self, paths=self.paths[rows], sizes=self.sizes[rows], **changed)
 
-    def stacked(self, stacking: Stacking) -> OutputStore:
-        """The outputs of the same model with its parts believed as far as they are to be.
-
-        Args:
-            stacking: for outputs of a model that believes all parts equally.
-        """
-        if self.estimates is None:
-            return self
-        logits, estimates = restacked(self.logits, self.estimates, stacking)
-        return replace(self, logits=logits, estimates=estimates)
-
     def __getitem__(self, index: int) -> ModelOutput:
         planes = (None if plane is None else plane[index] for plane in self._planes)
         output = ModelOutput(self.logits[index], self.maps[index], *planes)._replace(
@@ -244,27 +233,3 @@ class OutputStore:
         except (OSError, KeyError, ValueError, TypeError, EOFError, zipfile.BadZipFile, WeakspotError) as error:
             why = "is not there" if isinstance(error, FileNotFoundError) else "is damaged"
             raise WeakspotError(f"{path} {why}; train again or give a finished run folder") from error
-
-
-def restacked(
-    logits: npt.NDArray[np.float32], estimates: npt.NDArray[np.float32], stacking: Stacking
-) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
-    """Logits and estimates of a model whose parts were believed equally, with each believed as far as it is to be.
-
-    Args:
-        logits: ``(n, classes)``, Good first; their log-odds are the mean of the estimates.
-        estimates: ``(n, 3)``, NaN for a part that the model lacks.
-        stacking: factors of the parts.
-
-    Returns:
-        ``(n, classes)`` and ``(n, 3)``; the ratios among defect classes stay.
-
-    Examples:
-        >>> logits, estimates = np.array([[0.0, 2.0]], np.float32), np.array([[1.0, 3.0, np.nan]], np.float32)
-        >>> restacked(logits, estimates, (0.0, 0.5, 1.0))
-        (array([[0.  , 0.75]], dtype=float32), array([[0. , 1.5, nan]], dtype=float32))
-    """
-    believed = estimates * np.array(stacking, dtype=np.float32)
-    changed = logits.copy()
-    changed[:, 1:] += (np.nanmean(believed, axis=1) - np.nanmean(estimates, axis=1))[:, None]
-    return changed, believed

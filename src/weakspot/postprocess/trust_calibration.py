@@ -22,7 +22,6 @@ from typing import Any
 import numpy as np
 from scipy.special import expit
 
-from weakspot.ops.logistic import fit_rising
 from weakspot.postprocess.promises import (
     CONFIDENCE,
     FALSE_GREEN,
@@ -274,13 +273,32 @@ def _constant(names: tuple[str, ...], right: int, boxes: int) -> TrustCalibratio
 
 def _fit(names: tuple[str, ...], features: Floats, right: BoolArray) -> TrustCalibration:
     """A logistic model with weights of 0 or more; a normal prior of deviation 1 holds each standardised weight."""
+    from scipy.optimize import minimize  # half a second that prediction does without
+
     low, high = np.quantile(features, [0.01, 0.99], axis=0)
     clipped = np.clip(features, low, high)
-    weights, bias = fit_rising(clipped, right)
+    centre, spread = clipped.mean(axis=0), clipped.std(axis=0)
+    varies = spread > 1e-9
+    scaled = np.where(varies, (clipped - centre) / np.where(varies, spread, 1), 0)
+    signs = np.where(right, 1.0, -1.0)
+
+    def unlikely(parameters: Floats) -> tuple[float, Floats]:
+        """Its value and gradient; convex."""
+        weights, bias = parameters[:-1], parameters[-1]
+        margins = signs * (scaled @ weights + bias)
+        pull = -signs * expit(-margins)
+        loss = np.logaddexp(0, -margins).sum() + weights @ weights / 2
+        return float(loss), np.append(pull @ scaled + weights, pull.sum())
+
+    share = right.mean()
+    start = np.append(np.zeros(features.shape[1]), math.log(share / (1 - share)))
+    bounds = [(0, None)] * features.shape[1] + [(None, None)]
+    found = minimize(unlikely, start, jac=True, bounds=bounds, method="L-BFGS-B").x
+    weights = np.where(varies, found[:-1] / np.where(varies, spread, 1), 0)
     return TrustCalibration(
         names,
         tuple(weights.tolist()),
-        bias,
+        float(found[-1] - weights @ centre),
         low=tuple(low.tolist()),
         high=tuple(high.tolist()),
         typical=tuple(clipped[right].mean(axis=0).tolist()),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -11,8 +11,7 @@ import numpy.typing as npt
 
 from weakspot.errors import WeakspotError
 from weakspot.models.located_outputs import LocatedOutputs
-from weakspot.models.output_store import OutputStore, restacked
-from weakspot.types import Stacking
+from weakspot.models.output_store import OutputStore
 from weakspot.utils.files import write_json
 from weakspot.utils.untrusted import read_json
 
@@ -26,7 +25,6 @@ class HeldOut:
     Attributes:
         logits: float32 ``(n, classes)`` of all of them, Good images first.
         distances: of all of them, how unusual they are; empty where that is not known.
-        estimates: float32 ``(n, 3)``, of the parts of the model, likewise; None where the classifier alone decides.
         good: outputs for the Good ones; None where there are none.
         imitated: outputs for defects imitated on Good ones; None where there are none.
         drawn: outputs for those that a person drew in; None where there are none.
@@ -34,7 +32,6 @@ class HeldOut:
 
     logits: npt.NDArray[np.float32]
     distances: list[float]
-    estimates: npt.NDArray[np.float32] | None
     good: OutputStore | None
     imitated: LocatedOutputs | None
     drawn: LocatedOutputs | None = None
@@ -55,34 +52,14 @@ class HeldOut:
         stores = [part.good for part in parts if part.good is not None]
         imitated = [part.imitated for part in parts if part.imitated is not None]
         drawn = [part.drawn for part in parts if part.drawn is not None]
-        estimates = [part.estimates for part in parts if part.estimates is not None]
         known = all(part.distances for part in parts)
         distances = good_first([np.array(part.distances) for part in parts]).tolist() if known else []
         return cls(
             good_first([part.logits for part in parts]).astype(np.float32),
             distances,
-            good_first(estimates).astype(np.float32) if len(estimates) == len(parts) else None,
             OutputStore.join(stores) if stores else None,
             LocatedOutputs.join(imitated) if imitated else None,
             LocatedOutputs.join(drawn) if drawn else None,
-        )
-
-    def stacked(self, stacking: Stacking) -> HeldOut:
-        """The same of models whose parts are believed as far as they are to be.
-
-        Args:
-            stacking: for models that believe all parts equally.
-        """
-        if self.estimates is None:
-            return self
-        logits, estimates = restacked(self.logits, self.estimates, stacking)
-        return replace(
-            self,
-            logits=logits,
-            estimates=estimates,
-            good=self.good and self.good.stacked(stacking),
-            imitated=self.imitated and self.imitated.stacked(stacking),
-            drawn=self.drawn and self.drawn.stacked(stacking),
         )
 
     @staticmethod
@@ -105,8 +82,7 @@ class HeldOut:
         parts = {name: store for name, store in stores.items() if store is not None}
         for name, store in parts.items():
             store.save(folder / name)
-        numbers = {"logits": self.logits, "estimates": self.estimates, "distances": self.distances}
-        content = {**numbers, "parts": list(parts)}
+        content = {"logits": self.logits.tolist(), "distances": self.distances, "parts": list(parts)}
         write_json(folder / WHOLE, content)  # last: what has it is whole
 
     @classmethod
@@ -122,10 +98,9 @@ class HeldOut:
         try:
             content = read_json(folder / WHOLE)
             logits = np.array(content["logits"], dtype=np.float32)
-            estimates = None if content["estimates"] is None else np.array(content["estimates"], dtype=np.float32)
             distances, parts = [float(one) for one in content["distances"]], list(content["parts"])
         except (OSError, ValueError, KeyError, TypeError, OverflowError) as error:
             raise WeakspotError(f"{folder / WHOLE} is damaged ({error}); delete it, and train again") from error
         good = OutputStore.load(folder / GOOD) if GOOD in parts else None
         imitated, drawn = (LocatedOutputs.load(folder / name) if name in parts else None for name in (IMITATED, DRAWN))
-        return cls(logits, distances, estimates, good, imitated, drawn)
+        return cls(logits, distances, good, imitated, drawn)

@@ -34,7 +34,6 @@ from weakspot.training.lightning_module import ClassifierModule, class_weights
 from weakspot.training.model_parts import Heads, fit_heads, fit_to_recognise
 from weakspot.training.prepare import PreparedRun, image_sizes
 from weakspot.training.rules import TrainingRules
-from weakspot.training.stacking import fit_stacking
 from weakspot.types import SUBSETS, ModelOutput, Subset
 from weakspot.utils import console
 
@@ -88,10 +87,6 @@ def fit_and_infer(prepared: PreparedRun, folder: Path) -> FittedRun:
         held_out = HeldOut.join(found, [len(one.calibration_images) for one in left_out])
     else:
         held_out = _held_out(prepared, model, known, MOST_PICTURES)
-    if held_out.estimates is not None:
-        targets, groups = [data.targets[i] for i in decided_on], data.groups
-        stacking = fit_stacking(held_out.estimates, targets, [groups[i] for i in decided_on])
-        model, test, held_out = replace(model, stacking=stacking), test.stacked(stacking), held_out.stacked(stacking)
     familiarity = None
     if known is not None and held_out.distances:
         targets, sizes = [data.targets[i] for i in decided_on], image_sizes(data.infos[i] for i in decided_on)
@@ -149,8 +144,7 @@ def _held_out(prepared: PreparedRun, model: Model, known: FittedFamiliarity | No
     distances = [] if known is None else known.distances([outputs[i] for i in range(len(outputs))])
     good = outputs.rows(slice(len(prepared.calibration_images)))
     imitated = _imitated(prepared, model, most) if len(good) else None
-    drawn = _drawn(prepared, outputs)
-    return HeldOut(outputs.logits, distances, outputs.estimates, good if len(good) else None, imitated, drawn)
+    return HeldOut(outputs.logits, distances, good if len(good) else None, imitated, _drawn(prepared, outputs))
 
 
 def _drawn(prepared: PreparedRun, outputs: OutputStore) -> LocatedOutputs | None:
@@ -292,5 +286,4 @@ def bundle_meta(prepared: PreparedRun, model: Model, familiarity: Familiarity | 
         learnt_from=data.corrections.counts if data.corrections.any else None,
         pictures=PictureSizes.of([(data.infos[i].height, data.infos[i].width) for i in data.indices("train")]),
         familiarity=familiarity,
-        stacking=model.stacking,
     )

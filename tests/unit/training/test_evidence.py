@@ -24,6 +24,7 @@ from weakspot.errors import WeakspotError
 from weakspot.models.backbones import FREEZE_POINT
 from weakspot.models.evidence import EvidenceNet, Level, Pyramid, halving, pool_places
 from weakspot.models.feature_cache import FeatureCache, view_features
+from weakspot.models.model import agree, estimates_of, log_odds_of
 from weakspot.models.network import CamNet
 from weakspot.training.evidence import fit as fitting
 from weakspot.training.evidence.bank import Bank, TrainingBank, Window
@@ -345,6 +346,32 @@ def test_a_size_that_does_not_divide_is_refused_by_name(source: FeatureSource, f
     odd = FeatureSource(source.network, Preprocess((60, 96), "caffe"), None)
     with pytest.raises(WeakspotError, match=r"data\.image_size=\[60, 96\].*multiples of"):
         fit_evidence(odd, *images_of(fabric), FEW, seed=0, folder=tmp_path / "odd")
+
+
+@pytest.mark.parametrize("classes", [2, 4])
+@pytest.mark.parametrize("voices", [0, 1, 2])
+def test_opinions_meet_in_the_middle_of_their_log_odds(classes: int, voices: int) -> None:
+    torch.manual_seed(0)
+    logits, others = torch.randn(5, classes), [torch.randn(5) for _ in range(voices)]
+    found = agree(logits, others).softmax(dim=1).numpy()
+    before = logits.softmax(dim=1).numpy()
+    odds = [np.log((1 - p[:, 0]) / p[:, 0]) for p in (found, before)]
+    assert np.allclose(odds[0], (odds[1] + sum(voice.numpy() for voice in others)) / (1 + voices), atol=1e-5)
+    shares = [p[:, 1:] / p[:, 1:].sum(axis=1, keepdims=True) for p in (found, before)]
+    assert np.allclose(*shares, atol=1e-6)
+
+
+@pytest.mark.parametrize("lacking", [None, 1, 2])
+def test_the_mean_of_the_estimates_is_what_they_agree_on(lacking: int | None) -> None:
+    torch.manual_seed(0)
+    logits = torch.randn(5, 3)
+    heads = [None if n == lacking else torch.randn(5) for n in (1, 2)]
+    estimates = estimates_of(logits, *heads).numpy()
+    agreed = agree(logits, [one for one in heads if one is not None])
+    before, after = log_odds_of(logits).numpy(), log_odds_of(agreed).numpy()
+    np.testing.assert_allclose(estimates[:, 0], before, rtol=1e-6)
+    np.testing.assert_allclose(np.nanmean(estimates, axis=1), after, rtol=1e-4, atol=1e-5)
+    assert [bool(np.isnan(column).all()) for column in estimates.T[1:]] == [lacking == 1, lacking == 2]
 
 
 def test_a_pyramid_sees_further_than_the_cells_of_its_coarsest_level() -> None:

@@ -15,32 +15,23 @@ from weakspot.training.held_out import HeldOut
 from weakspot.types import ModelOutput
 
 
-def estimates_of(names: str) -> np.ndarray:
-    """The classifier says 0, the statistics as much as the name, and there is no location head."""
-    return np.array([[0, ord(n), np.nan] for n in names], dtype=np.float32).reshape(-1, 3)
-
-
 def store(names: list[str]) -> OutputStore:
-    outputs = [
-        ModelOutput(np.array([0, ord(n) / 2], np.float32), np.zeros((2, 2, 3), np.float32), estimates=estimate)
-        for n, estimate in zip(names, estimates_of("".join(names)), strict=True)
-    ]
+    outputs = [ModelOutput(np.full(2, ord(n), np.float32), np.zeros((2, 2, 3), np.float32)) for n in names]
     sizes = np.array([[20, 30]] * len(names), dtype=np.int64)
     return OutputStore.of([Path(n) for n in names], sizes, outputs, np.zeros(2, np.float32))
 
 
 def said_of(good: str, defects: str, *, imitated: bool = True) -> HeldOut:
-    logits = np.array([[0, ord(n) / 2] for n in good + defects], dtype=np.float32).reshape(-1, 2)
+    logits = np.array([[ord(n), 0] for n in good + defects], dtype=np.float32).reshape(-1, 2)
     distances = [float(ord(n)) for n in good + defects]
     boxes = [np.array([[0, 0, 1, 1]], dtype=np.int64) for _ in good]
     of_imitations = LocatedOutputs(store(list(good)), boxes) if imitated and good else None
-    return HeldOut(logits, distances, estimates_of(good + defects), store(list(good)) if good else None, of_imitations)
+    return HeldOut(logits, distances, store(list(good)) if good else None, of_imitations)
 
 
 def test_good_pictures_of_all_models_come_first() -> None:
     joined = HeldOut.join([said_of("ab", "x"), said_of("", "yz"), said_of("c", "", imitated=False)], [2, 0, 1])
-    assert joined.logits[:, 1].tolist() == [ord(n) / 2 for n in "abcxyz"]
-    np.testing.assert_array_equal(joined.estimates, estimates_of("abcxyz"))
+    assert joined.logits[:, 0].tolist() == [float(ord(n)) for n in "abcxyz"]
     assert joined.distances == [float(ord(n)) for n in "abcxyz"]
     assert joined.good is not None
     assert [path.name for path in joined.good.paths] == ["a", "b", "c"]
@@ -49,11 +40,10 @@ def test_good_pictures_of_all_models_come_first() -> None:
 
 
 def test_distances_are_left_out_where_one_model_knows_none() -> None:
-    without = replace(said_of("a", ""), distances=[], estimates=None)
+    without = HeldOut(said_of("a", "").logits, [], store(["a"]), None)
     joined = HeldOut.join([said_of("b", "x"), without], [1, 1])
     assert joined.distances == []
-    assert joined.estimates is None
-    assert joined.logits[:, 1].tolist() == [ord(n) / 2 for n in "bax"]
+    assert joined.logits[:, 0].tolist() == [float(ord(n)) for n in "bax"]
 
 
 @pytest.mark.parametrize(("good", "defects"), [("ab", "x"), ("", "x")])
@@ -65,7 +55,6 @@ def test_what_is_kept_comes_back(tmp_path: Path, good: str, defects: str) -> Non
     again = HeldOut.load(tmp_path / "new")
     assert np.array_equal(again.logits, said.logits)
     assert again.distances == said.distances
-    np.testing.assert_array_equal(again.estimates, said.estimates)
     assert (again.good is None, again.imitated is None) == (said.good is None, said.imitated is None)
     if again.good is not None and again.imitated is not None:
         assert again.good.paths == [Path(n) for n in good]
@@ -83,18 +72,6 @@ def test_what_a_person_drew_in_is_joined_and_kept(tmp_path: Path) -> None:
     assert [path.name for path in drawn.outputs.paths] == ["x", "y"]
     assert [boxes.tolist() for boxes in drawn.boxes] == [[[0, 0, 1, 9]], [[0, 0, 2, 9]]]
     assert HeldOut.join([said_of("b", "z")], [1]).drawn is None
-
-
-def test_all_that_is_known_of_them_is_stacked() -> None:
-    said = replace(said_of("ab", "x"), drawn=LocatedOutputs(store(["x"]), [np.array([[0, 0, 1, 9]])]))
-    half = said.stacked((1.0, 0.5, 1.0))
-    assert half.logits[:, 1].tolist() == [ord(n) / 4 for n in "abx"]
-    np.testing.assert_array_equal(half.estimates, estimates_of("abx") * [1, 0.5, 1])
-    assert half.good is not None and half.imitated is not None and half.drawn is not None  # noqa: PT018 - for mypy
-    for outputs, names in ((half.good, "ab"), (half.imitated.outputs, "ab"), (half.drawn.outputs, "x")):
-        assert outputs.logits[:, 1].tolist() == [ord(n) / 4 for n in names]
-    alone = replace(said, estimates=None)  # the classifier decides alone
-    assert alone.stacked((1.0, 0.5, 1.0)) is alone
 
 
 def test_a_damaged_file_is_named(tmp_path: Path) -> None:
