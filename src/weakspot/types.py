@@ -164,7 +164,7 @@ class Look(NamedTuple):
     thumbnail: npt.NDArray[np.uint8]
 
 
-ESTIMATORS: Final = ("classifier", "statistics", "location")
+MODEL_PARTS: Final = ("classifier", "statistics", "location")
 """The parts of a model that estimate whether a picture is Good; the class comes from the mean of their log-odds."""
 
 
@@ -183,7 +183,7 @@ class ModelOutput(NamedTuple):
         distances: float32 ``(taps,)``, logarithms of how far the features at each tap lie from those of training; None
             for a model without statistics of familiarity.
         look: of the original image; None where it was not measured.
-        estimates: float32 ``(3,)``, log-odds of not being Good by each of :data:`ESTIMATORS`, NaN for one that the
+        part_log_odds: float32 ``(3,)``, log-odds of not being Good by each of :data:`MODEL_PARTS`, NaN for one that the
             model lacks; None where the classifier alone decides.
     """
 
@@ -195,12 +195,12 @@ class ModelOutput(NamedTuple):
     region: BoolArray | None = None
     distances: npt.NDArray[np.float32] | None = None
     look: Look | None = None
-    estimates: npt.NDArray[np.float32] | None = None
+    part_log_odds: npt.NDArray[np.float32] | None = None
 
     @property
-    def named_estimates(self) -> dict[str, float]:
-        """The estimates by the names of their parts, without those that the model lacks; may be empty."""
-        known = zip(ESTIMATORS, () if self.estimates is None else self.estimates.tolist(), strict=False)
+    def named_log_odds(self) -> dict[str, float]:
+        """The log-odds by the names of the parts, without those that the model lacks; may be empty."""
+        known = zip(MODEL_PARTS, () if self.part_log_odds is None else self.part_log_odds.tolist(), strict=False)
         return {name: value for name, value in known if not math.isnan(value)}
 
     def with_flipped(self, mirrored: ModelOutput) -> ModelOutput:
@@ -245,7 +245,7 @@ class Prediction:
         unlike_training: whether it is so low that the class is not to be believed.
         measures: what the familiarity was made of, by the names of :data:`~weakspot.postprocess.familiarity.MEASURES`;
             empty where it is not known.
-        estimates: log-odds of not being Good by each part of the model (:data:`ESTIMATORS`), whose mean makes the
+        part_log_odds: log-odds of not being Good by each part of the model (:data:`MODEL_PARTS`), whose mean makes the
             class; empty where the classifier alone decides.
 
     Examples:
@@ -273,7 +273,7 @@ class Prediction:
     familiarity: float = field(default=math.nan, compare=False)
     unlike_training: bool = field(default=False, compare=False)
     measures: Mapping[str, float] = field(default_factory=dict, repr=False, compare=False)
-    estimates: Mapping[str, float] = field(default_factory=dict, repr=False, compare=False)
+    part_log_odds: Mapping[str, float] = field(default_factory=dict, repr=False, compare=False)
 
     @property
     def size(self) -> Size:

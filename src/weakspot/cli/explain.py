@@ -148,7 +148,7 @@ def _explain(
             )
             if explanation.remark:
                 console.remark(f"warning: {explanation.remark}")
-            words = (explained.classes_in_words, explained.estimates_in_words, explained.regions_in_words)
+            words = (explained.classes_in_words, explained.parts_in_words, explained.regions_in_words)
             for line in (line for in_words in words for line in in_words(explanation)):
                 console.out.print(f"  {line}", markup=False, highlight=False, soft_wrap=True)
         console.out.print(f"to look at: {folder / f'{stem}.png'}", markup=False, soft_wrap=True, highlight=False)

@@ -92,7 +92,7 @@ class Explanation:
         change: None where nothing changes the decision, or the decision is for another class than the explained.
         seconds: that the map took.
         remark: what to know before the decision is believed; empty for nothing.
-        estimates: log-odds of not being Good by each part of the model, whose mean makes the class; empty where the
+        part_log_odds: log-odds of not being Good by each part of the model, whose mean makes the class; empty where the
             classifier alone decides.
     """
 
@@ -110,7 +110,7 @@ class Explanation:
     change: Change | None
     seconds: float
     remark: str = ""
-    estimates: Mapping[str, float] = field(default_factory=dict)
+    part_log_odds: Mapping[str, float] = field(default_factory=dict)
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-ready, without the pictures and the map."""
@@ -120,7 +120,7 @@ class Explanation:
             "classes": [{"name": name, "id": k, "confidence": value} for name, k, value in self.classes],
             "decided": self.decided,
             "remark": self.remark,
-            "estimates": dict(self.estimates),
+            "part_log_odds": dict(self.part_log_odds),
             "target": {"name": self.target, "id": self.target_id},
             "heatmap": {"method": self.method, "layer": self.layer, "seconds": self.seconds},
             "regions": [{**vars(region), "box": region.box.xyxy} for region in self.regions],
@@ -219,7 +219,7 @@ def explain(
         change=smallest_change(subject, image, places, answer.label, donor) if chosen == answer.label else None,
         seconds=seconds,
         remark=answer.remark,
-        estimates=answer.estimates,
+        part_log_odds=answer.part_log_odds,
     )
 
 

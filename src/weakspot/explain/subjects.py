@@ -46,7 +46,7 @@ def subject_of_run(run: Path, device: str = "auto") -> Subject:
             f"it is {UNLIKE}: do not believe its class before you have looked" if prediction.unlike_training else ""
         )
         confidences = np.array([found[name] for name in classes])
-        return Answer(classes.index(prediction.label), confidences, remark, prediction.estimates)
+        return Answer(classes.index(prediction.label), confidences, remark, prediction.part_log_odds)
 
     def evidence(image: ImageArray, preprocess: Preprocess) -> Maps:
         (prediction,) = localizer.with_preprocess(preprocess).predict([image])

@@ -63,7 +63,7 @@ class Graph(nn.Module):
             if output.mask_logits is None or output.location_logits is None
             else (output.mask_logits, output.location_logits)
         )
-        last = (each for each in (output.distances, output.estimates) if each is not None)
+        last = (each for each in (output.distances, output.part_log_odds) if each is not None)
         return output.logits, probabilities, output.maps, *evidence, *last
 
 

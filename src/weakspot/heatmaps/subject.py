@@ -32,13 +32,13 @@ class Answer:
         label: id of the class it decides for.
         confidences: float64 ``(classes,)``, probabilities.
         remark: what to know before the decision is believed; empty for nothing.
-        estimates: log-odds of not being Good by each part of the model; empty where there is one alone.
+        part_log_odds: log-odds of not being Good by each part of the model; empty where there is one alone.
     """
 
     label: int
     confidences: npt.NDArray[np.float64]
     remark: str = ""
-    estimates: Mapping[str, float] = field(default_factory=dict)
+    part_log_odds: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

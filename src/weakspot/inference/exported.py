@@ -26,7 +26,7 @@ METADATA_KEY = "weakspot"
 """Where a file's metadata keep :meth:`BundleMeta.to_dict` as JSON."""
 
 GRAPH_OUTPUTS: Final = (
-    "logits", "probabilities", "maps", "mask_logits", "location_logits", "distances", "estimates"
+    "logits", "probabilities", "maps", "mask_logits", "location_logits", "distances", "part_log_odds"
 )  # fmt: skip
 """What the graph gives; the fourth and fifth with evidence heads only, the sixth with statistics of familiarity, the
 last where more than the classifier decides."""

@@ -31,7 +31,7 @@ class BatchOutput(NamedTuple):
     mask_logits: Tensor | None = None
     location_logits: Tensor | None = None
     distances: Tensor | None = None
-    estimates: Tensor | None = None
+    part_log_odds: Tensor | None = None
 
 
 @dataclass(frozen=True)
@@ -85,7 +85,7 @@ class Model:
                 if plane is not None
             ]
             found = [ModelOutput(*one) for one in zip(logits, maps, *planes, strict=True)]
-            more = {"distances": output.distances, "estimates": output.estimates}
+            more = {"distances": output.distances, "part_log_odds": output.part_log_odds}
             rows = {name: array.cpu().numpy() for name, array in more.items() if array is not None}
             return [one._replace(**{name: rows[name][i] for name in rows}) for i, one in enumerate(found)]
 
@@ -108,8 +108,8 @@ class Model:
             location = pool_places(evidence.location_logits[:, None])
             planes = evidence.mask_logits, evidence.location_logits
         others = [one for one in (statistics, location) if one is not None]
-        estimates = estimates_of(output.logits, statistics, location) if others else None
-        return BatchOutput(agree(output.logits, others), output.maps, *planes, distances, estimates)
+        part_log_odds = side_by_side(output.logits, statistics, location) if others else None
+        return BatchOutput(agree(output.logits, others), output.maps, *planes, distances, part_log_odds)
 
     # What a Localizer asks of a model, exported ones too (weakspot.inference.exported).
 
@@ -149,7 +149,7 @@ class Model:
 
 
 def agree(logits: Tensor, others: Sequence[Tensor]) -> Tensor:
-    """Average several estimates for the same images in log-odds: the classifier's, and those of the heads.
+    """Average what several parts say of the same images in log-odds: the classifier's, and those of the heads.
 
     They err on different images: the classifier judges the picture as a whole, the statistics head how its features
     are distributed, the location head its most suspicious places.
@@ -174,7 +174,7 @@ def log_odds_of(logits: Tensor) -> Tensor:
     return torch.logsumexp(logits[:, 1:], dim=1) - logits[:, 0]
 
 
-def estimates_of(logits: Tensor, statistics: Tensor | None, location: Tensor | None) -> Tensor:
+def side_by_side(logits: Tensor, statistics: Tensor | None, location: Tensor | None) -> Tensor:
     """What each part of a model says of the same images: what :func:`agree` averages, side by side.
 
     Args:
@@ -183,7 +183,7 @@ def estimates_of(logits: Tensor, statistics: Tensor | None, location: Tensor | N
         location: likewise.
 
     Returns:
-        ``(n, 3)``, in the order of :data:`~weakspot.types.ESTIMATORS`; NaN where there is none.
+        ``(n, 3)``, in the order of :data:`~weakspot.types.MODEL_PARTS`; NaN where there is none.
     """
     odds = log_odds_of(logits)
     unknown = torch.full_like(odds, torch.nan)

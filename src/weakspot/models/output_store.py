@@ -12,14 +12,14 @@ import numpy as np
 import numpy.typing as npt
 
 from weakspot.errors import WeakspotError
-from weakspot.types import ESTIMATORS, BoolArray, Look, ModelOutput
+from weakspot.types import MODEL_PARTS, BoolArray, Look, ModelOutput
 from weakspot.utils.files import atomic_path
 from weakspot.utils.untrusted import check_npz
 
 PLANES = ("mask_logits", "location_logits", "flipped")
 """Arrays that not every model gives."""
 
-BY_IMAGE = ("distances", "estimates")
+BY_IMAGE = ("distances", "part_log_odds")
 """Rows of numbers, one for each image, that not every model gives."""
 
 LOOK_ARRAYS = ("look_values", "look_thumbnails")
@@ -78,8 +78,8 @@ class OutputStore:
         distances: float32 ``(n, taps)``, from training pictures; None for a model without statistics of familiarity.
         looks: float64 ``(n, measures)`` and uint8 ``(n, side, side)``, the parts of a
             :class:`~weakspot.types.Look`; None where they were not measured.
-        estimates: float32 ``(n, 3)``, of the parts of the model; None where the classifier alone decides, and in files
-            from before they were kept.
+        part_log_odds: float32 ``(n, 3)``, as in :class:`~weakspot.types.ModelOutput`; None where the classifier alone
+            decides, and in files from before they were kept.
     """
 
     paths: Sequence[Path]
@@ -93,7 +93,7 @@ class OutputStore:
     regions: PackedMasks | None = None
     distances: npt.NDArray[np.float32] | None = None
     looks: tuple[npt.NDArray[np.float64], npt.NDArray[np.uint8]] | None = None
-    estimates: npt.NDArray[np.float32] | None = None
+    part_log_odds: npt.NDArray[np.float32] | None = None
 
     def __post_init__(self) -> None:
         n, k = self.logits.shape
@@ -104,7 +104,7 @@ class OutputStore:
             and self.bias.shape == (k,)
             and (self.regions is None or len(self.regions) == n)
             and (self.distances is None or (self.distances.ndim, len(self.distances)) == (2, n))
-            and (self.estimates is None or self.estimates.shape == (n, len(ESTIMATORS)))
+            and (self.part_log_odds is None or self.part_log_odds.shape == (n, len(MODEL_PARTS)))
             and (self.looks is None or [(a.ndim, len(a)) for a in self.looks] == [(2, n), (3, n)])
             and all(e.ndim == 3 for e in (self.mask_logits, self.location_logits) if e is not None)
             and (
@@ -140,7 +140,7 @@ class OutputStore:
             outputs: one for each image, all with the same optional maps.
             bias: float32 ``(classes,)``.
         """
-        logits, maps, *optional, regions, distances, looks, estimates = zip(*outputs, strict=True)
+        logits, maps, *optional, regions, distances, looks, part_log_odds = zip(*outputs, strict=True)
         mask_logits, location_logits, flipped = (
             None if plane[0] is None else np.stack(plane).astype(np.float16) for plane in optional
         )
@@ -149,7 +149,7 @@ class OutputStore:
             regions=None if regions[0] is None else PackedMasks.of(regions),
             distances=None if distances[0] is None else np.stack(distances),
             looks=None if looks[0] is None else (np.stack([a for a, _ in looks]), np.stack([b for _, b in looks])),
-            estimates=None if estimates[0] is None else np.stack(estimates),
+            part_log_odds=None if part_log_odds[0] is None else np.stack(part_log_odds),
         )  # fmt: skip
 
     @classmethod
@@ -190,7 +190,7 @@ class OutputStore:
         output = ModelOutput(self.logits[index], self.maps[index], *planes)._replace(
             distances=None if self.distances is None else self.distances[index],
             look=None if self.looks is None else Look(self.looks[0][index], self.looks[1][index]),
-            estimates=None if self.estimates is None else self.estimates[index],
+            part_log_odds=None if self.part_log_odds is None else self.part_log_odds[index],
         )
         return output if self.regions is None else output._replace(region=self.regions[index])
 

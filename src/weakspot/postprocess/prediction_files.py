@@ -44,7 +44,7 @@ def to_record(prediction: Prediction) -> dict[str, Any]:
         "familiarity": prediction.familiarity,
         "unlike_training": prediction.unlike_training,
         "measures": {name: float(f"{value:.6g}") for name, value in prediction.measures.items()},
-        "estimates": {name: float(f"{value:.6g}") for name, value in prediction.estimates.items()},
+        "part_log_odds": {name: float(f"{value:.6g}") for name, value in prediction.part_log_odds.items()},
     }
 
 
@@ -67,9 +67,9 @@ def from_record(record: dict[str, Any]) -> Prediction:
     expect(record, probability=_NUMBER, classes=list, boxes=list)
     for known in record["classes"]:
         expect(known, name=str, confidence=(int, float))
-    expect({"familiarity": None, **record}, familiarity=_NUMBER, unlike_training=bool, measures=dict, estimates=dict)
-    measures, estimates = record.get("measures", {}), record.get("estimates", {})
-    for numbers in (measures, estimates):
+    expect(record, familiarity=_NUMBER, unlike_training=bool, measures=dict, part_log_odds=dict)
+    measures, part_log_odds = record.get("measures", {}), record.get("part_log_odds", {})
+    for numbers in (measures, part_log_odds):
         expect(numbers, **dict.fromkeys(numbers, (int, float)))
     probability, familiarity = record["probability"], record.get("familiarity")
     return Prediction(
@@ -86,7 +86,7 @@ def from_record(record: dict[str, Any]) -> Prediction:
         familiarity=float("nan") if familiarity is None else familiarity,
         unlike_training=record.get("unlike_training", False),
         measures={name: float(value) for name, value in measures.items()},
-        estimates={name: float(value) for name, value in estimates.items()},
+        part_log_odds={name: float(value) for name, value in part_log_odds.items()},
     )
 
 

@@ -82,7 +82,7 @@ def make_prediction(
         familiarity=p_value,
         unlike_training=unlike,
         measures=measures,
-        estimates=output.named_estimates,
+        part_log_odds=output.named_log_odds,
     )
 
 

@@ -96,11 +96,11 @@ def classes_in_words(explanation: Explanation) -> list[str]:
     return lines
 
 
-def estimates_in_words(explanation: Explanation) -> list[str]:
+def parts_in_words(explanation: Explanation) -> list[str]:
     """What each part of the model says, in a line; none where the classifier alone decides."""
-    if not explanation.estimates:
+    if not explanation.part_log_odds:
         return []
-    parts = ", ".join(f"{name} {value:+.1f}" for name, value in explanation.estimates.items())
+    parts = ", ".join(f"{name} {value:+.1f}" for name, value in explanation.part_log_odds.items())
     return [f"log-odds of a defect: {parts}; their mean makes the class"]
 
 

@@ -53,7 +53,7 @@ class PredictionRecord(BaseModel):
     )
     unlike_training: bool = Field(default=False, description="so unusual that the class is not to be believed")
     measures: dict[str, float] = Field(default={}, description="what the familiarity was made of")
-    estimates: dict[str, float] = Field(
+    part_log_odds: dict[str, float] = Field(
         default={}, description="log-odds of not being good by each part of the model; their mean makes the class"
     )
     map: str | None = Field(default=None, description="with map=true: a PNG to lay over the picture, as a data URL")

@@ -28,7 +28,7 @@ from weakspot.explain.explanation import (
 from weakspot.heatmaps.subject import Answer, Subject
 from weakspot.inference.localizer import Localizer
 from weakspot.postprocess.familiarity import UNLIKE
-from weakspot.report.explained import classes_in_words, estimates_in_words, jet_overlay, write_explanation
+from weakspot.report.explained import classes_in_words, jet_overlay, parts_in_words, write_explanation
 from weakspot.types import Box, ClassConfidence, ImageArray, Prediction
 
 # --- what a model says, and what would change it, on a model made by hand ------------------------------------------
@@ -148,11 +148,11 @@ def test_a_class_that_is_not_the_likeliest_is_decided_for_with_a_word() -> None:
     assert second.endswith("<- decided")
     assert why == "the likeliest is not decided for: the threshold was set on held-out pictures"
     assert len(classes_in_words(replace(said, decided=0))) == 2
-    assert estimates_in_words(said) == []
-    of_parts = replace(said, estimates={"classifier": 2.06, "location": -0.3})
-    (line,) = estimates_in_words(of_parts)
+    assert parts_in_words(said) == []
+    of_parts = replace(said, part_log_odds={"classifier": 2.06, "location": -0.3})
+    (line,) = parts_in_words(of_parts)
     assert line == "log-odds of a defect: classifier +2.1, location -0.3; their mean makes the class"
-    assert of_parts.to_dict()["estimates"] == {"classifier": 2.06, "location": -0.3}
+    assert of_parts.to_dict()["part_log_odds"] == {"classifier": 2.06, "location": -0.3}
 
 
 def test_the_jet_overlay_is_the_tutorial_s() -> None:

@@ -62,8 +62,8 @@ def test_exported_models_say_the_same(runs: dict[str, Path], kind: str, format_:
     for a, b in zip(first, second, strict=True):
         assert (a.path, a.label, a.size) == (b.path, b.label, b.size)
         assert a.probability == pytest.approx(b.probability, abs=1e-5)
-        assert list(a.estimates) == ([] if kind == "plain" else ["classifier", "location"])
-        assert dict(a.estimates) == pytest.approx(dict(b.estimates), rel=1e-3, abs=1e-3)
+        assert list(a.part_log_odds) == ([] if kind == "plain" else ["classifier", "location"])
+        assert dict(a.part_log_odds) == pytest.approx(dict(b.part_log_odds), rel=1e-3, abs=1e-3)
         assert [box.xyxy for box in a.boxes] == [box.xyxy for box in b.boxes]
         assert [box.score for box in a.boxes] == pytest.approx([box.score for box in b.boxes], abs=1e-2)
         assert [box.trust for box in a.boxes] == pytest.approx([box.trust for box in b.boxes], abs=1e-3)
@@ -128,7 +128,7 @@ def test_a_graph_takes_uint8_pictures_in_any_number_and_explains_itself(
     (entry,) = session.get_inputs()
     assert (entry.name, entry.type, entry.shape[1:]) == ("pictures", "tensor(uint8)", [64, 96, 3])
     assert isinstance(entry.shape[0], str)
-    more = ["mask_logits", "location_logits", "estimates"] if kind == "refined" else []
+    more = ["mask_logits", "location_logits", "part_log_odds"] if kind == "refined" else []
     names = ["logits", "probabilities", "maps", *more]
     assert [output.name for output in session.get_outputs()] == names
     meta = Localizer.load(path).meta

@@ -20,7 +20,7 @@ from weakspot.inference.shards import jobs, ray_engine
 from weakspot.inference.shards.places import Pictures, Store, is_url
 from weakspot.postprocess.familiarity import MEASURES
 from weakspot.postprocess.prediction_files import read_predictions, to_record
-from weakspot.types import ESTIMATORS, Box, ClassConfidence, Prediction
+from weakspot.types import MODEL_PARTS, Box, ClassConfidence, Prediction
 from weakspot.utils.files import jsonable
 
 
@@ -141,7 +141,7 @@ def test_parquet_holds_the_same_under_the_same_names(records: list[parts.Record]
         box.setdefault("probability", None)
     for record in records:  # a column has the same names in every row
         record["measures"] = {name: record["measures"].get(name) for name in MEASURES}
-        record["estimates"] = {name: record["estimates"].get(name) for name in ESTIMATORS}
+        record["part_log_odds"] = {name: record["part_log_odds"].get(name) for name in MODEL_PARTS}
     assert found[0] == records[0]
     assert found[2] == records[2]
     assert found[1]["path"] == "odd-\\udcff.png"

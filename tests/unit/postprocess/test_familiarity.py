@@ -126,7 +126,7 @@ def test_files_keep_it_and_old_ones_are_read(tmp_path: Path) -> None:
     record = json.loads((tmp_path / "predictions.jsonl").read_text())
     (row, *_) = csv.DictReader((tmp_path / "predictions.csv").open())
     assert (row["unlike_training"], float(row["familiarity"])) == ("True", record["familiarity"])
-    for key in ("familiarity", "unlike_training", "measures", "estimates"):
+    for key in ("familiarity", "unlike_training", "measures", "part_log_odds"):
         del record[key]
     old = from_record(record)
     assert math.isnan(old.familiarity)

@@ -24,7 +24,7 @@ from weakspot.errors import WeakspotError
 from weakspot.models.backbones import FREEZE_POINT
 from weakspot.models.evidence import EvidenceNet, Level, Pyramid, halving, pool_places
 from weakspot.models.feature_cache import FeatureCache, view_features
-from weakspot.models.model import agree, estimates_of, log_odds_of
+from weakspot.models.model import agree, log_odds_of, side_by_side
 from weakspot.models.network import CamNet
 from weakspot.training.evidence import fit as fitting
 from weakspot.training.evidence.bank import Bank, TrainingBank, Window
@@ -362,16 +362,16 @@ def test_opinions_meet_in_the_middle_of_their_log_odds(classes: int, voices: int
 
 
 @pytest.mark.parametrize("lacking", [None, 1, 2])
-def test_the_mean_of_the_estimates_is_what_they_agree_on(lacking: int | None) -> None:
+def test_the_mean_of_the_parts_is_what_they_agree_on(lacking: int | None) -> None:
     torch.manual_seed(0)
     logits = torch.randn(5, 3)
     heads = [None if n == lacking else torch.randn(5) for n in (1, 2)]
-    estimates = estimates_of(logits, *heads).numpy()
+    part_log_odds = side_by_side(logits, *heads).numpy()
     agreed = agree(logits, [one for one in heads if one is not None])
     before, after = log_odds_of(logits).numpy(), log_odds_of(agreed).numpy()
-    np.testing.assert_allclose(estimates[:, 0], before, rtol=1e-6)
-    np.testing.assert_allclose(np.nanmean(estimates, axis=1), after, rtol=1e-4, atol=1e-5)
-    assert [bool(np.isnan(column).all()) for column in estimates.T[1:]] == [lacking == 1, lacking == 2]
+    np.testing.assert_allclose(part_log_odds[:, 0], before, rtol=1e-6)
+    np.testing.assert_allclose(np.nanmean(part_log_odds, axis=1), after, rtol=1e-4, atol=1e-5)
+    assert [bool(np.isnan(column).all()) for column in part_log_odds.T[1:]] == [lacking == 1, lacking == 2]
 
 
 def test_a_pyramid_sees_further_than_the_cells_of_its_coarsest_level() -> None:

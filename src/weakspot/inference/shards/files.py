@@ -11,7 +11,7 @@ from typing import Any
 from weakspot.errors import WeakspotError
 from weakspot.postprocess.familiarity import MEASURES
 from weakspot.postprocess.prediction_files import to_line
-from weakspot.types import ESTIMATORS
+from weakspot.types import MODEL_PARTS
 from weakspot.utils.untrusted import parse_json
 
 Record = dict[str, Any]
@@ -74,7 +74,7 @@ def _schema() -> Any:  # noqa: ANN401 - pyarrow, which is not typed
             "label": text, "classes": pa.list_(pa.struct({"name": text, "confidence": number})),
             "probability": number, "boxes": pa.list_(pa.struct(box)), "familiarity": number,
             "unlike_training": pa.bool_(), "measures": pa.struct(dict.fromkeys(MEASURES, number)),
-            "estimates": pa.struct(dict.fromkeys(ESTIMATORS, number)),
+            "part_log_odds": pa.struct(dict.fromkeys(MODEL_PARTS, number)),
         }
     )  # fmt: skip
 
