@@ -340,21 +340,24 @@ def make_rows(plan: Plan) -> Iterator[Row]:
             yield Row(title, method, score(tested) if tested else None, costs, len(done))
 
 
-def shown(estimate: Estimate) -> str:
-    """A figure with its interval and n."""
+def shown(estimate: Estimate, *, counted: bool) -> str:
+    """A figure with its interval, and with its n where it is `counted`."""
     if math.isnan(estimate.value):
         return "–"
     digits = 1 if estimate.value >= 2 or estimate.high > 2 else 3
     interval = f" ({estimate.low:.{digits}f} – {estimate.high:.{digits}f})" if not math.isnan(estimate.low) else ""
-    return f"{estimate.value:.{digits}f}{interval}, n = {estimate.n}"
+    return f"{estimate.value:.{digits}f}{interval}" + (f", n = {estimate.n}" if counted else "")
 
 
 def quality_table(rows: Sequence[Row]) -> str:
-    """A line for each figure, a column for each method."""
-    header = ["", *(f"`{row.method}`" for row in rows)]
+    """A line for each figure, a column for each method; n stands by itself where it is the same for all."""
+    header = ["", "n", *(f"`{row.method}`" for row in rows)]
     lines: list[list[str]] = []
     for i, title in enumerate(QUESTIONS.values()):
-        lines.append([title, *("–" if row.scores is None else shown(figures_of(row.scores)[i]) for row in rows)])
+        found = [None if row.scores is None else figures_of(row.scores)[i] for row in rows]
+        counts = {each.n for each in found if each is not None}
+        cells = ["–" if each is None else shown(each, counted=len(counts) > 1) for each in found]
+        lines.append([title, str(*counts) if len(counts) == 1 else "", *cells])
     return table(header, lines)
 
 

@@ -181,10 +181,14 @@ class Anomalib:
     def export_openvino(self, folder: Path, target: Path) -> Path:
         """Write the model that was trained in `folder` below `target`, with anomalib's own exporter.
 
+        For one picture of any size, as anomalib's inferencer asks. With its own setting, any number of pictures,
+        anomalib 2.7 and torch 2.14 write a PatchCore that takes two at once and no other number.
+
         Returns:
             The ``.xml``.
         """
-        path: Path = self._trained(folder).to_openvino(target)
+        any_size = {"input": {2: "height", 3: "width"}}
+        path: Path = self._trained(folder).to_openvino(target, onnx_kwargs={"dynamic_axes": any_size})
         return path
 
     def load_openvino(self, path: Path) -> Predict:

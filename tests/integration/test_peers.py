@@ -224,7 +224,7 @@ def test_a_fake_peer_runs_from_nothing_to_the_table(plan: peers.Plan, tmp_path: 
     assert peers.run_cells(plan, here) == []
     peers.write_report(plan, [], tmp_path / "table.md")
     table = (tmp_path / "table.md").read_text("utf-8")
-    assert table.count("| AUROC | 1.000 (") == 2
+    assert table.count("| AUROC | 11 | 1.000 (") == 2
     assert "left out: its weights are not to be had" in table
     assert "| fabric, `fake` | +0.000 | +0.000 | +0.000 | +0.000 |" in table
     found = read_tested(Fold(tmp_path / "results/fabric-random", plan.data[0].root), "fake")
