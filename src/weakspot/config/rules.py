@@ -34,6 +34,8 @@ class BoxRule:
         min_score: boxes that score less are dropped, in the evidence's units; None keeps every box.
         merge: boxes become one where the gap between them is at most this many times the longer side of the smaller
             one; 0 merges those that touch or overlap, None merges none. `components` only.
+        margin: share of its width and of its height, 0…1, that a box reaches beyond its region on each side. Evidence
+            is least sure at the rim of a defect, so that a region is rather too small.
         outlines: give each box the polygons of the regions in it.
         false_boxes: with ``calibrated``, the largest number of false boxes per 100 Good images that `min_score` may
             leave.
@@ -61,6 +63,7 @@ class BoxRule:
     merge: float | None = None
     false_boxes: float = 5.0
     outlines: bool = False
+    margin: float = 0.0
 
     def __post_init__(self) -> None:
         _check_choice("method", self.method, METHODS)
@@ -74,6 +77,11 @@ class BoxRule:
             _check_number("merge", self.merge)
             if self.merge < 0:
                 raise WeakspotError(f"boxes.merge={self.merge} is below 0; give 0 or more, or null")
+        _check_number("margin", self.margin)
+        if not 0 <= self.margin <= 1:
+            raise WeakspotError(
+                f"boxes.margin={self.margin} is outside 0…1; give a share of the box's sides, such as 0.05"
+            )
         _check_number("false_boxes", self.false_boxes)
         if self.false_boxes <= 0:
             raise WeakspotError(

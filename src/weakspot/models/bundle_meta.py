@@ -20,7 +20,7 @@ from weakspot.postprocess.trust_calibration import TrustCalibration
 from weakspot.utils.files import OUTPUTS, write_json
 from weakspot.utils.untrusted import expect, read_json
 
-FORMAT = 7
+FORMAT = 8
 """Goes up when a bundle of today could not be used rightly by a weakspot of yesterday. Every older one is read for
 ever: a new key has a default that means what there was before it, and ``tests/data/bundles`` keeps one of each format.
 """

@@ -48,9 +48,9 @@ def find_boxes(
         label: class name written on every box.
 
     Returns:
-        Half-open boxes in pixels of the original image, rounded outwards, in decreasing score (the maximum of
-        `score_map` inside the region), equal scores from top left to bottom right. Empty where nothing is hot, and for
-        a flat map under a relative threshold.
+        Half-open boxes in pixels of the original image, rounded outwards and widened by the rule's margin, in
+        decreasing score (the maximum of `score_map` inside the region), equal scores from top left to bottom right.
+        Empty where nothing is hot, and for a flat map under a relative threshold.
 
     Raises:
         WeakspotError: when a map holds NaN or infinity.
@@ -66,6 +66,8 @@ def find_boxes(
         [((20, 10, 40, 20), 5.0), ((50, 30, 60, 40), 4.0)]
         >>> [box.xyxy for box in find_boxes(evidence, (40, 60), BoxRule())]
         [(20, 10, 60, 40)]
+        >>> [box.xyxy for box in find_boxes(evidence, (40, 60), BoxRule(margin=0.1))]
+        [(16, 7, 60, 40)]
     """
     evidence = _finite(evidence, "evidence")
     scores = evidence if score_map is None else _finite(score_map, "score map", or_never=True)
@@ -80,7 +82,7 @@ def find_boxes(
         score = float(scores[hot].max())
         if score < lowest or score == -math.inf:
             return []
-        box = _original_box(_hull(hot), hot.shape, size, score, label)
+        box = _widened(_original_box(_hull(hot), hot.shape, size, score, label), rule.margin, size)
         return [replace(box, outlines=region_outlines(hot, size))] if rule.outlines else [box]
     corners, pixels, peaks = _regions(hot, scores)
     # Areas in original pixels, compared as whole numbers; a region of less than one such pixel counts as one.
@@ -92,7 +94,8 @@ def find_boxes(
         surest = np.argsort(-peaks, kind="stable")[:MOST_MERGED]
         corners, peaks = merge_boxes(corners[surest], peaks[surest], rule.merge)
     best = np.lexsort((corners[:, 0], corners[:, 1], -peaks))[: rule.max_boxes]
-    boxes = [_original_box(corners[i], hot.shape, size, float(peaks[i]), label) for i in best]
+    drawn = (_original_box(corners[i], hot.shape, size, float(peaks[i]), label) for i in best)
+    boxes = [_widened(box, rule.margin, size) for box in drawn]
     if not rule.outlines or not boxes:
         return boxes
     masks = _masks_of_boxes(hot, *regions, corners[best])
@@ -190,6 +193,20 @@ def _original_box(corners: npt.NDArray[Any], shape: tuple[int, ...], size: Size,
         y1=-(-y1 * height // map_height),
         score=score,
         label=label,
+    )
+
+
+def _widened(box: Box, margin: float, size: Size) -> Box:
+    """A box that reaches further by a share of its sides, in whole pixels, as far as the image goes."""
+    if not margin:
+        return box
+    down, right = (math.floor(margin * side + 0.5) for side in (box.y1 - box.y0, box.x1 - box.x0))
+    return replace(
+        box,
+        x0=max(0, box.x0 - right),
+        y0=max(0, box.y0 - down),
+        x1=min(size[1], box.x1 + right),
+        y1=min(size[0], box.y1 + down),
     )
 
 

@@ -2,6 +2,7 @@
 
 import re
 import time
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -73,6 +74,9 @@ def test_rule_refuses_nonsense_and_names_the_key(settings_, words):
         ({"min_score": "x"}, "min_score=x is not a number; give one such as 0.7"),
         ({"merge": "x"}, "merge=x is not a number; give one such as 0.7"),
         ({"merge": -0.5}, "merge=-0.5 is below 0; give 0 or more, or null"),
+        ({"margin": "x"}, "margin=x is not a number; give one such as 0.7"),
+        ({"margin": -0.1}, "margin=-0.1 is outside 0…1; give a share of the box's sides, such as 0.05"),
+        ({"margin": 5}, "margin=5 is outside 0…1; give a share of the box's sides, such as 0.05"),
         ({"false_boxes": 0.0}, "false_boxes=0.0 is not above 0; give how many per 100 Good images"),
     ],
 )
@@ -175,6 +179,28 @@ def test_max_boxes_keeps_the_best():
     map_ = np.array([[1, 0, 3, 0, 2]], np.float32)
     boxes = find_boxes(map_, (1, 5), BoxRule("components", "absolute", 0.5, max_boxes=2))
     assert [box.score for box in boxes] == [3.0, 2.0]
+
+
+@pytest.mark.parametrize("method", ["single", "components"])
+def test_a_margin_widens_a_box_as_far_as_the_image_goes(method: str) -> None:
+    evidence = np.zeros((40, 60), np.float32)
+    evidence[2:12, 30:54] = 1.0  # 24 × 10 pixels: a quarter of them is 6 × 2.5
+    rule = BoxRule(method, "absolute", 0.5, margin=0.25)
+    (box,) = find_boxes(evidence, (40, 60), rule)
+    assert box.xyxy == (24, 0, 60, 15)  # 2.5 is rounded up, and the picture ends above and to the right
+    (plain,) = find_boxes(evidence, (40, 60), replace(rule, margin=0.02))  # less than half a pixel of either side
+    assert plain.xyxy == (30, 2, 54, 12)
+    assert box.score == plain.score
+
+
+def test_a_margin_neither_merges_boxes_nor_moves_outlines() -> None:
+    evidence = np.zeros((40, 60), np.float32)
+    evidence[10:20, 10:20] = evidence[10:20, 22:32] = 1.0
+    rule = BoxRule("components", "absolute", 0.5, margin=0.3, outlines=True)
+    found = find_boxes(evidence, (40, 60), rule)
+    assert [box.xyxy for box in found] == [(7, 7, 23, 23), (19, 7, 35, 23)]
+    without = find_boxes(evidence, (40, 60), replace(rule, margin=0.0))
+    assert [box.outlines for box in found] == [box.outlines for box in without]
 
 
 def test_of_very_many_boxes_the_surest_are_merged(monkeypatch):
