@@ -43,15 +43,15 @@ MARGINS = (0.0, 0.025, 0.05, 0.075, 0.1, 0.15)
 Boxes = npt.NDArray[np.float64]
 
 
-def unseen_defects(run: RunFolder, scratch: Path) -> Iterator[OutputStore]:
+def unseen_defects(prepared: PreparedRun, run: RunFolder, scratch: Path) -> Iterator[OutputStore]:
     """Outputs for the defective training pictures of a cross-fitted run, each by the model that has not seen it.
 
     Args:
+        prepared: the run, prepared again.
         run: finished; its stages are taken over from a copy.
         scratch: folder for the copy.
     """
     shutil.copytree(run.checkpoint.parent, scratch / "checkpoints")
-    prepared = prepare(resolve(read_config(run.config)))
     left_out = [prepared.without(fold) for fold in prepared.left_out]
     _, *heads = fit_heads(prepared, scratch, left_out)
     for k, (one, of_fold) in enumerate(zip(left_out, heads, strict=True)):
@@ -96,10 +96,10 @@ def main(
     rows = []
     for path in runs:
         run, meta = RunFolder(path.resolve()), read_meta(path / "bundle")
-        imitated = LocatedOutputs.load(run.imitations)
+        imitated, prepared = LocatedOutputs.load(run.imitations), prepare(resolve(read_config(run.config)))
         with tempfile.TemporaryDirectory(prefix="weakspot-bench-") as scratch:
-            real = OutputStore.join(list(unseen_defects(run, Path(scratch))))
-        truth = true_boxes(prepare(resolve(read_config(run.config))), real)
+            real = OutputStore.join(list(unseen_defects(prepared, run, Path(scratch))))
+        truth = true_boxes(prepared, real)
         masked = sum(len(boxes) > 0 for boxes in truth)
         drawn = [boxes.astype(float) for boxes in imitated.boxes]
         for name, count, outputs, of in (

@@ -1,10 +1,10 @@
 """weakspot beside what people would pick instead: anomalib, CAM libraries, and a floor, on the same files and splits.
 
 Every method trains and predicts in a process of its own and leaves maps and boxes; one scorer reads them all. Where a
-run is interrupted, the next one goes on: finished cells are skipped. Two cells are worked on at once
-(``--jobs``), each on its share of the cores. With magnetic_tile (the first of three folds with each tile on one
-side, and of a random split) and the three generated sets it takes some five hours on 2 cores; no cell is begun that is
-not expected to end within ``--hours``, and the next run goes on from there.
+run is interrupted, the next one goes on: finished cells are skipped. Two cells are worked on at once (``--jobs``), each
+on its share of the cores. With magnetic_tile (the first of three folds with each tile on one side, and of a random
+split) and the three generated sets some five hours on 2 cores are expected, added up from single cells; no cell is
+begun that is not expected to end within ``--hours``, and the next run goes on from there.
 
     pip install 'weakspot[peers,offline]'
     python benchmarks/peers.py DIR/magnetic_tile --weights FILE --output outputs/peers.md
