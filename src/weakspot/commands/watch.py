@@ -17,6 +17,7 @@ from weakspot.inference.localizer import Localizer
 from weakspot.inference.observer import Observer
 from weakspot.utils.files import shown
 from weakspot.utils.locks import only_one
+from weakspot.watch.address import is_stream, without_password
 from weakspot.watch.delivery import Delivery
 from weakspot.watch.folder import FolderSource, Pace
 from weakspot.watch.journal import Journal
@@ -24,7 +25,7 @@ from weakspot.watch.line import Line, there_in
 from weakspot.watch.pictures import Source
 from weakspot.watch.results import Results
 from weakspot.watch.verdicts import Sink
-from weakspot.watch.video import FRAMES, VideoSource, is_stream
+from weakspot.watch.video import FRAMES, VideoSource
 
 if TYPE_CHECKING:
     from weakspot.watch.telemetry import Telemetry
@@ -123,7 +124,8 @@ def watch(
     with only_one(orders.output), ExitStack() as stack:
         journal = Journal(orders.output / JOURNAL)
         stack.callback(journal.close)
-        journal.claim(orders.source if is_stream(orders.source) else str(Path(orders.source).resolve()))
+        shown_source = without_password(orders.source)
+        journal.claim(shown_source if is_stream(orders.source) else str(Path(orders.source).resolve()))
         source = _source(orders, journal)
         there = there_in(Path(orders.source)) if isinstance(source, FolderSource) else (lambda name: False)
         results = Results(orders.output, journal, orders.limit, there)
@@ -140,7 +142,7 @@ def watch(
         if telemetry is not None and orders.metrics is not None:
             stack.enter_context(_operated(telemetry, orders.metrics, line, source, deliveries, observers, stop))
         how = "looking again and again" if isinstance(source, FolderSource) and source.polling else "listening"
-        text = f"watching {orders.source} ({how}) with {name}; results: {orders.output}; {journal.last} answered before"
+        text = f"watching {shown_source} ({how}) with {name}; results: {orders.output}; {journal.last} answered before"
         log.info("%s", text)
         started(text)
         try:

@@ -154,15 +154,21 @@ class OutputStore:
 
     @classmethod
     def join(cls, stores: Sequence[OutputStore]) -> OutputStore:
-        """Append several stores to each other; their maps must have one size. The bias is that of the first."""
+        """Append several stores to each other.
+
+        What not all of them have is left out: a model of few pictures measures no familiarity, and others do.
+
+        Args:
+            stores: at least one; their maps must have one size. The bias is that of the first.
+        """
 
         def together(name: str) -> Any:  # noqa: ANN401 - one of several array types
             arrays = [getattr(store, name) for store in stores]
-            return None if arrays[0] is None else np.concatenate(arrays)
+            return None if any(array is None for array in arrays) else np.concatenate(arrays)
 
         joined = {name: together(name) for name in ("sizes", "logits", "maps", *PLANES, *BY_IMAGE)}
         looks = [store.looks for store in stores if store.looks is not None]
-        if looks:
+        if len(looks) == len(stores):
             joined["looks"] = np.concatenate([a for a, _ in looks]), np.concatenate([b for _, b in looks])
         if (first := stores[0].regions) is not None:
             bits = [store.regions.bits for store in stores if store.regions is not None]

@@ -78,7 +78,7 @@ class Delivery:
         pause, beaten = SHORTEST, 0.0
         while True:
             self._bell.clear()
-            fine = self._tell_some()
+            fine = self._told_some()
             pause = SHORTEST if fine else min(LONGEST, 2 * pause)
             ending = self._stop.is_set()
             if ending and (self.backlog == 0 or time.monotonic() >= self._deadline):
@@ -99,6 +99,14 @@ class Delivery:
             self.sink.close()
         except Exception as error:  # whatever its library raises, it is over
             log.warning("%s: %s", self.sink.name, error)
+
+    def _told_some(self) -> bool:
+        """As :meth:`_tell_some`; a full disk or a locked journal counts as a counterpart that is away."""
+        try:
+            return self._tell_some()
+        except Exception as error:  # the thread goes on: it is tried again
+            self._note_away(str(error) or type(error).__name__)
+            return False
 
     def _tell_some(self) -> bool:
         """Tell what is next; whether the counterpart was there."""
@@ -121,10 +129,14 @@ class Delivery:
         if told != self._told:
             self._journal.tell(self.sink.name, told, refused)
             self._told, self.refused = told, self.refused + refused
-            if self.away and fine:
-                log.warning("%s is there again", self.sink.name)
-                self.away = False
+            if fine:
+                self._note_there()
         return fine
+
+    def _note_there(self) -> None:
+        if self.away:
+            log.warning("%s is there again", self.sink.name)
+        self.away = False
 
     def _note_away(self, why: str) -> None:
         self.failures += 1
@@ -142,3 +154,5 @@ class Delivery:
             self.sink.beat()
         except Exception as error:  # as in _tell_some
             self._note_away(str(error) or type(error).__name__)
+        else:
+            self._note_there()

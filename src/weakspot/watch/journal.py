@@ -18,6 +18,7 @@ from pathlib import Path
 
 from weakspot.errors import WeakspotError
 from weakspot.utils.files import shown
+from weakspot.watch.address import without_password
 
 FORMAT = 1
 SCHEMA = """
@@ -78,7 +79,7 @@ class Journal:
     """
 
     def __init__(self, path: Path) -> None:
-        self.path, self._lock = path, threading.RLock()
+        self.path, self._lock, self._sinks = path, threading.RLock(), set[str]()
         path.parent.mkdir(parents=True, exist_ok=True)
         with self._spoken():
             self._sql = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=30)
@@ -95,12 +96,17 @@ class Journal:
     def claim(self, source: str) -> None:
         """Make the journal that of a source.
 
+        Args:
+            source: path, or address without a password.
+
         Raises:
             WeakspotError: when it is another's; the same names would mean other pictures.
         """
         with self._transaction() as sql:
             sql.execute("INSERT OR IGNORE INTO facts VALUES ('source', ?)", (source,))
             (owner,) = sql.execute("SELECT value FROM facts WHERE name='source'").fetchone()
+            owner = without_password(owner)  # which was kept up to version 0.1
+            sql.execute("UPDATE facts SET value=? WHERE name='source'", (owner,))
         if owner != source:
             raise WeakspotError(f"{shown(self.path)} is the journal of {owner}; choose another --output for {source}")
 
@@ -120,10 +126,11 @@ class Journal:
             self._sql.execute("BEGIN IMMEDIATE")
             try:
                 yield self._sql
+                self._sql.execute("COMMIT")
             except BaseException:
-                self._sql.execute("ROLLBACK")
+                if self._sql.in_transaction:  # where the disk is full, SQLite has rolled back already
+                    self._sql.execute("ROLLBACK")
                 raise
-            self._sql.execute("COMMIT")
 
     def stamp_of(self, name: str) -> tuple[int, int] | None:
         """The file's time of change and size when it was answered last; None for one that never was."""
@@ -203,23 +210,30 @@ class Journal:
     def forget(self, day: str, there: Callable[[str], bool]) -> None:
         """Let go of a day's lines, but for those that a sink still waits for; and of pictures that are gone.
 
+        Sinks that nobody has asked :meth:`told` of since the start keep nothing back: they may be gone for good.
+
         Args:
             day: not the newest.
             there: whether a picture of this name may come again.
         """
         with self._spoken():
-            (told,) = self._sql.execute("SELECT COALESCE(MIN(told), 1 << 62) FROM sinks").fetchone()
+            sinks = dict(self._sql.execute("SELECT name, told FROM sinks").fetchall())
+            told = min((sinks[name] for name in self._sinks), default=1 << 62)
             rows = self._sql.execute("SELECT id, name FROM pictures WHERE day=? AND id<=?", (day, told)).fetchall()
         gone = [(number,) for number, name in rows if not there(os.fsdecode(name))]  # others may write meanwhile
         with self._transaction() as sql:
             sql.execute("UPDATE days SET removed=1 WHERE day=?", (day,))
             sql.execute("UPDATE pictures SET line=NULL WHERE day=? AND id<=?", (day, told))
+            (last,) = sql.execute("SELECT COALESCE(MAX(id), 0) FROM pictures WHERE day=?", (day,)).fetchone()
+            others = [(min(told, last), name) for name in sinks if name not in self._sinks]
+            sql.executemany("UPDATE sinks SET told=MAX(told, ?) WHERE name=?", others)
             sql.executemany("DELETE FROM pictures WHERE id=?", gone)
 
     def told(self, sink: str) -> int:
         """The id up to which a sink was told; a new sink is told from now on."""
         with self._transaction() as sql:
             sql.execute("INSERT OR IGNORE INTO sinks(name, told) VALUES (?, ?)", (sink, self.last))
+            self._sinks.add(sink)
             return int(sql.execute("SELECT told FROM sinks WHERE name=?", (sink,)).fetchone()[0])
 
     def tell(self, sink: str, number: int, refused: int = 0) -> None:

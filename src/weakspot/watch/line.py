@@ -92,6 +92,7 @@ class Line:
         self.at_once = self._batcher.streams + 1
         self.beat = time.monotonic()
         self.failed: BaseException | None = None
+        self._over = threading.Event()
 
     @property
     def waiting(self) -> int:
@@ -113,18 +114,21 @@ class Line:
             delivery.start()
         waiting: deque[Future[Answered]] = deque()
         ended = False
-        with ThreadPoolExecutor(self.at_once, thread_name_prefix="picture") as pool:
-            try:
-                while not (ended and not waiting):
-                    self.beat = time.monotonic()
-                    ended = self._fill(waiting, pool, stop, ended=ended)
-                    self._enter(_finished(waiting))
-            finally:
-                stop.set()
-                for future in waiting:
-                    future.cancel()
-        self._batcher.close()
-        feeder.join(timeout=5)
+        try:
+            with ThreadPoolExecutor(self.at_once, thread_name_prefix="picture") as pool:
+                try:
+                    while not (ended and not waiting):
+                        self.beat = time.monotonic()
+                        ended = self._fill(waiting, pool, stop, ended=ended)
+                        self._enter(_finished(waiting))
+                finally:
+                    stop.set()
+                    self._over.set()
+                    for future in waiting:
+                        future.cancel()
+        finally:
+            self._batcher.close()
+            feeder.join(timeout=5)
         if self.failed is not None:
             raise self.failed
 
@@ -145,7 +149,7 @@ class Line:
             self._queue_end()
 
     def _queue_end(self) -> None:
-        while True:
+        while not self._over.is_set():
             try:
                 self._queue.put(None, timeout=TICK)
                 return

@@ -14,6 +14,7 @@ import numpy as np
 
 from weakspot.errors import WeakspotError
 from weakspot.types import ImageArray
+from weakspot.watch.address import is_stream, without_password
 from weakspot.watch.journal import Journal
 from weakspot.watch.pictures import Picture
 
@@ -23,11 +24,6 @@ AGAIN = 2.0
 """Seconds after which a camera or stream that is gone is tried again."""
 
 FRAMES = ("all", "newest")
-
-
-def is_stream(source: str) -> bool:
-    """Whether a source is a camera's number or an address, rather than a file or folder."""
-    return source.isdigit() or "://" in source
 
 
 class VideoSource:
@@ -53,9 +49,9 @@ class VideoSource:
         self._source, self._stride, self._newest = source, stride, frames == "newest"
         self.repeats = not self.live
         self.dropped, self.reachable, self._first = 0, True, 0
-        self._shown = Path(_without_password(source)) if self.live else Path(source)
+        self._shown = Path(without_password(source)) if self.live else Path(source)
         if self.live:
-            name = f"camera-{source}" if source.isdigit() else _without_password(source).rsplit("/", 1)[-1] or "stream"
+            name = f"camera-{source}" if source.isdigit() else without_password(source).rsplit("/", 1)[-1] or "stream"
             now = time.time_ns() // 10**6
             self._prefix = f"{name}-{time.strftime('%Y%m%d-%H%M%S')}-{now % 1000:03d}-"
         else:
@@ -73,6 +69,7 @@ class VideoSource:
         self._slot: tuple[int, float, ImageArray] | None = None
         self._change = threading.Condition()
         self._ended = False
+        self._failed: BaseException | None = None
 
     @property
     def waiting(self) -> int:
@@ -99,6 +96,8 @@ class VideoSource:
             elif ended:
                 break
         grabbing.join(timeout=5)
+        if self._failed is not None:
+            raise self._failed
 
     def _picture(self, frame: tuple[int, float, ImageArray]) -> Picture:
         number, seen, image = frame
@@ -107,14 +106,18 @@ class VideoSource:
         return Picture(name, self._shown.with_name(shown) if not self.live else Path(shown), seen, image=image)
 
     def _grab(self, stop: threading.Event) -> None:
-        for frame in self._frames(stop):
+        try:
+            for frame in self._frames(stop):
+                with self._change:
+                    self.dropped += self._slot is not None
+                    self._slot = frame
+                    self._change.notify()
+        except BaseException as error:  # told by the thread that takes the frames
+            self._failed = error
+        finally:
             with self._change:
-                self.dropped += self._slot is not None
-                self._slot = frame
+                self._ended = True
                 self._change.notify()
-        with self._change:
-            self._ended = True
-            self._change.notify()
 
     def _frames(self, stop: threading.Event) -> Iterator[tuple[int, float, ImageArray]]:
         number = 0
@@ -148,8 +151,3 @@ def _rgb(frame: Any) -> ImageArray:  # noqa: ANN401 - of OpenCV
     if frame.ndim == 2 or frame.shape[2] == 1:
         return np.repeat(frame.reshape(*frame.shape[:2], 1), 3, axis=2)
     return np.ascontiguousarray(frame[:, :, 2::-1])
-
-
-def _without_password(address: str) -> str:
-    scheme, found, rest = address.partition("://")
-    return f"{scheme}{found}{rest.rsplit('@', 1)[-1]}"

@@ -114,3 +114,38 @@ def test_the_oldest_make_room_but_for_the_day_itself_and_what_a_sink_waits_for(t
     assert journal.knows("1.png", "d")
     Results(tmp_path, journal)
     assert [path.name for path in sorted(tmp_path.glob("*.jsonl"))] == ["predictions-2026-01-03.jsonl"]
+
+
+def test_a_full_disk_is_named_and_leaves_the_journal_usable(tmp_path: Path) -> None:
+    journal = Journal(tmp_path / "j.sqlite")
+    journal.add([entry(1)])
+    pages = journal._sql.execute("PRAGMA page_count").fetchone()[0]
+    journal._sql.execute(f"PRAGMA max_page_count={pages}")
+    with pytest.raises(WeakspotError, match=r"full.*make room"):
+        journal.add([replace(entry(2), line="x" * 100_000)])
+    journal._sql.execute("PRAGMA max_page_count=100000")
+    journal.add([entry(2)])
+    assert journal.counts() == {"good": 2}
+
+
+def test_a_sink_that_is_told_no_more_keeps_nothing_back(tmp_path: Path) -> None:
+    before = Journal(tmp_path / "j.sqlite")
+    assert (before.told("gone"), before.told("here")) == (0, 0)
+    before.add([entry(1), entry(2), entry(3, "2026-01-02")])
+    before.close()
+    journal = Journal(tmp_path / "j.sqlite")
+    journal.told("here")
+    journal.tell("here", 1)
+    journal.forget("2026-01-01", lambda name: True)
+    assert [one.line is None for one in journal.after(0, 10)] == [True, False, False]
+    assert journal.told("gone") == 1  # if it comes back, it goes on after what was let go
+
+
+def test_a_password_is_not_kept_and_a_new_one_claims_the_same_journal(tmp_path: Path) -> None:
+    journal = Journal(tmp_path / "j.sqlite")
+    with journal._transaction() as sql:
+        sql.execute("INSERT INTO facts VALUES ('source', 'rtsp://user:old@camera/1')")
+    journal.claim("rtsp://camera/1")
+    assert journal._sql.execute("SELECT value FROM facts").fetchall() == [("rtsp://camera/1",)]
+    with pytest.raises(WeakspotError, match="is the journal of rtsp://camera/1"):
+        journal.claim("rtsp://camera/2")

@@ -106,6 +106,24 @@ def test_a_sink_that_is_away_loses_nothing_and_refusals_become_dead_letters(
     assert journal.told(delivery.sink.name) == 45
 
 
+def test_what_cannot_be_written_down_is_tried_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(delivering, "LONGEST", 0.3)
+    journal = Journal(tmp_path / "j.sqlite")
+    with receiving() as receiver:
+        delivery = Delivery(Webhook(receiver.url), journal, tmp_path)
+        delivery._dead_letters.mkdir()  # nobody can write to it as to a file
+        receiver.answers = [422] * 1000
+        fill(journal, 1, 1)
+        delivery.start()
+        until(lambda: delivery.away and delivery.failures >= 2)
+        delivery._dead_letters.rmdir()
+        until(lambda: delivery.backlog == 0)
+        delivery.stop(1)
+        delivery.join()
+    assert (delivery.refused, delivery.away) == (1, False)
+    assert json.loads(delivery._dead_letters.read_text())["id"] == 1
+
+
 def test_what_is_left_at_the_end_is_told_after_the_next_start(tmp_path: Path) -> None:
     journal, port = Journal(tmp_path / "j.sqlite"), free_port()
     address = f"http://127.0.0.1:{port}/hook"

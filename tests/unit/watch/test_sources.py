@@ -18,11 +18,12 @@ from helpers.watching import picture, until
 from weakspot.errors import WeakspotError
 from weakspot.watch import folder as folders
 from weakspot.watch import notices
+from weakspot.watch.address import is_stream
 from weakspot.watch.folder import FolderSource, Pace
 from weakspot.watch.journal import Entry, Journal
 from weakspot.watch.notices import on_network_drive
 from weakspot.watch.pictures import Picture, Source
-from weakspot.watch.video import VideoSource, is_stream
+from weakspot.watch.video import VideoSource
 
 
 class Taking:
@@ -268,6 +269,20 @@ def test_frames_of_a_video_come_by_stride_and_go_on_where_it_was(video: Path, jo
     assert first.image is not None
     assert np.abs(first.image.mean((0, 1)) - [108, 0, 0]).max() < 12  # RGB
     assert Taking(VideoSource(str(video), journal, stride=3), journal).wait() == []
+
+
+@pytest.mark.parametrize("frames", ["all", "newest"])
+def test_what_breaks_while_frames_are_read_is_told(
+    video: Path, journal: Journal, frames: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(stop: threading.Event) -> Iterator[object]:
+        raise MemoryError("a frame of 2 TB")
+        yield
+
+    source = VideoSource(str(video), journal, frames=frames)
+    monkeypatch.setattr(source, "_frames", broken)
+    with pytest.raises(MemoryError, match="2 TB"):
+        list(source.pictures(threading.Event()))
 
 
 def test_the_newest_frame_wins_and_what_is_dropped_is_counted(video: Path, journal: Journal) -> None:

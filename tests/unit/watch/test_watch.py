@@ -30,6 +30,7 @@ from weakspot.types import Prediction
 from weakspot.utils.logs import JsonLines
 from weakspot.watch.folder import Pace
 from weakspot.watch.journal import Journal
+from weakspot.watch.results import Results
 from weakspot.watch.telemetry import Telemetry
 
 ONCE = Pace(settle=0.05, once=True)
@@ -110,6 +111,20 @@ def start(model: Path, camera: Path, output: Path, *options: str) -> subprocess.
 
 
 @pytest.mark.slow
+def test_where_results_cannot_be_written_the_line_ends_and_leaves_no_thread(
+    model: Path, camera: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(results: Results, entries: object) -> None:
+        raise WeakspotError("the disk is full")
+
+    monkeypatch.setattr(Results, "write", full)
+    monkeypatch.setattr("weakspot.watch.line.QUEUE", 1)
+    localizer, before = Localizer.load(model), set(threading.enumerate())
+    with pytest.raises(WeakspotError, match="the disk is full"):
+        watch(localizer, "m", Orders(str(camera), tmp_path / "line", ONCE), threading.Event())
+    assert set(threading.enumerate()) <= before
+
+
 def test_a_process_tells_numbers_health_and_sinks_logs_as_json_and_stops_when_told(model: Path, tmp_path: Path) -> None:
     camera, output, flag = tmp_path / "camera", tmp_path / "line", tmp_path / "flag.txt"
     camera.mkdir()
