@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from weakspot.cli.syntax import as_options, quoted
+from weakspot.cli.syntax import as_options
+from weakspot.config.values import quoted
 from weakspot.data.left_out import left_out, left_out_words
 from weakspot.errors import WeakspotError
 from weakspot.types import GOOD

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING
 
 from rich.prompt import Prompt
 
-from weakspot.cli.syntax import is_folder, quoted, typed_line, unquoted
+from weakspot.cli.syntax import is_folder, typed_line
+from weakspot.config.values import quoted, unquoted
 from weakspot.data.images import subfolders
 from weakspot.errors import WeakspotError
 from weakspot.types import GOOD

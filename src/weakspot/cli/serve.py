@@ -9,7 +9,8 @@ from typing import Annotated
 import typer
 
 from weakspot.cli.show import FastestOption, LogFormatOption, chosen
-from weakspot.cli.syntax import quoted, typed_line
+from weakspot.cli.syntax import typed_line
+from weakspot.config.values import quoted
 from weakspot.errors import WeakspotError
 from weakspot.utils import console
 from weakspot.utils.logs import check_format, logged_to_stderr

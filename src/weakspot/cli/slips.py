@@ -8,7 +8,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from weakspot.cli.syntax import SETTING, typed_line, unquoted
+from weakspot.cli.syntax import SETTING, typed_line
+from weakspot.config.values import unquoted
 from weakspot.errors import WeakspotError
 from weakspot.models.devices import check_device
 

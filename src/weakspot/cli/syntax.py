@@ -10,6 +10,7 @@ import shlex
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+from weakspot.config.values import quoted
 from weakspot.errors import WeakspotError, did_you_mean
 
 SETTING = re.compile(r"[A-Za-z_][\w./@]*=")
@@ -145,29 +146,6 @@ def as_options(message: str) -> str:
 
 def _is_path(word: str) -> bool:
     return Path(word).expanduser().exists() or "/" in word.partition("=")[0] or "*" in word.partition("=")[0]
-
-
-def quoted(word: str) -> str:
-    """A text, such as the name of a folder, as a value that Hydra takes as it is.
-
-    Args:
-        word: any text.
-    """
-    if re.fullmatch(r"[A-Za-z0-9_./-]+", word) and not re.fullmatch(r"(?i)null|true|false|[-0-9._e]+|nan|inf", word):
-        return word
-    # Hydra takes a backslash for one, but for those before a quotation mark.
-    return '"' + re.sub(r'(\\*)("|$)', lambda m: 2 * m[1] + (m[2] and '\\"'), word) + '"'
-
-
-def unquoted(value: str) -> str:
-    """The text that a value of a setting stands for, the inverse of :func:`quoted`.
-
-    Args:
-        value: behind the equals sign, with quotation marks or without.
-    """
-    if len(value) < 2 or value[0] != value[-1] or value[0] not in "\"'":
-        return value
-    return re.sub(rf"(\\+)({value[0]}|$)", lambda m: m[1][: len(m[1]) // 2] + m[2], value[1:-1])
 
 
 def typed_line(verb: str, words: Iterable[str]) -> str:

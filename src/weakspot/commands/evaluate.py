@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
@@ -12,7 +13,16 @@ from weakspot.commands.resolve import feature_cache
 from weakspot.commands.results import MeasuredRun, measure_run, write_results
 from weakspot.commands.thresholds import calibrate
 from weakspot.config.rules import BoxRule
-from weakspot.config.schema import EvaluateConfig, TrainConfig, changed_rule, read_config, with_values, write_config
+from weakspot.config.schema import (
+    DataConfig,
+    EvaluateConfig,
+    TrainConfig,
+    changed_rule,
+    read_config,
+    with_values,
+    write_config,
+)
+from weakspot.config.values import quoted
 from weakspot.data.annotated_truth import Corrected, correct
 from weakspot.data.images import ImageInfo, inspect_images
 from weakspot.data.picture_sizes import OtherSizes
@@ -24,13 +34,15 @@ from weakspot.heatmaps.classes import check_heatmap
 from weakspot.inference.localizer import Localizer
 from weakspot.models.bundle_meta import EVALUATIONS, BundleMeta, find_bundle, read_meta, rewrite_meta
 from weakspot.models.output_store import OutputStore
-from weakspot.runs.folder import RunFolder, holds_something, logging_to, own_test_subset
+from weakspot.runs.folder import RunFolder, holds_something, own_test_subset
 from weakspot.runs.identity import run_identity, short_hash
+from weakspot.runs.log import logging_to
 from weakspot.training.cached_searches import near_training_images
 from weakspot.training.dataset import read_and_check
 from weakspot.training.stages import compute_outputs
 from weakspot.types import Sample, Subset
 from weakspot.utils import console
+from weakspot.utils.files import write_json
 from weakspot.utils.locks import alone
 
 log = logging.getLogger(__name__)
@@ -96,6 +108,10 @@ def evaluate(config: EvaluateConfig) -> RunFolder:
             erasing=request.run if request.in_place and request.run.erasure_due else None,
         )
 
+        if not request.in_place:
+            changes = {"run": str(request.run.path.resolve()), "changes": changed_keys(config)}
+            write_json(request.target.evaluation, changes)
+
         def settle() -> None:
             write_config(request.target.config, request.settings)
             if request.in_place:
@@ -143,6 +159,27 @@ def resolve_request(config: EvaluateConfig) -> Request:
     request = Request(run, RunFolder(folder), settings, meta, other_maps, config.data is not None, truth, roi)
     _check_target(request)
     return request
+
+
+def changed_keys(config: EvaluateConfig) -> list[str]:
+    """What an evaluation changes, as ``key=value`` of the command line that makes it again.
+
+    Args:
+        config: what ``conf/evaluate.yaml`` composes to.
+    """
+    groups = {"boxes": config.boxes, "decision": config.decision}
+    values = {f"{group}.{key}": value for group, keys in groups.items() for key, value in keys.items()}
+    values |= {"heatmap": config.heatmap, "flip_tta": config.flip_tta, "truth": config.truth}
+    if config.data is not None:
+        values["data"], data = config.data.layout, asdict(config.data)
+        values |= {f"data.options.{key}": value for key, value in data.pop("options").items()}
+        usual = asdict(DataConfig(layout=config.data.layout))
+        values |= {f"data.{key}": value for key, value in data.items() if value != usual[key]}
+    return [f"{key}={_hydra_value(value)}" for key, value in values.items() if value is not None]
+
+
+def _hydra_value(value: object) -> str:
+    return quoted(value) if isinstance(value, str) else json.dumps(value)
 
 
 def _check_target(request: Request) -> None:

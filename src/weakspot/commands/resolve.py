@@ -154,7 +154,7 @@ def check_settings(config: TrainConfig) -> None:
 
 def _of_refinement(refine: RefineConfig) -> list[tuple[str, int, bool, str]]:
     """Numbers that may be left to the size of the set: key, value, whether it is fine, what it must be."""
-    lowest = {"imitations": 1, "location_steps": 1, "mask_steps": 1, "location_refit_steps": 0}
+    lowest = {"imitations": 1, "location_steps": 1, "mask_steps": 1, "location_refit_steps": 0, "correction_steps": 0}
     named = {key: getattr(refine, key) for key in lowest if getattr(refine, key) is not None}
     return [
         (f"refine.{key}", value, value >= lowest[key], f"at least {lowest[key]}, or null: in proportion to the set")

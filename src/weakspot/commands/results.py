@@ -24,7 +24,7 @@ from weakspot.report.figures import write_figures
 from weakspot.report.run_report import Evaluated, write_report
 from weakspot.runs.folder import RunFolder
 from weakspot.runs.identity import settings_identity
-from weakspot.types import GOOD, SUBSETS, Subset
+from weakspot.types import ANOMALY, GOOD, SUBSETS, Subset
 from weakspot.utils import console
 
 
@@ -125,9 +125,10 @@ def write_results(target: RunFolder, run: MeasuredRun, settle: Callable[[], None
 
 def _add_wrong_labels(review: ReviewQueue, target: RunFolder, run: MeasuredRun) -> None:
     """Put training pictures whose label is probably wrong before all others; an evaluation has none."""
-    found, root = wrong_labels(target), Path(run.config.data.root or ".")
+    found, root, classes = wrong_labels(target), Path(run.config.data.root or "."), run.subset.meta.classes
+    of_defect = classes[1] if len(classes) == 2 else ANOMALY  # which of several defects it is, nobody has asked
     for one in found or ():
-        label = GOOD if one.defect != GOOD else run.subset.meta.classes[1]
+        label = GOOD if one.defect != GOOD else of_defect
         review.add_first((root / one.path).as_posix(), label, one.probability, one.why)
     if found:
         console.remark(f"{len(found)} labels of training pictures are probably wrong: they come first in review.csv")

@@ -30,13 +30,13 @@ from weakspot.runs.folder import (
     adopt_stages,
     find_finished,
     find_fit,
-    logging_to,
     open_run,
     own_test_subset,
     parent_folder,
 )
 from weakspot.runs.identity import fit_identity, run_identity
 from weakspot.runs.latest import note_latest
+from weakspot.runs.log import logging_to
 from weakspot.training.announce import agenda_of, announcement
 from weakspot.training.prepare import PreparedRun, prepare
 from weakspot.training.stages import FittedRun, bundle_meta, fit_and_infer

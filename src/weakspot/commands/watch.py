@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 JOURNAL = "journal.sqlite"
-DRIFT = "drift.json"
+DRIFT = "drift-state.json"
 """What the watch for changes knows, kept across restarts."""
 
 STALLED = 60.0

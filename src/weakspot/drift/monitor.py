@@ -101,6 +101,7 @@ class Monitor:
     Attributes:
         pictures: fed so far; those that could not be read do not count.
         alarms: raised so far, the latest last.
+        model: what tells the model from others; empty where nothing is known of it.
         training: reference and capital of the comparison with training; None where there is none, or it was told.
         blocks: the comparisons with the line itself.
         recent: the latest pictures and their values.
@@ -118,6 +119,7 @@ class Monitor:
         self.false_alarm_in, self.seed = false_alarm_in, seed
         self.pictures, self.alarms = 0, list[Drift]()
         self._restart()
+        self.model = "" if familiarity is None else familiarity.digest
         good = np.array([] if familiarity is None else familiarity.good)
         if len(good) > MOST:
             good = np.random.default_rng(seed).choice(good, MOST, replace=False)

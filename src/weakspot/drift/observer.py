@@ -25,7 +25,7 @@ class DriftObserver:
 
     Args:
         familiarity: what the model knows of its training pictures; None leaves the comparison with them out.
-        path: file of the state, read if it is there; None keeps none.
+        path: file of the state, read if it is there; None keeps none. The state of another model is not gone on from.
 
     Raises:
         WeakspotError: when the file is something else.
@@ -33,7 +33,7 @@ class DriftObserver:
 
     def __init__(self, familiarity: Familiarity | None, path: Path | None = None) -> None:
         self._path, self._lock, self._unsaved = path, threading.Lock(), 0
-        self._monitor = load(path) if path is not None and path.is_file() else Monitor(familiarity)
+        self._monitor = _monitor(familiarity, path)
 
     def see(self, prediction: Prediction, loaded: Loaded | None = None) -> Sequence[Mapping[str, str]]:
         """See one more prediction; a full disk stops nothing.
@@ -78,3 +78,16 @@ class DriftObserver:
             save(self._path, self._monitor)
         except OSError as error:
             log.error("the state of the watch for changes is not kept: %s", error)
+
+
+def _monitor(familiarity: Familiarity | None, path: Path | None) -> Monitor:
+    """The monitor that was kept, or a new one where none was or where it watched another model."""
+    new = Monitor(familiarity)
+    if path is None or not path.is_file():
+        return new
+    kept = load(path)
+    if kept.model not in ("", new.model):
+        log.warning("%s was kept while another model answered; the watch for changes starts anew", path)
+        return new
+    kept.model = new.model
+    return kept

@@ -31,6 +31,7 @@ def to_dict(monitor: Monitor) -> dict[str, Any]:
     """
     return {
         "version": VERSION,
+        "model": monitor.model,
         **{name: getattr(monitor, name) for name in COUNTS},
         "alarms": [alarm.to_dict() for alarm in monitor.alarms],
         "recent": [[path, _listed(row)] for path, row in monitor.recent],
@@ -53,6 +54,7 @@ def from_dict(values: object) -> Monitor:
         if not isinstance(values, Mapping) or values["version"] != VERSION:
             raise ValueError(f"it is not of version {VERSION}")
         monitor = Monitor(None, values["false_alarm_in"], values["seed"])
+        monitor.model = str(values.get("model", ""))  # of which nothing was kept before version 0.2
         for name in COUNTS:
             setattr(monitor, name, values[name])
         monitor.alarms = [Drift.from_dict(alarm) for alarm in values["alarms"]]

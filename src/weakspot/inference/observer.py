@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
 from typing import Protocol
 
@@ -25,3 +26,21 @@ class Observer(Protocol):
 
     def gauges(self) -> Mapping[str, float]:
         """Numbers to show at ``/metrics``, by name (letters, digits and underscores); asked at any time."""
+
+
+def show_to(observers: Sequence[Observer], prediction: Prediction, loaded: Loaded, log: logging.Logger) -> None:
+    """Show a prediction to observers; their alarms go to the log, and so does an observer that fails.
+
+    Args:
+        observers: in turn; one that fails keeps the prediction from nobody.
+        prediction: of a picture, or of one that could not be read.
+        loaded: what was predicted.
+        log: of the service or the watcher.
+    """
+    for observer in observers:
+        try:
+            for alarm in observer.see(prediction, loaded):
+                text = f"alarm: {alarm['seen']}; {alarm['why']}. {alarm['do']}"
+                log.warning("%s", text, extra={"fields": dict(alarm)})
+        except Exception:  # whoever looks on stops neither a service nor a line
+            log.exception("an observer failed on %s", prediction.path)

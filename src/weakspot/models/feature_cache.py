@@ -13,6 +13,7 @@ import os
 import zlib
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
@@ -105,9 +106,10 @@ class FeatureCache:
         path = self.path(key)
         try:
             content = path.read_bytes()
-            path.touch()  # the modification time orders the files by last use
         except OSError:
             return None
+        with suppress(OSError):  # another process has removed it meanwhile, or it is another user's
+            os.utime(path)  # the modification time orders the files by last use
         payload, checksum = content[:-4], content[-4:]
         if zlib.crc32(payload).to_bytes(4, "little") != checksum:
             path.unlink(missing_ok=True)

@@ -18,6 +18,8 @@ from __future__ import annotations
 
 import base64
 import binascii
+import hashlib
+import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
@@ -103,6 +105,11 @@ class Familiarity:
     def p_value(self, distance: float) -> float:
         """The familiarity of a picture at that distance: 1/(n + 1)…1."""
         return conformal_p(self._held_out, distance)
+
+    @property
+    def digest(self) -> str:
+        """32 hexadecimal digits that differ for models of other training pictures."""
+        return hashlib.blake2b(json.dumps(self.to_dict(), sort_keys=True).encode(), digest_size=16).hexdigest()
 
     @property
     def held_out(self) -> int:

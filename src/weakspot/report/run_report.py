@@ -12,6 +12,7 @@ from typing import Any
 from weakspot._version import __version__
 from weakspot.config.rules import BoxRule
 from weakspot.config.schema import TrainConfig, read_config
+from weakspot.config.values import quoted
 from weakspot.data.annotated_truth import DrawnBoxes
 from weakspot.errors import WeakspotError
 from weakspot.evaluation.records import MetricsRecord
@@ -61,7 +62,7 @@ def read_evaluated(path: Path) -> Evaluated:
     """
     folder = RunFolder(path)
     record = MetricsRecord.read(folder.metrics)
-    run = folder if folder.maps.is_file() else RunFolder(path.resolve().parent.parent)
+    run = RunFolder((RunFolder(path.resolve()).evaluated() or (path, []))[0])
     if not run.maps.is_file() or record.split.hash is None or record.data.truth:
         raise WeakspotError(
             f"{shown(path)} is neither a finished run nor an evaluation of its own test subset; "
@@ -137,7 +138,7 @@ def _content(evaluated: Evaluated, shown: dict[str, Any], lab: Lab, doubtful: Se
 def _here(evaluated: Evaluated, doubtful: Sequence[Path]) -> Here:
     """What the page's commands begin from: the run itself, also on the page of one of its evaluations."""
     folder = evaluated.folder
-    run = folder.path if folder.identity.is_file() else folder.path.parent.parent
+    run = (folder.evaluated() or (folder.path, []))[0]
     return Here(run, run, evaluated.config, doubtful=doubtful[0] if doubtful else None)
 
 
@@ -155,10 +156,9 @@ def _frozen(meta: BundleMeta) -> str:
 def _command(evaluated: Evaluated) -> str:
     """What makes the run, or the evaluation, again."""
     folder = evaluated.folder
-    if not folder.identity.is_file():
-        boxes = {key: value for key, value in evaluated.record.boxes.items() if value is not None}
-        keys = " ".join(f"boxes.{key}={str(value).lower()}" for key, value in boxes.items())
-        return f"weakspot evaluate run={shlex.quote(str(folder.path.parent.parent))} {keys}"
+    if (evaluation := folder.evaluated()) is not None:
+        run, changes = evaluation
+        return shlex.join(["weakspot", "evaluate", f"run={quoted(str(run))}", *changes])
     path = shlex.quote(str(folder.path.absolute()))
     return f"weakspot train --config-path={path} --config-name=config output=again reuse=false"
 
@@ -169,5 +169,6 @@ def _alarm_picture(folder: RunFolder, alarm: Alarm) -> str | None:
     if not name:
         return None
     file = Path(str(name)).name  # whatever else metrics.json says
-    own, of_run = folder.figures / file, RunFolder(folder.path.parent.parent).figures / file
+    run = (folder.evaluated() or (folder.path, []))[0]
+    own, of_run = folder.figures / file, RunFolder(run).figures / file
     return figure_url(own if own.is_file() else of_run)

@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import shutil
-import sys
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -19,7 +15,7 @@ from weakspot.models.bundle_meta import META_FILE
 from weakspot.models.output_store import OutputStore
 from weakspot.types import Sample
 from weakspot.utils.files import OUTPUTS, atomic_path, is_temporary, new_folder, shown, write_json
-from weakspot.utils.untrusted import read_json
+from weakspot.utils.untrusted import expect, read_json
 
 CHECKPOINT = "last.ckpt"
 
@@ -120,6 +116,25 @@ class RunFolder:
     def audit(self) -> Path:
         """What ``weakspot audit`` found of the predictions."""
         return self.path / "audit.json"
+
+    @property
+    def evaluation(self) -> Path:
+        """Of an evaluation: which run it measures, and with which changes."""
+        return self.path / "evaluation.json"
+
+    def evaluated(self) -> tuple[Path, list[str]] | None:
+        """The run that an evaluation measures, and the changed keys as ``key=value``; None for a run itself.
+
+        Where nothing was kept of it, or the file is damaged, it is the run that the evaluation lies in.
+        """
+        if self.identity.is_file():
+            return None
+        try:
+            content = read_json(self.evaluation)
+            expect(content, run=str, changes=list)
+            return Path(content["run"]), [str(change) for change in content["changes"]]
+        except (OSError, ValueError, TypeError):
+            return self.path.parent.parent, []
 
     @property
     def erasure_due(self) -> bool:
@@ -316,35 +331,3 @@ def own_test_subset(run: RunFolder) -> tuple[OutputStore, list[Sample]]:
     if [path.name for path in store.paths] != [sample.path.name for sample in test]:
         raise WeakspotError(f"{run.maps} and {run.split} do not belong together; train again")
     return replace(store, paths=[sample.path for sample in test]), test
-
-
-class _Log(logging.FileHandler):
-    """A log that is left incomplete where there is no room for it: whatever matters more will say so."""
-
-    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 - logging's name
-        """Pass over what cannot be written."""
-        if not isinstance(sys.exc_info()[1], OSError):
-            super().handleError(record)
-
-    def close(self) -> None:
-        """Close, whatever is still to be written."""
-        with suppress(OSError):
-            super().close()
-
-
-@contextmanager
-def logging_to(path: Path) -> Iterator[None]:
-    """Write weakspot's log to `path` as well, while the block runs."""
-    handler = _Log(path, encoding="utf-8")
-    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
-    logger = logging.getLogger("weakspot")
-    logger.addHandler(handler)
-    logger.setLevel(logging.INFO)
-    try:
-        yield
-    except WeakspotError as error:
-        logger.error("%s", error)
-        raise
-    finally:
-        logger.removeHandler(handler)
-        handler.close()

@@ -13,7 +13,6 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
 from importlib.resources import files
-from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -37,7 +36,7 @@ from weakspot.drift.observer import DriftObserver
 from weakspot.errors import WeakspotError
 from weakspot.inference.batcher import Batcher
 from weakspot.inference.localizer import Localizer
-from weakspot.inference.observer import Observer
+from weakspot.inference.observer import Observer, show_to
 from weakspot.ops.maps import shown_map
 from weakspot.postprocess.prediction_files import to_record
 from weakspot.report.overlays import heat_layer
@@ -156,9 +155,7 @@ class Service:
         self.telemetry.note(prediction, seconds)
         fields = {"picture": str(prediction.path), "verdict": verdict_of(prediction), "seconds": round(seconds, 4)}
         log.info("%s", prediction.message or prediction.label, extra={"fields": fields})
-        for alarm in chain.from_iterable(observer.see(prediction, loaded) for observer in self.observers):
-            text = f"alarm: {alarm['seen']}; {alarm['why']}. {alarm['do']}"
-            log.warning("%s", text, extra={"fields": dict(alarm)})
+        show_to(self.observers, prediction, loaded, log)
 
     async def _read(self, request: Request) -> list[Loaded]:
         """The pictures of a request, decoded one after the other: what waits for the model is small."""

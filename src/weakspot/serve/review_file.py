@@ -154,7 +154,8 @@ def _parsed(
             raise WeakspotError(f"{shown(name)} {refused[name]}; choose another file with --output")
         position = positions.get(name)
         if position is None:
-            found.carried.append((image, boxes))
+            ids = {number: classes.index(label) for number, label in names.items()}
+            found.carried.append((image, [{**box, "category_id": ids[box["category_id"]]} for box in boxes]))
             continue
         found.pictures[position] = _picture(image, boxes, sizes[position], names)
     return found

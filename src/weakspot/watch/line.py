@@ -17,7 +17,7 @@ from pathlib import Path
 from weakspot.data.loading import Loaded
 from weakspot.inference.batcher import Batcher
 from weakspot.inference.localizer import Localizer
-from weakspot.inference.observer import Observer
+from weakspot.inference.observer import Observer, show_to
 from weakspot.postprocess.prediction_files import to_line, to_record
 from weakspot.types import Prediction
 from weakspot.utils.files import jsonable, shown
@@ -232,13 +232,7 @@ class Line:
             log.debug("%s: %s", one.picture.name, verdict, extra={"fields": fields})
         if self._telemetry is not None:
             self._telemetry.note(prediction, now - one.picture.seen)
-        for observer in self._observers:
-            try:
-                for alarm in observer.see(prediction, one.loaded):
-                    text = f"alarm: {alarm['seen']}; {alarm['why']}. {alarm['do']}"
-                    log.warning("%s", text, extra={"fields": dict(alarm)})
-            except Exception:  # whoever looks on does not stop the line
-                log.exception("an observer failed on %s", one.picture.name)
+        show_to(self._observers, prediction, one.loaded, log)
 
 
 def _finished(waiting: deque[Future[Answered]]) -> list[Answered]:

@@ -8,9 +8,10 @@ from pathlib import Path
 import pytest
 
 from weakspot.cli.newcomer import need_data, need_run, of_folder, refuse_other_layout
-from weakspot.cli.syntax import as_options, hydra_arguments, quoted, unquoted
+from weakspot.cli.syntax import as_options, hydra_arguments
 from weakspot.config.hydra_app import compose
 from weakspot.config.schema import TrainConfig, typed, with_values
+from weakspot.config.values import quoted, unquoted
 from weakspot.errors import WeakspotError
 
 

@@ -39,6 +39,11 @@ def test_auto_takes_the_small_network_unless_vgg16_is_needed(tmp_path: Path) -> 
     assert with_backbone(named) is named
 
 
+def test_a_negative_number_of_steps_is_refused_before_anything_is_trained() -> None:
+    with pytest.raises(WeakspotError, match=r"refine\.correction_steps=-1 must be at least 0, or null"):
+        check_settings(train_config("data=synthetic", "refine=segment", "refine.correction_steps=-1"))
+
+
 @pytest.mark.parametrize("effort", [0.0, 5.0])
 def test_an_impossible_effort_is_refused(effort: float) -> None:
     with pytest.raises(WeakspotError, match=r"refine\.effort=.* must be from 0\.05 to 4"):

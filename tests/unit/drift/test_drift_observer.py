@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
@@ -76,3 +77,15 @@ def test_a_full_disk_does_not_stop_it(tmp_path: Path, caplog: pytest.LogCaptureF
     watch = DriftObserver(imagined(), tmp_path / "file" / "state.json")
     watch.close()
     assert "is not kept" in caplog.text
+
+
+def test_the_state_of_another_model_is_not_gone_on_from(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    path, other = tmp_path / "state.json", replace(imagined(), good=(0.1, 0.2, 0.3))
+    watch = DriftObserver(imagined(), path)
+    for one in predictions(5):
+        watch.see(one)
+    watch.close()
+    assert DriftObserver(imagined(), path).status()["pictures"] == 5
+    assert caplog.text == ""
+    assert DriftObserver(other, path).status()["pictures"] == 0
+    assert "another model" in caplog.text

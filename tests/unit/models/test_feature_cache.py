@@ -178,3 +178,22 @@ def test_an_unwritable_folder_names_the_way_out(tmp_path: Path) -> None:
 def test_xdg_cache_home_is_honoured(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     assert default_cache_dir().is_relative_to(tmp_path)
+
+
+@pytest.mark.parametrize("error", [PermissionError, FileNotFoundError])
+def test_another_s_file_is_read_and_a_removed_one_is_not_made_anew(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: type[OSError]
+) -> None:
+    cache = FeatureCache(tmp_path)
+    cache.store("ab" * 32, np.ones((2, 3), np.float32))
+
+    def refuse(path: Path) -> None:
+        if error is FileNotFoundError:
+            path.unlink()
+        raise error(path)
+
+    monkeypatch.setattr(os, "utime", refuse)
+    found = cache.load("ab" * 32)
+    assert found is not None
+    np.testing.assert_array_equal(found, np.ones((2, 3)))
+    assert cache.path("ab" * 32).is_file() == (error is PermissionError)

@@ -60,3 +60,14 @@ def test_predictions_keep_them_in_their_file_and_old_files_are_read() -> None:
     assert from_record(record).part_log_odds == {}
     with pytest.raises(ValueError, match="part_log_odds"):
         from_record(record | {"part_log_odds": 3})
+
+
+@pytest.mark.parametrize("turned", [False, True])
+def test_what_not_all_stores_have_is_left_out_of_what_they_are_joined_to(turned: bool) -> None:
+    looks = (np.zeros((3, 2), np.float32), np.zeros((3, 2, 2), np.uint8))
+    rich, poor = replace(store_of(), looks=looks), replace(store_of(None), distances=None)
+    joined = OutputStore.join([poor, rich] if turned else [rich, poor])
+    assert (len(joined), joined.distances, joined.looks, joined.part_log_odds) == (6, None, None, None)
+    whole = OutputStore.join([rich, rich])
+    assert whole.looks is not None
+    assert len(whole.looks[0]) == len(whole.looks[1]) == 6

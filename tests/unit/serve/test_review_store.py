@@ -218,3 +218,17 @@ def test_any_boxes_come_back_as_they_were(
     saved = store.save(0, Review("anomaly", tuple(boxes), state), based_on=0)
     assert again(store).review(0) == saved
     assert saved.boxes == tuple(boxes)
+
+
+def test_classes_of_pictures_that_are_gone_stay_when_the_model_has_more_classes(tmp_path: Path) -> None:
+    first = make_session(tmp_path, ["a.png", "b.png"]).store
+    first.save(0, Review("anomaly", (Mark(3, 4, 30, 24, "anomaly"),), "reviewed"), based_on=0)
+    first.save(1, replace(first.review(1), state="skipped"), based_on=0)
+    classes = ["good", "abrasion", "anomaly"]  # "anomaly" has another number now
+    second = again(first, pictures=first.pictures[1:], classes=classes)
+    second.save(0, Review("abrasion", (Mark(1, 1, 9, 9, "abrasion"),), "reviewed"), based_on=2)
+    coco = json.loads(second.file.read_text())
+    names = {one["id"]: one["name"] for one in coco["categories"]}
+    files = {one["id"]: one["file_name"] for one in coco["images"]}
+    found = {files[one["image_id"]]: names[one["category_id"]] for one in coco["annotations"]}
+    assert found == {"photos/a.png": "anomaly", "photos/b.png": "abrasion"}

@@ -212,10 +212,26 @@ def test_an_observer_sees_what_is_answered_and_its_alarm_is_logged(
 
     app = make_app(Localizer.load(model), "m", Limits(), observer=Eyes())
     with TestClient(app) as client, caplog.at_level(logging.WARNING):
-        client.post("/predict", files=files(list_images(fabric)[:1]))
+        client.post("/predict", files=files(list_images(fabric)[:1])).raise_for_status()
         assert "\nweakspot_familiarity 0.5\n" in client.get("/metrics").text
     assert Eyes.seen == [list_images(fabric)[0].name]
     assert "alarm: it is dark; nobody sees. Light." in caplog.text
+
+
+def test_an_observer_that_fails_costs_nobody_an_answer(
+    model: Path, fabric: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    class Blind:
+        def see(self, prediction: Prediction, loaded: Loaded) -> list[dict[str, str]]:
+            raise RuntimeError("it is dark")
+
+        def gauges(self) -> dict[str, float]:
+            return {}
+
+    with TestClient(make_app(Localizer.load(model), "m", Limits(), observer=Blind())) as client:
+        answer = client.post("/predict", files=files(list_images(fabric)[:1]))
+    assert answer.status_code == 200
+    assert "an observer failed" in caplog.text
 
 
 def test_pages_need_no_other_host(service: httpx.Client) -> None:

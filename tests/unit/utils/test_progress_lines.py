@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from weakspot.runs.folder import logging_to
+from weakspot.errors import WeakspotError
+from weakspot.runs.log import logging_to
 from weakspot.utils import console, progress_lines
 from weakspot.utils.progress_lines import ProgressLines
 
@@ -58,6 +59,13 @@ def test_they_reach_standard_error_and_the_log(
     assert line.startswith("frozen layers: 1 of 4 (25 %), about ")
     assert line in (tmp_path / "run.log").read_text()
     assert end.startswith("frozen layers: done in ")
+
+
+@pytest.mark.parametrize("error", [WeakspotError("the disk is full"), MemoryError("the disk is full")])
+def test_whatever_ends_a_run_is_in_its_log(tmp_path: Path, error: Exception) -> None:
+    with pytest.raises(type(error)), logging_to(tmp_path / "run.log"):
+        raise error
+    assert "the disk is full" in (tmp_path / "run.log").read_text()
 
 
 def test_they_go_to_the_log_alone_where_several_processes_work(
