@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import html
 import shutil
 from pathlib import Path
 from typing import Any
@@ -15,10 +16,12 @@ from PIL import Image
 from weakspot.commands.evaluate import evaluate
 from weakspot.commands.predict import predict
 from weakspot.commands.train import train as run_train
+from weakspot.data import synthetic
 from weakspot.data.images import list_images
 from weakspot.errors import WeakspotError
 from weakspot.inference.localizer import Localizer
 from weakspot.models.bundle_meta import FORMAT
+from weakspot.report.run_report import read_evaluated
 from weakspot.runs import folder as runs
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("tiny")]
@@ -193,6 +196,23 @@ def test_predict_does_not_write_into_a_run(fabric: Path, here: Path) -> None:
     config = evaluate_config(f"run={run.path}", f"output={other.path}")
     with pytest.raises(WeakspotError, match="is another run"):
         evaluate(config)
+
+
+def test_the_page_of_an_evaluation_elsewhere_says_how_to_make_it_again(fabric: Path, here: Path) -> None:
+    run = train(fabric, *ALL_ANOMALY)
+    changes = ["decision.miss=5", "boxes.threshold=0.3"]
+    other = evaluate(evaluate_config(f"run={run.path}", "output=else where", *changes))
+    page = html.unescape(other.report.read_text())
+    assert f"weakspot evaluate run={run.path.resolve()} boxes.threshold=0.3 decision.miss=5" in page
+    assert read_evaluated(Path("else where")).subset.meta.boxes.threshold == 0.3
+    again = evaluate(evaluate_config(f"run={run.path}", "output=again", *other.evaluated()[1]))  # type: ignore[index]
+    assert metrics_of(again)["test"] == metrics_of(other)["test"]
+    other.evaluation.write_text("[]")  # damaged: as if nothing had been kept
+    assert other.evaluated() == (other.path.parent.parent, [])
+    of_others = ["data=mvtec", "data.root=more", "data.subset=fabric"]
+    synthetic.ensure(Path("more"), "fabric", seed=5, good=8, defect=2, size=(96, 128))
+    more = evaluate(evaluate_config(f"run={run.path}", *of_others))
+    assert more.evaluated() == (run.path.resolve(), of_others)
 
 
 def test_a_run_cut_off_after_its_last_epoch_is_not_trained_further(
