@@ -85,7 +85,7 @@ def check(
     if refused:
         raise refused[0]
     _refuse(problems, data)
-    quiet = not any(findings.shortcuts or findings.question for findings in found.values())
+    quiet = not any(each.shortcuts or each.question or each.summary.dark for each in found.values())
     if quiet and len(sets) == 1 and layout == "auto" and option is None:
         named = [f"data.good_class={quoted(good_class)}"] if good_class and good_class != sets[0].good_class else []
         line = shlex.join(["weakspot", "train", str(data), *named])
@@ -143,6 +143,8 @@ def _tell(findings: Findings, folder: Path | None) -> list[str]:
     console.alarms([shortcut.to_dict() for shortcut in findings.shortcuts])
     for line in findings.explained:
         console.remark(f"no alarm: {line}")
+    if findings.summary.dark:
+        console.remark(findings.summary.dark)
     if findings.question:
         console.remark(f"warning: {findings.question}")
     return findings.summary.problems or _too_few(findings)

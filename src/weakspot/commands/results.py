@@ -125,13 +125,15 @@ def write_results(target: RunFolder, run: MeasuredRun, settle: Callable[[], None
 
 def _add_wrong_labels(review: ReviewQueue, target: RunFolder, run: MeasuredRun) -> None:
     """Put training pictures whose label is probably wrong before all others; an evaluation has none."""
-    found, root, classes = wrong_labels(target), Path(run.config.data.root or "."), run.subset.meta.classes
+    found = wrong_labels(target)
+    if not found:
+        return
+    root, classes = Path(run.config.data.root or "."), run.subset.meta.classes
     of_defect = classes[1] if len(classes) == 2 else ANOMALY  # which of several defects it is, nobody has asked
-    for one in found or ():
+    for one in found:
         label = GOOD if one.defect != GOOD else of_defect
         review.add_first((root / one.path).as_posix(), label, one.probability, one.why)
-    if found:
-        console.remark(f"{len(found)} labels of training pictures are probably wrong: they come first in review.csv")
+    console.remark(f"{len(found)} labels of training pictures are worth checking: they come first in review.csv")
 
 
 def metrics_record(run: MeasuredRun) -> MetricsRecord:

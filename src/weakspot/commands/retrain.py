@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, fields
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from weakspot.commands.review import learnt_files
 from weakspot.commands.train import train
-from weakspot.config.schema import DataConfig, TrainConfig, read_config, with_values
-from weakspot.errors import WeakspotError
+from weakspot.config.schema import TrainConfig, read_config, with_values
 from weakspot.evaluation.comparison import Comparison, compare
 from weakspot.report.compare_page import write_comparison
 from weakspot.runs.folder import RunFolder
 from weakspot.serve.review_file import made_by_review
 from weakspot.serve.review_training import DONE, PAGE
-from weakspot.utils.files import shown, write_json
-
-KEY = "annotations"
+from weakspot.utils.files import write_json
 
 
 def retrain(run: Path, annotations: Path, folder: Path) -> RunFolder:
@@ -52,16 +49,13 @@ def learning_from(config: TrainConfig, annotations: Path, output: Path) -> Train
         config: of the run.
         annotations: COCO file.
         output: folder of the new run.
-
-    Raises:
-        WeakspotError: when this version cannot learn from annotations.
     """
-    if KEY not in {field.name for field in fields(DataConfig)}:
-        raise WeakspotError(
-            f"this version of weakspot has no data.{KEY} and cannot learn from {shown(annotations)}; upgrade it"
-        )
     others = [str(file) for file in learnt_files(config) if not made_by_review(file)]
-    values: dict[str, Any] = {f"data.{KEY}": [*others, str(annotations.resolve())], "output": str(output), "cv": None}
+    values: dict[str, Any] = {
+        "data.annotations": [*others, str(annotations.resolve())],
+        "output": str(output),
+        "cv": None,
+    }
     return with_values(config, values)
 
 

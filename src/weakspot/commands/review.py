@@ -18,9 +18,9 @@ from weakspot.data.loading import pictures_in
 from weakspot.data.splits import portable, read_split
 from weakspot.errors import WeakspotError
 from weakspot.models.bundle_meta import META_FILE, BundleMeta, find_bundle, read_meta
-from weakspot.ops.maps import comparable_map, shown_map
 from weakspot.postprocess.prediction_files import prediction_writer, read_predictions
 from weakspot.postprocess.review import worth_a_look
+from weakspot.report.picture_records import map_of_pages, map_scale
 from weakspot.runs.folder import RunFolder
 from weakspot.serve.review_app import HeatMaps, ReviewSession
 from weakspot.serve.review_file import made_by_review
@@ -192,7 +192,7 @@ def learnt_files(config: TrainConfig) -> list[Path]:
     Args:
         config: of the run.
     """
-    learnt = getattr(config.data, "annotations", None)
+    learnt = config.data.annotations
     return [Path(file) for file in ([learnt] if isinstance(learnt, str) else learnt or [])]
 
 
@@ -225,7 +225,7 @@ def _predicted(
     with atomic_path(folder / MAPS) as temporary:
         np.savez(temporary, values=np.stack(values), ranges=bounds)
     write_json(folder / MADE, {"identity": identity})
-    return done, HeatMaps(np.stack(values), bounds, _scale(bounds))
+    return done, HeatMaps(np.stack(values), bounds, map_scale(bounds))
 
 
 def _identity(request: ReviewRequest, samples: Sequence[Sample]) -> str:
@@ -255,7 +255,7 @@ def _kept(folder: Path, identity: str, count: int) -> tuple[list[Prediction], He
         return None
     if (len(predictions), values.shape, ranges.shape) != (count, (count, MAP_SIDE, MAP_SIDE), (count, 2)):
         return None
-    return predictions, HeatMaps(values, ranges, _scale(ranges))
+    return predictions, HeatMaps(values, ranges, map_scale(ranges))
 
 
 def _small_map(prediction: Prediction, meta: BundleMeta) -> tuple[npt.NDArray[np.uint8], tuple[float, float]]:
@@ -263,8 +263,7 @@ def _small_map(prediction: Prediction, meta: BundleMeta) -> tuple[npt.NDArray[np
     output = prediction.output
     if output is None:
         return np.zeros((MAP_SIDE, MAP_SIDE), np.uint8), (0.0, 0.0)
-    relative = meta.boxes.threshold_kind == "relative"
-    map_ = shown_map(output) if output.mask_logits is not None or relative else comparable_map(output)
+    map_ = map_of_pages(output, meta.boxes)
     shrinks = max(map_.shape) > MAP_SIDE
     resized = cv2.resize(
         np.asarray(map_, np.float32),
@@ -274,11 +273,6 @@ def _small_map(prediction: Prediction, meta: BundleMeta) -> tuple[npt.NDArray[np
     low, high = float(resized.min()), float(resized.max())
     scaled = (resized - low) / (high - low) if high > low else np.zeros_like(resized)
     return np.rint(255 * scaled).astype(np.uint8), (low, high)
-
-
-def _scale(ranges: npt.NDArray[np.float32]) -> tuple[float, float]:
-    """As the comparison page has it: the lowest of the usual map, and the highest of a hot one."""
-    return float(np.median(ranges[:, 0])), float(np.quantile(ranges[:, 1], 0.9))
 
 
 def _in_order(maps: HeatMaps, order: Sequence[int]) -> HeatMaps:

@@ -86,7 +86,10 @@ def defect_names(labels: Sequence[str], source: Path, good_class: str, kind: str
         problem = f"no {kind} is called {good_class!r}, there are: {listed}"
         raise WeakspotError(f"{where}: {problem}; set data.good_class{way_out}")
     if len(found) == 1:
-        raise WeakspotError(f"{where}: only {listed!r} images; training needs images with a defect too")
+        raise WeakspotError(
+            f"{where}: only {listed!r} images; training needs some with a defect too, a dozen for a start (to learn from "
+            "Good ones alone, take an anomaly detector such as PatchCore)"
+        )
     if GOOD in by_folded and by_folded[GOOD] != good:
         clash = by_folded[GOOD]
         raise WeakspotError(f"{where}: with data.good_class={good_class}, {clash!r} would be a defect; rename it")

@@ -302,6 +302,7 @@ class ImageInfo:
         error: why it could not be read, naming the file; None for a sound image.
         mode: how the pixels are stored, in Pillow's words (``L``, ``RGB``, ``I;16``, …); empty on error.
         roi: the region of interest, outside which nothing is measured; None where all of the image counts.
+        brightest: highest value of a grey image of more than 8 bits, 0…65535; None for any other.
     """
 
     path: Path
@@ -311,6 +312,7 @@ class ImageInfo:
     error: str | None = None
     mode: str = ""
     roi: RegionOfInterest | None = None
+    brightest: int | None = None
 
 
 def inspect_image(path: Path) -> ImageInfo:
@@ -322,9 +324,11 @@ def inspect_image(path: Path) -> ImageInfo:
         with _explained(path):
             image = _load(data)
             height, width = _rgb(image).shape[:2]
+            deep = _deep(image)
     except WeakspotError as error:
         return ImageInfo(path, sha256=sha256, error=str(error))
-    return ImageInfo(path, sha256, height, width, mode=image.mode)
+    brightest = None if deep is None else int(deep.max())
+    return ImageInfo(path, sha256, height, width, mode=image.mode, brightest=brightest)
 
 
 def inspect_images(

@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from weakspot.data.bit_depth import depth_warning
 from weakspot.data.defect_itself import settle
 from weakspot.data.findings import Shortcut
 from weakspot.data.good_class import doubt
@@ -59,6 +60,7 @@ class DataSummary:
         empty_masks: masks that mark nothing.
         bad_masks: masks that cannot be read or have another size than their image, and why.
         duplicates: groups of files with the same content.
+        dark: what is to be said of 16-bit pictures that use only the lowest bits; None where there is nothing.
     """
 
     total: int
@@ -75,6 +77,7 @@ class DataSummary:
     empty_masks: list[Path]
     bad_masks: list[tuple[Path, str]]
     duplicates: list[Duplicates]
+    dark: str | None = None
 
     @property
     def problems(self) -> list[str]:
@@ -131,6 +134,7 @@ def summarize(
         empty_masks=empty,
         bad_masks=bad,
         duplicates=_duplicates(samples, infos),
+        dark=depth_warning(readable),
     )
 
 

@@ -207,15 +207,7 @@ class MetricsRecord:
         """
         try:
             return cls.from_dict(read_json(path))
-        except (
-            OSError,
-            ValueError,
-            KeyError,
-            TypeError,
-            AttributeError,
-            RecursionError,
-            cattrs.BaseValidationError,
-        ) as error:
+        except UNREADABLE as error:
             raise WeakspotError(f"{shown(path)} is missing or damaged; give a finished run folder") from error
 
 

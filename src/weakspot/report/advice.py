@@ -15,9 +15,6 @@ from weakspot.types import GOOD
 MOST_CURES = 2
 """Number of cures listed; each alarm names its own as well."""
 
-ON_THE_FIRST_SCREEN = 3
-"""Steps on the first screen; the others stand below."""
-
 MOST_FALSE_ALARMS = 0.5
 """Share of Good pictures that may be called defective where a dearer miss is advised."""
 

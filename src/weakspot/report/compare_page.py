@@ -22,6 +22,7 @@ from weakspot.report.picture_records import (
     box_record,
     image_record,
     link,
+    map_scale,
     outcome,
     shown_evidence,
 )
@@ -56,7 +57,7 @@ def write_comparison(page: Path, first: Path, second: Path, found: Comparison) -
         data = {
             "images": records,
             "colours": colour_maps(),
-            "scales": [_scale(records, side) for side in (0, 1)],
+            "scales": [map_scale([one["sides"][side]["map"][1:] for one in records]) for side in (0, 1)],
             "defects": sorted({record["defect"] for record in records}),
         }
         text = render(
@@ -137,8 +138,3 @@ def _apart(first: dict[str, Any], second: dict[str, Any]) -> float:
     boxes = abs((first["iou"] or 0.0) - (second["iou"] or 0.0))
     likely = 0.1 * abs(first["probability"] - second["probability"])
     return float(4.0 * (wrong[0] != wrong[1]) + 2.0 * (first["label"] != second["label"]) + boxes + likely)
-
-
-def _scale(records: list[dict[str, Any]], side: int) -> tuple[float, float]:
-    lows, highs = zip(*(record["sides"][side]["map"][1:] for record in records), strict=True)
-    return float(np.median(lows)), float(np.quantile(highs, 0.9))

@@ -25,7 +25,15 @@ from weakspot.report.checks import baseline, checks
 from weakspot.report.first_screen import bars, strip
 from weakspot.report.lab import LabImage
 from weakspot.report.page import render
-from weakspot.report.picture_records import MISTAKES, add_thumbnails, box_record, image_record, link, shown_evidence
+from weakspot.report.picture_records import (
+    MISTAKES,
+    add_thumbnails,
+    box_record,
+    image_record,
+    link,
+    map_scale,
+    shown_evidence,
+)
 from weakspot.report.pictures import Album, colour_maps, small_map, thumbnail_side
 from weakspot.report.verdict import FITS, Case, closest, failures, larger_sample
 from weakspot.types import GOOD, FloatArray, Prediction
@@ -127,9 +135,9 @@ def common(
 
 
 def _scale(records: Sequence[dict[str, Any]], *, from_zero: bool) -> tuple[float, float]:
-    """Ends of a scale that all maps are shown on: what is ordinary is dark, and one picture in ten is at its end."""
-    lows, highs = zip(*(record["map"][1:] for record in records), strict=True)
-    return 0.0 if from_zero else float(np.median(lows)), float(np.quantile(highs, 0.9))
+    """As :func:`map_scale`; `from_zero` where a value of 0 means as likely as not."""
+    low, high = map_scale([record["map"][1:] for record in records])
+    return 0.0 if from_zero else low, high
 
 
 def _case(record: dict[str, Any], iou: float | None, one: Tested, step: int) -> Case:

@@ -8,12 +8,16 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
+import numpy as np
+import numpy.typing as npt
+
+from weakspot.config.rules import BoxRule
 from weakspot.evaluation.subsets import EvaluatedImage
 from weakspot.evaluation.truth import Truth
 from weakspot.ops.maps import Maps, comparable_map, shown_map
 from weakspot.postprocess.trust import level
 from weakspot.report.pictures import Album, outlines, thumbnail_side, thumbnails
-from weakspot.types import GOOD, Box, Prediction, Sample
+from weakspot.types import GOOD, Box, ModelOutput, Prediction, Sample
 from weakspot.utils import console
 
 MISTAKES = ("missed", "false alarm", "wrong type")
@@ -72,9 +76,28 @@ def shown_evidence(image: EvaluatedImage) -> Maps:
     Args:
         image: with its model's outputs.
     """
-    output = image.subset.output(image.row)
-    relative = image.subset.meta.boxes.threshold_kind == "relative"
+    return map_of_pages(image.subset.output(image.row), image.subset.meta.boxes)
+
+
+def map_of_pages(output: ModelOutput, rule: BoxRule) -> Maps:
+    """As :func:`shown_evidence`, of a model's output.
+
+    Args:
+        output: of the model for an image.
+        rule: that boxes are drawn by.
+    """
+    relative = rule.threshold_kind == "relative"
     return shown_map(output) if output.mask_logits is not None or relative else comparable_map(output)
+
+
+def map_scale(ranges: npt.ArrayLike) -> tuple[float, float]:
+    """Ends of a scale that all maps are shown on: what is ordinary is dark, and one picture in ten is at its end.
+
+    Args:
+        ranges: ``(n, 2)``, lowest and highest value of each map.
+    """
+    lows, highs = np.asarray(ranges, np.float64).T
+    return float(np.median(lows)), float(np.quantile(highs, 0.9))
 
 
 def add_thumbnails(records: Sequence[dict[str, Any]], paths: Sequence[Path], order: Sequence[int], album: Album) -> int:

@@ -14,6 +14,7 @@ from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
 from weakspot.config.schema import DataConfig, SplitConfig, one_of
+from weakspot.data.bit_depth import depth_warning
 from weakspot.data.classes import class_names, target_of, targets_of
 from weakspot.data.corrections import Corrections, as_files, read_corrections, relabelled
 from weakspot.data.images import ImageInfo, inspect_images
@@ -177,7 +178,8 @@ def index_and_split(settings: DataConfig, split: SplitConfig, cache_folder: Path
     one_of("data.task", settings.task, ("binary", "multiclass"))
     policy = one_of("split.near_duplicates", split.near_duplicates, NEAR_DUPLICATES)
     indexed = read_and_check(settings)
-    samples, warnings = with_groups(indexed.samples, settings.group, indexed.root), list[str]()
+    samples, dark = with_groups(indexed.samples, settings.group, indexed.root), depth_warning(indexed.infos)
+    warnings = [] if dark is None else [dark]
     near = None if policy == "ignore" else near_duplicates(indexed.infos, cache_folder)
     if near is not None and not near.tells_groups:
         warnings.append(

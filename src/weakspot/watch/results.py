@@ -43,7 +43,6 @@ class Results:
         self.folder, self._journal, self._limit, self._there = folder, journal, limit, there
         self._file: IO[bytes] | None = None
         self._day = ""
-        self._end = 0
         for day in journal.days()[-2:]:  # a group of verdicts may have begun on the day before
             self._repair(day)
         self._remove_overlays_without_verdict()
