@@ -251,6 +251,11 @@ def read_config(path: Path) -> TrainConfig:
     """
     try:
         loaded = OmegaConf.create(read_plain_yaml(path))
+    except FileNotFoundError as error:
+        there = "holds no run" if path.parent.is_dir() else "does not exist"
+        raise WeakspotError(
+            f"{path.parent} {there}; give a run folder, as 'weakspot train' names it at its end"
+        ) from error
     except (OSError, ValueError, YAMLError, OmegaConfBaseException) as error:
         raise WeakspotError(f"{path} cannot be read ({type(error).__name__}); is this a run folder?") from error
     if not isinstance(loaded, DictConfig):

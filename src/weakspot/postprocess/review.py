@@ -40,7 +40,7 @@ def doubts(prediction: Prediction, decision: Decision) -> tuple[float, str] | No
     probability, surer = prediction.probability, _sureness(prediction, decision)
     if surer < SURE:
         threshold = decision.threshold
-        at = "" if threshold is None else f"; {threshold:.2f} is called one"
+        at = "" if threshold is None else f"; defective from {threshold:.2f} on"
         how = "a close call" if surer < CLOSE else "not sure"
         found.append((2 - 2 * surer, f"its class is {how} (probability of a defect {probability:.2f}{at})"))
     if prediction.label != GOOD and not prediction.boxes:

@@ -209,7 +209,10 @@ def fit_trust(
     tops = tops_of(of_good, on_good.picture)
     floor = false_limit(tops)
     if floor is None:
-        why = f"that takes {FEWEST_GOOD} held-out Good images with a box at any score, and there are {len(tops)}"
+        why = (
+            f"a promise takes {FEWEST_GOOD} held-out Good images on which some box could be drawn, and there are "
+            f"{len(tops)}"
+        )
         return replace(fitted, origin=f"nothing is green: {why}", why=why)
     floor = max(floor, above(np.sort(of_drawn)[::-1], int(FALSE_GREEN * len(of_drawn))))
     judged = on_defects.and_more(drawn_on_good)

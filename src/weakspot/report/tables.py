@@ -18,6 +18,7 @@ from weakspot.evaluation.serialise import structure
 from weakspot.metrics.intervals import Estimate
 from weakspot.metrics.paired import BELIEVE_P
 from weakspot.metrics.results import ClassificationResult, PixelResult
+from weakspot.report.verdict import held_out_words
 from weakspot.types import GOOD, SUBSETS, Subset
 
 CLASSIFICATION = ("balanced_accuracy", "accuracy", "precision", "recall", "f1", "auroc", "average_precision")
@@ -54,7 +55,7 @@ def metrics_table(record: MetricsRecord, title: str) -> Table:
     table.add_row("expected calibration error", _number(test.calibration.ece), "", str(test.calibration.n))
     if held_out:
         table.add_section()
-        whose = "validation pictures" if record.split.n_val else "training pictures, each by a model without it"
+        whose = held_out_words(record.split)
         for name, key in (("defects found", "recall"), ("Good images called defective", "false_alarm_rate")):
             value = {each: held_out[key][each] for each in ("value", "n", "low", "high")}
             _row(table, f"{whose}: {name}", structure(value, Estimate))

@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from weakspot.evaluation.records import MetricsRecord
+from weakspot.evaluation.records import MetricsRecord, SplitRecord
 from weakspot.evaluation.schema import Controls, Localisation, Measurement
 from weakspot.metrics.results import ClassificationResult
 from weakspot.report.checks import BOXES
@@ -146,7 +146,7 @@ def larger_sample(record: MetricsRecord) -> str:
     if number <= (record.split.n_test or 0):
         return ""
     found, wrong = round(caught["value"] * caught["n"]), round(false["value"] * false["n"])
-    whose = f"the {number} {HELD_OUT[bool(record.split.n_val)]}"
+    whose = f"the {number} {held_out_words(record.split)}"
     balanced = (caught["value"] + 1 - false["value"]) / 2
     return (
         f"More pictures stand behind a second figure: of {whose}, {found} of {caught['n']} defective ones are called "
@@ -154,10 +154,18 @@ def larger_sample(record: MetricsRecord) -> str:
     )
 
 
-HELD_OUT = {
-    False: "training pictures, each judged by a model that was trained without it",
-    True: "validation pictures",
-}
+def held_out_words(split: SplitRecord) -> str:
+    """Which pictures a run's thresholds were set on.
+
+    Args:
+        split: of the run, or of an evaluation of it; one of other images does not say how the run held some out.
+    """
+    if split.n_train is None:
+        return "held-out pictures of the run"
+    of_training = "training pictures, each judged by a model that was trained without it"
+    return "validation pictures" if split.n_val else of_training
+
+
 """The pictures that thresholds are set on, by whether there is a validation subset."""
 
 

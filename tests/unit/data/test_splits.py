@@ -241,7 +241,7 @@ def test_settings_out_of_range_name_their_key(options: dict[str, object], expect
             {"test_size": 0.1},
             "test subset would hold 11 good and 0 defect .* 99 good and 2 defect",
         ),
-        ({"good": 2, "cut": 2}, {"test_size": 0.5, "val_size": 0.5}, "2 images cannot be split"),
+        ({"good": 2, "cut": 2}, {"test_size": 0.5, "val_size": 0.5}, "2 images are too few to hold out 0.5"),
     ],
 )
 def test_a_subset_without_good_or_defect_is_refused(

@@ -33,7 +33,7 @@ def test_what_is_worth_a_look() -> None:
     assert (urgency, "trusted more than 60%: edges" in why) == (pytest.approx(0.4), True)
     urgency, why = doubts(said("a", 0.3, 0.9), Decision(threshold=0.3)) or (0, "")
     assert urgency == pytest.approx(1)
-    assert why.endswith("0.30; 0.30 is called one)")
+    assert why.endswith("0.30; defective from 0.30 on)")
     assert doubts(said("a", 0.01), Decision(threshold=0.3)) is None
     assert doubts(said("a", 0.01), Decision(threshold=0.05)) is not None  # a fifth of the odds at the threshold
     assert doubts(Prediction(Path("x"), status="error"), Decision()) is None

@@ -149,7 +149,10 @@ def test_a_better_feature_never_costs_trust(seed: int, which: int, more: float) 
 def test_with_few_good_pictures_nothing_is_green(n: int) -> None:
     found = fit_trust(drawn(100, 0.5), good(n), good(n))
     assert isinstance(found, TrustCalibration)
-    assert (found.green, f"takes 32 held-out Good images with a box at any score, and there are {n}" in found.why) == (
+    assert (
+        found.green,
+        f"takes 32 held-out Good images on which some box could be drawn, and there are {n}" in found.why,
+    ) == (
         None,
         True,
     )

@@ -21,7 +21,7 @@ from weakspot.report.overlays import LEGEND
 from weakspot.report.run_report import write_report
 from weakspot.types import Box
 
-WHY = "nothing is green: that takes 32 held-out Good images with a box at any score, and there are 6"
+WHY = "nothing is green: a promise takes 32 held-out Good images on which some box could be drawn, and there are 6"
 
 
 @pytest.fixture(scope="module")
