@@ -135,7 +135,7 @@ def verdicts_at_mosquitto(tmp_path: Path) -> Iterator[None]:
         pytest.skip("something listens on mosquitto's port 1883 already")
     with broker(tmp_path / "broker", 1883), subscribed(1883, "line1/verdict") as got:
         yield
-        until(lambda: {Path(json.loads(payload)["path"]).name for _, payload in got} == {"a.png", "b.png"})
+        until(lambda: {Path(json.loads(payload)["path"]).name for _, payload in got} == {"00.png", "01.png"})
 
 
 @pytest.mark.slow

@@ -56,8 +56,6 @@ def check(
     Example:  weakspot check photos --good-class OK
     """
     from weakspot.data.summary import look_through
-    from weakspot.report.alarms import write_alarms
-    from weakspot.report.pairs import write_pairs
     from weakspot.report.tables import summary_table
     from weakspot.utils.files import write_json
 
@@ -74,10 +72,7 @@ def check(
         findings = found[folder]
         console.out.print(summary_table(findings, f"{folder} ({_named(one)})"))
         problems += _tell(findings, None if one.layout == "manifest" else folder)
-        if alarms and findings.shortcuts:
-            write_alarms(alarms / folder.name, findings.readable, findings.values, findings.shortcuts)
-        if pairs and findings.near_duplicates.any:
-            write_pairs(pairs / f"{folder.name}.png", findings.readable, findings.near_duplicates)
+        _draw(findings, folder.name, pairs, alarms)
     if output:
         write_json(output, {str(folder): findings.to_dict() for folder, findings in found.items()})
     for other in refused[1:]:
@@ -90,6 +85,21 @@ def check(
         named = [f"data.good_class={quoted(good_class)}"] if good_class and good_class != sets[0].good_class else []
         line = shlex.join(["weakspot", "train", str(data), *named])
         console.remark(f"nothing stands in the way of training: {line}", wrap=False)
+
+
+def _draw(findings: Findings, name: str, pairs: Path | None, alarms: Path | None) -> None:
+    """Write the pictures of near-duplicates and of alarms that were asked for, or say that there are none."""
+    from weakspot.report.alarms import write_alarms
+    from weakspot.report.pairs import write_pairs
+
+    if alarms and findings.shortcuts:
+        write_alarms(alarms / name, findings.readable, findings.values, findings.shortcuts)
+    elif alarms:
+        console.remark(f"{name} has no alarm: nothing is drawn in {alarms}")
+    if pairs and findings.near_duplicates.any:
+        write_pairs(pairs / f"{name}.png", findings.readable, findings.near_duplicates)
+    elif pairs:
+        console.remark(f"{name} has no near-duplicates: nothing is drawn in {pairs}")
 
 
 def _named(found: Recognised) -> str:

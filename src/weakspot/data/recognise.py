@@ -138,7 +138,8 @@ def one_class(found: Recognised) -> WeakspotError:
     """
     return WeakspotError(
         f"{shown(found.folder)}: only {', '.join(map(repr, found.labels)) or 'no'} images; training needs a folder of "
-        "images without a defect and one of images with a defect, as in photos/good and photos/defect"
+        "images without a defect and one of images with a defect, as in photos/good and photos/defect (to learn from "
+        "Good ones alone, take an anomaly detector such as PatchCore)"
     )
 
 
