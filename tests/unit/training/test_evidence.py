@@ -165,14 +165,12 @@ def test_pseudo_masks_keep_what_the_location_is_sure_of() -> None:
     outline[4:6, 0:3], place[5, 1] = 0.8, 0.45  # half as sure: kept
     outline[0:2, 6:8], place[1, 7] = 0.7, 0.3  # doubtful
     outline[4, 6] = 0.6  # nowhere
-    outline[2, 0:2] = 0.3  # the rim of what is kept
-    outline[3, 4] = place[3, 5] = 0.05  # next to nothing
     target, known = pseudo_mask(outline, place)
     expected = np.zeros((6, 8), np.float32)
-    expected[0:2, 0:2] = expected[4:6, 0:3] = 1
+    expected[0:2, 0:2], expected[4:6, 0:3] = 0.9, 0.8
     assert np.array_equal(target, expected)
     weights = np.ones((6, 8), np.float32)
-    weights[0:2, 6:8] = weights[4, 6] = weights[2, 0:2] = 0  # hinted at, and not kept
+    weights[1, 7] = 0  # outline and place both hint at it
     assert np.array_equal(known, weights)
 
 

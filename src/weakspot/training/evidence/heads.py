@@ -38,9 +38,6 @@ EACH = 4
 WINDOWS = 16
 """Windows in a batch of the mask head."""
 
-HINT = 0.1
-"""From this probability on a cell that was not kept as a part of a defect is not called Good either."""
-
 PSEUDO_EVERY = 200
 """Steps after which the pseudo-masks are made anew, and what an interrupted stage goes on from is kept."""
 
@@ -319,19 +316,19 @@ def pseudo_mask(outline: Float, place: Float) -> tuple[Float, Float]:
         place: ``(h, w)`` 0…1, probabilities of the location head.
 
     Returns:
-        The target: 1 in those regions of the outline where the location head is about as sure as at its surest place, 0
-        elsewhere; and the weight of each cell: 0 where outline or place hint at a defect that was not kept, as the rim
-        of one that was, and everywhere if nothing was kept. To learn that such a rim is Good would make the outlines
-        that follow from it smaller each time.
+        The target 0…1: the outline in those of its regions where the location head is about as sure as at its surest
+        place, zero elsewhere; and the weight of each cell: 0 where outline and place both hint at something that was
+        not kept, and everywhere if nothing was kept.
     """
     _, _, regions = label_regions(outline > 0.5)
     peaks = np.zeros(int(regions.max()) + 1, np.float32)
     np.maximum.at(peaks, regions, place)
     peaks[0] = 0
     kept = (peaks >= max(0.2, 0.5 * float(place.max())))[regions]
-    hinted = (outline > HINT) | (place > HINT)
-    known = (kept | ~hinted) if kept.any() else np.zeros_like(kept)
-    return kept.astype(np.float32), known.astype(np.float32)
+    target = np.where(kept, outline, 0).astype(np.float32)
+    doubtful = (outline > 0.2) & (place > 0.2) & ~kept
+    known = np.zeros_like(target) if not kept.any() else (~doubtful).astype(np.float32)
+    return target, known
 
 
 def dice_loss(probabilities: Tensor, masks: Tensor) -> Tensor:
