@@ -13,6 +13,10 @@ FULL = 900
 SMALLEST_SHARE = 0.35
 """A small set gets at least this share of the steps: the heads start from random numbers whatever its size."""
 
+NO_REFIT, WHOLE_REFIT = 200, 600
+"""Up to the first number of training pictures the location head is not trained again, from the second on wholly. The
+outlines that it would learn from are the surest parts of a few defects, and each round makes them smaller."""
+
 FEWEST_IMITATIONS, IMITATIONS_EACH = 320, 2
 """Imitations at least, and for each picture."""
 
@@ -81,13 +85,17 @@ def budget_of_others(settings: RefineConfig, pictures: int) -> Budget:
 def budget_for(settings: RefineConfig, pictures: int) -> Budget:
     """Complete the settings in proportion to the set: steps grow with the square root of the number of pictures.
 
+    Those of the second training of the location head grow from none at :data:`NO_REFIT` pictures on.
+
     Args:
         settings: the ``refine`` group of the configuration; a number that it names is taken as it is.
         pictures: number of training pictures.
 
     Examples:
         >>> budget_for(RefineConfig(method="segment"), 80)
-        Budget(imitations=320, location_steps=245, mask_steps=875, location_refit_steps=210)
+        Budget(imitations=320, location_steps=245, mask_steps=875, location_refit_steps=0)
+        >>> budget_for(RefineConfig(method="segment"), 400)
+        Budget(imitations=800, location_steps=467, mask_steps=1667, location_refit_steps=200)
         >>> budget_for(RefineConfig(method="segment", mask_steps=50), 2000)
         Budget(imitations=1600, location_steps=700, mask_steps=50, location_refit_steps=600)
         >>> budget_for(RefineConfig(method="segment", effort=0.4), 900)
@@ -98,10 +106,11 @@ def budget_for(settings: RefineConfig, pictures: int) -> Budget:
     def steps(named: int | None, most: int) -> int:
         return round(share * most) if named is None else named
 
+    refit = min(1.0, max(0.0, (pictures - NO_REFIT) / (WHOLE_REFIT - NO_REFIT)))
     imitations = round(settings.effort * min(MOST.imitations, max(FEWEST_IMITATIONS, IMITATIONS_EACH * pictures)))
     return Budget(
         imitations if settings.imitations is None else settings.imitations,
         steps(settings.location_steps, MOST.location_steps),
         steps(settings.mask_steps, MOST.mask_steps),
-        steps(settings.location_refit_steps, MOST.location_refit_steps),
+        steps(settings.location_refit_steps, round(MOST.location_refit_steps * refit)),
     )
