@@ -87,8 +87,8 @@ def defect_names(labels: Sequence[str], source: Path, good_class: str, kind: str
         raise WeakspotError(f"{where}: {problem}; set data.good_class{way_out}")
     if len(found) == 1:
         raise WeakspotError(
-            f"{where}: only {listed!r} images; training needs some with a defect too, a dozen for a start (to learn from "
-            "Good ones alone, take an anomaly detector such as PatchCore)"
+            f"{where}: only {listed!r} images; training needs some with a defect too, a dozen for a start (to learn "
+            "from Good ones alone, take an anomaly detector such as PatchCore)"
         )
     if GOOD in by_folded and by_folded[GOOD] != good:
         clash = by_folded[GOOD]

@@ -1,0 +1,30 @@
+"""The benchmark of the location head's second training, on a tiny network."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from helpers.paths import ROOT
+from helpers.runs import TINY
+
+sys.path.append(str(ROOT / "benchmarks"))
+
+from location_refit import of_folder, trained, v2, with_refit
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("tiny")
+def test_heads_are_trained_with_and_without_it_and_boxes_are_measured(fabric: Path, here: Path) -> None:
+    few = ("refine.imitations=8", "refine.location_steps=7", "refine.mask_steps=4")
+    work = of_folder(fabric / "fabric", *TINY, *few)
+    twice, once = with_refit(work.run, again=True), with_refit(work.run, again=False)
+    assert [run.rules.refine.location_refit_steps for run in (twice, once)] == [6, 0]
+    outputs = trained(replace(work, run=once), Path("heads"))
+    assert len(outputs) == len(work.samples) > 0
+    rule = replace(work.run.rules.boxes, threshold_kind="absolute", min_score=None)
+    everything = v2(outputs, work, replace(rule, threshold=-100.0))  # a box round the whole picture
+    nothing = v2(outputs, work, replace(rule, threshold=100.0))
+    assert nothing == 0 <= everything < 1
