@@ -54,7 +54,7 @@ def from_dict(values: object) -> Monitor:
         if not isinstance(values, Mapping) or values["version"] != VERSION:
             raise ValueError(f"it is not of version {VERSION}")
         monitor = Monitor(None, values["false_alarm_in"], values["seed"])
-        monitor.model = str(values.get("model", ""))  # of which nothing was kept before version 0.2
+        monitor.model = str(values.get("model", ""))  # older states say nothing of it
         for name in COUNTS:
             setattr(monitor, name, values[name])
         monitor.alarms = [Drift.from_dict(alarm) for alarm in values["alarms"]]

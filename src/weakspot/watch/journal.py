@@ -105,7 +105,7 @@ class Journal:
         with self._transaction() as sql:
             sql.execute("INSERT OR IGNORE INTO facts VALUES ('source', ?)", (source,))
             (owner,) = sql.execute("SELECT value FROM facts WHERE name='source'").fetchone()
-            owner = without_password(owner)  # which was kept up to version 0.1
+            owner = without_password(owner)  # older journals have it
             sql.execute("UPDATE facts SET value=? WHERE name='source'", (owner,))
         if owner != source:
             raise WeakspotError(f"{shown(self.path)} is the journal of {owner}; choose another --output for {source}")
