@@ -367,14 +367,14 @@ def test_the_commands_of_the_page_run(fabric: Path, photos: RunFolder) -> None:
     blocks = re.findall(r"^```bash\n(.*?)^```", page, re.DOTALL | re.MULTILINE)
     lines = [shlex.split(line) for block in blocks for line in block.splitlines()]
     assert [line[1] for line in lines] == [
-        "summary", "explain", "explain", "explain", "evaluate", "check", "train", "evaluate", "predict",
+        "summary", "explain", "explain", "explain", "check", "train", "evaluate", "predict",
     ]  # fmt: skip
     shutil.copytree("photos", "outputs/photos")
     shutil.rmtree("photos")
     shutil.copytree(fabric / "fabric" / "train" / "good", "photos/OK")
     shutil.copytree(fabric / "fabric" / "test" / "hole", "photos/NG")
     Path("new_photos").mkdir()
-    shutil.copy(picture(fabric), "new_photos/a.png")
+    shutil.copy(picture(fabric), "new_photos/00.png")
     for _, *arguments in lines:
         if arguments[0] == "train":  # the run is there
             shutil.rmtree("outputs/photos")

@@ -1,8 +1,8 @@
 """Features of the frozen layers, computed once for each image and kept on disk.
 
 conv1_1–conv4_3 never change, and they are 13.9 of VGG16's 15.3 GMAC at 224 pixels. Their output for an image is kept in
-one small file, named by everything it depends on (image content, view, preprocessing, weights of the stem, tap), so
-that epochs, folds, runs and processes share it without locks.
+one small file, named by everything it depends on (image content, view, preprocessing, weights, tap), so that
+epochs, folds, runs and processes share it without locks.
 """
 
 from __future__ import annotations
@@ -103,18 +103,16 @@ class FeatureCache:
         return self._payload(key) is not None
 
     def _payload(self, key: str) -> bytes | None:
-        path = self.path(key)
         try:
-            content = path.read_bytes()
+            content = (path := self.path(key)).read_bytes()
         except OSError:
             return None
         with suppress(OSError):  # another process has removed it meanwhile, or it is another user's
             os.utime(path)  # the modification time orders the files by last use
-        payload, checksum = content[:-4], content[-4:]
-        if zlib.crc32(payload).to_bytes(4, "little") != checksum:
+        if zlib.crc32(content[:-4]).to_bytes(4, "little") != content[-4:]:
             path.unlink(missing_ok=True)
             return None
-        return payload
+        return content[:-4]
 
     def store(self, key: str, array: npt.NDArray[np.float32]) -> None:
         """Write the array under `key`, whole or not at all.

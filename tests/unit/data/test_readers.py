@@ -147,7 +147,7 @@ def test_doubtful_folders_are_refused(hazelnut: Path, extra: str, expected: str)
 
 def test_one_kind_of_images_is_not_enough(tmp_path: Path) -> None:
     touch(tmp_path, "train/good/1.png")
-    refused("only 'good' images; training needs images with a defect too", "mvtec", tmp_path)
+    refused("only 'good' images; training needs some with a defect too", "mvtec", tmp_path)
     touch(tmp_path / "b", "test/cut/1.png")
     refused("no folder is called 'good', there are: cut", "mvtec", tmp_path / "b")
     (tmp_path / "c/train").mkdir(parents=True)
