@@ -125,7 +125,7 @@ def _held_out(
         return np.asarray(train_test_split(index, test_size=share, stratify=strata, random_state=seed)[1])
     except ValueError as error:
         raise WeakspotError(
-            f"{len(index)} images are too few to hold out {share:g} of them with some of each class; add some, 3 of each"
+            f"{len(index)} images are too few to hold out {share:g} of them with some of each class; add a few"
         ) from error
 
 
