@@ -22,7 +22,9 @@ import typer
 from common import OutputOption, report, table
 
 from weakspot.commands.resolve import resolve
+from weakspot.config.rules import BoxRule
 from weakspot.config.schema import read_config
+from weakspot.data.preprocess import Preprocess
 from weakspot.evaluation.truth import Truth
 from weakspot.metrics import BEST_BOXES, best_iou
 from weakspot.metrics.localisation import box_accuracy
@@ -32,6 +34,7 @@ from weakspot.models.model import Model
 from weakspot.models.output_store import OutputStore
 from weakspot.postprocess.boxes import boxes_array
 from weakspot.postprocess.drawing import Drawing
+from weakspot.postprocess.trust_calibration import TrustCalibration
 from weakspot.runs.folder import RunFolder
 from weakspot.training.evidence.fit import checkpoints_of_fold
 from weakspot.training.model_parts import fit_heads
@@ -76,15 +79,34 @@ def v2_at(margin: float, outputs: OutputStore, truth: Sequence[Boxes], meta: Bun
         truth: ``(m, 4)`` true boxes of each picture.
         meta: of the model; its rule draws and orders the boxes.
     """
-    rule = replace(meta.boxes, margin=margin, min_score=None, max_boxes=BEST_BOXES)
+    return v2_of(outputs, truth, meta.preprocess, replace(meta.boxes, margin=margin), meta.ranking)
+
+
+def v2_of(
+    outputs: OutputStore,
+    truth: Sequence[Boxes],
+    preprocess: Preprocess,
+    rule: BoxRule,
+    ranking: TrustCalibration | None = None,
+) -> float:
+    """As :func:`v2_at`, by any rule, whose smallest score and number of boxes do not matter.
+
+    Args:
+        outputs: of the model.
+        truth: ``(m, 4)`` true boxes of each picture.
+        preprocess: what brings pictures to the network's input.
+        rule: draws the boxes.
+        ranking: orders them; None takes the order of their places.
+    """
+    rule = replace(rule, min_score=None, max_boxes=BEST_BOXES)
     ious = []
     for i, boxes in enumerate(truth):
         if not len(boxes):
             continue
         output, (height, width) = outputs[i], outputs.sizes[i].tolist()
-        seen = meta.preprocess.input_size((height, width))
+        seen = preprocess.input_size((height, width))
         drawing = Drawing(output, output.likeliest_defect, (height, width), seen, rule)
-        ious.append(best_iou(boxes_array(drawing.boxes("defect", meta.ranking)), boxes))
+        ious.append(best_iou(boxes_array(drawing.boxes("defect", ranking)), boxes))
     return float(box_accuracy(np.array(ious)).max_box_acc_v2.value)
 
 

@@ -17,23 +17,19 @@ from typing import Annotated
 
 import numpy as np
 import typer
+from box_margin import v2_of
 from common import OutputOption, report, say, table
 from other_surfaces import SETS, TESTED, write_set
 
-from weakspot.commands.resolve import resolve
+from weakspot.commands.resolve import resolve, with_backbone
 from weakspot.config import hydra_app
-from weakspot.config.rules import BoxRule
 from weakspot.config.schema import TrainConfig, typed
 from weakspot.data import synthetic
 from weakspot.data.images import ImageInfo, inspect_images
 from weakspot.data.readers import read_samples
 from weakspot.evaluation.truth import Truth
-from weakspot.metrics import BEST_BOXES, best_iou
-from weakspot.metrics.localisation import box_accuracy
 from weakspot.models.model import Model
 from weakspot.models.output_store import OutputStore
-from weakspot.postprocess.boxes import boxes_array
-from weakspot.postprocess.drawing import Drawing
 from weakspot.training.evidence.budget import MOST, budget_for
 from weakspot.training.evidence.fit import fit_evidence
 from weakspot.training.evidence.source import FeatureSource
@@ -60,7 +56,8 @@ class Work:
 def prepared(root: Path, subset: str, *keys: str) -> PreparedRun:
     """A run of ``recommended`` on a set in MVTec AD layout."""
     place = [f"data.root={root}", f"data.subset={subset}", "data=mvtec", "split.near_duplicates=report"]
-    return prepare(resolve(typed(hydra_app.compose("train", ["experiment=recommended", *place, *keys]), TrainConfig)))
+    config = typed(hydra_app.compose("train", ["experiment=recommended", *place, *keys]), TrainConfig)
+    return prepare(resolve(with_backbone(config)))
 
 
 def generated(name: str, folder: Path, *keys: str) -> Work:
@@ -101,18 +98,6 @@ def trained(work: Work, scratch: Path) -> OutputStore:
     return compute_outputs(Model(run.network, net, None), work.infos, run.preprocess, run.rules.cache)
 
 
-def v2(outputs: OutputStore, work: Work, rule: BoxRule) -> float:
-    """V2 of the best boxes, by a rule that draws them whatever their score."""
-    ious = []
-    for i, truth in enumerate(Truth.read(work.samples, outputs.sizes).boxes):
-        if len(truth):
-            output, (height, width) = outputs[i], outputs.sizes[i].tolist()
-            seen = work.run.preprocess.input_size((height, width))
-            drawing = Drawing(output, output.likeliest_defect, (height, width), seen, rule)
-            ious.append(best_iou(boxes_array(drawing.boxes("defect")), truth.astype(float)))
-    return float(box_accuracy(np.array(ious)).max_box_acc_v2.value)
-
-
 def main(
     data: Annotated[
         Path | None, typer.Argument(metavar="DATA", help="Folder in MVTec AD layout, beside the others.")
@@ -132,8 +117,10 @@ def main(
             work = replace(work, run=with_refit(work.run, again=again))
             say(f"{name}, the location head trained {'twice' if again else 'once'}")
             outputs = trained(work, place / "heads" / f"{name}-{again}")
-            rule = replace(work.run.rules.boxes, threshold_kind="absolute", min_score=None, max_boxes=BEST_BOXES)
-            figures = [f"{v2(outputs, work, replace(rule, margin=margin)):.3f}" for margin in MARGINS]
+            truth = [boxes.astype(float) for boxes in Truth.read(work.samples, outputs.sizes).boxes]
+            rule = replace(work.run.rules.boxes, threshold_kind="absolute")
+            rules = [replace(rule, margin=margin) for margin in MARGINS]
+            figures = [f"{v2_of(outputs, truth, work.run.preprocess, one):.3f}" for one in rules]
             rows.append([name, len(work.samples), "twice" if again else "once", *figures])
     header = ["set", "n", "location head trained", *(f"V2, margin {margin:g}" for margin in MARGINS)]
     report("The location head's second training", [table(header, rows)], output)

@@ -12,7 +12,10 @@ from helpers.runs import TINY
 
 sys.path.append(str(ROOT / "benchmarks"))
 
-from location_refit import of_folder, trained, v2, with_refit
+from box_margin import v2_of
+from location_refit import of_folder, trained, with_refit
+
+from weakspot.evaluation.truth import Truth
 
 
 @pytest.mark.slow
@@ -24,7 +27,9 @@ def test_heads_are_trained_with_and_without_it_and_boxes_are_measured(fabric: Pa
     assert [run.rules.refine.location_refit_steps for run in (twice, once)] == [6, 0]
     outputs = trained(replace(work, run=once), Path("heads"))
     assert len(outputs) == len(work.samples) > 0
-    rule = replace(work.run.rules.boxes, threshold_kind="absolute", min_score=None)
-    everything = v2(outputs, work, replace(rule, threshold=-100.0))  # a box round the whole picture
-    nothing = v2(outputs, work, replace(rule, threshold=100.0))
+    truth = [boxes.astype(float) for boxes in Truth.read(work.samples, outputs.sizes).boxes]
+    rule = replace(work.run.rules.boxes, threshold_kind="absolute")
+    everything, nothing = (  # a box round the whole picture, and none
+        v2_of(outputs, truth, work.run.preprocess, replace(rule, threshold=threshold)) for threshold in (-100.0, 100.0)
+    )
     assert nothing == 0 <= everything < 1
