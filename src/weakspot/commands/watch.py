@@ -144,9 +144,6 @@ def watch(
         how = "looking again and again" if isinstance(source, FolderSource) and source.polling else "listening"
         text = f"watching {shown_source} ({how}) with {name}; results: {orders.output}; {journal.last} answered before"
         log.info("%s", text)
-        familiarity = localizer.meta.familiarity
-        if familiarity is not None and familiarity.level is None:
-            log.warning("%s", familiarity.origin)
         started(text)
         try:
             line.run(stop)

@@ -24,7 +24,8 @@ class DriftObserver:
     """Watches for changes of the world; an :class:`~weakspot.inference.observer.Observer`.
 
     Args:
-        familiarity: what the model knows of its training pictures; None leaves the comparison with them out.
+        familiarity: what the model knows of its training pictures; None leaves the comparison with them out. Where it
+            is too little to call any picture unlike training, the log says so.
         path: file of the state, read if it is there; None keeps none. The state of another model is not gone on from.
 
     Raises:
@@ -34,6 +35,8 @@ class DriftObserver:
     def __init__(self, familiarity: Familiarity | None, path: Path | None = None) -> None:
         self._path, self._lock, self._unsaved = path, threading.Lock(), 0
         self._monitor = _monitor(familiarity, path)
+        if familiarity is not None and familiarity.level is None:
+            log.warning("%s", familiarity.origin)
 
     def see(self, prediction: Prediction, loaded: Loaded | None = None) -> Sequence[Mapping[str, str]]:
         """See one more prediction; a full disk stops nothing.

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import signal
 import sys
 from collections.abc import Callable
@@ -19,9 +18,6 @@ from weakspot.serve.app import Limits, make_app
 LOOPBACK = {"127.0.0.1", "localhost"}
 PATIENCE = 30
 """Seconds that requests have to end after the service was told to stop."""
-
-
-log = logging.getLogger(__name__)
 
 
 def serve(
@@ -49,9 +45,6 @@ def serve(
     Raises:
         WeakspotError: when the address cannot be had.
     """
-    familiarity = localizer.meta.familiarity
-    if familiarity is not None and familiarity.level is None:
-        log.warning("%s", familiarity.origin)
     app = make_app(localizer, name, limits, hosts=hosts_of(host), streams=streams, drift_state=drift_state)
     run_app(app, host, port, started)
 

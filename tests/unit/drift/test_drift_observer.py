@@ -89,3 +89,11 @@ def test_the_state_of_another_model_is_not_gone_on_from(tmp_path: Path, caplog: 
     assert caplog.text == ""
     assert DriftObserver(other, path).status()["pictures"] == 0
     assert "another model" in caplog.text
+
+
+def test_too_few_held_out_pictures_to_call_one_unlike_training_are_told(caplog: pytest.LogCaptureFixture) -> None:
+    DriftObserver(imagined())
+    DriftObserver(None)
+    assert caplog.text == ""
+    DriftObserver(replace(imagined(), good=(0.1, 0.2, 0.3), defective=()))
+    assert "3 held-out pictures are too few" in caplog.text
