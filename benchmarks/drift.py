@@ -25,13 +25,13 @@ import typer
 
 from weakspot.data import synthetic
 from weakspot.data.images import list_images, read_image
-from weakspot.data.loading import spread_evenly
 from weakspot.data.looks import measure_look
 from weakspot.drift.alarm import LOOK_AT
 from weakspot.drift.monitor import FALSE_ALARM_IN, Monitor
 from weakspot.inference.localizer import Localizer
 from weakspot.postprocess.familiarity import PLAIN, UNLIKE, plain_measures
 from weakspot.types import ANOMALY, GOOD, ImageArray, Prediction
+from weakspot.utils.spread import spread_evenly
 
 ThumbnailArray = npt.NDArray[np.uint8]
 

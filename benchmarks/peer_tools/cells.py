@@ -20,13 +20,13 @@ import numpy.typing as npt
 from peer_tools.scoring import Findings, Tested
 from weakspot.config import hydra_app
 from weakspot.config.schema import TrainConfig, typed, with_values
-from weakspot.data.loading import spread_evenly
 from weakspot.data.splits import read_split, write_split
 from weakspot.evaluation.truth import Truth
 from weakspot.ops.resize import upsample
 from weakspot.training.dataset import index_and_split
 from weakspot.types import Sample, Size, Subset
 from weakspot.utils.files import atomic_path, write_json
+from weakspot.utils.spread import spread_evenly
 
 COMMON: Size = (128, 128)
 """Resolution that every tool's maps are saved at; no map of these tools is computed at a finer one."""

@@ -6,10 +6,11 @@ from collections import Counter
 from pathlib import Path
 
 from weakspot.data.images import inspect_images
-from weakspot.data.loading import pictures_in, spread_evenly
+from weakspot.data.loading import pictures_in
 from weakspot.errors import WeakspotError
 from weakspot.types import Size
 from weakspot.utils import console
+from weakspot.utils.spread import spread_evenly
 
 SHOWN = 12
 """So many pictures, evenly over the folder, can be looked at on the page."""

@@ -233,18 +233,3 @@ def batched(items: Iterable[T], size: int) -> Iterator[list[T]]:
     iterator = iter(items)
     while batch := list(islice(iterator, size)):
         yield batch
-
-
-def spread_evenly(items: Sequence[T], count: int) -> list[T]:
-    """At most `count` of the items, evenly over them all.
-
-    Args:
-        items: to choose from.
-        count: how many to choose at most.
-
-    Returns:
-        The chosen items, in their order.
-    """
-    if len(items) <= count:
-        return list(items)
-    return [items[i * len(items) // count] for i in range(count)]

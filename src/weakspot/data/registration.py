@@ -22,6 +22,7 @@ import numpy.typing as npt
 
 from weakspot.data.bare_surface import edges, fine_detail, on_product
 from weakspot.types import BoolArray
+from weakspot.utils.spread import spread_indices
 
 Float = npt.NDArray[np.float32]
 Pair = tuple[int, int]
@@ -160,7 +161,7 @@ def sampled_places(reference: Registrable) -> npt.NDArray[np.intp]:
         reference: the picture on which all are registered.
     """
     places = np.argwhere(reference.counts)
-    return places[np.linspace(0, len(places) - 1, min(len(places), SAMPLED)).astype(np.intp)]
+    return places[spread_indices(len(places), SAMPLED)]
 
 
 def sampled_surface(

@@ -24,6 +24,7 @@ import numpy.typing as npt
 
 from weakspot.data.bare_surface import edges, fine_detail, on_product
 from weakspot.types import BoolArray, Size
+from weakspot.utils.spread import spread_indices
 
 Float = npt.NDArray[np.float32]
 Bytes = npt.NDArray[np.uint8]
@@ -162,7 +163,7 @@ def _places(calm: Float, product: BoolArray | None) -> tuple[npt.NDArray[np.intp
             break
     if not len(rows):
         return np.zeros((0, 2), np.intp), 1.0
-    kept = np.linspace(0, len(rows) - 1, min(len(rows), MOST_BLOCKS)).round().astype(int)
+    kept = spread_indices(len(rows), MOST_BLOCKS)
     return np.stack([y[rows[kept]], x[columns[kept]]], axis=1), (step / BLOCK) ** 2 * len(rows) / len(kept)
 
 

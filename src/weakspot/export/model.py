@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from weakspot.config.schema import read_config
 from weakspot.data.images import Progress, read_image
-from weakspot.data.loading import pictures_in, spread_evenly
+from weakspot.data.loading import pictures_in
 from weakspot.data.splits import read_split
 from weakspot.errors import WeakspotError, did_you_mean
 from weakspot.export.certificate import Certificate, certify
@@ -25,6 +25,7 @@ from weakspot.runs.folder import RunFolder
 from weakspot.types import Sample, Subset
 from weakspot.utils.files import remove, temporary_beside, write_json
 from weakspot.utils.locks import only_one
+from weakspot.utils.spread import spread_evenly
 
 SUFFIX = {"onnx": ".onnx", "openvino": ".xml"}
 PRECISIONS = ("fp32", "fp16", "int8")

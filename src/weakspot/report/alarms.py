@@ -19,6 +19,7 @@ from weakspot.data.measurements import GRID, Values
 from weakspot.report.glyphs import any_name
 from weakspot.types import ImageArray, Sample
 from weakspot.utils.files import atomic_path
+from weakspot.utils.spread import spread_evenly
 
 AVERAGED = 60
 """Pictures of each class that a mean is made of, at most."""
@@ -121,7 +122,7 @@ def _mean(samples: Sequence[Sample], *, good: bool) -> ImageArray:
     scale = SIDE / max(height, width)
     size = (max(1, round(width * scale)), max(1, round(height * scale)))
     own = [sample for sample in samples if sample.is_good == good]
-    chosen = [own[i] for i in np.unique(np.linspace(0, len(own) - 1, min(len(own), AVERAGED)).round().astype(int))]
+    chosen = spread_evenly(own, AVERAGED)
     total: npt.NDArray[np.float64] = np.zeros((size[1], size[0], 3))
     for sample in chosen:
         total += cv2.resize(read_image(sample.path), size, interpolation=cv2.INTER_AREA)

@@ -38,6 +38,7 @@ from weakspot.report.pictures import Album, colour_maps, small_map, thumbnail_si
 from weakspot.report.verdict import FITS, Case, closest, failures, larger_sample
 from weakspot.types import GOOD, FloatArray, Prediction
 from weakspot.utils.files import write_text
+from weakspot.utils.spread import spread_indices
 
 CURVE_POINTS = 200
 
@@ -234,8 +235,7 @@ def _curves(measurement: Measurement, tested: Sequence[Tested]) -> dict[str, Any
 
 def _thin(x: FloatArray, y: FloatArray) -> list[list[float]]:
     """Points of a curve, no more than can be seen."""
-    keep = np.unique(np.linspace(0, len(x) - 1, min(len(x), CURVE_POINTS)).round().astype(int))
-    return [[round(float(x[i]), 5), round(float(y[i]), 5)] for i in keep]
+    return [[round(float(x[i]), 5), round(float(y[i]), 5)] for i in spread_indices(len(x), CURVE_POINTS)]
 
 
 def write_page(

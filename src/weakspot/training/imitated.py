@@ -20,6 +20,7 @@ from weakspot.models.located_outputs import LocatedOutputs
 from weakspot.models.model import Model
 from weakspot.models.output_store import OutputStore
 from weakspot.types import BoolArray, ModelOutput, Size
+from weakspot.utils.spread import spread_evenly
 
 MOST_PICTURES, EACH = 64, 3
 """Good pictures at most, and imitated defects on each: one forward pass for each defect."""
@@ -55,7 +56,7 @@ def imitated_outputs(
     Raises:
         WeakspotError: when an image cannot be read, or their maps would be of different sizes.
     """
-    chosen = [good[i] for i in np.unique(np.linspace(0, len(good) - 1, min(most, len(good))).round().astype(int))]
+    chosen = spread_evenly(good, most)
     preprocess.common_input_size([(image.height, image.width) for image in chosen])
     runs = model if heatmap == "cam" else OtherMaps(model.network, method=heatmap)
     kept, outputs, boxes = list[ImageInfo](), list[ModelOutput](), list[npt.NDArray[np.int64]]()

@@ -25,12 +25,12 @@ from weakspot.training.evidence.statistics import (
     FittedStatistics,
     fit_measured,
     measured_statistics,
-    spread_out,
 )
 from weakspot.training.familiarity import MOST_PICTURES as MOST_TRAINING
 from weakspot.training.familiarity import FittedFamiliarity, fit_familiarity
 from weakspot.training.prepare import PreparedRun
 from weakspot.utils.files import write_json
+from weakspot.utils.spread import spread_evenly
 
 
 @dataclass(frozen=True)
@@ -119,7 +119,7 @@ def _examples_of_statistics(prepared: PreparedRun) -> list[tuple[int, str]]:
     rules, data = prepared.rules, prepared.data
     views, train = AUGMENTATIONS[rules.trainer.augment], data.indices("train")
     kinds = ([i for i in train if (data.targets[i] == 0) == is_good] for is_good in (True, False))
-    chosen = [i for kind in kinds for i in spread_out(kind, rules.refine.max_images // 2)]
+    chosen = [i for kind in kinds for i in spread_evenly(kind, rules.refine.max_images // 2)]
     return [(i, view) for i in chosen for view in views if split_view(view)[0] == AS_IS]
 
 
@@ -154,5 +154,5 @@ def fit_to_recognise(prepared: PreparedRun, model: Model) -> FittedFamiliarity |
         What is known of them; None where that is nothing.
     """
     data = prepared.data
-    items = [ImageView(data.infos[i], AS_IS) for i in spread_out(data.indices("train"), MOST_TRAINING)]
+    items = [ImageView(data.infos[i], AS_IS) for i in spread_evenly(data.indices("train"), MOST_TRAINING)]
     return fit_familiarity(model.network, model.taps, items, prepared.preprocess, prepared.rules.cache)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -18,9 +17,9 @@ from weakspot.data.views import ImageView
 from weakspot.models.statistics import StatisticsHead
 from weakspot.training.evidence.source import FeatureSource
 from weakspot.utils import console
+from weakspot.utils.spread import spread_evenly
 
 Floats = npt.NDArray[np.float64]
-Item = TypeVar("Item")
 
 STATISTICS = "statistics of features"
 """Name of the stage, in lines of progress."""
@@ -66,7 +65,7 @@ def measured_statistics(source: FeatureSource, items: Sequence[ImageView]) -> tu
     Raises:
         WeakspotError: when an image cannot be read.
     """
-    head = _scaled_head(source, spread_out(items, SAMPLE_IMAGES))
+    head = _scaled_head(source, spread_evenly(items, SAMPLE_IMAGES))
     return head, _statistics(source, head, items)
 
 
@@ -125,21 +124,6 @@ def _splits(
     if not all(0 < defective[fitted_on].sum() < len(fitted_on) for fitted_on, _ in splits):
         return None  # groups that hold images of both kinds
     return splits
-
-
-def spread_out(items: Sequence[Item], most: int) -> list[Item]:
-    """All items, or `most` of them at even distances.
-
-    Args:
-        items: any; may be empty.
-        most: at least 1.
-
-    Examples:
-        >>> spread_out("abcdefg", 3), spread_out("ab", 3)
-        (['a', 'd', 'g'], ['a', 'b'])
-    """
-    chosen = np.linspace(0, len(items) - 1, min(most, len(items))).round().astype(int)
-    return [items[i] for i in chosen]
 
 
 def group_weights(defective: npt.NDArray[np.bool_], groups: npt.NDArray[np.int64]) -> Floats:
