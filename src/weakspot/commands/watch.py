@@ -166,7 +166,7 @@ def _check_places(orders: Orders) -> None:
     place, output = Path(orders.source).resolve(), orders.output.resolve()
     if not place.exists():
         raise WeakspotError(
-            f"{shown(orders.source)} does not exist; give a folder, a video file, a camera or an address"
+            f"{shown(orders.source)} does not exist; give a folder, a video file, a camera's number or an address"
         )
     if place.is_dir() and (output == place or place in output.parents):
         raise WeakspotError(
@@ -204,6 +204,9 @@ def _sinks(orders: Sinks) -> list[Sink]:
             (error.name or "").partition(".")[0], "watch"
         )
         raise WeakspotError(f"{error.name} is not installed; pip install 'weakspot[{extra}]'") from error
+    names = [sink.name for sink in made]
+    if twice := next((name for name in names if names.count(name) > 1), None):
+        raise WeakspotError(f"{twice} is given twice; give each receiver once")
     return made
 
 

@@ -59,7 +59,7 @@ class FolderSource:
     A file counts as whole when whoever wrote it closes it or renames it into the folder (inotify), and where changes
     are not told, as on network drives, when it has kept its size and time for a while. Hidden files, folders that are
     links and files without an image's extension are left out. Files with the same name and other content are other
-    pictures; one that only got another time is not.
+    pictures where size or time differ too; one that only got another time is not.
 
     Args:
         folder: what to watch.

@@ -102,6 +102,7 @@ class Journal:
         Raises:
             WeakspotError: when it is another's; the same names would mean other pictures.
         """
+        source = os.fsencode(source).decode("utf-8", "backslashreplace")  # a folder's name may be no UTF-8
         with self._transaction() as sql:
             sql.execute("INSERT OR IGNORE INTO facts VALUES ('source', ?)", (source,))
             (owner,) = sql.execute("SELECT value FROM facts WHERE name='source'").fetchone()
@@ -202,10 +203,11 @@ class Journal:
             rows = self._sql.execute("SELECT verdict, COUNT(*) FROM pictures GROUP BY verdict").fetchall()
         return dict(rows)
 
-    def days(self) -> list[str]:
-        """Days whose results are kept, oldest first."""
+    def days(self, *, removed: bool = False) -> list[str]:
+        """Days whose results are kept, or those that were removed but have verdicts still, oldest first."""
         with self._spoken():
-            return [row[0] for row in self._sql.execute("SELECT day FROM days WHERE NOT removed ORDER BY day")]
+            rows = self._sql.execute("SELECT day FROM days WHERE removed=? ORDER BY day", (removed,)).fetchall()
+        return [row[0] for row in rows]
 
     def forget(self, day: str, there: Callable[[str], bool]) -> None:
         """Let go of a day's lines, but for those that a sink still waits for; and of pictures that are gone.
@@ -228,11 +230,18 @@ class Journal:
             others = [(min(told, last), name) for name in sinks if name not in self._sinks]
             sql.executemany("UPDATE sinks SET told=MAX(told, ?) WHERE name=?", others)
             sql.executemany("DELETE FROM pictures WHERE id=?", gone)
+            if sql.execute("SELECT 1 FROM pictures WHERE day=? LIMIT 1", (day,)).fetchone() is None:
+                sql.execute("DELETE FROM days WHERE day=?", (day,))
 
     def told(self, sink: str) -> int:
-        """The id up to which a sink was told; a new sink is told from now on."""
+        """The id up to which a sink was told; a new sink is told from now on.
+
+        One that is named with its query now goes on from where the address alone was told up to, as it was called once.
+        """
         with self._transaction() as sql:
-            sql.execute("INSERT OR IGNORE INTO sinks(name, told) VALUES (?, ?)", (sink, self.last))
+            before = sql.execute("SELECT told FROM sinks WHERE name=?", (sink.partition("?")[0],)).fetchone()
+            told = before[0] if before else self.last
+            sql.execute("INSERT OR IGNORE INTO sinks(name, told) VALUES (?, ?)", (sink, told))
             self._sinks.add(sink)
             return int(sql.execute("SELECT told FROM sinks WHERE name=?", (sink,)).fetchone()[0])
 

@@ -92,6 +92,8 @@ class Results:
         """Remove the oldest overlays and prediction files until the rest is within the limit."""
         if self._limit is None or self._bytes <= self._limit:
             return
+        for day in self._journal.days(removed=True):  # what a sink waited for then, and pictures that were there
+            self._journal.forget(day, self._there)
         days = self._journal.days()
         overlays = sorted(self._overlays())
         oldest = sorted({*days[:-1], *(path.parent.name for path in overlays)})

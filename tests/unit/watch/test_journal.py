@@ -114,6 +114,41 @@ def test_the_oldest_make_room_but_for_the_day_itself_and_what_a_sink_waits_for(t
     assert journal.knows("1.png", "d")
     Results(tmp_path, journal)
     assert [path.name for path in sorted(tmp_path.glob("*.jsonl"))] == ["predictions-2026-01-03.jsonl"]
+    assert journal.days(removed=True) == ["2026-01-01", "2026-01-02"]
+    journal.tell("slow", 4)  # all were told, and the last picture has gone meanwhile
+    for day in journal.days(removed=True):
+        journal.forget(day, lambda name: False)
+    assert [one.id for one in journal.after(0, 10)] == [4]
+    assert journal.days(removed=True) == []
+
+
+def test_making_room_lets_go_of_what_was_kept_of_days_before(tmp_path: Path) -> None:
+    journal = Journal(tmp_path / "j.sqlite")
+    journal.told("slow")
+    results = Results(tmp_path, journal, 30, lambda name: False)
+    for number, day in ((1, "2026-01-01"), (2, "2026-01-02"), (3, "2026-01-03"), (4, "2026-01-04")):
+        one = replace(entry(number, day, results.end(day) + 14))
+        journal.add([one])
+        results.write([one])
+        journal.tell("slow", number - 1)
+    assert [one.id for one in journal.after(0, 10)] == [3, 4]
+
+
+def test_a_sink_that_was_named_without_its_query_goes_on_where_it_was(tmp_path: Path) -> None:
+    journal = Journal(tmp_path / "j.sqlite")
+    assert journal.told("webhook http://a/b") == 0
+    journal.add([entry(1), entry(2)])
+    assert journal.told("webhook http://a/b?0123abcd") == 0
+    assert journal.told("webhook http://c?0123abcd") == 2
+
+
+def test_a_folder_whose_name_is_no_utf8_has_a_journal(tmp_path: Path) -> None:
+    journal = Journal(tmp_path / "j.sqlite")
+    odd = os.fsdecode(b"/data/\xff")
+    journal.claim(odd)
+    journal.claim(odd)
+    with pytest.raises(WeakspotError, match=r"is the journal of /data/.xff"):
+        journal.claim("/data/b")
 
 
 def test_a_full_disk_is_named_and_leaves_the_journal_usable(tmp_path: Path) -> None:

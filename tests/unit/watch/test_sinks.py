@@ -218,7 +218,14 @@ def test_the_last_will_says_offline(tmp_path: Path) -> None:
         until(lambda: [payload for _, payload in got] == [b"online", b"offline"])
 
 
-@pytest.mark.parametrize("url", ["http://a/b", "mqtt:///x", "mqtt://host/a/#"])
+def test_webhooks_that_differ_in_their_query_are_two_receivers_and_the_query_is_not_shown() -> None:
+    names = [Webhook(f"http://user:word@a/b{query}").name for query in ("", "?key=1", "?key=2", "?key=1")]
+    assert names[0] == "webhook http://a/b"
+    assert names[1] == names[3] != names[2]
+    assert all(name.startswith("webhook http://a/b?") and "key" not in name for name in names[1:])
+
+
+@pytest.mark.parametrize("url", ["http://a/b", "mqtt:///x", "mqtt://host/a/#", "mqtt://host:99999/a", "mqtt://h:x/a"])
 def test_an_address_that_is_none_of_a_broker_is_refused(url: str) -> None:
     with pytest.raises(WeakspotError, match="--mqtt"):
         Mqtt(url)

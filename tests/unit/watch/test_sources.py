@@ -296,8 +296,13 @@ def test_the_newest_frame_wins_and_what_is_dropped_is_counted(video: Path, journ
     assert source.dropped == 20 - len(numbers) > 0
 
 
-def test_cameras_and_addresses_are_known_and_a_password_is_not_shown(tmp_path: Path, journal: Journal) -> None:
+def test_cameras_and_addresses_are_known_and_a_password_is_not_shown(
+    tmp_path: Path, journal: Journal, monkeypatch: pytest.MonkeyPatch
+) -> None:
     assert [is_stream(one) for one in ("0", "rtsp://a/b", "camera", "film.mp4")] == [True, True, False, False]
+    (tmp_path / "20260105").mkdir()
+    monkeypatch.chdir(tmp_path)
+    assert not is_stream("20260105")  # a day's folder
     source = VideoSource("rtsp://user:secret@127.0.0.1:1/stream", journal)
     assert "secret" not in str(vars(source)["_shown"]) + str(vars(source)["_prefix"])
     assert not source.repeats

@@ -232,6 +232,7 @@ def test_mistakes_are_one_clear_line(model: Path, camera: Path, tmp_path: Path) 
         (Orders(str(camera), camera / "o"), "lies in .*camera, which is watched"),
         (Orders(str(camera), tmp_path / "run"), "is a run folder"),
         (Orders(str(camera), tmp_path / "o", sinks=Sinks(brokers=["x"])), "--mqtt x: give mqtt://"),
+        (Orders(str(camera), tmp_path / "o", sinks=Sinks(webhooks=["http://a?b=1"] * 2)), "is given twice"),
     ):
         with pytest.raises(WeakspotError, match=why):
             watch(localizer, "m", orders, stop)

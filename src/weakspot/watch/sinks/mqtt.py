@@ -12,6 +12,7 @@ from paho.mqtt.enums import CallbackAPIVersion
 from paho.mqtt.reasoncodes import ReasonCode
 
 from weakspot.errors import WeakspotError
+from weakspot.watch.address import port_of
 from weakspot.watch.verdicts import SinkAwayError, Verdict
 
 TIMEOUT = 10.0
@@ -39,10 +40,10 @@ class Mqtt:
         parts = urlsplit(url)
         if parts.scheme not in PORTS or not parts.hostname:
             raise WeakspotError(f"--mqtt {url}: give mqtt://HOST/TOPIC or mqtts://HOST/TOPIC")
+        port = port_of("--mqtt", url) or PORTS[parts.scheme]
         self._topic = parts.path.strip("/") or "weakspot"
         if "#" in url or "+" in self._topic:
             raise WeakspotError(f"--mqtt {url}: a topic to publish under has no + and no #")
-        port = parts.port or PORTS[parts.scheme]
         self.name = f"mqtt {parts.hostname}:{port}/{self._topic}"
         client_id = f"weakspot-{uuid.uuid4().hex[:12]}"
         self._client = mqtt.Client(CallbackAPIVersion.VERSION2, client_id=client_id)

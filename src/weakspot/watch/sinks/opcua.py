@@ -15,6 +15,7 @@ from asyncua.server.server import Server
 
 from weakspot.errors import WeakspotError
 from weakspot.types import GOOD
+from weakspot.watch.address import port_of
 from weakspot.watch.verdicts import DEFECTIVE, SinkAwayError, Verdict
 
 NAMESPACE = "urn:weakspot:watch"
@@ -56,7 +57,7 @@ class OpcUa:
     """
 
     def __init__(self, endpoint: str) -> None:
-        if urlsplit(endpoint).scheme != "opc.tcp" or not urlsplit(endpoint).port:
+        if urlsplit(endpoint).scheme != "opc.tcp" or not port_of("--opcua", endpoint):
             raise WeakspotError(
                 f"--opcua {endpoint}: give opc.tcp://HOST:PORT/PATH, for instance opc.tcp://0.0.0.0:4840/"
             )

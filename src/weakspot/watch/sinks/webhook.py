@@ -34,7 +34,8 @@ class Webhook:
 
     def __init__(self, url: str, secret: str = "", client: httpx.Client | None = None) -> None:
         parts = urlsplit(url)
-        self.name = f"webhook {parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
+        query = f"?{hashlib.sha256(parts.query.encode()).hexdigest()[:8]}" if parts.query else ""  # it may hold a key
+        self.name = f"webhook {parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}{query}"
         self._url, self._secret = url, secret.encode()
         self._client = client or httpx.Client(timeout=TIMEOUT)
 
