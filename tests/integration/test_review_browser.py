@@ -16,7 +16,7 @@ from helpers.reviews import make_session, served
 from weakspot.serve.review_app import ReviewSession
 
 if TYPE_CHECKING:
-    from playwright.sync_api import Browser
+    from playwright.sync_api import Browser, Route
 
 pytestmark = [needs_chromium, pytest.mark.slow]
 HOSTILE = ["<img src=x onerror=alert(1)>.png", '"><script>alert(2)</script>.png', "javascript:alert(3).png"]
@@ -61,6 +61,31 @@ def near(found: list[int], expected: list[int], most: int = 2) -> bool:
     return all(abs(a - b) <= most for a, b in zip(found, expected, strict=True))
 
 
+class Held:
+    """Requests of a window that wait until they are let go, one by one."""
+
+    def __init__(self, window: Window, method: str, path: str) -> None:
+        self.window, self.method, self.on = window, method, True
+        self.waiting: list[Route] = []
+        window.page.route(f"**{path}", self._asked)
+
+    def _asked(self, route: Route) -> None:
+        if self.on and route.request.method == self.method:
+            self.waiting.append(route)
+        else:
+            route.continue_()
+
+    def until(self, count: int) -> None:
+        """Until so many wait."""
+        self.window.until(lambda: len(self.waiting) == count)
+
+    def go(self) -> None:
+        """Let go what waits, and everything later."""
+        self.on = False
+        for route in self.waiting:
+            route.continue_()
+
+
 def test_draw_move_resize_delete_and_undo_with_the_mouse(session: ReviewSession, opened: Opened) -> None:
     window, name = opened(), NAMES[0]
     window.at(0)
@@ -81,6 +106,27 @@ def test_draw_move_resize_delete_and_undo_with_the_mouse(session: ReviewSession,
     window.until(lambda: name not in written(session))  # all the way back to where it began
     assert window.page.locator("#overlay .box").count() == len(before)
     assert session.store.review(0).state == "todo"
+
+
+def test_undo_changes_only_the_picture_that_it_belongs_to(session: ReviewSession, opened: Opened) -> None:
+    """Even where another picture is asked for while the one to undo is on its way."""
+    window = opened()
+    window.at(0)
+    window.keys("g")
+    window.saved()
+    window.keys("n")
+    window.at(1)
+    held = Held(window, "GET", "/api/pictures/0")
+    window.keys("u")
+    held.until(1)
+    window.keys("n")
+    window.at(2)
+    held.go()
+    window.until(lambda: "Not undone: picture 1 is not shown" in (window.page.text_content("#said") or ""))
+    assert list(written(session)) == [NAMES[0]]
+    window.keys("u")
+    window.at(0)
+    window.until(lambda: written(session) == {})
 
 
 def test_a_whole_review_by_keys_alone(session: ReviewSession, opened: Opened) -> None:

@@ -308,6 +308,10 @@ async function undo() {
   if (!last) return say("There is nothing to undo");
   if (state.mine) settle();
   if (state.picture.index !== last.index) await open(last.index);
+  if (state.picture.index !== last.index) {  // it could not be opened, or another one was asked for meanwhile
+    state.past.push(last);
+    return say(`Not undone: picture ${last.index + 1} is not shown; undo again to go there`);
+  }
   say("Undone");
   put(last.before);
 }
