@@ -215,8 +215,13 @@ def _datasets(data: Path, layout: str, option: Sequence[str] | None, good_class:
         one = recognise(data, layout, options, good_class)
         if len(one.labels) < 2 and one.layout != "synthetic":
             raise one_class(one)
-        return [one]
-    return [recognise(folder, of_one, options, good_class) for folder, of_one in found]
+        sets = [one]
+    else:
+        sets = [recognise(folder, of_one, options, good_class) for folder, of_one in found]
+    for one in sets:
+        for remark in one.remarks:
+            console.remark(as_options(f"{one.folder}: {remark}"), wrap=False)
+    return sets
 
 
 def _parsed(options: Sequence[str] | None) -> dict[str, object]:

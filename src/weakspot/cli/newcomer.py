@@ -54,11 +54,13 @@ def of_folder(typed: Sequence[str], settings: Sequence[str]) -> list[str]:
         return list(settings)
     folder, root = Path(folders[0]), f"data.root={quoted(folders[0])}"
     kept = [setting for setting in settings if setting not in (root, "data=auto")]  # it is found out here
-    added, said = _of_data(folder, typed, kept)
+    added, said, remarks = _of_data(folder, typed, kept)
     if all(_value(settings, key) is None for key in ("experiment", "+experiment", "refine")):
         added.append(f"experiment={BY_DEFAULT}")
         said += f", experiment={BY_DEFAULT} (the baseline to compare with is experiment=plain_cam)"
     console.remark(f"{folder}: {said}", wrap=False)
+    for remark in remarks:
+        console.remark(f"{folder}: {remark}", wrap=False)
     return [*kept, *added]
 
 
@@ -102,6 +104,8 @@ def refuse_other_layout(typed: Sequence[str], settings: Sequence[str]) -> None:
     Raises:
         WeakspotError: when the folder is laid out in another way.
     """
+    from weakspot.data.recognise import further_parts
+
     if any(is_folder(word) for word in typed):
         return
     root, subset = _value(settings, "data.root"), _value(settings, "data.subset")
@@ -112,11 +116,15 @@ def refuse_other_layout(typed: Sequence[str], settings: Sequence[str]) -> None:
     if any(_value(settings, key) is not None for key in ("data", "data.layout", "experiment")):
         return
     base = Path(root) / (subset or "")
-    if not base.is_dir() or any((folder / part).is_dir() for folder in (base, *subfolders(base)) for part in PARTS):
+    if not base.is_dir():
         return
+    further = further_parts(base)
+    if not further and any((folder / part).is_dir() for folder in (base, *subfolders(base)) for part in PARTS):
+        return
+    why = f"{further[0]} holds classes as train and test do" if further else f"{base} has neither train nor test"
     words = [root if word.startswith("data.root=") else word for word in typed]
     raise WeakspotError(
-        f"{base} has neither train nor test, so it is not laid out like MVTec AD, which data.root= alone takes for "
+        f"{why}, so the folder is not laid out like MVTec AD, which data.root= alone takes for "
         f"granted; type: {typed_line('train', words)}   (without the key, the layout is found)"
     )
 
@@ -127,13 +135,13 @@ def _value(settings: Sequence[str], *keys: str) -> str | None:
     return unquoted(found[-1]) if found else None
 
 
-def _of_data(folder: Path, typed: Sequence[str], settings: Sequence[str]) -> tuple[list[str], str]:
-    """The settings of the data that are not given, and what they say in words."""
+def _of_data(folder: Path, typed: Sequence[str], settings: Sequence[str]) -> tuple[list[str], str, Sequence[str]]:
+    """The settings of the data that are not given, what they say in words, and remarks on what is in the folder."""
     from weakspot.data.recognise import recognise
 
     layout, subset = _value(settings, "data"), _value(settings, "data.subset")
     if layout == "synthetic":
-        return [f"data.root={quoted(str(folder))}"], "generated pictures"
+        return [f"data.root={quoted(str(folder))}"], "generated pictures", ()
     given = {key: unquoted(value) for key, _, value in (setting.partition("=") for setting in settings)}
     options = {key.rpartition(".")[2]: value for key, value in given.items() if key.startswith("data.options.")}
     inner = folder / subset if subset and (folder / subset).is_dir() else None
@@ -147,7 +155,7 @@ def _of_data(folder: Path, typed: Sequence[str], settings: Sequence[str]) -> tup
         good = _good_class(found, typed)
         added += [f"data.good_class={quoted(good)}"] if good.casefold() != GOOD else []
     kinds = " (all others are called 'anomaly')" if _value(settings, "data.task") != "multiclass" else ""
-    return added, f"{found.words} (data={found.layout}), Good class {good!r}{kinds}"
+    return added, f"{found.words} (data={found.layout}), Good class {good!r}{kinds}", found.remarks
 
 
 def _good_class(found: Recognised, typed: Sequence[str]) -> str:

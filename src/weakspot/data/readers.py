@@ -157,10 +157,10 @@ def read_mvtec(root: Path | None, *, subset: str | None = None, good_class: str 
         )
     base = _mvtec_base(root, subset)
     labelled: list[tuple[str, Path, Path]] = []  # label, folder of the class, image
-    for subset in ("train", "test"):
-        if (base / subset).is_dir():
-            no_loose_images(base / subset, "class")
-            for folder in subfolders(base / subset):
+    for part in ("train", "test"):
+        if (base / part).is_dir():
+            no_loose_images(base / part, "class")
+            for folder in subfolders(base / part):
                 labelled += [(folder.name, folder, image) for image in images_of_class(folder)]
     names = defect_names([label for label, _, _ in labelled], base, good_class)
     masks = pair_masks(base / "ground_truth", labelled)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from weakspot.data.class_level import folder_labels
@@ -27,6 +27,12 @@ TABLES = ("manifest.csv", "manifest.jsonl")
 MOST_LABELS = 30
 """More labels than this in file names are no labels."""
 
+OF_MVTEC = ("train", "test", "ground_truth")
+"""The folders of MVTec AD's layout."""
+
+SUBSET_FOLDERS = frozenset({"train", "training", "val", "valid", "validation", "test", "testing"})
+"""What people call the folders of a split of their own, in lower case."""
+
 
 @dataclass(frozen=True)
 class Recognised:
@@ -39,6 +45,7 @@ class Recognised:
         labels: the classes as written, sorted.
         good_class: which of them is Good; None where their names leave it open.
         options: of the layout.
+        remarks: what the data set holds that is not read, or not read as one may expect; a sentence each.
     """
 
     folder: Path
@@ -47,6 +54,7 @@ class Recognised:
     labels: tuple[str, ...]
     good_class: str | None
     options: Mapping[str, object] = field(default_factory=dict)
+    remarks: tuple[str, ...] = ()
 
 
 def recognise(
@@ -78,12 +86,13 @@ def recognise(
     if public:
         return Recognised(base, name, PUBLIC[name].words, PUBLIC[name].labels, GOOD, given)
     if name == "mvtec":
-        if not _looks_like_mvtec(base):
+        if not _has_class_parts(base):
             raise WeakspotError(
                 f"{shown(base)} has neither train nor test with a folder per class in it, so it is not laid out like "
                 "MVTec AD; leave the layout out, and it is found"
             )
-        return _made(base, name, "folders train and test with one folder per class in each", _of_parts(base), given)
+        found = _made(base, name, "folders train and test with one folder per class in each", _of_parts(base), given)
+        return replace(found, remarks=_unread_beside(base))
     images = list_images(base)
     if not images:
         raise WeakspotError(
@@ -94,7 +103,7 @@ def recognise(
     labels = set(folder_labels(images, base, good_class or GOOD))
     above = all(image.parent.name not in labels for image in images)
     words = "one folder per class, with other folders in it" if above else "one folder per class"
-    return _made(base, name, words, labels, given)
+    return replace(_made(base, name, words, labels, given), remarks=_split_of_folders(base, labels))
 
 
 def find_datasets(folder: Path, layout: str = "auto") -> list[tuple[Path, str]]:
@@ -103,8 +112,8 @@ def find_datasets(folder: Path, layout: str = "auto") -> list[tuple[Path, str]]:
     Args:
         folder: a data set, or a folder of several such as the subsets of MVTec AD.
         layout: a known layout, or ``auto``: a public data set where it is laid out as its makers ship it, MVTec AD
-            where there is a ``train`` or ``test`` folder with class folders in it, several data sets where that holds
-            one level down, else a folder per class.
+            where there is a ``train`` or ``test`` folder with class folders in it and no further one such as ``val``,
+            several data sets where that holds one level down, else a folder per class.
 
     Raises:
         WeakspotError: when the folder does not exist.
@@ -114,20 +123,54 @@ def find_datasets(folder: Path, layout: str = "auto") -> list[tuple[Path, str]]:
     if layout in PUBLIC and PUBLIC[layout].missing(folder):
         objects = [(child, layout) for child in subfolders(folder) if not PUBLIC[layout].missing(child)]
         return objects or [(folder, layout)]
-    if layout == "mvtec" and not _looks_like_mvtec(folder):
-        return [(child, layout) for child in subfolders(folder) if _looks_like_mvtec(child)] or [(folder, layout)]
+    if layout == "mvtec" and not _has_class_parts(folder):
+        return [(child, layout) for child in subfolders(folder) if _has_class_parts(child)] or [(folder, layout)]
     if layout != "auto":
         return [(folder, layout)]
     if public := recognised(folder):
         return public
-    if _looks_like_mvtec(folder):
-        return [(folder, "mvtec")]
-    below = [(child, "mvtec") for child in subfolders(folder) if _looks_like_mvtec(child)]
-    return below or [(folder, "folder")]
+    sets = [folder] if _has_class_parts(folder) else [child for child in subfolders(folder) if _has_class_parts(child)]
+    return [(one, "folder" if further_parts(one) else "mvtec") for one in sets] or [(folder, "folder")]
 
 
-def _looks_like_mvtec(folder: Path) -> bool:
-    return any(subfolders(folder / subset) for subset in ("train", "test") if (folder / subset).is_dir())
+def further_parts(folder: Path) -> list[Path]:
+    """Folders beside ``train`` and ``test`` with the same classes in them, such as ``val``.
+
+    MVTec AD's layout has none, so that its reader would leave their pictures out.
+
+    Args:
+        folder: of a data set.
+
+    Returns:
+        The folders, sorted; none where there are masks in ``ground_truth``, which no other layout has.
+    """
+    if (folder / "ground_truth").is_dir():
+        return []
+    classes = _of_parts(folder)
+    others = [child for child in subfolders(folder) if child.name not in OF_MVTEC]
+    return [child for child in others if any(one.name in classes and list_images(one) for one in subfolders(child))]
+
+
+def _has_class_parts(folder: Path) -> bool:
+    return any(subfolders(folder / part) for part in ("train", "test") if (folder / part).is_dir())
+
+
+def _unread_beside(base: Path) -> tuple[str, ...]:
+    """What MVTec AD's layout does not read: pictures in folders beside its own."""
+    counts = {child.name: len(list_images(child)) for child in subfolders(base) if child.name not in OF_MVTEC}
+    names = ", ".join(f"{name} ({count})" for name, count in counts.items() if count)
+    return (f"pictures beside train and test are not read: {names}",) if names else ()
+
+
+def _split_of_folders(base: Path, labels: set[str]) -> tuple[str, ...]:
+    """Say it where the folders above the classes look like a split."""
+    names = [child.name for child in subfolders(base) if child.name.casefold() in SUBSET_FOLDERS]
+    if len(names) < 2 or labels.intersection(names):
+        return ()
+    return (
+        f"the folders {', '.join(names)} are not taken as the split, their pictures are split anew; to keep yours, "
+        "give train a CSV with the columns path and subset (train, val, test), split.file=…",
+    )
 
 
 def one_class(found: Recognised) -> WeakspotError:

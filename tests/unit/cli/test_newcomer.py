@@ -143,6 +143,18 @@ def test_whatever_else_tells_the_layout_is_left_alone(typed: list[str], here: Pa
     assert refuse_other_layout(typed, hydra_arguments("train", typed, "data.root")) is None
 
 
+def test_a_further_part_is_not_left_out_without_a_word(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for part in ("train", "val", "test"):
+        for label in ("OK", "NG"):
+            (here / "parts" / part / label).mkdir(parents=True)
+            (here / "parts" / part / label / "1.png").touch()
+    with pytest.raises(WeakspotError) as caught:
+        refuse_other_layout(["data.root=parts"], ["data.root=parts"])
+    assert str(caught.value).startswith("parts/val holds classes as train and test do, so the folder is not laid out")
+    assert "data=folder" in settled("parts")
+    assert "parts: the folders test, train, val are not taken as the split" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("typed", [[], ["-m"], ["output=outputs/x"]])
 def test_nothing_to_train_on_is_said_with_the_line_to_type(typed: list[str]) -> None:
     with pytest.raises(WeakspotError) as caught:

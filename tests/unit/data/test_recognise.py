@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from weakspot.data.classes import likely_good
-from weakspot.data.recognise import recognise
+from weakspot.data.readers import read_samples
+from weakspot.data.recognise import find_datasets, recognise
 from weakspot.errors import WeakspotError
 
 
@@ -32,6 +33,9 @@ def laid_out(root: Path, *names: str) -> Path:
         (["OK/2026-11-28/Line1/1.png", "NG/2026-11-28/1.png"], ("folder", "OK")),
         (["train/good/1.png", "test/hole/1.png", "ground_truth/hole/1_mask.png"], ("mvtec", "good")),
         (["train/OK/1.png", "train/NG/1.png", "test/OK/2.png"], ("mvtec", "OK")),
+        (["train/OK/1.png", "train/NG/1.png", "val/OK/2.png", "val/NG/2.png", "test/OK/3.png"], ("folder", "OK")),
+        (["train/OK/1.png", "train/NG/1.png", "val/OK/2.png", "val/NG/2.png"], ("folder", "OK")),
+        (["train/good/1.png", "test/hole/1.png", "outputs/run/1.png"], ("mvtec", "good")),
         (["ok_1.png", "crack_2.png"], ("filename", "ok")),
     ],
 )
@@ -70,6 +74,27 @@ def test_a_layout_that_is_named_and_lies_one_folder_down(tmp_path: Path) -> None
         recognise(tmp_path, "mvtec")
     with pytest.raises(WeakspotError, match="neither train nor test"):
         recognise(tmp_path / "OK", "mvtec")
+
+
+def test_folders_of_a_split_are_read_whole_and_not_taken_as_the_split(tmp_path: Path) -> None:
+    parts = [f"{part}/{label}/1.png" for part in ("train", "val", "test") for label in ("OK", "NG")]
+    found = recognise(laid_out(tmp_path, *parts))
+    assert (found.labels, len(read_samples(found.layout, found.folder, good_class="OK"))) == (("NG", "OK"), 6)
+    (remark,) = found.remarks
+    assert remark.startswith("the folders test, train, val are not taken as the split")
+    assert "split.file=" in remark
+
+
+def test_pictures_that_the_layout_of_mvtec_ad_leaves_out_are_named(tmp_path: Path) -> None:
+    laid_out(tmp_path, "train/good/1.png", "test/hole/1.png", "ground_truth/hole/1_mask.png")
+    assert recognise(tmp_path).remarks == ()
+    laid_out(tmp_path, "validation/good/1.png", "validation/good/2.png", "notes/a.txt")
+    assert recognise(tmp_path).remarks == ("pictures beside train and test are not read: validation (2)",)
+
+
+def test_several_data_sets_with_a_split_of_their_own_are_not_one(tmp_path: Path) -> None:
+    laid_out(tmp_path, *(f"{one}/{part}/good/1.png" for one in "ab" for part in ("train", "val")))
+    assert find_datasets(tmp_path) == [(tmp_path / "a", "folder"), (tmp_path / "b", "folder")]
 
 
 def test_the_folder_of_one_class_names_the_one_above(tmp_path: Path) -> None:
