@@ -11,7 +11,8 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from weakspot.data.annotations import match_names, read_annotations
+from weakspot.data.annotation_matching import match_names
+from weakspot.data.annotations import read_annotations
 from weakspot.errors import WeakspotError
 from weakspot.types import Sample
 from weakspot.utils.files import atomic_path

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import xml.etree.ElementTree as ET
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Sequence, Set
 from pathlib import Path
 
 import numpy as np
 from yaml import YAMLError, safe_load
 
-from weakspot.data.annotations import Annotation, filled, match_names
+from weakspot.data.annotation_matching import is_usual, match_names
+from weakspot.data.annotations import Annotation, filled
 from weakspot.errors import WeakspotError
 from weakspot.types import GOOD, Size
 from weakspot.utils.untrusted import read_bounded
@@ -44,18 +45,25 @@ def read_annotation_folder(folder: Path, paths: Sequence[Path], sizes: Sequence[
             "one or the other, or a COCO or Label Studio file"
         )
     if xml:
-        return [_read_voc(file, key) for file in xml]
+        known = {part for path in paths for part in path.parts[:-1]}
+        return [_read_voc(file, _folders_below(folder, file), known, key) for file in xml]
     names = _class_names(folder)
-    annotations = [Annotation(_yolo_name(file, paths), (0, 0), reviewed=True) for file in labels]
+    annotations = [Annotation(_yolo_name(file, folder, paths), (0, 0), reviewed=True) for file in labels]
+    files = {id(annotation): file for annotation, file in zip(annotations, labels, strict=True)}
     stems = [path.parent / path.stem for path in paths]
     matched, _ = match_names(stems, annotations)
     for position, annotation in matched.items():
         annotation.size = sizes[position]
-        file = labels[next(n for n, one in enumerate(annotations) if one is annotation)]
+        file = files[id(annotation)]
         for line in _lines(file, key):
             _add_line(annotation, line, names, f"{key}={file}")
         annotation.name = str(paths[position])
     return annotations
+
+
+def _folders_below(folder: Path, file: Path) -> list[str]:
+    """The folders of an annotation file that are those of its picture, without ``labels``, ``train`` and their like."""
+    return [part for part in file.relative_to(folder).parts[:-1] if not is_usual(part)]
 
 
 def _label_files(folder: Path) -> Iterator[Path]:
@@ -64,11 +72,10 @@ def _label_files(folder: Path) -> Iterator[Path]:
     return (path for path in base.rglob("*.txt") if path.name.lower() not in ("classes.txt", "readme.txt"))
 
 
-def _yolo_name(file: Path, paths: Sequence[Path]) -> str:
+def _yolo_name(file: Path, folder: Path, paths: Sequence[Path]) -> str:
     """The picture's name without its extension; ``a__b`` is ``a/b`` as ``weakspot export boxes`` writes it."""
-    if any(path.stem == file.stem for path in paths):
-        return file.stem
-    return file.stem.replace("__", "/")
+    stem = file.stem if any(path.stem == file.stem for path in paths) else file.stem.replace("__", "/")
+    return "/".join([*_folders_below(folder, file), stem])
 
 
 def _class_names(folder: Path) -> dict[int, str]:
@@ -117,7 +124,15 @@ def _add_line(annotation: Annotation, values: list[float], names: dict[int, str]
         annotation.add_mask(filled([shares.reshape(-1, 2) * (width, height)], annotation.size), kind)
 
 
-def _read_voc(file: Path, key: str) -> Annotation:
+def _read_voc(file: Path, folders: Sequence[str], known: Set[str], key: str) -> Annotation:
+    """Read a file of Pascal VOC's.
+
+    Args:
+        file: the file.
+        folders: of it, below the folder of all annotations, that are the picture's too.
+        known: the folders that pictures lie in; any other in ``<folder>`` says nothing, tools write many things there.
+        key: of the configuration, for messages.
+    """
     try:
         content = read_bounded(file, MOST_LABELS)
         if b"<!" in content.replace(b"<!--", b""):
@@ -128,8 +143,10 @@ def _read_voc(file: Path, key: str) -> Annotation:
         size = int(_text(root, "size/height")), int(_text(root, "size/width"))
         if min(size) < 1:
             raise ValueError(f"a picture of {size} (height, width)")
-        name = root.findtext("filename") or ""
-        found = Annotation(file.stem + Path(name).suffix if Path(name).stem != file.stem else name, size, reviewed=True)
+        *above, name = (root.findtext("filename") or "").replace("\\", "/").split("/")
+        given = [part for part in (root.findtext("folder") or "").replace("\\", "/").split("/") if part in known]
+        name = file.stem + Path(name).suffix if Path(name).stem != file.stem else name
+        found = Annotation("/".join([*(folders or above or given), name]), size, reviewed=True)
         for item in root.iter("object"):
             kind = item.findtext("name") or None
             if kind is None or kind.casefold() != GOOD:

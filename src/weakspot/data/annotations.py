@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import math
-import re
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
-from urllib.parse import parse_qs, unquote, urlparse
 
 import numpy as np
 import numpy.typing as npt
@@ -233,49 +231,3 @@ def filled(polygons: Sequence[npt.NDArray[np.float64]], size: Size) -> BoolArray
             raise ValueError(f"a polygon that is none, or lies far outside a picture of {size} (height, width)")
     encoded = coco_mask.merge(coco_mask.frPyObjects([points.ravel().tolist() for points in polygons], *size))
     return np.asarray(coco_mask.decode(encoded), dtype=bool)
-
-
-def match_names(paths: Sequence[Path], annotations: Sequence[Annotation]) -> tuple[dict[int, Annotation], list[str]]:
-    """Find the image file that each annotation belongs to: the one whose last folders and name are the annotation's.
-
-    Args:
-        paths: the image files.
-        annotations: what was read from the annotation file.
-
-    Returns:
-        The annotations by position of their path in `paths`, and the names of annotations that fit no path.
-
-    Raises:
-        WeakspotError: when a name fits several paths, or two annotations one path.
-    """
-    by_name: dict[str, list[int]] = defaultdict(list)
-    for i, path in enumerate(paths):
-        by_name[path.name].append(i)
-    found: dict[int, Annotation] = {}
-    elsewhere = []
-    for annotation in annotations:
-        parts = _name_parts(annotation.name)
-        plain = re.sub(r"^[0-9a-f]{8}-", "", parts[-1])  # what Label Studio puts before an uploaded file's name
-        candidates = by_name.get(parts[-1]) or by_name.get(plain) or []
-        same = [i for i in candidates if paths[i].parts[-len(parts) :] == parts] or candidates
-        if len(same) > 1:
-            raise WeakspotError(
-                f"{annotation.name} fits {paths[same[0]]} and {paths[same[1]]}; name it with its folder"
-            )
-        if not same:
-            elsewhere.append(annotation.name)
-        elif same[0] in found:
-            raise WeakspotError(f"{paths[same[0]]} is annotated twice, as {found[same[0]].name} and {annotation.name}")
-        else:
-            found[same[0]] = annotation
-    return found, elsewhere
-
-
-def _name_parts(name: str) -> tuple[str, ...]:
-    """Folders and name in a COCO file name, or in an address of Label Studio's."""
-    address = urlparse(name)
-    if "d" in (query := parse_qs(address.query)):
-        name = query["d"][0]
-    elif address.scheme in ("http", "https", "s3", "gs", "file") or name.startswith("/data/"):
-        name = unquote(address.path)
-    return tuple(part for part in Path(name).parts if part not in ("/", ".", ".."))

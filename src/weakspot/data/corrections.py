@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from weakspot.data.annotation_folders import read_annotation_folder
-from weakspot.data.annotations import Annotation, match_names, read_annotations
+from weakspot.data.annotation_matching import Matched, match_annotations
+from weakspot.data.annotations import Annotation, read_annotations
 from weakspot.data.classes import SEPARATOR, kinds_of
 from weakspot.data.images import ImageInfo, read_mask
 from weakspot.errors import WeakspotError
@@ -124,16 +125,17 @@ def read_corrections(
     sources: dict[int, Path] = {}
     remarks: list[str] = []
     for file in files:
-        said, elsewhere = _said(file, samples, infos)
-        _refuse_tests(said, elsewhere, infos, tests, file)
-        if twice := sorted(found.keys() & said.keys()):
+        matched = _matched_annotations(file, samples, infos)
+        _refuse_tests(matched, infos, tests, file)
+        if twice := sorted(found.keys() & matched.found.keys()):
             raise WeakspotError(
                 f"{shown(samples[twice[0]].path)} is annotated in {sources[twice[0]]} and in {file}; keep one"
             )
-        found |= said
-        sources |= dict.fromkeys(said, file)
-        if elsewhere:
-            remarks.append(f"{file.name} annotates {len(elsewhere)} pictures that are not here, {elsewhere[0].name}")
+        found |= matched.found
+        sources |= dict.fromkeys(matched.found, file)
+        remarks += matched.remarks
+        if others := matched.elsewhere:
+            remarks.append(f"{file.name} annotates {len(others)} pictures that are not here, {others[0].name}")
     labels = _labels(found, samples, good_class, classes)
     drawn = {i: annotation for i, annotation in found.items() if annotation.boxes}
     for i, annotation in drawn.items():
@@ -162,10 +164,8 @@ def relabelled(samples: Sequence[Sample], labels: dict[int, str]) -> list[Sample
     ]
 
 
-def _said(
-    file: Path, samples: Sequence[Sample], infos: Sequence[ImageInfo]
-) -> tuple[dict[int, Annotation], list[Annotation]]:
-    """What a file says of pictures: by position, and of pictures that are not among the samples."""
+def _matched_annotations(file: Path, samples: Sequence[Sample], infos: Sequence[ImageInfo]) -> Matched:
+    """What a person drew, corrected or confirmed according to a file."""
     paths = [sample.path for sample in samples]
     if file.is_dir():
         every = read_annotation_folder(file, paths, [(info.height, info.width) for info in infos], KEY)
@@ -174,48 +174,21 @@ def _said(
     said = [one for one in every if one.reviewed is not False and (one.boxes or one.label is not None or one.reviewed)]
     if not said:
         raise WeakspotError(f"{KEY}={file} says nothing that a person drew, corrected or confirmed; review some first")
-    by_hash: dict[str, int] = {info.sha256: i for i, info in reversed(list(enumerate(infos)))}
-    matched, named = dict[int, Annotation](), list[Annotation]()
-    for one in said:
-        i = None if one.sha256 is None else by_hash.get(one.sha256)
-        if i is None or paths[i].name != Path(one.name).name:  # a copy goes by its own name
-            named.append(one)
-        elif i in matched:
-            raise WeakspotError(f"{KEY}={file}: {one.name} is annotated twice; keep one of the two")
-        else:
-            matched[i] = one
-    of_names, names_elsewhere = match_names(paths, named)
-    for i, one in of_names.items():
-        if one.sha256 is not None and one.sha256 != infos[i].sha256:
-            raise WeakspotError(
-                f"{KEY}={file}: {shown(paths[i])} is not the picture that was annotated, its content differs; annotate "
-                "it again"
-            )
-        if i in matched:
-            raise WeakspotError(f"{KEY}={file}: {one.name} is annotated twice; keep one of the two")
-    matched |= of_names
-    left = set(names_elsewhere)
-    return matched, [one for one in named if one.name in left]
+    return match_annotations(said, paths, [info.sha256 for info in infos], file, KEY)
 
 
-def _refuse_tests(
-    said: dict[int, Annotation],
-    elsewhere: Sequence[Annotation],
-    infos: Sequence[ImageInfo],
-    tests: set[str],
-    file: Path,
-) -> None:
+def _refuse_tests(matched: Matched, infos: Sequence[ImageInfo], tests: set[str], file: Path) -> None:
     """Refuse test pictures and copies of them, those too that are not in the data; and a file of other data."""
-    for i, annotation in said.items():
+    for i, annotation in matched.found.items():
         if infos[i].sha256 in tests:
             raise _refused(annotation.name, file)
-    for annotation in elsewhere:  # no path in a file is opened; what is not in the data is not learnt from anyway
+    for annotation in matched.elsewhere:  # no path in a file is opened; what is not in the data teaches nothing anyway
         if annotation.sha256 in tests:
             raise _refused(annotation.name, file)
-    if not said:
+    if not matched.found:
         raise WeakspotError(
-            f"{KEY}={file}: none of its {len(elsewhere)} annotated pictures is among the data, {elsewhere[0].name} for "
-            "one"
+            f"{KEY}={file}: none of its {len(matched.elsewhere)} annotated pictures is among the data, "
+            f"{matched.elsewhere[0].name} for one; names and folders must be those of the pictures"
         )
 
 

@@ -22,7 +22,8 @@ from torchvision.datasets import VOCDetection
 
 from weakspot.commands.evaluate import evaluate
 from weakspot.data.annotated_truth import correct
-from weakspot.data.annotations import Annotation, decode_brush, match_names, read_annotations
+from weakspot.data.annotation_matching import match_names
+from weakspot.data.annotations import Annotation, decode_brush, read_annotations
 from weakspot.errors import WeakspotError
 from weakspot.export.boxes import BOX_FORMATS, write_boxes
 from weakspot.export.source import Exported, portable_names, read_source
