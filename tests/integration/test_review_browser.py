@@ -260,6 +260,31 @@ def test_a_page_goes_on_when_the_command_was_started_again(
         window.close()
 
 
+def test_a_page_saves_nothing_into_another_review(session: ReviewSession, browser: Browser, tmp_path: Path) -> None:
+    """It says so, keeps its change, and saves it once its own review is served again."""
+    other = make_session(tmp_path, NAMES, file=tmp_path / "other.json")
+    with served(session) as address:
+        window = Window(browser, address)
+        window.at(0)
+    port = int(address.rpartition(":")[2])
+    with served(other, port=port):
+        window.keys("g")
+        window.until(
+            lambda: window.page.inner_text("#saved") == "Not saved: this is another review now; reload the page"
+        )
+        window.keys("n")  # pictures of the other one are not shown either
+        window.page.wait_for_timeout(200)
+        assert window.page.inner_text("#label-choices [aria-pressed=true]") == "Good"
+        assert "picture 1 of" in window.page.inner_text("#where")
+    assert not other.store.file.exists()
+    with served(make_session(tmp_path, NAMES), port=port):
+        window.saved()
+        assert written(session)[NAMES[0]]["weakspot_label"] == "Good"
+        window.bad.clear()  # the browser's own words on answers that were refused or did not come
+        window.close()
+    assert not other.store.file.exists()
+
+
 def test_hostile_names_are_text(browser: Browser, tmp_path: Path) -> None:
     session = make_session(tmp_path, [name.replace("/", "∕") for name in HOSTILE])
     with served(session) as address:

@@ -127,15 +127,17 @@ def make_review_app(session: ReviewSession, *, hosts: list[str] | None = None) -
         app.add_middleware(TrustedHostMiddleware, allowed_hosts=hosts)
     app.mount("/static", StaticFiles(packages=[("weakspot.serve", "review_page")]))
     token = secrets.token_urlsafe(24)
+    own_rules = PAGE_RULES | {"X-Weakspot-Review": session.store.identity()}  # a page left open knows its own by it
 
     @app.middleware("http")
     async def rules(request: Request, call_next: Callable[[Request], Awaitable[Response]]) -> Response:
         if request.method not in ("GET", "HEAD") and not secrets.compare_digest(
             request.headers.get("x-weakspot-token", "").encode(), token.encode()
         ):
-            return JSONResponse({"detail": "reload the page: this command was started again"}, 403)
+            detail = "reload the page: this command was started again"
+            return JSONResponse({"detail": detail}, 403, headers=own_rules)
         response = await call_next(request)
-        for name, value in PAGE_RULES.items():
+        for name, value in own_rules.items():
             response.headers.setdefault(name, value)
         return response
 

@@ -148,6 +148,11 @@ class ReviewStore:
             f"{len(saved.carried)} pictures of {file.name} are not in this queue; they are kept as they are"
         ][: bool(saved.carried)]
 
+    def identity(self) -> str:
+        """Hash of what positions in the queue mean: the place of the file and the names of the pictures in their order."""
+        parts = [str(self.file.absolute()), *(picture.name for picture in self.pictures)]
+        return hashlib.sha256("\0".join(parts).encode("utf-8", "backslashreplace")).hexdigest()
+
     def review(self, index: int) -> Review:
         """What is known of a picture: what was saved, or else where a person starts from.
 

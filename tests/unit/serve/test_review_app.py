@@ -107,6 +107,20 @@ def test_only_the_page_itself_may_write(page: Page) -> None:
     assert not page.session_.store.file.exists()
 
 
+def test_every_answer_names_its_review(page: Page, tmp_path: Path) -> None:
+    def named(**options: Any) -> str:
+        root, names = options.pop("root", tmp_path), options.pop("names", NAMES)
+        with TestClient(make_review_app(make_session(root, names, **options))) as client:
+            return client.get("/api/session").headers["x-weakspot-review"]
+
+    own = named()
+    for answer in (page.get("/api/queue"), page.get("/api/pictures/7"), page.put("/api/pictures/0", json={})):
+        assert answer.headers["x-weakspot-review"] == own
+    assert page.post("/api/training", headers={"x-weakspot-token": ""}).headers["x-weakspot-review"] == own
+    others = [named(file=tmp_path / "other.json"), named(names=NAMES[::-1]), named(names=NAMES[:-1])]
+    assert len({own, *others}) == 4
+
+
 @pytest.mark.parametrize(
     "changes",
     [

@@ -1,6 +1,7 @@
-// Talks to the service. Saves go one after the other, and are tried again until the service has them.
+// Talks to the service, as long as it serves the review that the page began with. Saves go one after the other, and are tried again until the service has them.
 
-let token = "";
+const OTHER_REVIEW = "this is another review now; reload the page";
+let token = "", review = null;
 
 export async function session() {
   const answer = await ask("/api/session");
@@ -10,6 +11,10 @@ export async function session() {
 
 async function ask(path, options = {}) {
   const answer = await fetch(path, { cache: "no-store", ...options });
+  const served = answer.headers.get("X-Weakspot-Review");
+  if (review !== null && served !== null && served !== review)  // pictures have other numbers there, or another file
+    throw Object.assign(new Error(OTHER_REVIEW), { otherReview: true });
+  review ??= served;
   const content = await answer.json().catch(() => ({}));
   if (!answer.ok) {
     const error = new Error(typeof content.detail === "string" ? content.detail : `the service answers ${answer.status}`);
@@ -54,7 +59,7 @@ export class Saver {
         this.#ended();
         return saved;
       } catch (error) {
-        if (error.status === undefined) {  // nobody answers: try again until somebody does
+        if (error.status === undefined) {  // nobody answers, or another review does: try again until this one does
           this.hears.trying(error);
           await pause(1000);
           continue;

@@ -25,7 +25,7 @@ const state = { described: null, picture: null, chosen: null, drawing: false, ha
 const saver = new Saver({
   saving: () => tell("Saving"),
   saved: () => tell("Saved"),
-  trying: () => tell("Not saved: the command does not answer. Trying again", true),
+  trying: (error) => tell(error.otherReview ? `Not saved: ${error.message}` : "Not saved: the command does not answer. Trying again", true),
   refused: (error) => tell(`Not saved: ${error.message}`, true),
 });
 const view = new View($("stage"), $("canvas"), () => { $("zoom").textContent = percent(view.scale); drawBoxes(); });
@@ -414,7 +414,7 @@ async function settled(action) {
   try { await action(); } catch (error) { silent(error); }
 }
 
-function silent(error) { tell(error.status ? error.message : "The command does not answer; is it running?", true); return null; }
+function silent(error) { tell(error.status || error.otherReview ? error.message : "The command does not answer; is it running?", true); return null; }
 
 // --- beside the picture -----------------------------------------------------------------------------------------------
 
@@ -423,7 +423,7 @@ function closeQueue() { $("queue").classList.remove("open"); $("open-queue").set
 
 async function look() {  // what the corrections say, and whether another window changed this picture
   const { picture } = state, known = picture && saver.versions.get(picture.index);
-  const found = await get(`/api/summary${picture ? `?index=${picture.index}` : ""}`).catch(() => null);
+  const found = await get(`/api/summary${picture ? `?index=${picture.index}` : ""}`).catch((error) => error.otherReview && !saver.waiting ? silent(error) : null);
   if (!found) return;
   state.counts = found;
   showSummary(found);
