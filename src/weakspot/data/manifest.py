@@ -6,8 +6,6 @@ Columns: ``path`` and ``label``; and, where wanted, ``subset`` (train, val, test
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 import os
 from collections.abc import Iterator
@@ -15,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from weakspot.data.csv_tables import csv_rows, text_of
 from weakspot.errors import WeakspotError, did_you_mean
 from weakspot.types import SUBSETS, Subset
 from weakspot.utils.files import shown
@@ -51,13 +50,14 @@ def read_rows(table: Path, root: Path, *, outside: bool = False) -> list[Row]:
     """Read a table of images.
 
     Args:
-        table: the file; ``.jsonl`` holds an object on each line, anything else is CSV with commas, semicolons or tabs.
+        table: the file, in UTF-8 or UTF-16 with its mark; ``.jsonl`` holds an object on each line, anything else is CSV
+            with commas, semicolons or tabs.
         root: files must lie in this folder. Links in it are not resolved: they are the user's own.
         outside: allow other files as well.
 
     Raises:
-        WeakspotError: naming file and line, for an unknown column, an image named twice, a file that is missing or
-            outside `root`, an unknown subset, or a subset that only some images have.
+        WeakspotError: for a file in another encoding; and naming file and line, for an unknown column, an image named
+            twice, a file that is missing or outside `root`, an unknown subset, or a subset that only some images have.
     """
     rows: list[Row] = []
     lines: dict[Path, int] = {}
@@ -79,25 +79,18 @@ def read_rows(table: Path, root: Path, *, outside: bool = False) -> list[Row]:
 def _records(table: Path) -> Iterator[tuple[int, dict[str, Any]]]:
     """The lines of a table, each with its number from 1; the header of a CSV is line 1."""
     try:
-        text = table.read_bytes().decode("utf-8-sig", "surrogateescape")  # a spreadsheet adds the mark
+        data = table.read_bytes()
     except OSError as error:
         raise WeakspotError(
             f"{shown(table)}: {error.strerror}; data.options.file names the table, relative to data.root"
         ) from error
-    if table.suffix.lower() == ".jsonl":
-        for number, line in enumerate(text.splitlines(), start=1):
-            if line.strip():
-                yield number, _json_object(line, f"{shown(table)} line {number}")
+    text = text_of(data, table)
+    if table.suffix.lower() != ".jsonl":
+        yield from csv_rows(text, table)
         return
-    header = text.partition("\n")[0]
-    reader = csv.DictReader(io.StringIO(text, newline=""), strict=True, delimiter=max(",;\t", key=header.count))
-    try:
-        for values in reader:
-            yield reader.line_num, values
-    except csv.Error as error:
-        raise WeakspotError(
-            f"{shown(table)} line {reader.reader.line_num}: not CSV ({error}); mend the line"
-        ) from error
+    for number, line in enumerate(text.splitlines(), start=1):
+        if line.strip():
+            yield number, _json_object(line, f"{shown(table)} line {number}")
 
 
 def _json_object(line: str, where: str) -> dict[str, Any]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -10,6 +9,7 @@ from pathlib import Path
 
 from weakspot.data.class_level import folder_labels
 from weakspot.data.classes import DEFECT_WORDS, GOOD_WORDS, likely_good, plain
+from weakspot.data.csv_tables import header
 from weakspot.data.images import EXTENSIONS, list_images, subfolders
 from weakspot.data.manifest import read_rows
 from weakspot.data.public_trees import PUBLIC, recognised
@@ -200,19 +200,8 @@ def _table(folder: Path, name: object) -> Path | None:
     if name is not None:
         return folder / str(name)
     tables = [folder / each for each in TABLES if (folder / each).is_file()]
-    tables = tables or [path for path in sorted(folder.glob("*.csv")) if _is_table(path)]
+    tables = tables or [path for path in sorted(folder.glob("*.csv")) if {"path", "label"} <= set(header(path))]
     return tables[0] if len(tables) == 1 else None
-
-
-def _is_table(path: Path) -> bool:
-    """Whether a CSV file names images and their labels."""
-    try:
-        with path.open(encoding="utf-8-sig", errors="surrogateescape", newline="") as file:
-            header = file.readline(1000)
-        (cells,) = csv.reader([header], delimiter=max(",;\t", key=header.count))
-    except (OSError, ValueError, csv.Error):
-        return False
-    return {"path", "label"} <= {cell.strip() for cell in cells}
 
 
 def _from_names(folder: Path, images: list[Path], options: Mapping[str, object], *, certain: bool) -> Recognised:

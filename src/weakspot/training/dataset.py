@@ -155,7 +155,7 @@ def _labels_hash(samples: Sequence[Sample], infos: Sequence[ImageInfo]) -> str:
     """Over the content and the label of every image."""
     digest = hashlib.sha256()
     for line in sorted(f"{info.sha256} {sample.defect}" for info, sample in zip(infos, samples, strict=True)):
-        digest.update(line.encode())
+        digest.update(line.encode("utf-8", "surrogateescape"))  # a folder's name need not be UTF-8
     return digest.hexdigest()
 
 

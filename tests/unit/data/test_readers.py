@@ -16,6 +16,7 @@ import weakspot.data
 from weakspot.data.classes import class_names, target_of
 from weakspot.data.images import read_mask
 from weakspot.data.readers import MVTEC_AD, read_samples
+from weakspot.data.recognise import recognise
 from weakspot.data.registry import READERS, reader
 from weakspot.errors import WeakspotError
 from weakspot.types import GOOD, Sample
@@ -344,6 +345,19 @@ def test_a_manifest_gives_labels_subsets_groups_and_masks(pictures: Path) -> Non
     table(pictures, "\n\n".join(json.dumps(line) for line in lines), "m.jsonl")
     assert read_samples("manifest", pictures, file="m.jsonl") == expected
     assert read_samples("manifest", pictures.parent, subset="line", file="m.jsonl") == expected
+
+
+def test_a_table_from_a_spreadsheet_is_read_or_refused_by_its_encoding(pictures: Path) -> None:
+    text = "path , label\r\na.png,good\r\nb.png,Riß\r\n"
+    for encoding in ("utf-8", "utf-8-sig", "utf-16"):
+        (pictures / "manifest.csv").write_bytes(text.encode(encoding))
+        assert [sample.defect for sample in read_samples("manifest", pictures)] == [GOOD, "Riß"]
+        assert recognise(pictures).labels == ("Riß", "good")
+    (pictures / "manifest.csv").write_bytes(text.encode("cp1252"))
+    refused(r"manifest\.csv is not UTF-8; save it as UTF-8 \(in a spreadsheet: CSV UTF-8\)$", "manifest", pictures)
+    (pictures / "manifest.csv").rename(pictures / "labels.csv")
+    with pytest.raises(WeakspotError, match=r"labels\.csv is not UTF-8"):
+        recognise(pictures)
 
 
 def test_paths_start_from_the_table_and_stay_inside(pictures: Path, monkeypatch: pytest.MonkeyPatch) -> None:

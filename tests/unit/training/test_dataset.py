@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 import pytest
 from helpers.parts import part_of, parts_config
+from PIL import Image
 
-from weakspot.config.schema import TrainConfig
+from weakspot.config.schema import DataConfig, TrainConfig
 from weakspot.data.near_duplicates import NearDuplicates
 from weakspot.errors import WeakspotError
-from weakspot.training.dataset import Data, index_and_split, joined_groups, with_groups
+from weakspot.training.dataset import Data, index_and_split, joined_groups, read_and_check, with_groups
 from weakspot.types import GOOD, Sample
 
 
@@ -33,6 +35,16 @@ def test_groups_from_a_pattern() -> None:
         with_groups(given_names, "(", Path("/data"))
     with pytest.raises(WeakspotError, match=r"data\.group=tile fits no image"):
         with_groups(given_names, "tile", Path("/data"))
+
+
+def test_a_class_folder_whose_name_is_not_utf_8(tmp_path: Path) -> None:
+    kind = os.fsdecode(b"Ri\xdf")
+    for name in ("good/1.png", "good/2.png", f"{kind}/1.png"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        Image.new("RGB", (8, 8), (len(name), 20, 30)).save(tmp_path / name)
+    indexed = read_and_check(DataConfig("folder", str(tmp_path)))
+    assert [sample.defect for sample in indexed.samples] == [GOOD, GOOD, kind]
+    assert len(indexed.data_hash) == 64
 
 
 def test_known_groups_and_near_duplicates_are_joined() -> None:
