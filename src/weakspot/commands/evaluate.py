@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import logging
 from collections.abc import Sequence
@@ -44,6 +45,7 @@ from weakspot.types import Sample, Subset
 from weakspot.utils import console
 from weakspot.utils.files import write_json
 from weakspot.utils.locks import alone
+from weakspot.utils.untrusted import MOST_ANNOTATIONS, read_bounded
 
 log = logging.getLogger(__name__)
 
@@ -59,7 +61,7 @@ class Request:
         meta: description of the model, with the changes, still without the thresholds that are set on held-out images.
         other_maps: whether maps are computed anew.
         other_images: whether other images than the run's own test subset are measured.
-        truth: file with the boxes that a person drew; None takes the data set's masks.
+        truth: file with the boxes that a person drew and labels that were corrected; None takes the data set's own.
         other_roi: folder with the regions of interest of other images; None for what the model knows.
     """
 
@@ -154,7 +156,7 @@ def resolve_request(config: EvaluateConfig) -> Request:
         if config.data.roi is None:
             same["roi"] = own.data.roi
         settings = with_values(settings, {"data": replace(config.data, **same)})
-    truth = None if config.truth is None else Path(config.truth)
+    truth = None if config.truth is None else Path(config.truth).expanduser()
     roi = None if config.data is None or config.data.roi is None else Path(config.data.roi)
     request = Request(run, RunFolder(folder), settings, meta, other_maps, config.data is not None, truth, roi)
     _check_target(request)
@@ -224,7 +226,8 @@ def _collect(request: Request) -> _Collected:
             store = _outputs_of(request, inspect_images([sample.path for sample in samples]))
     corrected = None
     if request.truth is not None:
-        corrected = correct(samples, store.sizes, request.truth, request.target.path / "truth")
+        folder, good_class = request.target.path / "truth", settings.data.good_class
+        corrected = correct(samples, store.sizes, request.truth, folder, good_class)
         samples = corrected.samples
         for line in corrected.remarks:
             log.info("%s", line)
@@ -298,6 +301,16 @@ def _check_other_maps(heatmap: str, rule: BoxRule, own: TrainConfig) -> None:
 
 def _short_name(config: EvaluateConfig, settings: TrainConfig) -> str:
     data = None if config.data is None else asdict(config.data)
-    truth = [] if config.truth is None else [Path(config.truth).read_text(encoding="utf-8")]
+    truth = [] if config.truth is None else [_content(Path(config.truth).expanduser())]
     other = [str(value) for value in (config.heatmap, config.flip_tta) if value is not None]
     return short_hash([asdict(settings.boxes), asdict(settings.decision), data, *truth, *other])
+
+
+def _content(truth: Path) -> str:
+    """A hash of an annotation file, hexadecimal."""
+    try:
+        return hashlib.sha256(read_bounded(truth, MOST_ANNOTATIONS)).hexdigest()
+    except OSError as error:
+        raise WeakspotError(f"truth={truth} cannot be read ({error.strerror}); check the name") from error
+    except ValueError as error:
+        raise WeakspotError(f"truth={truth}: {error}; give a COCO or Label Studio file") from error

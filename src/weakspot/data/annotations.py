@@ -117,8 +117,21 @@ def read_annotations(path: Path, key: str = "truth") -> list[Annotation]:
     except (ValueError, KeyError, TypeError, AttributeError, IndexError, OverflowError) as error:
         raise WeakspotError(f"{key}={path} is damaged ({type(error).__name__}: {error}); export it again") from error
     if not found:
-        raise WeakspotError(f"{key}={path} holds no annotated picture; predictions that nobody looked at do not count")
+        raise nothing_annotated(path, key)
     return found
+
+
+def nothing_annotated(path: Path, key: str) -> WeakspotError:
+    """The error for a file with predictions alone, or with nothing.
+
+    Args:
+        path: the file.
+        key: of the configuration that named it.
+    """
+    return WeakspotError(
+        f"{key}={path} holds no annotated picture; predictions that nobody looked at do not count, correct or confirm "
+        "them in a tool first"
+    )
 
 
 def _read_coco(content: dict[str, Any]) -> Iterator[Annotation]:

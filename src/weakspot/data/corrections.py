@@ -164,6 +164,26 @@ def relabelled(samples: Sequence[Sample], labels: dict[int, str]) -> list[Sample
     ]
 
 
+def corrected_label(label: str, sample: Sample, good_class: str = GOOD) -> str:
+    """The defect type that a corrected label stands for; a defective picture keeps its own unless another is named.
+
+    Args:
+        label: the class that a person gave the picture, as the annotation file writes it.
+        sample: the picture, with its label so far.
+        good_class: what the file may call Good, besides ``good``.
+
+    Examples:
+        >>> crack = Sample(Path("crack/a.png"), "crack")
+        >>> [corrected_label(label, crack, "OK") for label in ("Anomaly", "hole", "ok", "Good")]
+        ['crack', 'hole', 'good', 'good']
+    """
+    if label.casefold() in (GOOD, good_class.casefold()):
+        return GOOD
+    if label.casefold() == ANOMALY and not sample.is_good:
+        return sample.defect
+    return label
+
+
 def _matched_annotations(file: Path, samples: Sequence[Sample], infos: Sequence[ImageInfo]) -> Matched:
     """What a person drew, corrected or confirmed according to a file."""
     paths = [sample.path for sample in samples]
@@ -205,7 +225,7 @@ def _labels(
     """The labels that differ from those of the data."""
     labels = {}
     for i, one in found.items():
-        given = None if one.label is None else _label(one.label, samples[i], good_class)
+        given = None if one.label is None else corrected_label(one.label, samples[i], good_class)
         label = _with_drawn_kinds(given, one, samples[i], classes)
         if label is not None and label != samples[i].defect:
             labels[i] = label
@@ -221,15 +241,6 @@ def _with_drawn_kinds(given: str | None, annotation: Annotation, sample: Sample,
     if before == kinds or (given is not None and not before <= kinds):
         return given
     return SEPARATOR.join(sorted(kind for kind in kinds if kind is not None))
-
-
-def _label(label: str, sample: Sample, good_class: str) -> str:
-    """The defect type that a corrected label stands for; a defective picture keeps its own unless another is named."""
-    if label.casefold() in (GOOD, good_class.casefold()):
-        return GOOD
-    if label.casefold() == "anomaly" and not sample.is_good:
-        return sample.defect
-    return label
 
 
 def _check_drawn(annotation: Annotation, sample: Sample, defect: str, info: ImageInfo, file: Path) -> None:

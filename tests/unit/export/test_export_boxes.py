@@ -248,6 +248,13 @@ def accepted(tasks: list[dict[str, Any]]) -> list[dict[str, Any]]:
     ]
 
 
+def looked_at(path: Path) -> Path:
+    """The COCO file as another tool writes it: no longer described as predictions."""
+    content = json.loads(path.read_text())
+    path.write_text(json.dumps({**content, "info": {"description": "corrected"}}))
+    return path
+
+
 @pytest.mark.parametrize("name", ["coco", "labelstudio"])
 def test_boxes_go_out_and_come_in_the_same(results: Path, name: str) -> None:
     folder = export(results, name)
@@ -255,7 +262,7 @@ def test_boxes_go_out_and_come_in_the_same(results: Path, name: str) -> None:
         path = folder / "export.json"
         path.write_text(json.dumps(accepted(json.loads((folder / "tasks.json").read_text()))))
     else:
-        path = folder / "annotations.json"
+        path = looked_at(folder / "annotations.json")
     samples = [Sample(results.parent / "photos" / name, name.split("/")[0]) for name in BOXES]
     sizes = np.array([SIZE] * len(samples))
     found = correct(samples, sizes, path, results.parent / "truth")
@@ -407,12 +414,15 @@ def test_evaluate_measures_against_what_a_person_drew(
     run = train(fabric, *ALL_ANOMALY, "trainer.max_epochs=1")
     write_boxes(read_source(run.path), "coco", tmp_path / "coco", "none")
     path = tmp_path / "coco" / "annotations.json"
-    content = json.loads(path.read_text())
-    good = {image["id"] for image in content["images"] if "/good/" in image["file_name"]}
 
     def measured(*overrides: str) -> dict[str, Any]:
         config = evaluate_config(f"run={run.path}", f"truth={path}", *overrides)
         return json.loads(evaluate(config).metrics.read_text())
+
+    with pytest.raises(WeakspotError, match="predictions that nobody looked at do not count"):
+        measured()
+    content = json.loads(looked_at(path).read_text())
+    good = {image["id"] for image in content["images"] if "/good/" in image["file_name"]}
 
     with pytest.raises(WeakspotError, match="is labelled good, but a defect is marked in it"):
         measured()
@@ -422,5 +432,18 @@ def test_evaluate_measures_against_what_a_person_drew(
     found = metrics["test"]["localisation"]
     assert found["n"] == metrics["data"]["truth"]["images"] == len({a["image_id"] for a in content["annotations"]}) > 0
     assert found["max_box_acc_v2"]["value"] == 1  # its own boxes are the truth now
+    drawn_in = {image["id"] for image in content["images"]} & {a["image_id"] for a in content["annotations"]}
+    bare = next(i for i, image in enumerate(content["images"]) if image["id"] in good - drawn_in)
+    content["images"][bare]["weakspot_label"] = "anomaly"
+    path.write_text(json.dumps(content))
+    corrected = measured()
+    assert corrected["data"]["truth"]["corrected_labels"] == 1
+    of_good = [each["data"]["n_test_per_defect"]["good"] for each in (metrics, corrected)]
+    assert of_good[0] - of_good[1] == corrected["data"]["n_test_per_defect"]["anomaly"] == 1
     with pytest.raises(WeakspotError, match="is the run itself"):
         measured(f"output={run.path}")
+    path.write_text(json.dumps(content), encoding="utf-16")
+    with pytest.raises(WeakspotError, match=r"annotations\.json is damaged \(UnicodeDecodeError"):
+        measured()
+    with pytest.raises(WeakspotError, match=r"nowhere\.json cannot be read \(No such file or directory\); check the"):
+        measured("truth=nowhere.json")
