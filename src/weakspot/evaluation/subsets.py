@@ -33,7 +33,8 @@ class EvaluatedSubset:
     Attributes:
         samples: labels and masks.
         store: the model's outputs.
-        predictions: made from those outputs by the box rule and the decision of `meta`.
+        predictions: made from those outputs by the box rule and the decision of `meta`; they hold no output, see
+            :meth:`with_output`.
         meta: description of the model: classes, preprocessing, box rule, decision.
     """
 
@@ -54,17 +55,15 @@ class EvaluatedSubset:
         Raises:
             WeakspotError: when a defect type is not one of the model's classes.
         """
-        found = [
-            make_prediction(
+        predictions = []
+        for i, (path, sample) in enumerate(zip(store.paths, samples, strict=True)):
+            found = make_prediction(
                 path, size_of(store, i), store[i], meta.classes, meta.preprocess, meta.boxes, meta.decision,
                 trust=meta.trust, ranking=meta.ranking, familiarity=meta.familiarity,
-            )
-            for i, path in enumerate(store.paths)
-        ]  # fmt: skip
-        predictions = [
-            replace(one, target=meta.classes[target_of(sample, meta.classes, one.label)])
-            for one, sample in zip(found, samples, strict=True)
-        ]
+            )  # fmt: skip
+            target = meta.classes[target_of(sample, meta.classes, found.label)]
+            # Cut to the picture, its maps have the resolution of the network's input: some 48 MB for each picture.
+            predictions.append(replace(found, target=target, output=None))
         return cls(samples, store, predictions, meta)
 
     def output(self, row: int) -> ModelOutput:
@@ -74,6 +73,14 @@ class EvaluatedSubset:
             row: position of the image.
         """
         return visible(self.store[row], size_of(self.store, row), self.meta.preprocess)
+
+    def with_output(self, row: int) -> Prediction:
+        """The prediction for one image with its :meth:`output`, for whoever draws its maps.
+
+        Args:
+            row: position of the image.
+        """
+        return replace(self.predictions[row], output=self.output(row))
 
 
 class EvaluatedImage(NamedTuple):

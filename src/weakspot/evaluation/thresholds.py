@@ -55,17 +55,18 @@ def sweep(images: EvaluatedImages) -> tuple[npt.NDArray[np.float64], npt.NDArray
     decided = [
         images.images[i][0].meta.classes.index(images.predictions[i].label) for i in known
     ]  # of each image's own model
-    raw = [images.images[i][0].store[images.images[i][1]] for i, index in zip(known, decided, strict=True) if index]
+    called = [images.images[i] for i, index in zip(known, decided, strict=True) if index]
+    raw = [subset.store[row]._replace(region=None) for subset, row in called]  # views of the stores, not copies
     in_use = sorted({subset.meta.boxes.threshold for subset in images.subsets})
     steps = threshold_steps(raw, images.subsets[0].meta.boxes)
     thresholds = np.unique(np.append(steps, in_use))
-    outputs = [images.output(i) for i in known]
     ious = np.zeros((len(thresholds), len(known)))
     for n, i in enumerate(known):
         subset, row = images.images[i]
         size, true = size_of(subset.store, row), images.truth.boxes[i].astype(np.float64)
         meta = subset.meta
-        drawing = Drawing(outputs[n], decided[n], size, meta.preprocess.input_size(size), meta.boxes)
+        # One at a time: cut to its picture, an output may be a thousand times as large as in the store.
+        drawing = Drawing(images.output(i), decided[n], size, meta.preprocess.input_size(size), meta.boxes)
         for t, boxes in enumerate(drawing.boxes_at("threshold", thresholds.tolist(), "", meta.ranking)):
             ious[t, n] = best_iou(boxes_array(boxes)[:BEST_BOXES], true)
     return thresholds, ious

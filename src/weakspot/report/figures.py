@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 import matplotlib as mpl
@@ -51,7 +51,7 @@ def write_figures(
     figures = {
         "confusion_matrix": confusion_figure(test.classification.confusion_matrix),
         "reliability": reliability_figure(test.calibration),
-        "gallery": gallery_figure([predictions[i] for i in shown], [samples[i] for i in shown]),
+        "gallery": gallery_figure((subset.with_output(i) for i in shown), [samples[i] for i in shown]),
     }
     if measurement.curve:
         figures["threshold"] = threshold_figure(measurement, subset.meta.boxes)
@@ -151,16 +151,16 @@ def confusion_figure(matrix: ConfusionMatrix) -> Figure:
 
 
 @any_name()
-def gallery_figure(predictions: Sequence[Prediction], samples: Sequence[Sample], columns: int = 4) -> Figure:
+def gallery_figure(predictions: Iterable[Prediction], samples: Sequence[Sample], columns: int = 4) -> Figure:
     """Show pictures with map, true outlines (white) and predicted boxes in the colours of their trust.
 
     Args:
-        predictions: with their maps.
+        predictions: with their maps; they are drawn one after another, so that a generator keeps memory low.
         samples: the same images' labels and masks, in the same order.
         columns: pictures in a row.
     """
-    columns = max(1, min(columns, len(predictions)))
-    rows = max(1, -(-len(predictions) // columns))
+    columns = max(1, min(columns, len(samples)))
+    rows = max(1, -(-len(samples) // columns))
     figure = Figure(figsize=(3.2 * columns, 3.0 * rows), layout="constrained")
     for position, (prediction, sample) in enumerate(zip(predictions, samples, strict=True), start=1):
         axes = figure.add_subplot(rows, columns, position)
@@ -173,7 +173,7 @@ def gallery_figure(predictions: Sequence[Prediction], samples: Sequence[Sample],
         axes.imshow(draw(shown, prediction.boxes, prediction.size, mask, scores=False))
         axes.set_title(_verdict(prediction, sample, mask), fontsize=7)
         axes.set_axis_off()
-    if not predictions:
+    if not samples:
         figure.add_subplot().set_axis_off()
         figure.text(0.5, 0.5, "no such image", ha="center")
     figure.suptitle("map, predicted boxes, true outline (white)", fontsize=10)

@@ -37,7 +37,7 @@ class RunView:
 
     @property
     def predictions(self) -> Sequence[Prediction]:
-        """One prediction for each image, in the order of :attr:`samples`."""
+        """One prediction for each image, in the order of :attr:`samples`; without its output, which is in `subset`."""
         return self.subset.predictions
 
     @classmethod
@@ -89,8 +89,8 @@ class RunView:
             positions: of the images in :attr:`samples`.
             columns: pictures in a row.
         """
-        predictions = self.predictions
-        return gallery_figure([predictions[i] for i in positions], [self.samples[i] for i in positions], columns)
+        shown = (self.subset.with_output(i) for i in positions)
+        return gallery_figure(shown, [self.samples[i] for i in positions], columns)
 
     @property
     def quiet(self) -> list[int]:
@@ -99,8 +99,8 @@ class RunView:
 
     def show_maps(self, positions: list[int]) -> Figure:
         """Show every map of a forward pass beside its picture."""
-        predictions = self.predictions
-        return maps_figure([predictions[i] for i in positions], [self.samples[i] for i in positions])
+        shown = [self.subset.with_output(i) for i in positions]
+        return maps_figure(shown, [self.samples[i] for i in positions])
 
     def threshold_curve(self) -> Figure | None:
         """Box accuracy against the threshold; None where there are no masks."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import tracemalloc
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from itertools import pairwise
@@ -13,14 +14,21 @@ from typing import Any
 import numpy as np
 import pytest
 from helpers.reports import Made, make_data, make_meta
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 
 from weakspot.config.rules import BoxRule
 from weakspot.data.annotated_truth import DrawnBoxes
+from weakspot.data.preprocess import Preprocess
 from weakspot.evaluation.measure import measure
 from weakspot.evaluation.schema import Measurement
-from weakspot.evaluation.subsets import EvaluatedSubset
+from weakspot.evaluation.subsets import EvaluatedImages, EvaluatedSubset, size_of
+from weakspot.evaluation.thresholds import sweep
 from weakspot.evaluation.truth import Truth
+from weakspot.metrics import best_iou
 from weakspot.models.output_store import OutputStore
+from weakspot.postprocess.boxes import boxes_array
+from weakspot.postprocess.predictions import make_prediction
+from weakspot.report.figures import gallery_figure
 from weakspot.types import GOOD, Sample
 
 RULES = {
@@ -187,3 +195,85 @@ def test_photographs_of_a_part_are_decided_together() -> None:
 def test_without_groups_there_is_no_decision_for_parts(tmp_path: Path) -> None:
     made = make_data(tmp_path / "data", N)
     assert measure(cut(made, BoxRule(), (0, N))).test.per_part is None
+
+
+BORDERED = {
+    "tile": Preprocess((32, 32), "torchvision", "tile"),
+    "keep_ratio": Preprocess((96, 96), "torchvision", "keep_ratio"),
+}
+
+
+def bordered(made: Made, how: str) -> EvaluatedSubset:
+    """The images by a model whose input has a border round each of them."""
+    meta = replace(make_meta(made.classes, RULES["absolute"]), preprocess=BORDERED[how])
+    return EvaluatedSubset.predict(made.samples, made.store, meta)
+
+
+@pytest.mark.parametrize("refined", [False, True])
+@pytest.mark.parametrize("how", BORDERED)
+def test_predictions_of_a_subset_are_those_of_single_pictures_without_their_maps(
+    tmp_path: Path, how: str, refined: bool
+) -> None:
+    made = make_data(tmp_path / "data", N, refined=refined)
+    subset = bordered(made, how)
+    meta, store = subset.meta, made.store
+    single = [
+        make_prediction(
+            path, size_of(store, i), store[i], meta.classes, meta.preprocess, meta.boxes, meta.decision,
+        )
+        for i, path in enumerate(store.paths)
+    ]  # fmt: skip
+    assert [replace(one, target=None) for one in subset.predictions] == single
+    assert any(one.boxes for one in single)
+    assert all(one.output is None for one in subset.predictions)
+    for i, one in enumerate(single):
+        assert one.output is not None
+        np.testing.assert_equal(tuple(subset.with_output(i).output or ()), tuple(one.output))
+    thresholds, ious = sweep(EvaluatedImages([subset]))
+    truth = EvaluatedImages([subset]).truth
+    known = [best_iou(boxes_array(single[i].boxes)[:3], truth.boxes[i].astype(np.float64)) for i in truth.known]
+    assert ious[thresholds.tolist().index(meta.boxes.threshold)].tolist() == known
+
+
+def test_a_gallery_shows_the_maps_of_a_subset(tmp_path: Path) -> None:
+    made = make_data(tmp_path / "data", 4)
+    subset = bordered(made, "tile")
+    meta, store, shown = subset.meta, made.store, [1, 0]
+    single = [
+        replace(
+            make_prediction(
+                store.paths[i], size_of(store, i), store[i], meta.classes, meta.preprocess, meta.boxes, meta.decision
+            ),
+            target=subset.predictions[i].target,
+        )
+        for i in shown
+    ]
+    drawn = []
+    for predictions in (single, (subset.with_output(i) for i in shown), [subset.predictions[i] for i in shown]):
+        canvas = FigureCanvasAgg(gallery_figure(predictions, [made.samples[i] for i in shown]))
+        canvas.draw()
+        drawn.append(np.asarray(canvas.buffer_rgba()).copy())
+    assert np.array_equal(drawn[0], drawn[1])
+    assert not np.array_equal(drawn[0], drawn[2])
+
+
+@pytest.mark.parametrize("refined", [False, True])
+def test_a_subset_takes_as_much_memory_as_its_store(tmp_path: Path, refined: bool) -> None:
+    made = make_data(tmp_path / "data", 2 * N, refined=refined)
+    one = sum(map_.nbytes for map_ in bordered(made, "tile").output(0) if isinstance(map_, np.ndarray))
+    stored = sum(a.nbytes for a in (made.store.maps, made.store.mask_logits) if a is not None)
+    assert 2 * N * one > 30 * stored  # the outputs of all pictures, cut to them
+    tracemalloc.start()
+    try:
+        subset = bordered(made, "tile")
+        kept, most = tracemalloc.get_traced_memory()
+        images = EvaluatedImages([subset])
+        assert len(images.truth.boxes) == 2 * N
+        tracemalloc.reset_peak()
+        sweep(images)
+        swept = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert kept < stored
+    assert most < kept + 12 * one
+    assert swept < stored + 12 * one
