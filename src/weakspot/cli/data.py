@@ -206,7 +206,7 @@ def split(
 
 def _datasets(data: Path, layout: str, option: Sequence[str] | None, good_class: str | None = None) -> list[Recognised]:
     """The data sets at or right below a folder."""
-    from weakspot.data.readers import check_layout
+    from weakspot.data.readers import check_layout, check_options
     from weakspot.data.recognise import find_datasets, one_class, recognise
 
     check_layout(layout)
@@ -219,6 +219,10 @@ def _datasets(data: Path, layout: str, option: Sequence[str] | None, good_class:
     else:
         sets = [recognise(folder, of_one, options, good_class) for folder, of_one in found]
     for one in sets:
+        try:
+            check_options(one.layout, one.options)
+        except WeakspotError as error:
+            raise WeakspotError(as_options(str(error))) from error
         for remark in one.remarks:
             console.remark(as_options(f"{one.folder}: {remark}"), wrap=False)
     return sets
@@ -234,4 +238,13 @@ def _parsed(options: Sequence[str] | None) -> dict[str, object]:
         if "=" not in text:
             raise WeakspotError(f"--option {text}: give key=value, such as file=labels.csv")
     pairs = [text.split("=", 1) for text in options or ()]
-    return {key: {"true": True, "false": False}.get(value, value) for key, value in pairs}
+    return {key: option_value(value) for key, value in pairs}
+
+
+def option_value(text: str) -> object:
+    """The value of a layout's option: ``true`` and ``false``, in any letter case, say yes and no; else the text.
+
+    Args:
+        text: as it was typed.
+    """
+    return {"true": True, "false": False}.get(text.casefold(), text)

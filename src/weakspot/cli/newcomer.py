@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from rich.prompt import Prompt
 
+from weakspot.cli.data import option_value
 from weakspot.cli.syntax import is_folder, typed_line
 from weakspot.config.values import quoted, unquoted
 from weakspot.data.images import subfolders
@@ -143,7 +144,8 @@ def _of_data(folder: Path, typed: Sequence[str], settings: Sequence[str]) -> tup
     if layout == "synthetic":
         return [f"data.root={quoted(str(folder))}"], "generated pictures", ()
     given = {key: unquoted(value) for key, _, value in (setting.partition("=") for setting in settings)}
-    options = {key.rpartition(".")[2]: value for key, value in given.items() if key.startswith("data.options.")}
+    texts = {key.rpartition(".")[2]: value for key, value in given.items() if key.startswith("data.options.")}
+    options = {key: option_value(value) for key, value in texts.items()}
     inner = folder / subset if subset and (folder / subset).is_dir() else None
     found = recognise(inner or folder, layout or "auto", options)
     added = [f"data.root={quoted(str(folder if inner else found.folder))}"]

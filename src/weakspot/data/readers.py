@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import inspect
 import re
+from collections.abc import Iterable
 from pathlib import Path
 
 import platformdirs
@@ -36,6 +37,9 @@ from weakspot.utils.patterns import found_text
 
 _OF_PUBLIC_SETS = (public_sets, public_annotated)
 """Importing them has registered their readers."""
+
+_OF_EVERY_LAYOUT = ("subset", "good_class")
+"""Parameters of every reader, which are keys of their own and no options."""
 
 MVTEC_AD = (
     *("bottle", "cable", "capsule", "carpet", "grid", "hazelnut", "leather", "metal_nut", "pill", "screw", "tile"),
@@ -85,14 +89,7 @@ def read_samples(
         >>> [(sample.path.name, sample.defect) for sample in samples]
         [('1.png', 'good'), ('2.png', 'good'), ('1.png', 'crack')]
     """
-    check_layout(layout)
-    known = list(inspect.signature(READERS[layout]).parameters)[1:]
-    for key in options:
-        if key not in known:
-            raise WeakspotError(
-                f"data.options.{key} is not an option of data={layout}{did_you_mean(key, known)}; "
-                f"it takes {', '.join(known)}"
-            )
+    check_options(layout, options)
     path = None if root is None else Path(root).expanduser()
     # Hydra reads data.subset=7 as a number.
     name = None if subset is None else str(subset)
@@ -111,6 +108,27 @@ def check_layout(layout: str) -> None:
     if layout not in READERS:
         names = (*(name for name in READERS if name not in PUBLIC), *PUBLIC)
         raise WeakspotError(f"data={layout} is not known{did_you_mean(layout, READERS)}; use {', '.join(names)}")
+
+
+def check_options(layout: str, options: Iterable[str]) -> None:
+    """Refuse options that a layout does not have.
+
+    Args:
+        layout: as ``data``.
+        options: keys of ``data.options``.
+
+    Raises:
+        WeakspotError: naming those that it has, or the key that was meant; and as :func:`check_layout`.
+    """
+    check_layout(layout)
+    known = list(inspect.signature(READERS[layout]).parameters)[1:]
+    own = [key for key in known if key not in _OF_EVERY_LAYOUT]
+    for key in options:
+        if key not in own:
+            hint = f"; set data.{key} instead" if key in _OF_EVERY_LAYOUT else did_you_mean(key, own)
+            raise WeakspotError(
+                f"data.options.{key} is not an option of data={layout}{hint}; it takes {', '.join(own) or 'none'}"
+            )
 
 
 @reader("auto")

@@ -78,7 +78,8 @@ def recognise(
     table = _table(folder, given.get("file")) if layout in ("auto", "manifest") and not public else None
     if table is not None:
         labels = {row.label for row in read_rows(table, folder, outside=given.get("outside") is True)}
-        return _made(folder, "manifest", f"the table {table.name}", labels, {**given, "file": table.name})
+        name = str(given.get("file", table.name))
+        return _made(folder, "manifest", f"the table {name}", labels, {**given, "file": name})
     if len(datasets) > 1:
         names = ", ".join(shown(each) for each, _ in datasets)
         raise WeakspotError(f"{shown(folder)} holds {len(datasets)} data sets; give one of them: {names}")

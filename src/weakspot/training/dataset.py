@@ -19,7 +19,7 @@ from weakspot.data.classes import class_names, target_of, targets_of
 from weakspot.data.corrections import Corrections, as_files, read_corrections, relabelled
 from weakspot.data.images import ImageInfo, inspect_images
 from weakspot.data.near_duplicates import NearDuplicates
-from weakspot.data.readers import read_samples
+from weakspot.data.readers import check_options, read_samples
 from weakspot.data.repeats import TURNED, certain_words, possible_words
 from weakspot.data.splits import group_numbers, portable, split_hash, split_samples, with_subsets
 from weakspot.data.summary import summarize
@@ -135,6 +135,7 @@ def read_and_check(data: DataConfig) -> Indexed:
     Raises:
         WeakspotError: for an unknown layout, a missing folder, a misspelt subset, an empty class, a bad image or mask.
     """
+    check_options(data.layout, data.options)  # before one of them can be taken for another argument
     with console.status("reading folders (generating pictures, where they are synthetic)"):
         samples = read_samples(data.layout, data.root, subset=data.subset, good_class=data.good_class, **data.options)
     # A layout with a default root (synthetic) is <root>/<subset>/<train|test>/<class>/<file>.

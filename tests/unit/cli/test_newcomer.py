@@ -91,6 +91,17 @@ def test_a_layout_to_be_found_out_is_found_out(here: Path) -> None:
     assert (config.data.layout, config.data.options["file"]) == ("manifest", "manifest.csv")
 
 
+def test_a_table_that_names_files_elsewhere(here: Path) -> None:
+    (here / "listed").mkdir()
+    for name in ("1.png", "2.png"):
+        (here / name).touch()
+    (here / "listed" / "labels.csv").write_text("path,label\n../1.png,pass\n../2.png,fail\n")
+    config = compose("train", settled("listed", "data.options.file=labels.csv", "data.options.outside=true"))
+    assert config.data.options == {"file": "labels.csv", "outside": True}
+    with pytest.raises(WeakspotError, match="lies outside listed"):
+        settled("listed", "data.options.file=labels.csv", "data.options.outside=false")
+
+
 @pytest.mark.usefixtures("photos")
 def test_a_folder_behind_an_option_is_not_a_second_one() -> None:
     with pytest.raises(WeakspotError, match=r"type: weakspot train photos output=sides"):

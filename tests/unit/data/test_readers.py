@@ -15,7 +15,7 @@ from PIL import Image
 import weakspot.data
 from weakspot.data.classes import class_names, target_of
 from weakspot.data.images import read_mask
-from weakspot.data.readers import MVTEC_AD, read_samples
+from weakspot.data.readers import MVTEC_AD, check_options, read_samples
 from weakspot.data.recognise import recognise
 from weakspot.data.registry import READERS, reader
 from weakspot.errors import WeakspotError
@@ -270,7 +270,12 @@ def test_unknown_layouts_and_options_are_refused(tmp_path: Path) -> None:
         tmp_path,
     )
     refused("data.options.goood is not an option of data=synthetic .did you mean 'good'", "synthetic", None, goood=3)
-    refused("data.options.seed is not an option of data=folder", "folder", tmp_path, seed=3)
+    refused("data.options.seed is not an option of data=folder; it takes none$", "folder", tmp_path, seed=3)
+    with pytest.raises(WeakspotError) as caught:
+        check_options("filename", {"good_class": "OK"})
+    assert str(caught.value) == (
+        "data.options.good_class is not an option of data=filename; set data.good_class instead; it takes pattern"
+    )
 
 
 def test_a_layout_is_one_registered_function(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -52,6 +52,15 @@ def test_a_table_that_names_images_and_labels(name: str, tmp_path: Path) -> None
     assert (found.layout, found.good_class, found.options) == ("manifest", "pass", {"file": name})
 
 
+def test_a_table_in_a_folder_of_its_own_stays_there(tmp_path: Path) -> None:
+    laid_out(tmp_path, "tables/1.png", "tables/2.png")
+    (tmp_path / "tables" / "labels.csv").write_text("path,label\n1.png,pass\n2.png,fail\n")
+    found = recognise(tmp_path, options={"file": "tables/labels.csv"})
+    assert (found.words, found.options) == ("the table tables/labels.csv", {"file": "tables/labels.csv"})
+    samples = read_samples(found.layout, found.folder, good_class="pass", **found.options)
+    assert [sample.path.name for sample in samples] == ["1.png", "2.png"]
+
+
 @pytest.mark.parametrize(
     ("names", "message"),
     [
