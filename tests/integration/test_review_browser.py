@@ -225,6 +225,41 @@ def test_two_windows_see_each_other(session: ReviewSession, opened: Opened) -> N
     other.bad = [line for line in other.bad if "409" not in line]  # the browser's own words on a refused save
 
 
+def refused(opened: Opened, *keys: str) -> Window:
+    """A window where these keys change picture 0 while it is not known yet that another window has drawn a box there."""
+    one, other = opened(), opened()
+    for window in (one, other):
+        window.at(0)
+    held = Held(other, "PUT", "/api/pictures/0")
+    other.keys(*keys)
+    held.until(1)
+    one.drag((80, 50), (110, 80))
+    one.saved()
+    held.go()
+    other.page.wait_for_selector("#banner:not([hidden])")
+    other.page.wait_for_timeout(300)
+    return other
+
+
+def test_a_change_behind_a_refused_one_is_refused_too(session: ReviewSession, opened: Opened) -> None:
+    other = refused(opened, "Delete", "g")
+    assert len(written(session)[NAMES[0]]["boxes"]) == 2  # what the first window drew
+    assert other.page.inner_text("#saved").startswith("Not saved")
+    other.keys("r")  # both changes
+    other.until(lambda: written(session)[NAMES[0]]["weakspot_label"] == "Good")
+    other.bad = [line for line in other.bad if "409" not in line]
+
+
+def test_a_refused_change_is_not_left_behind(session: ReviewSession, opened: Opened) -> None:
+    other = refused(opened, "g", "n")
+    other.at(0)
+    other.page.click("#redo")
+    other.until(lambda: written(session)[NAMES[0]]["weakspot_label"] == "Good")
+    other.keys("n")
+    other.at(1)
+    other.bad = [line for line in other.bad if "409" not in line]
+
+
 def test_closing_and_coming_back_goes_on(session: ReviewSession, browser: Browser, tmp_path: Path) -> None:
     with served(session) as address:
         window = Window(browser, address)

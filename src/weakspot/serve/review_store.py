@@ -149,7 +149,7 @@ class ReviewStore:
         ][: bool(saved.carried)]
 
     def identity(self) -> str:
-        """Hash of what positions in the queue mean: the place of the file and the names of the pictures in their order."""
+        """Hash of what positions in the queue mean: the place of the file, and the names of the pictures in order."""
         parts = [str(self.file.absolute()), *(picture.name for picture in self.pictures)]
         return hashlib.sha256("\0".join(parts).encode("utf-8", "backslashreplace")).hexdigest()
 

@@ -39,19 +39,24 @@ export async function send(method, path, body) {
 
 const pause = (ms) => new Promise((done) => setTimeout(done, ms));
 
-// Saves pictures in the order of the changes. `hears` is told what becomes of each.
+// Saves pictures in the order of the changes. `hears` is told what becomes of each. Where a save is refused because of
+// newer work, so are those of the same picture behind it: they were made without having seen that work.
 export class Saver {
-  constructor(hears) { this.hears = hears; this.waiting = 0; this.line = Promise.resolve(); this.versions = new Map(); }
+  constructor(hears) { this.hears = hears; this.waiting = 0; this.line = Promise.resolve(); this.versions = new Map(); this.conflicts = new Map(); }
 
   save(index, content) {
     this.waiting += 1;
     this.hears.saving();
-    const done = this.line.then(() => this.#send(index, content));
+    const conflict = this.conflicts.get(index), done = this.line.then(() => this.#send(index, content, conflict));
     this.line = done.catch(() => {});
     return done;
   }
 
-  async #send(index, content) {
+  async #send(index, content, conflict) {
+    if (this.conflicts.get(index) !== conflict) {
+      this.#ended(this.conflicts.get(index));
+      throw this.conflicts.get(index);
+    }
     for (;;) {
       try {
         const saved = await send("PUT", `/api/pictures/${index}`, { ...content, version: this.versions.get(index) || 0 });
@@ -64,6 +69,7 @@ export class Saver {
           await pause(1000);
           continue;
         }
+        if (error.status === 409) this.conflicts.set(index, error);
         this.#ended(error);
         throw error;
       }
@@ -72,7 +78,7 @@ export class Saver {
 
   #ended(error) {
     this.waiting -= 1;
-    if (error && error.status !== 409) this.hears.refused(error);
+    if (error) this.hears.refused(error);
     else if (!this.waiting) this.hears.saved();
   }
 }

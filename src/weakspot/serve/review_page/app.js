@@ -60,6 +60,10 @@ async function open(index) {
   const ticket = ++state.asked;
   state.loading = true;
   await saver.line;
+  if (state.mine) {  // refused a moment ago: leaving would lose it
+    state.loading = false;
+    return say("Decide first: redo your change, with R, or keep what is there");
+  }
   const picture = await get(`/api/pictures/${index}`).catch((error) => silent(error));
   if (ticket !== state.asked) return;
   if (!picture) { state.loading = false; return; }
@@ -195,7 +199,6 @@ async function put(to) {
 }
 
 function conflict(newer, mine) {
-  tell("Not saved", true);
   saver.versions.set(newer.index, newer.version);
   queue.update(newer);
   if (state.picture.index !== newer.index) return;
