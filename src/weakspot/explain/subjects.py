@@ -41,6 +41,8 @@ def subject_of_run(run: Path, device: str = "auto") -> Subject:
     classes = localizer.meta.classes
 
     def answer(prediction: Prediction) -> Answer:
+        if prediction.status != "ok":
+            raise WeakspotError(prediction.message)
         found = {each.name: each.confidence for each in prediction.classes}
         remark = (
             f"it is {UNLIKE}: do not believe its class before you have looked" if prediction.unlike_training else ""

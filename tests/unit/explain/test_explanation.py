@@ -100,11 +100,8 @@ def test_the_smallest_change_leaves_out_what_is_not_needed() -> None:
     assert smallest_change(subject, image, map_[::-1], 1, donor) is None  # looks at the wrong places
 
 
-def test_a_picture_that_is_unlike_training_is_explained_with_a_warning(monkeypatch: pytest.MonkeyPatch) -> None:
-    """`predict` said so of a meadow that a model of metal was shown; `explain` explained it as any other."""
-    order = (ClassConfidence("anomaly", 0.9), ClassConfidence("good", 0.1))
-    plain = Prediction(Path("a.png"), height=40, width=60, label="anomaly", classes=order)
-    given = [plain, replace(plain, unlike_training=True)]
+def subject_that_predicts(given: Sequence[Prediction], monkeypatch: pytest.MonkeyPatch) -> Subject:
+    """The subject of a run whose model says what is given, whatever it is shown."""
     localizer = SimpleNamespace(
         meta=SimpleNamespace(classes=["good", "anomaly"], preprocess=Preprocess((40, 64), "caffe")),
         model=SimpleNamespace(network=nn.Identity(), evidence=None, statistics=None),
@@ -112,7 +109,25 @@ def test_a_picture_that_is_unlike_training_is_explained_with_a_warning(monkeypat
     localizer.with_preprocess = lambda _: SimpleNamespace(predict=lambda images: given[: len(images)])
     monkeypatch.setattr(Localizer, "load", lambda *_: localizer)
     monkeypatch.setattr(subjects, "Logits", lambda network: network)
-    usual, strange = subjects.subject_of_run(Path("run")).ask([np.zeros((40, 60, 3), np.uint8)] * 2)
+    return subjects.subject_of_run(Path("run"))
+
+
+def test_a_picture_that_cannot_be_predicted_is_not_explained_and_the_reason_is_given(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A picture of another shape than the shared region of interest ended in KeyError: 'good'."""
+    why = "a.png is 40×60 and the region of interest 80×60; draw one for it"
+    subject = subject_that_predicts([Prediction(Path("a.png"), status="error", message=why)], monkeypatch)
+    with pytest.raises(WeakspotError, match=why):
+        subject.ask([np.zeros((40, 60, 3), np.uint8)])
+
+
+def test_a_picture_that_is_unlike_training_is_explained_with_a_warning(monkeypatch: pytest.MonkeyPatch) -> None:
+    """`predict` said so of a meadow that a model of metal was shown; `explain` explained it as any other."""
+    order = (ClassConfidence("anomaly", 0.9), ClassConfidence("good", 0.1))
+    plain = Prediction(Path("a.png"), height=40, width=60, label="anomaly", classes=order)
+    subject = subject_that_predicts([plain, replace(plain, unlike_training=True)], monkeypatch)
+    usual, strange = subject.ask([np.zeros((40, 60, 3), np.uint8)] * 2)
     assert (usual.label, usual.remark) == (1, "")
     assert strange.remark == f"it is {UNLIKE}: do not believe its class before you have looked"
 
