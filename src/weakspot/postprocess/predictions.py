@@ -19,6 +19,13 @@ from weakspot.postprocess.familiarity import UNLIKE, Familiarity
 from weakspot.postprocess.trust import with_probability
 from weakspot.postprocess.trust_calibration import AMBER, TrustCalibration
 from weakspot.types import Box, ClassConfidence, Level, ModelOutput, Prediction, Size
+from weakspot.utils.files import shown
+
+NOT_FINITE = (
+    "the network gave NaN or infinity, which is no prediction; try another device or export, and where it stays so, "
+    "train again with a lower model.optimizer.lr"
+)
+"""What is said of a picture whose logits are not all numbers."""
 
 
 def make_prediction(
@@ -49,9 +56,14 @@ def make_prediction(
         ranking: what boxes are ordered by; None for a model without one.
         familiarity: what is known of the pictures of training; None leaves the prediction without.
 
+    Returns:
+        The prediction; with status ``error`` where a logit is NaN or infinite.
+
     Raises:
         WeakspotError: when a map that boxes are drawn on holds NaN or infinity.
     """
+    if not np.isfinite(output.logits).all():
+        return Prediction(name, status="error", message=f"{shown(name)}: {NOT_FINITE}", height=size[0], width=size[1])
     measures = {} if familiarity is None else familiarity.measures(output)
     p_value = math.nan if familiarity is None or not measures else familiarity.p_value(measures["distance"])
     unlike = familiarity is not None and familiarity.unlike(p_value)

@@ -208,12 +208,14 @@ def verdict_words(prediction: Prediction) -> str:
     """What a prediction says of its picture, in ASCII as it is drawn.
 
     Args:
-        prediction: of a picture that could be read.
+        prediction: of a picture that could be read; of one that could not be predicted it says so.
 
     Examples:
         >>> verdict_words(Prediction(Path("a.png"), height=9, width=9, label="anomaly", probability=0.777))
         'called anomaly; probability of a defect 78%; no box: evidence below threshold'
     """
+    if prediction.status != "ok":
+        return "not predicted"
     said = [f"called {prediction.label}", f"probability of a defect {prediction.probability:.0%}"]
     if prediction.label != GOOD and not prediction.boxes:
         said.append("no box: evidence below threshold")

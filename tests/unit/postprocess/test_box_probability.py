@@ -13,7 +13,7 @@ from weakspot.config.rules import BoxRule
 from weakspot.data.preprocess import Preprocess
 from weakspot.postprocess.decision import Decision
 from weakspot.postprocess.prediction_files import from_record, to_record
-from weakspot.postprocess.predictions import make_prediction
+from weakspot.postprocess.predictions import NOT_FINITE, make_prediction
 from weakspot.types import Box, ModelOutput, Prediction
 from weakspot.utils.files import jsonable
 
@@ -42,6 +42,15 @@ def test_a_score_in_log_odds_is_its_logistic_function() -> None:
     (box,) = predicted(3.0, 2.0, heads=True).boxes
     assert math.isnan(box.probability)
     assert box.confidence == pytest.approx(1 / (1 + math.exp(-box.score)))
+
+
+@pytest.mark.parametrize("logit", [math.nan, math.inf, -math.inf])
+def test_logits_that_are_no_numbers_are_no_prediction(logit: float) -> None:
+    """They were called Good, with status ok and probabilities of NaN."""
+    found = predicted(logit, 2.0)
+    assert (found.status, found.label, found.classes, found.boxes) == ("error", "", (), ())
+    assert found.message == f"a.png: {NOT_FINITE}"
+    assert (found.size, found.output, math.isnan(found.probability)) == ((32, 48), None, True)
 
 
 def test_it_is_written_and_read_and_older_files_have_none() -> None:

@@ -123,6 +123,7 @@ def test_the_verdict_stands_above_every_picture() -> None:
     good = replace(predicted("good"), probability=0.1, unlike_training=True)
     assert verdict_words(good) == f"called good; probability of a defect 10%; {UNLIKE}"
     assert verdict_words(replace(boxed, label="Riß")).startswith("called Ri?;")
+    assert verdict_words(Prediction(Path("a.png"), status="error", height=9, width=9)) == "not predicted"
     shown = captioned(IMAGE, good)
     assert shown.shape[0] > IMAGE.shape[0]
     assert (shown[: shown.shape[0] - IMAGE.shape[0]] > 100).any()
