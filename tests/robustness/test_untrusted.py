@@ -355,7 +355,7 @@ def coco(segmentation: Any = None, **image: Any) -> dict[str, Any]:
         coco({"size": [10, 20], "counts": "\x00é"}),
         coco([[0, 0, 1e9, 1e9, 0, 1e9]]),
         coco([[0, 0, float("nan"), 1, 2, 3]]),
-        coco([[0, 0, 1, 1]]),
+        coco([0, 0, 1, 1, 2, 2]),
         coco([[0, 0, 1, 1, 2, 2, 3]]),
     ],
 )

@@ -10,7 +10,7 @@ import numpy as np
 from yaml import YAMLError, safe_load
 
 from weakspot.data.annotation_matching import is_usual, match_names
-from weakspot.data.annotations import Annotation, filled
+from weakspot.data.annotations import Annotation
 from weakspot.errors import WeakspotError
 from weakspot.types import GOOD, Size
 from weakspot.utils.untrusted import read_bounded
@@ -38,7 +38,7 @@ def read_annotation_folder(folder: Path, paths: Sequence[Path], sizes: Sequence[
     Raises:
         WeakspotError: when the folder holds neither, or a file is damaged; the message names it.
     """
-    xml, labels = sorted(folder.rglob("*.xml")), sorted(_label_files(folder))
+    xml, labels = sorted(_files_below(folder, "*.xml")), sorted(_label_files(folder))
     if not xml and not labels:
         raise WeakspotError(
             f"{key}={folder} holds neither YOLO labels (*.txt) nor Pascal VOC files (*.xml); give the folder of the "
@@ -66,10 +66,17 @@ def _folders_below(folder: Path, file: Path) -> list[str]:
     return [part for part in file.relative_to(folder).parts[:-1] if not is_usual(part)]
 
 
+def _files_below(folder: Path, pattern: str) -> Iterator[Path]:
+    """Files at any depth, without those that macOS lays beside each of them (``._a.xml``, ``__MACOSX/``)."""
+    for path in folder.rglob(pattern):
+        if not path.name.startswith("._") and "__MACOSX" not in path.relative_to(folder).parts:
+            yield path
+
+
 def _label_files(folder: Path) -> Iterator[Path]:
     """Label files: those below a folder ``labels`` where there is one; lists of pictures beside it are none."""
     base = folder / "labels" if (folder / "labels").is_dir() else folder
-    return (path for path in base.rglob("*.txt") if path.name.lower() not in ("classes.txt", "readme.txt"))
+    return (path for path in _files_below(base, "*.txt") if path.name.lower() not in ("classes.txt", "readme.txt"))
 
 
 def _yolo_name(file: Path, folder: Path, paths: Sequence[Path]) -> str:
@@ -88,7 +95,7 @@ def _class_names(folder: Path) -> dict[int, str]:
                 pairs = names.items() if isinstance(names, dict) else enumerate(names)
                 return {int(number): str(name).strip() for number, name in pairs}
             if (place / "classes.txt").is_file():
-                lines = read_bounded(place / "classes.txt", MOST_LABELS).decode().splitlines()
+                lines = read_bounded(place / "classes.txt", MOST_LABELS).decode("utf-8-sig").splitlines()
                 return {number: name.strip() for number, name in enumerate(lines)}
         except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError, YAMLError) as error:
             raise WeakspotError(f"the class names in {place} are damaged ({type(error).__name__})") from error
@@ -97,7 +104,7 @@ def _class_names(folder: Path) -> dict[int, str]:
 
 def _lines(file: Path, key: str) -> list[list[float]]:
     try:
-        text = read_bounded(file, MOST_LABELS).decode("utf-8")
+        text = read_bounded(file, MOST_LABELS).decode("utf-8-sig")
         return [[float(value) for value in line.split()] for line in text.splitlines() if line.strip()]
     except OSError as error:
         raise WeakspotError(f"{key}={file} cannot be read ({error.strerror})") from error
@@ -121,7 +128,7 @@ def _add_line(annotation: Annotation, values: list[float], names: dict[int, str]
         x, y, across, down = shares[:4] * (width, height, width, height)
         annotation.add_box(x - across / 2, y - down / 2, x + across / 2, y + down / 2, kind)
     else:
-        annotation.add_mask(filled([shares.reshape(-1, 2) * (width, height)], annotation.size), kind)
+        annotation.add_polygons([shares.reshape(-1, 2) * (width, height)], kind)
 
 
 def _read_voc(file: Path, folders: Sequence[str], known: Set[str], key: str) -> Annotation:

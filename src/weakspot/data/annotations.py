@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections import defaultdict
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -16,13 +16,16 @@ from pycocotools import mask as coco_mask
 from weakspot.data.rle import decode_brush, decode_mask
 from weakspot.errors import WeakspotError
 from weakspot.types import GOOD, BoolArray, Size
-from weakspot.utils.untrusted import MOST_ANNOTATIONS, MOST_PIXELS, read_json
+from weakspot.utils.untrusted import MOST_ANNOTATIONS, MOST_PIXELS, parse_json, read_bounded
 
 NOT_CORRECTED = "not corrected by a person"
 """How the description of a COCO file ends that holds predictions as they are; nothing learns from such a file."""
 
 LABELSTUDIO_CLASS = "class"
 """Name of the choice of a picture's class in the set-up that ``weakspot export boxes --format labelstudio`` writes."""
+
+ELLIPSE_CORNERS = 180
+"""Corners of the polygon that stands for an ellipse; it lacks 0.02 % of the area."""
 
 
 @dataclass
@@ -76,6 +79,36 @@ class Annotation:
             self.shapes.append(mask)
             self.kinds.append(kind)
 
+    def add_polygons(self, polygons: Sequence[npt.NDArray[np.float64]], kind: str | None = None) -> None:
+        """Add the mask of one object by its outlines.
+
+        An outline can be so thin that it holds the centres of no pixels, or only of some in a part of its length. Then
+        the box round its corners is taken. What lies outside the picture altogether adds nothing.
+
+        Args:
+            polygons: as for :func:`filled`.
+            kind: class of the object.
+
+        Raises:
+            ValueError: as :func:`filled`.
+        """
+        mask = filled(polygons, self.size)
+        corners, (height, width) = np.concatenate([points.reshape(-1, 2) for points in polygons]), self.size
+        first, last = corners.min(axis=0), corners.max(axis=0)
+        if (last < 0).any() or (first > (width, height)).any():
+            return
+        sides = np.minimum(last, (width, height)) - np.maximum(first, 0)
+        across, down = (np.flatnonzero(mask.any(axis=axis)) for axis in (0, 1))
+        short = not len(across) or (sides - (np.ptp(across) + 1, np.ptp(down) + 1) > np.maximum(1, sides / 4)).any()
+        if short and len(polygons) == 1:
+            self.add_box(*np.floor(first).tolist(), *np.ceil(last).tolist(), kind)
+            return
+        for outline in polygons if short else ():  # one of them at least is thin; there is nothing between them
+            part = Annotation(self.name, self.size)
+            part.add_polygons([outline])
+            mask |= part.mask()
+        self.add_mask(mask, kind)
+
     def mask(self) -> BoolArray:
         """The pixels of all drawn objects, bool ``(height, width)``."""
         whole = np.zeros(self.size, dtype=bool)
@@ -98,10 +131,11 @@ def read_annotations(path: Path, key: str = "truth") -> list[Annotation]:
         key: of the configuration that named it, for messages.
 
     Raises:
-        WeakspotError: when the file is neither, or damaged; the message names it.
+        WeakspotError: when the file is neither, or damaged, or holds an object that cannot be read or is of no picture;
+            the message names it.
     """
     try:
-        content = read_json(path, MOST_ANNOTATIONS)
+        content = parse_json(read_bounded(path, MOST_ANNOTATIONS).decode("utf-8-sig"))  # with a byte-order mark or not
         if isinstance(content, dict) and {"images", "annotations", "categories"} <= content.keys():
             found = list(_read_coco(content))
         elif isinstance(content, list) and content and all("data" in task for task in content):
@@ -114,6 +148,8 @@ def read_annotations(path: Path, key: str = "truth") -> list[Annotation]:
         raise WeakspotError(
             f"{key}={path} cannot be read ({error.strerror}); give a COCO or Label Studio file"
         ) from error
+    except _NotReadError as error:
+        raise WeakspotError(f"{key}={path}: {error}") from error
     except (ValueError, KeyError, TypeError, AttributeError, IndexError, OverflowError) as error:
         raise WeakspotError(f"{key}={path} is damaged ({type(error).__name__}: {error}); export it again") from error
     if not found:
@@ -134,27 +170,43 @@ def nothing_annotated(path: Path, key: str) -> WeakspotError:
     )
 
 
+class _NotReadError(ValueError):
+    """A sound file holds something that would be lost; the message says what, and the way out."""
+
+
+@contextmanager
+def _naming(picture: str) -> Iterator[None]:
+    """Name the picture whose annotation is damaged."""
+    try:
+        yield
+    except KeyError as error:
+        raise ValueError(f"{picture} has an object without {error}") from error
+    except (ValueError, TypeError, IndexError, OverflowError) as error:
+        raise ValueError(f"{picture}: {error}") from error
+
+
 def _read_coco(content: dict[str, Any]) -> Iterator[Annotation]:
     names = {category["id"]: str(category["name"]) for category in content["categories"]}
     uncorrected = str((content.get("info") or {}).get("description", "")).endswith(NOT_CORRECTED)
-    of_image = defaultdict(list)
+    of_image: dict[Any, list[dict[str, Any]]] = {image["id"]: [] for image in content["images"]}
     for annotation in content["annotations"]:
-        if names.get(annotation["category_id"]) != GOOD:
+        if annotation["image_id"] not in of_image:
+            raise _NotReadError(
+                f"an annotation has image_id {annotation['image_id']!r}, and no image has this id; export it again"
+            )
+        if names.get(annotation["category_id"], "").casefold() != GOOD:
             of_image[annotation["image_id"]].append(annotation)
     for image in content["images"]:
-        found = Annotation(str(image["file_name"]), _size(image["height"], image["width"]), **_of_review(image))
+        size = _size(image["height"], image["width"])
+        found = Annotation(str(image["file_name"]), size, **_review_fields(image))
         found.reviewed = False if uncorrected and found.reviewed is None else found.reviewed
-        for annotation in of_image[image["id"]]:
-            kind = names.get(annotation["category_id"])
-            if annotation.get("segmentation"):
-                found.add_mask(_coco_shape(annotation["segmentation"], found.size), kind)
-            else:
-                x, y, width, height = (float(v) for v in annotation["bbox"])
-                found.add_box(x, y, x + width, y + height, kind)
+        with _naming(found.name):
+            for annotation in of_image[image["id"]]:
+                _add_coco(found, annotation, names.get(annotation["category_id"]))
         yield found
 
 
-def _of_review(image: dict[str, Any]) -> dict[str, Any]:
+def _review_fields(image: dict[str, Any]) -> dict[str, Any]:
     """What a review wrote of a picture, beside COCO's own keys: its class, whether it was looked at, its hash."""
     found = {key: image.get(f"weakspot_{key}") for key in ("label", "reviewed")} | {"sha256": image.get("sha256")}
     for key, kind in (("label", str), ("reviewed", bool), ("sha256", str)):
@@ -163,12 +215,23 @@ def _of_review(image: dict[str, Any]) -> dict[str, Any]:
     return found
 
 
-def _coco_shape(segmentation: Any, size: Size) -> BoolArray:  # noqa: ANN401 - polygons or run lengths
+def _add_coco(found: Annotation, annotation: dict[str, Any], kind: str | None) -> None:
+    """Add an object: its polygons or run lengths; its box where it has none, or none with three corners."""
+    segmentation = annotation.get("segmentation")
     if isinstance(segmentation, list):
-        return filled([np.asarray(polygon, np.float64) for polygon in segmentation], size)
-    if tuple(segmentation["size"]) != size:
-        raise ValueError(f"a mask of {segmentation['size']} in a picture of {list(size)}")
-    return decode_mask(segmentation["counts"], size)
+        outlines = [np.asarray(polygon, np.float64) for polygon in segmentation]
+        if not all(outline.ndim for outline in outlines):
+            raise ValueError("a segmentation that is a list of numbers, not of polygons")
+        segmentation = [outline for outline in outlines if outline.size >= 6]
+    if not segmentation:
+        x, y, width, height = (float(v) for v in annotation["bbox"])
+        found.add_box(x, y, x + width, y + height, kind)
+    elif isinstance(segmentation, list):
+        found.add_polygons(segmentation, kind)
+    elif tuple(segmentation["size"]) != found.size:
+        raise ValueError(f"a mask of {segmentation['size']} in a picture of {list(found.size)}")
+    else:
+        found.add_mask(decode_mask(segmentation["counts"], found.size), kind)
 
 
 def _size(height: Any, width: Any) -> Size:  # noqa: ANN401 - what the file has
@@ -190,14 +253,25 @@ def _read_labelstudio(tasks: list[dict[str, Any]]) -> Iterator[Annotation]:
         for item in kept[-1]["result"]:
             if item["type"] == "choices" and item.get("from_name") == LABELSTUDIO_CLASS:
                 label = str(item["value"]["choices"][0])
-            if item["type"] not in _LABELSTUDIO or GOOD in item["value"].get(item["type"], ()):
-                continue
-            size = _size(item["original_height"], item["original_width"])
-            found = found or Annotation(name, size)
-            kinds = item["value"].get(item["type"])
-            _LABELSTUDIO[item["type"]](found, item["value"], str(kinds[0]) if kinds else None)
+            if _is_defect(item, name):
+                found = found or Annotation(name, _size(item["original_height"], item["original_width"]))
+                kinds = item["value"].get(item["type"])
+                with _naming(name):
+                    _LABELSTUDIO[item["type"]](found, item["value"], str(kinds[0]) if kinds else None)
         found = found or Annotation(name, (0, 0))  # nothing marked: its size is not given
         yield replace(found, label=label, reviewed=True)
+
+
+def _is_defect(item: dict[str, Any], name: str) -> bool:
+    """Whether something is drawn that is not called Good; refuse what is drawn in a way that cannot be read."""
+    if item["type"] in _LABELSTUDIO:
+        return not any(str(kind).casefold() == GOOD for kind in item["value"].get(item["type"]) or ())
+    if item["type"].removesuffix("labels") in _LABELSTUDIO_DRAWINGS:
+        raise _NotReadError(
+            f"{name} holds {item['type']!r}, which is not read; draw with RectangleLabels, EllipseLabels, "
+            "PolygonLabels or BrushLabels"
+        )
+    return False
 
 
 def _add_rectangle(found: Annotation, value: dict[str, Any], kind: str | None) -> None:
@@ -210,12 +284,21 @@ def _add_rectangle(found: Annotation, value: dict[str, Any], kind: str | None) -
     right, below = np.array([np.cos(angle), np.sin(angle)]), np.array([-np.sin(angle), np.cos(angle)])
     corner = np.array([x, y])
     corners = [corner, corner + across * right, corner + across * right + down * below, corner + down * below]
-    return found.add_mask(filled([np.array(corners)], found.size), kind)
+    return found.add_polygons([np.array(corners)], kind)
+
+
+def _add_ellipse(found: Annotation, value: dict[str, Any], kind: str | None) -> None:
+    """Centre and radii in percent of the picture, turned by ``rotation`` degrees round the centre."""
+    scale, angle = np.array(found.size[::-1]) / 100, np.deg2rad(float(value.get("rotation") or 0))
+    turn = np.linspace(0, 2 * np.pi, ELLIPSE_CORNERS, endpoint=False)
+    along = np.column_stack([np.cos(turn), np.sin(turn)]) * (value["radiusX"], value["radiusY"]) * scale
+    right, below = [np.cos(angle), np.sin(angle)], [-np.sin(angle), np.cos(angle)]
+    found.add_polygons([np.array([value["x"], value["y"]]) * scale + along @ np.array([right, below])], kind)
 
 
 def _add_polygon(found: Annotation, value: dict[str, Any], kind: str | None) -> None:
     points = np.array(value["points"], dtype=np.float64) * np.array(found.size[::-1]) / 100
-    found.add_mask(filled([points], found.size), kind)
+    found.add_polygons([points], kind)
 
 
 def _add_brush(found: Annotation, value: dict[str, Any], kind: str | None) -> None:
@@ -224,7 +307,13 @@ def _add_brush(found: Annotation, value: dict[str, Any], kind: str | None) -> No
     found.add_mask(decode_brush(value["rle"], found.size) > 0, kind)
 
 
-_LABELSTUDIO = {"rectanglelabels": _add_rectangle, "polygonlabels": _add_polygon, "brushlabels": _add_brush}
+_LABELSTUDIO = {
+    "rectanglelabels": _add_rectangle,
+    "ellipselabels": _add_ellipse,
+    "polygonlabels": _add_polygon,
+    "brushlabels": _add_brush,
+}
+_LABELSTUDIO_DRAWINGS = ("rectangle", "ellipse", "polygon", "brush", "keypoint", "vector", "bitmask")
 
 
 def filled(polygons: Sequence[npt.NDArray[np.float64]], size: Size) -> BoolArray:
