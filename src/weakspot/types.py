@@ -231,8 +231,8 @@ class Prediction:
 
     Attributes:
         path: the image file, or a name such as ``array-3`` for an image that came without one.
-        status: ``ok``, or ``error`` for an image that could not be read, or of which the model said no numbers; then only
-            `message` is meaningful.
+        status: ``ok``, or ``error`` for an image that could not be read, or that the model gives no numbers for; then
+            only `message` is meaningful.
         message: why there is an error, or a remark such as a missing box; empty otherwise.
         height, width: size of the original image in pixels; 0 where it could not be read.
         target: the true class where it is known.

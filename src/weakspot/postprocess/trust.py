@@ -69,6 +69,7 @@ MEANING: dict[Level, str] = {"green": "proven", "amber": "not proven", "red": "n
 """What the colours say, wherever they are explained. The number beside a box is an estimate, so that a box may have a
 high one and still be amber: green is what held-out pictures prove."""
 
+NOT_MIRRORED = "the mirrored picture was not looked at, which its trust was calibrated with"
 NOT_CALIBRATED = "its trust is not calibrated on held-out images"
 SELDOM = "boxes like it are not right often enough"
 
@@ -132,13 +133,16 @@ def with_trust_of(
     Args:
         boxes: of one image, at least one.
         features: from :func:`box_features`, in the same order.
-        calibration: likewise.
+        calibration: likewise. Without the mirrored pass that it was fitted with, that opinion counts as a right box
+            usually has it, and nothing is green, as what green promises was counted with it.
     """
     if calibration is None:
         return [_uncalibrated(box, row) for box, row in zip(boxes, features, strict=True)]
     width = len(calibration.features)
-    known = np.full((len(boxes), width), math.nan)
+    known = np.tile(np.array(calibration.typical), (len(boxes), 1))
     known[:, : features.shape[1]] = features[:, :width]
+    if features.shape[1] < width:
+        calibration = calibration.without_promise(NOT_MIRRORED)
     again = features[:, width:].min(axis=1, initial=1.0)  # the mirrored pass, where nothing was fitted on it
     trusts, losses = calibration.probabilities(known), calibration.losses(known)
     result = []

@@ -19,7 +19,15 @@ from weakspot.postprocess.boxes import find_boxes
 from weakspot.postprocess.decision import Decision
 from weakspot.postprocess.prediction_files import read_predictions, write_predictions
 from weakspot.postprocess.review import doubts
-from weakspot.postprocess.trust import NOT_CALIBRATED, REASONS, DrawnFrom, box_features, level, with_trust
+from weakspot.postprocess.trust import (
+    NOT_CALIBRATED,
+    NOT_MIRRORED,
+    REASONS,
+    DrawnFrom,
+    box_features,
+    level,
+    with_trust,
+)
 from weakspot.postprocess.trust_calibration import FEATURES, TrustCalibration
 from weakspot.types import Box, Prediction
 
@@ -190,9 +198,24 @@ def test_a_mirrored_pass_that_was_not_calibrated_can_only_lower_trust() -> None:
     seen = DrawnFrom(steep(), steep(), steep(), SIZE, in_logits=True, flipped=np.roll(steep(), 8, axis=1))
     (box,) = with_trust(boxes, seen, LOGITS, calibration(stability=3.0))
     assert (box.trust, box.level, box.doubt) == (0.0, "red", REASONS["flip test-time augmentation"])
-    without = replace(seen, flipped=None)  # calibrated with the pass, and run without it: the worst is assumed
-    (low,) = with_trust(boxes, without, LOGITS, calibration(**{"flip": True, FEATURES[-1]: 3.0}))  # type: ignore[arg-type]
-    assert low.trust == 0.5
+
+
+def test_without_the_mirrored_pass_of_its_calibration_a_box_keeps_its_trust_and_is_not_green() -> None:
+    """The pass counted as one that finds another box: less trust, and a reason that nobody had seen."""
+    boxes = find_boxes(steep(), SIZE, LOGITS)
+    seen = DrawnFrom(steep(), steep(), steep(), SIZE, in_logits=True, flipped=steep())
+    fitted = calibration(**{"flip": True, "stability": 1.0, FEATURES[-1]: 3.0})  # type: ignore[arg-type]
+    (whole,) = with_trust(boxes, seen, LOGITS, fitted)
+    assert (whole.trust, whole.level, whole.doubt) == (pytest.approx(1 / (1 + math.exp(-4))), "green", "")
+    (box,) = with_trust(boxes, replace(seen, flipped=None), LOGITS, fitted)
+    assert (box.trust, box.level, box.doubt) == (whole.trust, "amber", NOT_MIRRORED)
+    usual = replace(fitted, typical=(*fitted.typical[:-1], 0.8))  # what a right box usually has
+    (box,) = with_trust(boxes, replace(seen, flipped=None), LOGITS, usual)
+    assert (box.trust, box.level) == (pytest.approx(1 / (1 + math.exp(-1 - 3 * 0.8))), "amber")
+    (unsteady,) = with_trust(
+        boxes, replace(seen, flipped=None), LOGITS, replace(fitted, bias=-3.5, typical=(2.0,) * 6 + (1.0,))
+    )
+    assert (unsteady.level, unsteady.doubt) == ("amber", REASONS["stability"])  # and not the pass
 
 
 def test_trust_is_written_and_read(tmp_path: Path) -> None:
