@@ -129,6 +129,40 @@ def test_undo_changes_only_the_picture_that_it_belongs_to(session: ReviewSession
     window.until(lambda: written(session) == {})
 
 
+BY_KEY_AND_AT_ONCE = """(then) => {  // in one task, so that nothing comes between
+  const stage = document.getElementById("stage"), overlay = document.getElementById("overlay");
+  stage.dispatchEvent(new KeyboardEvent("keydown", { key: "ArrowRight", ctrlKey: true, bubbles: true }));
+  if (then === "nothing") {
+    const { left, top } = overlay.getBoundingClientRect(), at = { clientX: left + 3, clientY: top + 3, pointerId: 1 };
+    overlay.setPointerCapture = () => {};  // of a pointer that is not there
+    for (const name of ["pointerdown", "pointerup"]) overlay.dispatchEvent(new PointerEvent(name, at));
+  } else document.querySelector(then).click();
+}"""
+
+
+@pytest.mark.parametrize(
+    ("then", "label", "boxes"),
+    [("nothing", "anomaly", 1), ("#label-choices button:nth-child(1)", "Good", 0)],
+)
+def test_what_the_arrow_keys_moved_is_saved_whatever_comes_at_once(
+    session: ReviewSession, opened: Opened, then: str, label: str, boxes: int
+) -> None:
+    window = opened()
+    window.at(0)
+    x0, y0, x1, y1 = session.store.review(0).boxes[0].xyxy
+    window.keys("b")
+    window.page.evaluate(BY_KEY_AND_AT_ONCE, then)
+    window.saved()
+    window.page.wait_for_timeout(400)  # longer than the arrow keys are waited for
+    window.saved()
+    expected = [[x0 + 1, y0, x1 - x0, y1 - y0]][:boxes]
+    assert written(session)[NAMES[0]]["boxes"] == expected
+    window.keys("Enter")  # accepts what is shown
+    window.at(1)
+    found = written(session)[NAMES[0]]
+    assert (found["weakspot_label"], found["boxes"], found["weakspot_reviewed"]) == (label, expected, True)
+
+
 def test_a_whole_review_by_keys_alone(session: ReviewSession, opened: Opened) -> None:
     window = opened()
     window.at(0)
@@ -226,7 +260,7 @@ def test_two_windows_see_each_other(session: ReviewSession, opened: Opened) -> N
 
 
 def refused(opened: Opened, *keys: str) -> Window:
-    """A window where these keys change picture 0 while it is not known yet that another window has drawn a box there."""
+    """A window where these keys change picture 0 before it is known that another window has drawn a box there."""
     one, other = opened(), opened()
     for window in (one, other):
         window.at(0)

@@ -171,6 +171,7 @@ const unseen = () => !state.picture || state.loading || state.leaving;
 // Change the picture, show it, save it. What was accepted before stays accepted.
 function change(how, words) {
   if (unseen()) return drawBoxes();
+  rest();
   const { picture } = state, before = content(picture), to = content(picture);
   how(to);
   to.state = looked(picture.state) ? "reviewed" : "draft";
@@ -343,7 +344,7 @@ function nudge(key, resize, fine) {
   if (state.drawing) return drawWithKeys();
   if (state.chosen === null) return view.pan(-60 * dx, -60 * dy);
   const size = fine ? 1 : Math.max(1, Math.round(6 / view.scale)), box = state.picture.boxes[state.chosen], { width, height } = view.size;
-  if (!burst.before) Object.assign(burst, { before: content(state.picture), index: state.picture.index });
+  if (!burst.before) Object.assign(burst, { before: content(state.picture), picture: state.picture });
   const next = resize
     ? { ...box, ...corners([box.x0, box.y0], [Math.max(box.x0 + 1, box.x1 + dx * size), Math.max(box.y0 + 1, box.y1 + dy * size)], width, height) }
     : moved(box, dx * size, dy * size, width, height);
@@ -356,16 +357,13 @@ function nudge(key, resize, fine) {
 
 function rest() {  // save what the arrow keys did
   clearTimeout(burst.timer);
-  if (!burst.before || burst.index !== state.picture.index) { burst.before = null; return null; }
+  if (!burst.before || burst.picture !== state.picture) { burst.before = null; return null; }
   const after = content(state.picture);
   Object.assign(state.picture, copy(burst.before));
   burst.before = null;
-  if (state.chosen !== null) {
-    const done = change((to) => { to.boxes = after.boxes; });
-    if (state.chosen !== null && state.picture.boxes[state.chosen]) describe(state.chosen);
-    return done;
-  }
-  return null;
+  const done = change((to) => { to.boxes = after.boxes; });
+  if (state.chosen !== null && state.picture.boxes[state.chosen]) describe(state.chosen);
+  return done;
 }
 
 function setDrawing(on) { state.drawing = on; press("draw", on); if (on) setHand(false); }
