@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +15,7 @@ from helpers.review_window import Window
 from helpers.reviews import make_session, served
 
 from weakspot.serve.review_app import ReviewSession
+from weakspot.serve.review_store import ReviewStore
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Route
@@ -367,6 +369,25 @@ def test_hostile_names_are_text(browser: Browser, tmp_path: Path) -> None:
         window.close()
 
 
+def test_a_new_round_begins_with_nothing_reviewed_and_one_is_one(browser: Browser, tmp_path: Path) -> None:
+    session = make_session(tmp_path, NAMES[:2])
+    store = session.store
+    store.save(0, replace(store.review(0), state="reviewed"), based_on=0)
+    store = ReviewStore(tmp_path / "next.json", store.pictures, store.classes, earlier=store.file)
+    with served(replace(session, store=store)) as address:
+        window = Window(browser, address)
+        window.until(lambda: window.page.inner_text("#sum-reviewed") == "1 of 2")
+        assert window.page.inner_text("#sum-enough") == "Yes: nothing was reviewed yet in this round."
+        assert window.page.inner_text("#count") == "2 pictures, most worth a look first"
+        window.page.select_option("#show", "looked")
+        window.until(lambda: window.page.inner_text("#count") == "1 picture")
+        window.page.evaluate("document.activeElement.blur()")
+        window.keys("Enter")
+        window.until(lambda: window.page.inner_text("#sum-reviewed") == "2 of 2")
+        assert window.page.inner_text("#sum-enough") == "No: every picture was reviewed."
+        window.close()
+
+
 def test_several_classes(browser: Browser, tmp_path: Path) -> None:
     session = make_session(tmp_path, NAMES[:2], classes=("good", "anomaly", "crack", "<b>hole</b>"))
     with served(session) as address:
@@ -402,6 +423,7 @@ each = {"first": 0.5, "second": 0.625, "difference": {"value": 0.125, "low": 0.0
         window.page.click("#training-start")
         window.until(lambda: "epochs: 1 of 4, about 3 min left" in window.page.inner_text("#training-step"))
         assert window.page.get_attribute("#training-progress", "aria-valuenow") == "25"
+        window.until(lambda: "Accepted so far: 1 picture with 1 box. " in window.page.inner_text("#training-text"))
         window.page.click("#training-cancel")
         window.until(lambda: "Cancelled" in window.page.inner_text("#training-step"))
         window.page.click("#training-start")

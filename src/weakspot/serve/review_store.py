@@ -144,9 +144,7 @@ class ReviewStore:
         self._count = saved.count
         self.before = saved.count if source is earlier else saved.before
         self._seen = _signature(file)
-        self.remarks = [
-            f"{len(saved.carried)} pictures of {file.name} are not in this queue; they are kept as they are"
-        ][: bool(saved.carried)]
+        self.remarks = [_kept(len(saved.carried), file.name)][: bool(saved.carried)]
 
     def identity(self) -> str:
         """Hash of what positions in the queue mean: the place of the file, and the names of the pictures in order."""
@@ -277,6 +275,12 @@ def _checked(review: Review, picture: QueuedPicture, classes: Sequence[str]) -> 
     if review.state == "reviewed" and review.label != GOOD and not review.boxes:
         return replace(review, state="labelled")
     return review
+
+
+def _kept(count: int, file: str) -> str:
+    if count == 1:
+        return f"1 picture of {file} is not in this queue; it is kept as it is"
+    return f"{count} pictures of {file} are not in this queue; they are kept as they are"
 
 
 def _plain_label(label: str) -> str:

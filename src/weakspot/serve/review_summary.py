@@ -28,6 +28,7 @@ class Summary:
     Attributes:
         total: pictures in the queue.
         reviewed: of them were looked at and confirmed.
+        fresh: of those, in this round: what is said of the run comes from them alone.
         skipped: were put off.
         drafts: were changed and not confirmed.
         boxes: boxes that a person confirmed or drew.
@@ -41,6 +42,7 @@ class Summary:
 
     total: int
     reviewed: int
+    fresh: int
     skipped: int
     drafts: int
     boxes: int
@@ -77,6 +79,7 @@ def summarize(pictures: Sequence[QueuedPicture], reviews: Sequence[Review], *, s
     return Summary(
         total=len(pictures),
         reviewed=len(done),
+        fresh=len(fresh),
         skipped=sum(review.state == "skipped" for review in reviews),
         drafts=sum(review.state == "draft" for review in reviews),
         boxes=sum(len(review.boxes) for _, review in done),

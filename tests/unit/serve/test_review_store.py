@@ -187,6 +187,8 @@ def test_pictures_that_are_gone_are_kept_in_the_file(store: ReviewStore) -> None
         store.save(i, replace(store.review(i), state=state), based_on=0)
     fewer = again(store, pictures=store.pictures[:2])
     assert fewer.remarks == ["2 pictures of annotations.json are not in this queue; they are kept as they are"]
+    one_less = again(store, pictures=store.pictures[:3]).remarks
+    assert one_less == ["1 picture of annotations.json is not in this queue; it is kept as it is"]
     fewer.save(0, Review("good", (), "reviewed"), based_on=1)
     assert again(store).reviews()[2:] == store.reviews()[2:]
 

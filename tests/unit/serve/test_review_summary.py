@@ -86,7 +86,7 @@ def test_earlier_rounds_say_nothing_of_this_run() -> None:
     found = summarize(
         [picture("anomaly", TEN)] * 2, [review("good", version=1), review("anomaly", TEN, version=2)], since=1
     )
-    assert (found.reviewed, found.labels.n, found.precision.n, found.corrected) == (2, 1, 1, 0)
+    assert (found.reviewed, found.fresh, found.labels.n, found.precision.n, found.corrected) == (2, 1, 1, 1, 0)
 
 
 def test_without_a_known_label_none_was_wrong() -> None:

@@ -2,7 +2,7 @@
 
 import { get, Saver, session } from "./api.js";
 import { Boxes, corners, moved } from "./boxes.js";
-import { make, Queue } from "./queue.js";
+import { make, plural, Queue } from "./queue.js";
 import { showSummary } from "./summary.js";
 import { Training } from "./training.js";
 import { image, View } from "./view.js";
@@ -85,7 +85,6 @@ async function open(index) {
   following(index).then((next) => next !== null && image(view.address(next, "preview.jpg"), () => {}));
 }
 
-const plural = (count, one, many) => `${count} ${count === 1 ? one : many}`;
 const following = async (after, show = "todo", back = false) => (await get(`/api/next?after=${after}&show=${show}&back=${back}`)).index;
 
 function ghosts() {  // the model's boxes where nobody starts from them

@@ -32,7 +32,8 @@ export class Queue {
     this.pages.set(number, found.rows);
     this.total = found.total;
     $("spacer").style.height = `${this.total * HEIGHT}px`;
-    $("count").textContent = this.total ? `${this.total.toLocaleString("en")} pictures, most worth a look first` : "no such picture";
+    $("count").textContent = this.total > 1 ? `${plural(this.total, "picture")}, most worth a look first`
+      : this.total ? "1 picture" : "no such picture";
     this.#draw();
   }
 
@@ -106,6 +107,8 @@ export class Queue {
     this.drawn.get(next)?.firstChild.focus();
   }
 }
+
+export const plural = (count, one, many = `${one}s`) => `${count.toLocaleString("en")} ${count === 1 ? one : many}`;
 
 export function make(name, attributes = {}, text = null) {
   const made = document.createElement(name);

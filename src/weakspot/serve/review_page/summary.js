@@ -23,7 +23,7 @@ export function showSummary(found) {
 
 function enough(found) {
   if (found.reviewed === found.total) return "No: every picture was reviewed.";
-  if (!found.reviewed) return "Yes: nothing was reviewed yet.";
+  if (!found.fresh) return `Yes: nothing was reviewed yet${found.reviewed ? " in this round" : ""}.`;
   if (!found.calm) return "Yes: the last picture needed a correction.";
   const last = found.calm === 1 ? "The last picture needed no correction" : `The last ${found.calm} needed no correction`;
   const bound = `at most ${percent(found.remaining)} of the others do`;

@@ -1,7 +1,7 @@
 // Train again with what was corrected: start, progress, end, and the way to the comparison.
 
 import { get, send } from "./api.js";
-import { make } from "./queue.js";
+import { make, plural } from "./queue.js";
 
 const $ = (id) => document.getElementById(id);
 const NAMES = { balanced_accuracy: "Balanced accuracy", good_or_not: "Good or not, balanced accuracy", max_box_acc_v2: "MaxBoxAccV2 of the boxes" };
@@ -49,7 +49,7 @@ export class Training {
     $("open-training").textContent = running ? "Training" : "Retrain";
     $("training-text").textContent = this.reason ? `Nothing can be learnt here: ${this.reason}.`
       : "A new run with the settings of this one learns from what was accepted, and both are compared on the untouched "
-        + `test pictures. Accepted so far: ${reviewed} pictures with ${boxes} boxes. This run stays as it is.`;
+        + `test pictures. Accepted so far: ${plural(reviewed, "picture")} with ${plural(boxes, "box", "boxes")}. This run stays as it is.`;
     let step = `${WORDS[found.state]} ${found.what || ""}`.trim();
     if (running) step = found.total ? `${found.what}: ${found.done} of ${found.total}${found.left ? `, about ${found.left}` : ""}` : found.what;
     $("training-step").textContent = step;
@@ -68,7 +68,7 @@ export class Training {
     $("training-link").hidden = found.state !== "done";
     if (found.state !== "done") return;
     $("training-link").firstElementChild.href = `/files/${found.page}`;
-    $("training-step").textContent = `Done, tested on ${found.result.images} pictures. The new run: ${found.result.after}`
+    $("training-step").textContent = `Done, tested on ${plural(found.result.images, "picture")}. The new run: ${found.result.after}`
       + (found.result.same_test === false ? ". The two runs were not tested on the same pictures; only common ones are compared." : "");
     const number = (value) => value === null || value === undefined ? "–" : value.toFixed(3).replace("-", "−");
     $("training-result").querySelector("tbody").replaceChildren(...differences.map(([name, each]) => {
