@@ -24,6 +24,10 @@ from weakspot.types import ModelOutput
 FINEST = 14
 """Maps at input resolution are reduced to so many cells along the shorter side: two for each occlusion patch."""
 
+ONE_BY_ONE = ("score_cam",)
+"""Methods that get one picture at a time. Pytorch-grad-cam holds a masked copy of each picture for each channel of the
+layer at once: with 512 channels at 224 × 224 pixels that is 0.3 GB for each picture of a batch."""
+
 
 def check_heatmap(heatmap: str, refine: str, resize: str) -> None:
     """Refuse what does not go together in a run.
@@ -91,7 +95,9 @@ class ClassMaps:
 
     def _of_class(self, index: int, pixels: Tensor, layers: Layers) -> Maps:
         targets = torch.full((len(pixels),), index, device=pixels.device)
-        maps = heat_maps(self._module, pixels, targets, self.method, layers=layers)
+        rows = 1 if self.method in ONE_BY_ONE else len(pixels)
+        parts = zip(pixels.split(rows), targets.split(rows), strict=True)
+        maps = np.concatenate([heat_maps(self._module, *part, self.method, layers=layers) for part in parts])
         if maps.shape[1:] != tuple(pixels.shape[2:]):
             return maps
         cell = max(1, min(maps.shape[1:]) // FINEST)

@@ -17,9 +17,13 @@ from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget
 from torch import Tensor, nn
 
 from weakspot.errors import WeakspotError
+from weakspot.heatmaps import classes
+from weakspot.heatmaps.classes import ClassMaps
 from weakspot.heatmaps.layers import list_layers
 from weakspot.heatmaps.methods import METHODS, Settings, heat_maps
 from weakspot.heatmaps.network import Logits
+from weakspot.models.network import CamNet
+from weakspot.types import ModelOutput
 
 ANOMALY = torch.tensor([1, 1])
 
@@ -38,6 +42,25 @@ def test_a_batch_gives_what_single_images_give(method: str) -> None:
         other = heat_maps(network, images, torch.tensor([1, 1, 1]), method)
         assert np.allclose(other[2], together[2])
         assert not np.allclose(other[1], together[1])
+
+
+@pytest.mark.parametrize(("method", "sizes"), [("score_cam", [1, 1, 1] * 2), ("grad_cam", [3] * 2)])
+def test_maps_of_a_run_by_score_cam_take_one_picture_at_a_time(
+    method: str, sizes: list[int], monkeypatch: pytest.MonkeyPatch, tiny: None
+) -> None:
+    """The library holds pictures × channels masked pictures at once, which no GPU has room for in a batch."""
+    network, images, asked = CamNet("tiny").eval(), batch(), list[int]()
+    wanted = [heat_maps(Logits(network), images, torch.full((3,), k), method) for k in range(2)]
+
+    def counted(module: nn.Module, pixels: Tensor, *more: object, **named: object) -> np.ndarray:
+        asked.append(len(pixels))
+        return heat_maps(module, pixels, *more, **named)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(classes, "heat_maps", counted)
+    outputs = [ModelOutput(np.zeros(2, np.float32), np.zeros((2, 1, 1), np.float32))] * 3
+    found = ClassMaps(network, method)(outputs, images)
+    assert asked == sizes
+    np.testing.assert_allclose(np.stack([one.maps for one in found], axis=1), wanted, rtol=1e-4, atol=1e-6)
 
 
 def test_without_a_class_it_is_the_top_one() -> None:
