@@ -119,8 +119,15 @@ def test_evaluate_on_other_images_but_never_on_training_images(fabric: Path, her
     shutil.copy(fabric / trained, "other/OK/again.png")
     with pytest.raises(WeakspotError, match=r"1 of these images were trained on, other/OK/again\.png"):
         evaluate(evaluate_config(*overrides))
+    Path("other/OK/again.png").unlink()
     with pytest.raises(WeakspotError, match="output=run is the run itself"):
         evaluate(evaluate_config(*overrides, "output=run"))
+    grouped = metrics_of(evaluate(evaluate_config(*overrides, 'data.group="^[A-Za-z]+"')))
+    assert (grouped["test"]["groups"], content["test"]["groups"]) == (2, 6)
+    with pytest.raises(WeakspotError, match=r"data\.group=tile fits no image"):
+        evaluate(evaluate_config(*overrides, "data.group=tile"))
+    with pytest.raises(WeakspotError, match=r"data\.image_size=320: the run.s model was trained with data\."):
+        evaluate(evaluate_config(*overrides, "data.image_size=320"))
 
 
 def test_defect_types_as_classes(fabric: Path, here: Path) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
@@ -39,7 +39,7 @@ from weakspot.runs.folder import RunFolder, holds_something, own_test_subset
 from weakspot.runs.identity import run_identity, short_hash
 from weakspot.runs.log import logging_to
 from weakspot.training.cached_searches import near_training_images
-from weakspot.training.dataset import read_and_check
+from weakspot.training.dataset import read_and_check, with_groups
 from weakspot.training.stages import compute_outputs
 from weakspot.types import Sample, Subset
 from weakspot.utils import console
@@ -48,6 +48,9 @@ from weakspot.utils.locks import alone
 from weakspot.utils.untrusted import MOST_ANNOTATIONS, read_bounded
 
 log = logging.getLogger(__name__)
+
+OF_MODEL = ("image_size", "resize", "task")
+"""Keys of ``data`` that belong to the model, so that other images are measured with the run's own."""
 
 
 @dataclass(frozen=True)
@@ -152,7 +155,8 @@ def resolve_request(config: EvaluateConfig) -> Request:
     other_maps = (settings.heatmap, settings.flip_tta) != (own.heatmap, own.flip_tta)
     folder = Path(config.output) if config.output else run.path / EVALUATIONS / _short_name(config, settings)
     if config.data is not None:  # size and classes are the model's, not the data's
-        same = {"image_size": own.data.image_size, "resize": own.data.resize, "task": own.data.task}
+        same = {key: getattr(own.data, key) for key in OF_MODEL}
+        _refuse_another(config.data, same)
         if config.data.roi is None:
             same["roi"] = own.data.roi
         settings = with_values(settings, {"data": replace(config.data, **same)})
@@ -161,6 +165,17 @@ def resolve_request(config: EvaluateConfig) -> Request:
     request = Request(run, RunFolder(folder), settings, meta, other_maps, config.data is not None, truth, roi)
     _check_target(request)
     return request
+
+
+def _refuse_another(data: DataConfig, same: Mapping[str, object]) -> None:
+    """Refuse values that the run's own would take the place of without a word; a usual one may be nobody's choice."""
+    usual = asdict(DataConfig(layout=data.layout))
+    for key, own in same.items():
+        if getattr(data, key) not in (usual[key], own):
+            raise WeakspotError(
+                f"data.{key}={getattr(data, key)}: the run's model was trained with data.{key}={own} and is measured "
+                "with it; leave the key out, or train again"
+            )
 
 
 def changed_keys(config: EvaluateConfig) -> list[str]:
@@ -241,6 +256,7 @@ def _other_images(request: Request) -> tuple[OutputStore, list[Sample], dict[str
     if settings.data.annotations is not None or settings.data.use_masks is not None:
         raise WeakspotError("data.annotations and data.use_masks are for training; truth=FILE measures against a file")
     indexed = read_and_check(settings.data)
+    samples = with_groups(indexed.samples, settings.data.group, indexed.root)
     identity = run.read_identity()
     if "seen" not in identity:
         raise WeakspotError(f"{run.identity} does not say which images were trained on; train again")
@@ -255,11 +271,11 @@ def _other_images(request: Request) -> tuple[OutputStore, list[Sample], dict[str
     if settings.split.near_duplicates != "ignore":
         cache = feature_cache(settings.cache)
         folder = cache.folder if cache else None
-        leak, warnings = near_training_images(run, indexed.samples, indexed.infos, indexed.root, folder)
+        leak, warnings = near_training_images(run, samples, indexed.infos, indexed.root, folder)
         for warning in warnings:
             console.remark(warning)
     _remark_on_sizes(request, indexed.infos)
-    return _outputs_of(request, indexed.infos), indexed.samples, {"leakage": leak, "alarms": None, "notes": None}
+    return _outputs_of(request, indexed.infos), samples, {"leakage": leak, "alarms": None, "notes": None}
 
 
 def _remark_on_sizes(request: Request, images: Sequence[ImageInfo]) -> None:
