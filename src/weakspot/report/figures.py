@@ -21,7 +21,7 @@ from weakspot.metrics import IOU_LEVELS, best_iou, mask_boxes
 from weakspot.metrics.results import ConfusionMatrix, TrustResult
 from weakspot.ops.maps import class_map, margin_map, shown_map
 from weakspot.postprocess.boxes import boxes_array
-from weakspot.report.glyphs import any_name
+from weakspot.report.glyphs import any_name, drawable
 from weakspot.report.overlays import BOX_COLOUR, LEGEND, TRUST_COLOURS, blend, draw
 from weakspot.types import GOOD, BoolArray, FloatArray, ModelOutput, Prediction, Sample
 from weakspot.utils.files import atomic_path
@@ -135,7 +135,7 @@ def trust_figure(trust: TrustResult) -> Figure:
 
 def confusion_figure(matrix: ConfusionMatrix) -> Figure:
     """The confusion matrix: rows are true classes, columns predicted ones."""
-    labels, counts = matrix.labels, matrix.counts
+    labels, counts = [drawable(label) for label in matrix.labels], matrix.counts
     side = 2.2 + 0.7 * len(labels)
     figure = Figure(figsize=(side, side), layout="constrained")
     axes = figure.add_subplot()
@@ -198,7 +198,7 @@ def samples_figure(samples: Sequence[Sample], of_each: int = 4) -> Figure:
             image = read_image(sample.path)
             mask = read_mask(sample.mask, image.shape[:2]) if sample.mask else None
             axis.imshow(draw(fit_within(image, 320), (), (image.shape[0], image.shape[1]), mask))
-        axes[0].set_title(f"{row}, {len(own)}", fontsize=9, loc="left")
+        axes[0].set_title(f"{drawable(row)}, {len(own)}", fontsize=9, loc="left")
     return figure
 
 
@@ -324,4 +324,4 @@ def _verdict(prediction: Prediction, sample: Sample, mask: BoolArray | None) -> 
     text += f"{sample.defect} → {prediction.label}, P(defect) {prediction.probability:.2f}"
     if mask is not None and mask.any():
         text += f", IoU {best_iou(boxes_array(prediction.boxes), mask_boxes(mask)):.2f}"
-    return text
+    return drawable(text)

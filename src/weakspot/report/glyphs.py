@@ -1,4 +1,4 @@
-"""Names that matplotlib's font cannot draw are boxes in its figures, and no reason for a warning on the terminal."""
+"""Names that matplotlib's font cannot draw are boxes in its figures, and no reason for a warning or an error."""
 
 from __future__ import annotations
 
@@ -13,3 +13,12 @@ def any_name() -> Iterator[None]:
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=r"Glyph .* missing from", category=UserWarning)
         yield
+
+
+def drawable(name: str) -> str:
+    """A name as a figure can show it; bytes that are not UTF-8, which matplotlib refuses, are written as digits.
+
+    Args:
+        name: of a file, a folder or a class.
+    """
+    return name.encode("utf-8", "backslashreplace").decode()

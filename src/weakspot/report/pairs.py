@@ -12,7 +12,7 @@ from weakspot.data.images import read_image
 from weakspot.data.near_duplicates import NearDuplicates
 from weakspot.data.preprocess import fit_within
 from weakspot.data.repeats import certain_words, possible_words
-from weakspot.report.glyphs import any_name
+from weakspot.report.glyphs import any_name, drawable
 from weakspot.types import Sample
 from weakspot.utils.files import atomic_path
 
@@ -43,7 +43,8 @@ def write_pairs(path: Path, samples: Sequence[Sample], found: NearDuplicates) ->
         for axes, position in zip(grid[2 * number :], (first, second), strict=False):
             picture = read_image(samples[position].path)
             axes.imshow(fit_within(picture, THUMBNAIL))
-            axes.set_title(f"{samples[position].defect}  {samples[position].path.name[-20:]}", fontsize=6)
+            name = drawable(f"{samples[position].defect}  {samples[position].path.name[-20:]}")
+            axes.set_title(name, fontsize=6)
         grade = "" if number < len(certain) else " possible"
         grid[2 * number].text(
             0, 1.16, f"{score:.2f}{grade}", transform=grid[2 * number].transAxes, fontsize=9, weight="bold"

@@ -9,7 +9,7 @@ import numpy as np
 
 from weakspot.metrics.results import ConfusionMatrix
 from weakspot.report import figures
-from weakspot.report.glyphs import any_name
+from weakspot.report.glyphs import any_name, drawable
 
 
 def test_a_class_name_that_the_font_lacks_is_no_warning(tmp_path: Path) -> None:
@@ -19,6 +19,14 @@ def test_a_class_name_that_the_font_lacks_is_no_warning(tmp_path: Path) -> None:
         figures._write(tmp_path / "matrix", figures.confusion_figure(matrix), drawn=True)
     assert not seen
     assert (tmp_path / "matrix.svg").is_file()
+
+
+def test_a_class_name_that_is_not_utf_8_is_no_error(tmp_path: Path) -> None:
+    matrix = ConfusionMatrix(["good", "Ri\udcdf"], np.eye(2, dtype=int).tolist())
+    figures._write(tmp_path / "matrix", figures.confusion_figure(matrix), drawn=True)
+    assert (tmp_path / "matrix.svg").is_file()
+    assert drawable("Ri\udcdf") == "Ri\\udcdf"
+    assert drawable("Riß") == "Riß"
 
 
 def test_other_warnings_come_through() -> None:
