@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import Annotated
 
@@ -76,7 +77,8 @@ def _retrain(run: Path, annotations: Path, folder: Path) -> None:
     from weakspot.utils.progress_lines import set_pace
 
     if not annotations.is_file():
-        raise WeakspotError(f"{annotations} does not exist; correct some pictures first: weakspot review {run}")
+        review = shlex.join(["weakspot", "review", str(run)])
+        raise WeakspotError(f"{annotations} does not exist; correct some pictures first: {review}")
     set_pace(first_s=1.0, every_s=3.0)
     show_run(run_retraining(run, annotations, folder))
     console.out.print(f"before and after: {folder / PAGE}", highlight=False, soft_wrap=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -66,7 +67,7 @@ def show_run(run: RunFolder) -> None:
     if len(record.data.classes) > 2:
         console.out.print(*class_tables(record.measurement.test.classification))
     if record.boxes["method"] == "single":
-        of_run = f"weakspot evaluate {run.path} boxes.method=components"
+        of_run = f"weakspot evaluate {shlex.quote(str(run.path))} boxes.method=components"
         console.remark(f"{ONE_BOX}{of_run}, or train with experiment=recommended", wrap=False)
     console.out.print(f"open this first: {run.report}", soft_wrap=True, highlight=False)
     console.out.print(f"the boxes:       {run.figures / 'gallery.png'}", soft_wrap=True, highlight=False)

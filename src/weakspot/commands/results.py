@@ -133,7 +133,7 @@ def _add_wrong_labels(review: ReviewQueue, target: RunFolder, run: MeasuredRun) 
     for one in found:
         label = GOOD if one.defect != GOOD else of_defect
         review.add_first((root / one.path).as_posix(), label, one.probability, one.why)
-    console.remark(f"{len(found)} labels of training pictures are worth checking: they come first in review.csv")
+    console.remark(f"training pictures whose label is worth checking: {len(found)}; they come first in review.csv")
 
 
 def metrics_record(run: MeasuredRun) -> MetricsRecord:

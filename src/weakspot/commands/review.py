@@ -111,7 +111,7 @@ def prepare_review(request: ReviewRequest) -> ReviewSession:
         request.file, queue, meta.classes, refused=_refused(run, root, request), earlier=_earlier(request, config)
     )
     unread = len(samples) - len(sound)
-    remarks = [f"{unread} pictures cannot be read and are left out"][: bool(unread)]
+    remarks = [f"{unread} picture{'' if unread == 1 else 's'} could not be read; left out"][: bool(unread)]
     why = TEST_ONLY if request.test else FOREIGN if request.pictures else ""
     trainings = None if why else _trainings(request, run, root)
     return ReviewSession(

@@ -241,6 +241,10 @@ def _is_hydra(override: Override) -> bool:
     return override.key_or_group.split("/")[0].split(".")[0] == "hydra"
 
 
+def _sweeps(argument: str) -> bool:
+    return _parses(argument) and OverridesParser.create().parse_override(argument).is_sweep_override()
+
+
 def _first_choice(override: Override) -> str:
     if not override.is_sweep_override():
         return str(override.input_line)
@@ -263,7 +267,7 @@ def _explain(error: Exception, config_name: str, overrides: Sequence[str]) -> st
     if missing:
         return _unknown_key(missing.group(1), config_name, overrides)
     if "Ambiguous value" in text:
-        bad = next((o for o in overrides if "," in o), "")
+        bad = next((o for o in overrides if _sweeps(o)), "")
         key, _, value = bad.partition("=")
         return f"{bad}: a comma makes several values of it (-m sweeps over them); for one value: '{key}=\"{value}\"'"
     mismatch = re.search(r"LexerNoViableAltException|mismatched input|no viable alternative|extraneous input", text)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 
 
 def quoted(word: str) -> str:
@@ -15,6 +16,20 @@ def quoted(word: str) -> str:
         return word
     # Hydra takes a backslash for one, but for those before a quotation mark.
     return '"' + re.sub(r'(\\*)("|$)', lambda m: 2 * m[1] + (m[2] and '\\"'), word) + '"'
+
+
+def typed_setting(key: str, value: object) -> str:
+    r"""A setting as it is typed in a shell, whatever its value holds.
+
+    Args:
+        key: of the setting.
+        value: its text.
+
+    Examples:
+        >>> typed_setting("output", "runs (1)"), typed_setting("output", "runs/1")
+        ('\'output="runs (1)"\'', 'output=runs/1')
+    """
+    return shlex.quote(f"{key}={quoted(str(value))}")
 
 
 def unquoted(value: str) -> str:

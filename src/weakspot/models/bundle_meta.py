@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.metadata
 import platform
+import shlex
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -11,6 +12,7 @@ from typing import Any
 
 from weakspot._version import __version__
 from weakspot.config.rules import BoxRule
+from weakspot.config.values import typed_setting
 from weakspot.data.picture_sizes import PictureSizes
 from weakspot.data.preprocess import Preprocess
 from weakspot.errors import WeakspotError, did_you_mean
@@ -267,7 +269,7 @@ def find_bundle(folder: Path) -> Path:
         run = folder.parent.parent
         raise WeakspotError(
             f"{folder} is an evaluation and holds no model; predict with {run}, which decides by these settings when "
-            f"you have typed: weakspot evaluate {run} output={run} and the settings"
+            f"you have typed: weakspot evaluate {shlex.quote(str(run))} {typed_setting('output', run)} and the settings"
         )
     if folder.is_dir():
         what = f"holds no finished model{_models_below(folder)}"

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from weakspot.config.schema import TrainConfig
+from weakspot.config.values import typed_setting
 from weakspot.evaluation.records import MetricsRecord
 from weakspot.evaluation.schema import Alarm
 from weakspot.types import GOOD
@@ -65,15 +66,20 @@ class Here:
         one = any(change.startswith("cv=") for change in changes)
         whole = ["split.folds=null", "split.fold=null"] if self.folds else []
         crossed = [] if self.folds is None or one else [f"cv={self.folds}"]
-        output = ["output=null"] if crossed or one else ["output=again"]
-        where = f"--config-path={self.settings.absolute()}"
-        return shlex.join(["weakspot", "train", where, "--config-name=config", *output, *whole, *crossed, *changes])
+        return self._train(*whole, *crossed, *changes)
 
     def once(self) -> str:
         """The command that trains a model to use after a cross-validation."""
-        where = f"--config-path={self.settings.absolute()}"
-        changes = ["output=final", "split.folds=null", "split.fold=null"]
-        return shlex.join(["weakspot", "train", where, "--config-name=config", *changes])
+        return self._train("split.folds=null", "split.fold=null")
+
+    def _train(self, *changes: str) -> str:
+        where = f"--config-path={self.settings.absolute()}"  # a new folder: any name may be taken when it is typed
+        return shlex.join(["weakspot", "train", where, "--config-name=config", "output=null", *changes])
+
+    @property
+    def learns_from_drawings(self) -> bool:
+        """Whether the run learns from annotations, which a cross-validation cannot: it tests every picture."""
+        return bool(self.config.data.annotations or self.config.data.use_masks)
 
     def data(self, *words: str, before: str = "check") -> str:
         """A command about the pictures of the run.
@@ -99,7 +105,7 @@ def advice(record: MetricsRecord, worth_a_look: int, here: Here) -> list[Step]:
     run = str(here.run)
     steps = [*_mend(record, here)]
     balanced = record.measurement.test.classification.balanced_accuracy
-    if balanced.high - balanced.low > 0.1 and not record.split.folds:
+    if balanced.high - balanced.low > 0.1 and not record.split.folds and not here.learns_from_drawings:
         text = "One split is luck, and the interval is wide: cv=5 tests every picture once, for five times the work."
         steps.append(Step(text, here.again("cv=5")))
     if worth_a_look:
@@ -178,7 +184,7 @@ def _catch_more(missed: str, record: MetricsRecord, here: Here) -> Step:
     text = (
         f"{missed} If a missed defect costs {miss} times as much as a false alarm: on held-out pictures that finds "
         f"{recall:.0%} of the defects and calls {false:.0%} of the Good ones defective. This measures it; with "
-        f"output={shlex.quote(str(here.run))} the run itself decides so from then on:"
+        f"{typed_setting('output', here.run)} the run itself decides so from then on:"
     )
     return Step(text, shlex.join(["weakspot", "evaluate", str(here.run), f"decision.miss={miss}"]))
 
@@ -188,8 +194,12 @@ def _cures(alarms: Sequence[Alarm], here: Here) -> list[Step]:
     distinct: dict[str, Alarm] = {}
     for alarm in alarms:
         distinct.setdefault(alarm.do, alarm)
-    first = [*distinct.values()][:MOST_CURES]
-    steps = [Step(f"{alarm.do[:1].upper()}{alarm.do[1:]}.", _cure(alarm, here)) for alarm in first]
+    steps: list[Step] = []
+    for alarm in distinct.values():
+        command = _cure(alarm, here)
+        trained = {step.command for step in steps if step.command.startswith("weakspot train")}
+        if len(steps) < MOST_CURES and command not in trained:  # one training cures what several alarms are of
+            steps.append(Step(f"{alarm.do[:1].upper()}{alarm.do[1:]}.", command))
     if steps:
         text = f"{steps[-1].text} {CAUTION if all(map(_of_confidence, distinct.values())) else DISBELIEF}"
         steps[-1] = replace(steps[-1], text=text)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime
@@ -84,7 +85,7 @@ def _content(record: MetricsRecord, common: dict[str, Any], runs: list[RunFolder
                 "thresholds": fold.thresholds,
                 "folder": run.path.name,
                 "link": link(page, run.report) if run.report.is_file() else None,
-                "command": f"weakspot report {run.path}",
+                "command": shlex.join(["weakspot", "report", str(run.path)]),
             }
             for fold, run in zip(record.folds, runs, strict=True)
         ],

@@ -160,7 +160,7 @@ def _command(evaluated: Evaluated) -> str:
         run, changes = evaluation
         return shlex.join(["weakspot", "evaluate", f"run={quoted(str(run))}", *changes])
     path = shlex.quote(str(folder.path.absolute()))
-    return f"weakspot train --config-path={path} --config-name=config output=again reuse=false"
+    return f"weakspot train --config-path={path} --config-name=config output=null reuse=false"
 
 
 def _alarm_picture(folder: RunFolder, alarm: Alarm) -> str | None:

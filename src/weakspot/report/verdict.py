@@ -275,7 +275,7 @@ def _failure(
     title: str, own: Sequence[tuple[int, Case]], test: Callable[[Case], bool], weight: int, **show: str
 ) -> Failure:
     bad = sorted(((i, case) for i, case in own if test(case)), key=lambda each: -each[1].badness)
-    of = [case for _, case in own if case.outcome == "found"] if show.get("box") else own
+    of = [case for _, case in own if case.outcome == "found" and case.iou is not None] if show.get("box") else own
     cost = len(bad) / weight if weight else 0.0
     return Failure(
         title, len(bad), len(of), cost, _why([case for _, case in bad], show), show, tuple(i for i, _ in bad)
@@ -330,9 +330,9 @@ def threshold_advice(record: MetricsRecord, key: str) -> str:
         text = f"Keep what is in use: {shown} ({origin})."
         if localisation and not math.isnan(localisation.before_decision.false_boxes_per_100_good):
             before = localisation.before_decision.false_boxes_per_100_good
-            text += f" On these pictures it was {before:.1f} per 100 Good ones."
+            text += f" These pictures got {before:.1f} false boxes per 100 Good ones."
     else:
-        text = f"In use: a {in_use['kind']} threshold of {in_use['value']:g} ({in_use['origin']})."
+        text = f"In use: boxes.threshold={in_use['value']:g}, {in_use['kind']} ({in_use['origin']})."
     if not localisation or math.isnan(localisation.oracle_single_max_box_acc_v2):
         return text + " Without masks no box can be measured; judge by the pictures."
     gain = localisation.oracle_single_max_box_acc_v2 - localisation.max_box_acc_v2.value

@@ -356,6 +356,22 @@ def test_advice_gives_each_cure_once_and_no_more_than_two(run: RunFolder) -> Non
     assert not any("overlays" in step for step in steps)
 
 
+def test_two_cures_with_one_command_are_one_step(run: RunFolder) -> None:
+    record = MetricsRecord.read(run.metrics)
+    causes = (("photograph in one light", "light"), ("focus as before", "focus"), ("leave that place out", "place"))
+    alarms = [Alarm("x", "y", do, {"cause": cause}) for do, cause in causes]
+    steps = advice(replace(record, measurement=replace(record.measurement, alarms=alarms)), 0, HERE)
+    assert [step.command.split()[1] for step in steps[:2]] == ["train", "roi"]
+    assert steps[0].text == "Photograph in one light."
+
+
+def test_no_cross_validation_is_advised_where_annotations_are_learnt_from(run: RunFolder) -> None:
+    record = MetricsRecord.read(run.metrics)
+    assert any("cv=5" in step.command for step in advice(record, 0, HERE))
+    drawn = replace(HERE, config=train_config("data.root=photos", "data=folder", "data.annotations=a.json"))
+    assert not any("cv=5" in step.command for step in advice(record, 0, drawn))
+
+
 def test_an_alarm_of_the_confidence_alone_names_the_training_that_cures_it(run: RunFolder) -> None:
     record = MetricsRecord.read(run.metrics)
     alarm = Alarm("x", "y", "train in other lights", {"goes_with": "confidence", "cause": "place"})
@@ -427,7 +443,7 @@ def test_a_second_figure_of_more_pictures_stands_beside_the_first(run: RunFolder
 
 def test_a_command_is_that_of_this_very_run(run: RunFolder) -> None:
     record, measured = MetricsRecord.read(run.metrics), MetricsRecord.read(run.metrics).measurement
-    again = "weakspot train '--config-path=/somewhere/my run' --config-name=config output=again "
+    again = "weakspot train '--config-path=/somewhere/my run' --config-name=config output=null "
     cures = {
         "light": f"{again}trainer.augment=photometric",
         "place": "weakspot roi photos --output roi.json",
@@ -457,7 +473,7 @@ def test_a_cross_validation_is_trained_again_as_one_and_once_to_be_used(run: Run
     start = "weakspot train '--config-path=/somewhere/my run' --config-name=config"
     whole = "split.folds=null split.fold=null"
     assert steps[0].command == f"{start} output=null {whole} cv=3 trainer.augment=photometric"
-    assert steps[-2].command == f"{start} output=final {whole}"
+    assert steps[-2].command == f"{start} output=null {whole}"
     assert steps[-1].command == "weakspot compare outputs/cv3 OTHER"
 
 
@@ -512,6 +528,12 @@ def test_several_defects_most_of_which_get_no_box_are_a_way_to_fail() -> None:
     assert second.cost == pytest.approx(2 / 6)
     assert second.why == "in such a picture 70% of them, on average"
     assert (first.title, first.count, first.worst) == ("hole: called Good", 2, 5)
+
+
+def test_how_many_boxes_fit_is_counted_over_pictures_with_a_mask() -> None:
+    cases = [Case("hole", "found", 0.1, off="too small"), Case("hole", "found"), Case("hole", "found")]
+    (failure,) = failures(cases)
+    assert (failure.title, failure.count, failure.of) == ("hole: found, but no box fits", 1, 1)
 
 
 def test_the_costliest_ways_show_different_pictures_where_they_can() -> None:
