@@ -101,7 +101,8 @@ class Annotation:
         across, down = (np.flatnonzero(mask.any(axis=axis)) for axis in (0, 1))
         short = not len(across) or (sides - (np.ptp(across) + 1, np.ptp(down) + 1) > np.maximum(1, sides / 4)).any()
         if short and len(polygons) == 1:
-            self.add_box(*np.floor(first).tolist(), *np.ceil(last).tolist(), kind)
+            (left, top), (right, bottom) = np.floor(first), np.ceil(last)
+            self.add_box(left, top, right, bottom, kind)
             return
         for outline in polygons if short else ():  # one of them at least is thin; there is nothing between them
             part = Annotation(self.name, self.size)

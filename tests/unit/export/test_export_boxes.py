@@ -445,5 +445,9 @@ def test_evaluate_measures_against_what_a_person_drew(
     path.write_text(json.dumps(content), encoding="utf-16")
     with pytest.raises(WeakspotError, match=r"annotations\.json is damaged \(UnicodeDecodeError"):
         measured()
-    with pytest.raises(WeakspotError, match=r"nowhere\.json cannot be read \(No such file or directory\); check the"):
-        measured("truth=nowhere.json")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    with pytest.raises(WeakspotError) as error:
+        measured("truth='~/nowhere.json'")
+    assert str(error.value) == (
+        f"truth={tmp_path}/nowhere.json cannot be read (No such file or directory); check the name"
+    )
