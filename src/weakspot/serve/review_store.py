@@ -73,11 +73,16 @@ class Mark:
 class Review:
     """What is known of a picture.
 
+    A version is the number of a save, counted over all pictures and rounds of a review and never used twice. It serves
+    three things. Who saves says which version they saw, and is refused where the picture has another one by then
+    (optimistic locking, :meth:`ReviewStore.save`). Versions tell in which order pictures were saved. And those up to
+    :attr:`ReviewStore.before` are of earlier rounds.
+
     Attributes:
         label: its class; ``good`` has no boxes.
         boxes: of its defects.
         state: how far the person is with it.
-        version: rises with every save of any picture, so that a later one is larger; 0 for one that was never saved.
+        version: number of the save that it comes from; 0 for one that was never saved.
         sha256: hash of the file's bytes; empty before the first save.
     """
 
@@ -109,6 +114,11 @@ class ReviewStore:
         classes: names, ``good`` first.
         refused: names of pictures that the file must not hold, and why, as the test pictures of a run are.
         earlier: file of an earlier round to go on from where `file` is not there yet; it stays as it is.
+
+    Attributes:
+        before: number of the last save of earlier rounds, which the run has learnt from and which say nothing of it; 0
+            in the first round. See :class:`Review` for versions.
+        remarks: what a person should know of the file, a sentence each.
 
     Raises:
         WeakspotError: when the file is damaged, was made by something else, or does not fit the pictures.

@@ -9,7 +9,7 @@ import { image, View } from "./view.js";
 
 const $ = (id) => document.getElementById(id);
 const GOOD = "good";
-const LOOK_EVERY = 4000;  // milliseconds between two looks at what other windows have done
+const POLL_EVERY = 4000;  // milliseconds between two questions after what other windows have done
 
 const KEYS = [
   ["Enter or A", "accept what is shown, go to the next to do"], ["N, P", "next, previous picture"], ["S", "skip: decide later"],
@@ -21,7 +21,7 @@ const KEYS = [
   ["Q", "go to the queue (arrows, Enter)"], ["R", "after a conflict: redo my change"], ["Esc", "choose nothing, leave"], ["?", "this list"],
 ];
 
-const state = { described: null, picture: null, chosen: null, drawing: false, hand: false, past: [], mine: null, counts: { reviewed: 0, boxes: 0 }, asked: 0, loading: false, leaving: false };
+const state = { described: null, picture: null, chosen: null, drawing: false, hand: false, past: [], refusedChange: null, counts: { reviewed: 0, boxes: 0 }, asked: 0, loading: false, leaving: false };
 const saver = new Saver({
   saving: () => tell("Saving"),
   saved: () => tell("Saved"),
@@ -56,18 +56,18 @@ const usual = () => state.picture.model.boxes[0]?.label || (state.picture.model.
 
 async function open(index) {
   if (index === null || index === undefined) return;
-  rest();
+  saveNudge();
   const ticket = ++state.asked;
   state.loading = true;
   await saver.line;
-  if (state.mine) {  // refused a moment ago: leaving would lose it
+  if (state.refusedChange) {  // refused a moment ago: leaving would lose it
     state.loading = false;
     return say("Decide first: redo your change, with R, or keep what is there");
   }
   const picture = await get(`/api/pictures/${index}`).catch((error) => silent(error));
   if (ticket !== state.asked) return;
   if (!picture) { state.loading = false; return; }
-  Object.assign(state, { picture, chosen: null, mine: null });
+  Object.assign(state, { picture, chosen: null, refusedChange: null });
   saver.versions.set(index, picture.version);
   setDrawing(false);
   $("banner").hidden = true;
@@ -162,7 +162,7 @@ function leave(event) { if (event.detail) $("stage").focus({ preventScroll: true
 // --- changes ----------------------------------------------------------------------------------------------------------
 
 const content = ({ label, boxes: found, state: how }) => copy({ label, boxes: found.map(({ x0, y0, x1, y1, label: name }) => ({ x0, y0, x1, y1, label: name })), state: how });
-const looked = (how) => how === "reviewed" || how === "labelled";
+const isConfirmed = (how) => how === "reviewed" || how === "labelled";
 
 // While a picture is left, or is not there yet, keys change nothing: they would change what nobody has seen.
 const unseen = () => !state.picture || state.loading || state.leaving;
@@ -170,16 +170,16 @@ const unseen = () => !state.picture || state.loading || state.leaving;
 // Change the picture, show it, save it. What was accepted before stays accepted.
 function change(how, words) {
   if (unseen()) return drawBoxes();
-  rest();
+  saveNudge();
   const { picture } = state, before = content(picture), to = content(picture);
   how(to);
-  to.state = looked(picture.state) ? "reviewed" : "draft";
+  to.state = isConfirmed(picture.state) ? "reviewed" : "draft";
   state.past.push({ index: picture.index, before });
   if (words) say(words);
-  return put(to);
+  return showAndSave(to);
 }
 
-async function put(to) {
+async function showAndSave(to) {
   const { picture } = state;
   Object.assign(picture, copy(to));
   if (state.chosen !== null && state.chosen >= picture.boxes.length) state.chosen = null;
@@ -189,7 +189,7 @@ async function put(to) {
     if (state.picture === picture) Object.assign(picture, { state: saved.state, version: saved.version });
     queue.update(saved);
     if (state.picture === picture) render();
-    look();
+    poll();
     return true;
   } catch (error) {
     if (error.status === 409) conflict(error.content.picture, to);
@@ -198,12 +198,12 @@ async function put(to) {
   }
 }
 
-function conflict(newer, mine) {
+function conflict(newer, refusedChange) {
   saver.versions.set(newer.index, newer.version);
   queue.update(newer);
   if (state.picture.index !== newer.index) return;
   state.past = state.past.filter((entry) => entry.index !== newer.index);
-  Object.assign(state, { picture: newer, chosen: null, mine });
+  Object.assign(state, { picture: newer, chosen: null, refusedChange });
   $("banner-text").textContent = "Another window changed this picture. You see what it saved; your change is not in it.";
   $("redo").hidden = false;
   $("banner").hidden = false;
@@ -212,18 +212,18 @@ function conflict(newer, mine) {
 }
 
 function redo() {
-  if (!state.mine) return;
-  const mine = state.mine;
-  settle();
+  if (!state.refusedChange) return;
+  const again = state.refusedChange;
+  closeConflict();
   state.past.push({ index: state.picture.index, before: content(state.picture) });
-  put(mine);
+  showAndSave(again);
 }
 
-function settle() { state.mine = null; $("banner").hidden = true; $("stage").focus({ preventScroll: true }); }
+function closeConflict() { state.refusedChange = null; $("banner").hidden = true; $("stage").focus({ preventScroll: true }); }
 
 async function accept() {
   const { picture } = state;
-  if (unseen() || state.mine) return;
+  if (unseen() || state.refusedChange) return;
   const to = { ...content(picture), state: "reviewed" };
   state.past.push({ index: picture.index, before: content(picture) });
   if (to.label !== GOOD && !to.boxes.length) say("Accepted: its label alone, as nothing is drawn");
@@ -232,7 +232,7 @@ async function accept() {
 
 async function skip() {
   const { picture } = state;
-  if (unseen() || state.mine) return;
+  if (unseen() || state.refusedChange) return;
   state.past.push({ index: picture.index, before: content(picture) });
   await leaveWith({ ...content(picture), state: "skipped" });
 }
@@ -240,7 +240,7 @@ async function skip() {
 async function leaveWith(to) {
   const { index } = state.picture;
   state.leaving = true;
-  try { if (await put(to)) await onward(index); } finally { state.leaving = false; }
+  try { if (await showAndSave(to)) await onward(index); } finally { state.leaving = false; }
 }
 
 async function onward(from) {
@@ -309,14 +309,14 @@ async function undo() {
   if (unseen()) return;
   const last = state.past.pop();
   if (!last) return say("There is nothing to undo");
-  if (state.mine) settle();
+  if (state.refusedChange) closeConflict();
   if (state.picture.index !== last.index) await open(last.index);
   if (state.picture.index !== last.index) {  // it could not be opened, or another one was asked for meanwhile
     state.past.push(last);
     return say(`Not undone: picture ${last.index + 1} is not shown; undo again to go there`);
   }
   say("Undone");
-  put(last.before);
+  showAndSave(last.before);
 }
 
 // --- choosing, moving, zooming ----------------------------------------------------------------------------------------
@@ -351,10 +351,10 @@ function nudge(key, resize, fine) {
   renderList();
   drawBoxes();
   clearTimeout(burst.timer);
-  burst.timer = setTimeout(rest, 250);
+  burst.timer = setTimeout(saveNudge, 250);
 }
 
-function rest() {  // save what the arrow keys did
+function saveNudge() {  // save what the arrow keys did
   clearTimeout(burst.timer);
   if (!burst.before || burst.picture !== state.picture) { burst.before = null; return null; }
   const after = content(state.picture);
@@ -395,7 +395,7 @@ function key(event) {
   if (document.querySelector("dialog[open]") || !state.picture || event.altKey || event.metaKey) return;
   const name = event.key.toLowerCase(), target = event.target;
   if (event.ctrlKey && !event.key.startsWith("Arrow")) {
-    if (name === "z") { event.preventDefault(); settled(undo); }
+    if (name === "z") { event.preventDefault(); afterNudge(undo); }
     return;
   }
   if (target.matches("select, input, textarea")) return;
@@ -405,11 +405,11 @@ function key(event) {
   const action = name === "b" ? () => chooseNext(event.shiftKey) : /^[1-9]$/.test(name) ? () => setClass(Number(name)) : LETTERS[name];
   if (!action || (event.repeat && action === accept)) return;
   event.preventDefault();
-  settled(action);
+  afterNudge(action);
 }
 
-async function settled(action) {
-  const saving = rest();
+async function afterNudge(action) {
+  const saving = saveNudge();
   if (saving) await saving;
   try { await action(); } catch (error) { silent(error); }
 }
@@ -421,14 +421,14 @@ function silent(error) { tell(error.status || error.otherReview ? error.message 
 function openQueue() { $("queue").classList.add("open"); $("open-queue").setAttribute("aria-expanded", "true"); }
 function closeQueue() { $("queue").classList.remove("open"); $("open-queue").setAttribute("aria-expanded", "false"); }
 
-async function look() {  // what the corrections say, and whether another window changed this picture
+async function poll() {  // what the corrections say, and whether another window changed this picture
   const { picture } = state, known = picture && saver.versions.get(picture.index);
   const found = await get(`/api/summary${picture ? `?index=${picture.index}` : ""}`).catch((error) => error.otherReview && !saver.waiting ? silent(error) : null);
   if (!found) return;
   state.counts = found;
   showSummary(found);
   // What was asked before an own save, or before the picture was left, says nothing of another window.
-  const calm = !unseen() && state.picture === picture && !saver.waiting && !state.mine && !burst.before && !boxes.drag;
+  const calm = !unseen() && state.picture === picture && !saver.waiting && !state.refusedChange && !burst.before && !boxes.drag;
   if (calm && known === saver.versions.get(picture.index) && found.version !== known) {
     await open(picture.index);
     say("Another window changed this picture; you see what it saved.");
@@ -442,17 +442,17 @@ function listen() {
     if (event.key === " ") { boxes.held = false; $("overlay").classList.toggle("hand", state.hand); }
   });
   for (const button of document.querySelectorAll("[data-do]"))
-    button.addEventListener("click", (event) => { settled(ACTIONS[button.dataset.do]); leave(event); });
+    button.addEventListener("click", (event) => { afterNudge(ACTIONS[button.dataset.do]); leave(event); });
   for (const button of document.querySelectorAll("dialog .close")) button.addEventListener("click", () => button.closest("dialog").close());
   $("open-help").addEventListener("click", () => $("help").showModal());
   $("help").addEventListener("close", () => $("stage").focus());
   $("open-queue").addEventListener("click", () => $("queue").classList.contains("open") ? closeQueue() : openQueue());
   $("redo").addEventListener("click", redo);
-  $("keep").addEventListener("click", () => { settle(); tell("Saved"); });
+  $("keep").addEventListener("click", () => { closeConflict(); tell("Saved"); });
   window.addEventListener("beforeunload", (event) => { if (saver.waiting || burst.before) event.preventDefault(); });
   window.addEventListener("hashchange", () => open(asked()));
-  document.addEventListener("visibilitychange", () => { if (!document.hidden) look(); });
-  setInterval(() => { if (!document.hidden) look(); }, LOOK_EVERY);
+  document.addEventListener("visibilitychange", () => { if (!document.hidden) poll(); });
+  setInterval(() => { if (!document.hidden) poll(); }, POLL_EVERY);
   for (const [name, words] of KEYS) {
     const row = make("div");
     row.append(make("span", {}, words), make("span", {}, name));
@@ -475,7 +475,7 @@ async function begin() {
   listen();
   await open(asked());
   await queue.reload();
-  await look();
+  await poll();
   training = new Training(state.described.no_training, () => state.counts);
   if (state.described.remarks.length) tell(state.described.remarks.join("; "));
   document.documentElement.dataset.ready = "yes";
