@@ -61,7 +61,8 @@ def of_folder(typed: Sequence[str], settings: Sequence[str]) -> list[str]:
         said += f", experiment={BY_DEFAULT} (the baseline to compare with is experiment=plain_cam)"
     console.remark(f"{folder}: {said}", wrap=False)
     for remark in remarks:
-        console.remark(f"{folder}: {remark}", wrap=False)
+        line = remark.replace("data.layout=", "data=")  # a folder alone chooses the layout's group
+        console.remark(f"{folder}: {line}", wrap=False)
     return [*kept, *added]
 
 

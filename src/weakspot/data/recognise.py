@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -22,7 +23,7 @@ NAME_THEN_NUMBER = r"^(.*?)[-_. \d]*\.[^.]*$"
 """``crack_012.png`` and ``crack-20260101_3.png`` are labelled crack."""
 
 TABLES = ("manifest.csv", "manifest.jsonl")
-"""Names of a table that are looked for first."""
+"""Names of a table that are looked for first, and that count even beside folders whose names tell the classes."""
 
 MOST_LABELS = 30
 """More labels than this in file names are no labels."""
@@ -76,15 +77,29 @@ def recognise(
     datasets = find_datasets(folder, layout)
     public = datasets[0][1] in PUBLIC
     table = _table(folder, given.get("file")) if layout in ("auto", "manifest") and not public else None
-    if table is not None:
-        labels = {row.label for row in read_rows(table, folder, outside=given.get("outside") is True)}
-        name = str(given.get("file", table.name))
-        return _made(folder, "manifest", f"the table {name}", labels, {**given, "file": name})
+    if table is None:
+        return _of_folders(folder, datasets, layout, given, good_class)
+    certain = layout == "manifest" or "file" in given or table.name in TABLES
+    if certain or not _told_by_folders(*datasets[0]):
+        return _of_table(folder, table, given)
+    found = _of_folders(folder, datasets, layout, given, good_class)
+    stray = f"{table.name} is not read, as the names of the folders tell the classes; data.layout=manifest reads it"
+    return replace(found, remarks=(*found.remarks, stray))
+
+
+def _of_folders(
+    folder: Path,
+    datasets: Sequence[tuple[Path, str]],
+    layout: str,
+    given: Mapping[str, object],
+    good_class: str | None,
+) -> Recognised:
+    """What names of folders and files tell, without a table."""
     if len(datasets) > 1:
         names = ", ".join(shown(each) for each, _ in datasets)
         raise WeakspotError(f"{shown(folder)} holds {len(datasets)} data sets; give one of them: {names}")
     base, name = datasets[0]
-    if public:
+    if name in PUBLIC:
         return Recognised(base, name, PUBLIC[name].words, PUBLIC[name].labels, GOOD, given)
     if name == "mvtec":
         if not _has_class_parts(base):
@@ -105,6 +120,37 @@ def recognise(
     above = all(image.parent.name not in labels for image in images)
     words = "one folder per class, with other folders in it" if above else "one folder per class"
     return replace(_made(base, name, words, labels, given), remarks=_split_of_folders(base, labels))
+
+
+def _of_table(folder: Path, table: Path, given: Mapping[str, object]) -> Recognised:
+    """What a table tells, and how many pictures it leaves out."""
+    rows = read_rows(table, folder, outside=given.get("outside") is True)
+    name = str(given.get("file", table.name))
+    found = _made(folder, "manifest", f"the table {name}", {row.label for row in rows}, {**given, "file": name})
+    named = {_place(path) for row in rows for path in (row.path, row.mask) if path is not None}
+    others = [image for image in list_images(folder) if _place(image) not in named]
+    if not others:
+        return found
+    pictures = "1 picture is" if len(others) == 1 else f"{len(others)} pictures are"
+    way_out = "; data.layout=folder reads the folders" if any(image.parent != folder for image in others) else ""
+    return replace(found, remarks=(f"{pictures} not in {name} and left out{way_out}",))
+
+
+def _place(path: Path) -> str:
+    """Where a file stands, links as they are: the same for the same place, however it is written."""
+    return os.path.normpath(path.absolute())
+
+
+def _told_by_folders(base: Path, layout: str) -> bool:
+    """Whether the names of a data set's folders say what is Good and what is not."""
+    if layout == "mvtec":
+        labels = _of_parts(base)
+    else:
+        images = list_images(base)
+        labels = set() if any(image.parent == base for image in images) else set(folder_labels(images, base))
+    good = likely_good(labels)
+    of_split = any(label.casefold() in SUBSET_FOLDERS for label in labels)
+    return len(labels) > 1 and good is not None and plain(good) in GOOD_WORDS and not of_split
 
 
 def find_datasets(folder: Path, layout: str = "auto") -> list[tuple[Path, str]]:
@@ -197,7 +243,7 @@ def _made(folder: Path, layout: str, words: str, labels: set[str], options: Mapp
 
 
 def _table(folder: Path, name: object) -> Path | None:
-    """The table that describes a folder: the one that is named, one with a usual name, or the only one there."""
+    """The table that may describe a folder: the one that is named, one with a usual name, or the only one there."""
     if name is not None:
         return folder / str(name)
     tables = [folder / each for each in TABLES if (folder / each).is_file()]

@@ -103,6 +103,16 @@ def test_a_table_that_names_files_elsewhere(here: Path) -> None:
 
 
 @pytest.mark.usefixtures("photos")
+def test_a_stray_table_is_named_with_the_way_to_read_it(capsys: pytest.CaptureFixture[str]) -> None:
+    Path("photos/old.csv").write_text("path,label\nOK/1.png,OK\nNG/1.png,NG\n")
+    assert "data=folder" in settled("photos")
+    assert "photos: old.csv is not read, as the names of the folders tell the classes; data=manifest reads it" in (
+        capsys.readouterr().err
+    )
+    assert "data.options.file=old.csv" in settled("photos", "data=manifest")
+
+
+@pytest.mark.usefixtures("photos")
 def test_a_folder_behind_an_option_is_not_a_second_one() -> None:
     with pytest.raises(WeakspotError, match=r"type: weakspot train photos output=sides"):
         settled("photos", "--output", "sides")

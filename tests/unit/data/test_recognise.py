@@ -61,6 +61,29 @@ def test_a_table_in_a_folder_of_its_own_stays_there(tmp_path: Path) -> None:
     assert [sample.path.name for sample in samples] == ["1.png", "2.png"]
 
 
+def test_an_old_table_beside_class_folders_does_not_take_over(tmp_path: Path) -> None:
+    laid_out(tmp_path, *(f"{label}/{number}.png" for label in ("OK", "NG") for number in range(10)))
+    (tmp_path / "old.csv").write_text("path,label\nOK/1.png,OK\nNG/1.png,NG\n")
+    found = recognise(tmp_path)
+    stray = "old.csv is not read, as the names of the folders tell the classes; data.layout=manifest reads it"
+    assert (found.layout, found.options, found.remarks) == ("folder", {}, (stray,))
+    left = "18 pictures are not in old.csv and left out; data.layout=folder reads the folders"
+    for table in (recognise(tmp_path, "manifest"), recognise(tmp_path, options={"file": "old.csv"})):
+        assert (table.layout, table.options, table.remarks) == ("manifest", {"file": "old.csv"}, (left,))
+    assert recognise(tmp_path, "folder").remarks == ()
+    (tmp_path / "old.csv").rename(tmp_path / "manifest.csv")
+    assert recognise(tmp_path).remarks == (left.replace("old.csv", "manifest.csv"),)
+
+
+@pytest.mark.parametrize("folders", [("left", "right"), ("train", "valid"), ("images", "masks")])
+def test_a_table_beside_folders_that_tell_no_classes(folders: tuple[str, str], tmp_path: Path) -> None:
+    first, second = folders
+    laid_out(tmp_path, f"{first}/1.png", f"{second}/1.png")
+    (tmp_path / "labels.csv").write_text(f"path,label\n{first}/1.png,OK\n{second}/1.png,NG\n")
+    found = recognise(tmp_path)
+    assert (found.layout, found.labels, found.remarks) == ("manifest", ("NG", "OK"), ())
+
+
 @pytest.mark.parametrize(
     ("names", "message"),
     [
