@@ -12,18 +12,18 @@ import json
 import os
 import warnings
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import get_args
 
 import numpy as np
 import numpy.typing as npt
 from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold, train_test_split
 
 from weakspot.data.published import PUBLISHED, as_published
+from weakspot.data.split_rows import split_rows, subset_in
 from weakspot.errors import WeakspotError, did_you_mean
-from weakspot.types import GOOD, Sample, Subset
+from weakspot.types import GOOD, SUBSETS, Sample, Subset
 from weakspot.utils.files import shown, write_text
 from weakspot.utils.spreadsheet import exact, inert, inert_path
 
@@ -248,13 +248,11 @@ def read_split(path: Path, root: Path) -> tuple[list[Sample], list[Subset]]:
     """
     samples: list[Sample] = []
     subsets: list[Subset] = []
-    for number, (_, row) in enumerate(_rows(path), start=1):
-        subset = _subset_in(row)
+    for number, row in split_rows(path):
+        where = f"{shown(path)} line {number}"
+        subset = subset_in(row, where)
         if subset is None or not row.get("path") or not row.get("defect"):
-            raise WeakspotError(
-                f"{shown(path)}: image {number} lacks a path, a subset ({', '.join(_SUBSETS)}) or a defect; "
-                "mend the row"
-            )
+            raise WeakspotError(f"{where} lacks a path, a subset ({', '.join(SUBSETS)}) or a defect; mend it")
         mask, group = row.get("mask"), row.get("group")
         defect, group = exact(row["defect"]), exact(group) if group else None
         samples.append(Sample(root / row["path"], defect, root / mask if mask else None, group))
@@ -269,8 +267,8 @@ def with_subsets(samples: Sequence[Sample], path: Path, root: Path) -> list[Samp
 
     Args:
         samples: of the data set.
-        path: a CSV with the columns ``path`` (relative to `root`) and ``subset``; further columns are ignored. Or
-            :data:`~weakspot.data.published.PUBLISHED`.
+        path: a CSV with the columns ``path`` (relative to `root`) and ``subset`` (or ``split``); further columns are
+            ignored. Or :data:`~weakspot.data.published.PUBLISHED`.
         root: folder of the data set.
 
     Raises:
@@ -281,20 +279,19 @@ def with_subsets(samples: Sequence[Sample], path: Path, root: Path) -> list[Samp
         return as_published(samples)
     positions = {portable(sample.path, root): i for i, sample in enumerate(samples)}
     subsets: dict[int, Subset] = {}
-    for number, row in _rows(path):
-        subset, name = _subset_in(row), row.get("path")
+    for number, row in split_rows(path):
+        where = f"{shown(path)} line {number}"
+        subset, name = subset_in(row, where), row.get("path")
         if subset is None or not name:
-            raise WeakspotError(
-                f"{shown(path)} line {number} lacks a path or a subset ({', '.join(_SUBSETS)}); mend it"
-            )
+            raise WeakspotError(f"{where} lacks a path or a subset ({', '.join(SUBSETS)}); mend it")
         position = positions.get(portable(root / name, root))
         if position is None:
             raise WeakspotError(
-                f"{shown(path)} line {number}: {shown(Path(name))} is no image of this data set"
+                f"{where}: {shown(Path(name))} is no image of this data set"
                 f"{did_you_mean(name, positions)}; mend the line, or data.root"
             )
         if position in subsets:
-            raise WeakspotError(f"{shown(path)} line {number}: {shown(Path(name))} was named before; remove one line")
+            raise WeakspotError(f"{where}: {shown(Path(name))} was named before; remove one line")
         subsets[position] = subset
     left_out = [sample for i, sample in enumerate(samples) if i not in subsets]
     if left_out:
@@ -303,26 +300,6 @@ def with_subsets(samples: Sequence[Sample], path: Path, root: Path) -> list[Samp
             " add a line for each"
         )
     return [replace(sample, subset=subsets[i]) for i, sample in enumerate(samples)]
-
-
-def _rows(path: Path) -> Iterator[tuple[int, dict[str, str]]]:
-    """Rows of a split file, each with the number of its line; the header is line 1."""
-    try:
-        text = path.read_bytes().decode("utf-8-sig", "surrogateescape")  # a spreadsheet adds the mark
-        reader = csv.DictReader(io.StringIO(text, newline=""), strict=True)
-        for row in reader:
-            yield reader.line_num, row
-    except (OSError, csv.Error) as error:
-        reason = getattr(error, "strerror", None) or error
-        raise WeakspotError(f"{shown(path)}: cannot be read as a split ({reason}); make the split anew") from error
-
-
-_SUBSETS: dict[str, Subset] = {name: name for name in get_args(Subset)}
-
-
-def _subset_in(row: dict[str, str]) -> Subset | None:
-    """The subset that a row names; files from before version 0.2 call the column ``part``."""
-    return _SUBSETS.get(row.get("subset") or row.get("part") or "")
 
 
 def split_hash(samples: Sequence[Sample], subsets: Sequence[Subset], root: Path) -> str:

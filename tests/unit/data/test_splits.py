@@ -308,6 +308,16 @@ def test_files_of_version_0_1_call_the_column_part(tmp_path: Path) -> None:
     assert [sample.subset for sample in with_subsets(samples, tmp_path / "old.csv", root)] == subsets
 
 
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16"])
+def test_a_spreadsheet_may_have_saved_the_split_again(tmp_path: Path, encoding: str) -> None:
+    root = Path("/data")
+    samples = [Sample(root / "a.png", GOOD), Sample(root / "Riß.png", "cut")]
+    text = "path; split;defect\r\na.png;Train;good\r\nRiß.png; TEST ;cut\r\n"
+    (tmp_path / "again.csv").write_bytes(text.encode(encoding))
+    assert [sample.subset for sample in with_subsets(samples, tmp_path / "again.csv", root)] == ["train", "test"]
+    assert read_split(tmp_path / "again.csv", root) == (samples, ["train", "test"])
+
+
 def test_relative_roots_give_the_same_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "data").mkdir()
     monkeypatch.chdir(tmp_path / "data")
@@ -327,12 +337,15 @@ def test_relative_roots_give_the_same_file(tmp_path: Path, monkeypatch: pytest.M
         ("path,subset,defect,mask,group\n", "holds no images"),
         (
             "path,subset,defect\na.png,training,good\n",
-            r"image 1 lacks a path, a subset \(train, val, test\) or a defect",
+            r"line 2: subset 'training' is unknown \(did you mean 'train'\?\); use train, val, test$",
         ),
-        ("file,subset,defect\na.png,train,good\n", "image 1 lacks"),
+        (
+            "file,subset,defect\na.png,train,good\n",
+            r"line 2 lacks a path, a subset \(train, val, test\) or a defect; mend it$",
+        ),
         (
             'path,subset,defect\na.png,train,good\n"b.png,train,good',
-            r"cannot be read as a split \(unexpected end of data\)",
+            r"line 3: not CSV \(unexpected end of data\); mend the line$",
         ),
     ],
 )
@@ -465,10 +478,10 @@ def test_a_run_s_split_file_is_taken_over(tmp_path: Path) -> None:
         ("a.png,train\nb.png,test\nc.png,test\n", r"line 4: c\.png is no image of this data set"),
         ("a.png,train\nb.png,test\n/data/a.png,test\n", r"line 4: /data/a\.png was named before"),
         ("a.png,train\n", r"1 of 2 images are not in it, /data/b\.png for one; add a line for each$"),
-        ("a.png,training\n", r"line 2 lacks a path or a subset \(train, val, test\); mend it$"),
-        ("a.png,XXXX\n", "line 2 lacks a path or a subset"),
+        ("a.png,training\n", r"line 2: subset 'training' is unknown .did you mean 'train'.*; use train, val, test$"),
+        ("a.png,XXXX\n", "line 2: subset 'XXXX' is unknown; use train, val, test$"),
         (",train\n", "line 2 lacks a path or a subset"),
-        ("a.png,\n", "line 2 lacks a path or a subset"),
+        ("a.png,\n", r"line 2 lacks a path or a subset \(train, val, test\); mend it$"),
     ],
 )
 def test_a_split_file_that_does_not_fit_is_refused(tmp_path: Path, rows: str, expected: str) -> None:
