@@ -23,13 +23,13 @@ def depth_warning(infos: Sequence[ImageInfo]) -> str | None:
         >>> from pathlib import Path
         >>> depth_warning([ImageInfo(Path("a.png"), brightest=65535), ImageInfo(Path("b.png"), brightest=900)])
         >>> depth_warning([ImageInfo(Path("a.png"), brightest=4080)])[:61]
-        'warning: 1 of 1 images store 12 bits in 16 (the brightest val'
+        'warning: 1 of 1 images store 12 bits in 16 (no value is above'
     """
     deep = [info.brightest for info in infos if info.brightest is not None]
     depth = next((bits for bits in DEPTHS if deep and max(deep) < 2**bits), None)
     if depth is None:
         return None
     return (
-        f"warning: {len(deep)} of {len(infos)} images store {depth} bits in 16 (the brightest value is {max(deep)} of "
+        f"warning: {len(deep)} of {len(infos)} images store {depth} bits in 16 (no value is above {max(deep)} of "
         f"65535), and so they are nearly black; multiply their values by {2 ** (16 - depth)}, or store 8 bits"
     )

@@ -20,6 +20,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageOps, UnidentifiedImageError
 
+from weakspot.data.deep_colour import brightest_of_colour
 from weakspot.errors import WeakspotError
 from weakspot.types import BoolArray, ImageArray, Size
 from weakspot.utils.files import shown
@@ -302,7 +303,7 @@ class ImageInfo:
         error: why it could not be read, naming the file; None for a sound image.
         mode: how the pixels are stored, in Pillow's words (``L``, ``RGB``, ``I;16``, …); empty on error.
         roi: the region of interest, outside which nothing is measured; None where all of the image counts.
-        brightest: highest value of a grey image of more than 8 bits, 0…65535; None for any other.
+        brightest: highest value of an image of more than 8 bits, 0…65535, in colour to its high byte; None for others.
     """
 
     path: Path
@@ -325,9 +326,9 @@ def inspect_image(path: Path) -> ImageInfo:
             image = _load(data)
             height, width = _rgb(image).shape[:2]
             deep = _deep(image)
+            brightest = brightest_of_colour(image, data) if deep is None else int(deep.max())
     except WeakspotError as error:
         return ImageInfo(path, sha256=sha256, error=str(error))
-    brightest = None if deep is None else int(deep.max())
     return ImageInfo(path, sha256, height, width, mode=image.mode, brightest=brightest)
 
 

@@ -25,8 +25,21 @@ def test_the_depth_is_named_with_the_factor_that_mends_it(
     cv2.imwrite(str(tmp_path / "c.png"), np.full((8, 9), 200, np.uint8))
     said = depth_warning(inspect_images([tmp_path / f"{name}.png" for name in "abc"]))
     assert said is not None
-    assert said.startswith(f"warning: 2 of 3 images store {bits} bits in 16 (the brightest value is {brightest} of ")
+    assert said.startswith(f"warning: 2 of 3 images store {bits} bits in 16 (no value is above {brightest} of ")
     assert f"multiply their values by {factor}, " in said
+
+
+@pytest.mark.parametrize("extension", ["png", "tiff"])
+def test_colour_counts_too_to_its_high_byte(tmp_path: Path, extension: str) -> None:
+    twelve, full = np.full((8, 9, 3), 90, np.uint16), np.full((8, 9, 4), 65535, np.uint16)
+    twelve[2, 3, 1] = 4000
+    for name, values in (("twelve", twelve), ("full", full), ("byte", np.full((8, 9, 3), 7, np.uint8))):
+        cv2.imwrite(str(tmp_path / f"{name}.{extension}"), values)
+    infos = [inspect_image(tmp_path / f"{name}.{extension}") for name in ("twelve", "full", "byte")]
+    assert [info.brightest for info in infos] == [4095, 65535, None]
+    said = depth_warning([infos[0], infos[2]])
+    assert said is not None
+    assert said.startswith("warning: 1 of 2 images store 12 bits in 16 (no value is above 4095 of 65535)")
 
 
 def test_full_16_bit_and_8_bit_pictures_need_no_word(tmp_path: Path) -> None:
