@@ -70,7 +70,8 @@ def measure_erasure(
             progress(done, len(chosen))
     numbers = {group: number for number, group in enumerate(dict.fromkeys(groups))}
     control, boxes = np.array(drops, np.float64).reshape(-1, 2).T
-    difference = paired_difference(control, boxes, [numbers[group] for group in groups], np.zeros(len(drops)))
+    members = [numbers[group] for group in groups]
+    difference = paired_difference(control, boxes, members, np.zeros(len(drops)), shares=False)
     return Erasure(difference, len(drops), len(chosen) - len(drops))
 
 

@@ -16,6 +16,7 @@ import numpy.typing as npt
 
 from weakspot.metrics.intervals import N_RESAMPLES, Estimate, percentile_estimate, undefined
 from weakspot.metrics.paired import Difference, balancing_weights, stratum_means, swap_p_value
+from weakspot.metrics.unvarying import widened_difference
 from weakspot.types import FloatArray
 
 
@@ -126,25 +127,28 @@ def macro_difference(subsets: Sequence[Paired], *, seed: int = 0) -> Difference:
     """Compare two models by the mean over subsets, each pair of scores on the same images.
 
     The p-value comes from swapping the two models group by group in every subset; the interval from drawing groups
-    within each subset.
+    within each subset, with what :func:`macro_mean` adds for subsets that no resample can change.
 
     Args:
         subsets: at least one, each with at least one image.
         seed: of resamples and swaps.
     """
-    differences, resamples, by_group = [], [], list[FloatArray]()
+    differences, resampled, by_group = list[list[float]](), list[Resampled](), list[FloatArray]()
     for k, one in enumerate(subsets):
         weights, change = balancing_weights(one.strata), one.second - one.first
         differences.append([float((weights * scores).sum()) for scores in (one.first, one.second)])
         draws = draw_within(one.groups.tolist(), one.strata, seed + k)
-        resamples.append(stratum_means(draws, change, one.strata))
+        resamples = stratum_means(draws, change, one.strata)
+        alone = percentile_estimate(differences[-1][1] - differences[-1][0], len(change), resamples)
+        alone = widened_difference(alone, change, one.groups.tolist(), one.strata)
+        resampled.append(Resampled(alone, resamples))
         by_group.append(np.bincount(np.unique(one.groups, return_inverse=True)[1], weights * change) / len(subsets))
     first, second = np.mean(differences, axis=0)
     changes = np.concatenate(by_group)
     return Difference(
         float(first),
         float(second),
-        percentile_estimate(float(second - first), sum(len(one.first) for one in subsets), np.mean(resamples, axis=0)),
+        replace(macro_mean(resampled), value=float(second - first)),
         len(changes),
         swap_p_value(changes, seed=seed + 1),
     )

@@ -16,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from weakspot.metrics.intervals import N_RESAMPLES, Estimate, percentile_estimate
+from weakspot.metrics.unvarying import widened_difference
 from weakspot.types import FloatArray
 
 N_SWAPS = 10_000
@@ -69,7 +70,13 @@ def balancing_weights(targets: npt.NDArray[np.integer[Any]]) -> npt.NDArray[np.f
 
 
 def paired_difference(
-    first: FloatArray, second: FloatArray, groups: Sequence[int], strata: npt.NDArray[Any], *, seed: int = 0
+    first: FloatArray,
+    second: FloatArray,
+    groups: Sequence[int],
+    strata: npt.NDArray[Any],
+    *,
+    seed: int = 0,
+    shares: bool = True,
 ) -> Difference:
     """Compare two models by a score for each image; the mean over strata of the means over images is compared.
 
@@ -82,6 +89,9 @@ def paired_difference(
         groups: number of the group each image belongs to.
         strata: class of each image, shape ``(n,)``.
         seed: of resamples and swaps.
+        shares: whether scores lie in 0…1, so that an interval that no resample gives a width gets that of
+            :func:`~weakspot.metrics.unvarying.widened_difference`; of log-odds, which have no bounds, nothing can be
+            said.
 
     Raises:
         ValueError: when lengths differ.
@@ -98,10 +108,11 @@ def paired_difference(
     draws = draw_groups(groups, N_RESAMPLES, seed)
     resamples = stratum_means(draws, change, strata)
     by_group = np.bincount(np.unique(groups, return_inverse=True)[1], weights * change).astype(np.float64)
+    estimate = percentile_estimate(values[1] - values[0], n, resamples)
     return Difference(
         values[0],
         values[1],
-        percentile_estimate(values[1] - values[0], n, resamples),
+        widened_difference(estimate, change, groups, strata) if shares else estimate,
         len(by_group),
         swap_p_value(by_group, seed=seed + 1),
     )

@@ -11,8 +11,10 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from weakspot.metrics.intervals import Estimate, bootstrap
 from weakspot.types import FloatArray
@@ -36,8 +38,8 @@ def unseen(n: int, doubt: float = DOUBT) -> float:
 
 
 def certain(estimate: Estimate) -> bool:
-    """Whether an interval has no width."""
-    return math.isfinite(estimate.value) and estimate.low == estimate.high
+    """Whether an interval has no width, but for the last bits, in which sums of the same numbers differ."""
+    return math.isfinite(estimate.value) and estimate.high - estimate.low < 1e-12
 
 
 def mean_of_shares(values: FloatArray) -> Estimate:
@@ -60,6 +62,30 @@ def widened_mean(estimate: Estimate, independent: int) -> Estimate:
         return estimate
     share, value = unseen(independent), estimate.value
     return replace(estimate, low=value * (1 - share), high=value + (1 - value) * share)
+
+
+def widened_difference(
+    estimate: Estimate, change: FloatArray, groups: Sequence[int], strata: npt.NDArray[Any]
+) -> Estimate:
+    """The difference of two models' scores in 0…1 with a width: images not seen may all differ by −1, or all by 1.
+
+    Of one stratum it is beside 0 exactly where the sign test says so. Several strata count as if each of them had as
+    few groups as the smallest; of strata of one size that is exact, of others wider.
+
+    Args:
+        estimate: of the mean over strata of the mean difference; one whose interval has a width stays as it is.
+        change: difference of each image, −1…1, ``(n,)``, at least one.
+        groups: number of the group that each image belongs to.
+        strata: stratum of each image, ``(n,)``.
+    """
+    if not certain(estimate):
+        return estimate
+    inside = [strata == stratum for stratum in np.unique(strata)]
+    means = [float(change[one].mean()) for one in inside]
+    fewest = min(len(np.unique(np.asarray(groups)[one])) for one in inside)
+    share, value = unseen(len(inside) * fewest), estimate.value
+    low, high = value - (max(means) + 1) * share, value + (1 - min(means)) * share
+    return replace(estimate, low=max(-1.0, low), high=min(1.0, high))
 
 
 def widened_ranking(name: str, estimate: Estimate, good: int, others: int) -> Estimate:

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy.stats import binomtest
 
 from weakspot.metrics.intervals import Estimate
 from weakspot.metrics.macro import Paired, Resampled, draw_within, holm, macro_difference, macro_mean
@@ -113,3 +114,15 @@ def test_of_one_subset_it_is_the_plain_comparison() -> None:
     plain = paired_difference(one.first, one.second, one.groups.tolist(), one.strata)
     assert macro_difference([one]).p_value == plain.p_value
     assert macro_difference([one]).difference.value == plain.difference.value
+
+
+def test_a_subset_in_which_no_picture_differs_widens_the_macro_difference() -> None:
+    """Two models that are right on all eight pictures of each subset had a difference of 0.000 (0.000 - 0.000)."""
+    same, other = paired([1.0] * 8, [1.0] * 8), paired([0, 0, 1, 0, 1, 0, 0], [1, 1, 1, 1, 0, 1, 1])
+    rare = binomtest(0, 8).proportion_ci(method="exact").high
+    for n in (1, 2, 3):
+        found = macro_difference([same] * n).difference
+        assert (found.value, found.low, found.high) == pytest.approx((0, -rare, rare))
+    mixed, alone = macro_difference([other, same]).difference, macro_difference([other]).difference
+    assert mixed.low == pytest.approx((alone.low - rare) / 2)
+    assert mixed.high == pytest.approx((alone.high + rare) / 2)

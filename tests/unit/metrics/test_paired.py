@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy.optimize import minimize
 from scipy.stats import binomtest
 from sklearn.metrics import balanced_accuracy_score
 
@@ -46,7 +47,55 @@ def test_a_difference_by_hand() -> None:
 def test_without_a_difference_chance_explains_everything() -> None:
     same = np.array([1.0, 0, 1])
     found = paired_difference(same, same, [0, 1, 2], np.zeros(3))
-    assert (found.difference.value, found.difference.low, found.difference.high, found.p_value) == (0, 0, 0, 1)
+    rare = binomtest(0, 3).proportion_ci(method="exact").high  # so many pictures may differ, one way or the other
+    assert (found.difference.value, found.p_value) == (0, 1)
+    assert (found.difference.low, found.difference.high) == pytest.approx((-rare, rare))
+
+
+@pytest.mark.parametrize("n", range(1, 13))
+def test_where_every_picture_gains_the_interval_says_what_the_sign_test_says(n: int) -> None:
+    """It had no width, so that two pictures were enough to be sure."""
+    found = paired_difference(np.zeros(n), np.ones(n), list(range(n)), np.zeros(n))
+    fewest = binomtest(n, n).proportion_ci(method="exact").low  # share of pictures that gain, at least
+    assert (found.difference.low, found.difference.high) == pytest.approx((fewest - (1 - fewest), 1))
+    assert (found.difference.low > 0) == (binomtest(n, n).pvalue <= 0.05) == (n > 5)
+    assert not found.at_odds
+
+
+@pytest.mark.parametrize(
+    ("gains", "images", "exact"),
+    [([0, 0], [4, 4], True), ([1, 1, 1], [3, 3, 3], True), ([1, 0], [4, 4], False), ([0, 0], [3, 40], False)],
+)
+def test_several_classes_leave_room_for_the_worst_that_they_do_not_rule_out(
+    gains: list[int], images: list[int], exact: bool
+) -> None:
+    """The worst difference under which so many pictures like these come in more than 2.5 %, by a general optimiser."""
+    strata = np.repeat(np.arange(len(gains)), images)
+    change, counts = np.array(gains)[strata], np.array(images)
+    found = paired_difference((change < 1) * 1.0, np.ones(len(change)), list(range(len(change))), strata).difference
+    worst = minimize(
+        lambda shares: float(np.mean(np.array(gains) - (np.array(gains) + 1) * shares)),
+        np.full(len(gains), 0.05),
+        bounds=[(0, 0.999)] * len(gains),
+        constraints={"type": "ineq", "fun": lambda shares: counts @ np.log1p(-shares) - math.log(0.025)},
+    )
+    assert worst.success
+    assert found.value == np.mean(gains)
+    assert found.low == pytest.approx(worst.fun, abs=1e-4) if exact else -1 <= found.low < worst.fun
+
+
+def test_differences_without_bounds_get_no_width_that_nobody_knows() -> None:
+    first, second = np.full(4, 0.3), np.full(4, 7.1)
+    found = paired_difference(first, second, [0, 1, 2, 3], np.zeros(4), shares=False).difference
+    assert (found.low, found.high) == pytest.approx((6.8, 6.8))
+    thirds = paired_difference(np.zeros(7), np.full(7, 1 / 3), list(range(7)), np.zeros(7)).difference
+    assert thirds.high - thirds.low > 0.5  # though its resamples differ in their last bits
+
+
+def test_photographs_of_one_part_are_not_several_that_agree() -> None:
+    found = paired_difference(np.zeros(6), np.ones(6), [0, 0, 0, 1, 1, 1], np.zeros(6)).difference
+    alone = paired_difference(np.zeros(2), np.ones(2), [0, 1], np.zeros(2)).difference
+    assert (found.low, found.high) == pytest.approx((alone.low, alone.high))
 
 
 def test_an_interval_of_few_pictures_that_contradicts_p_is_noticed() -> None:
@@ -103,7 +152,9 @@ def test_a_mean_by_hand() -> None:
     alone = group_estimate(np.array([0.25]), [7], np.array([0]))
     assert alone == Estimate(0.25, 1, 0.25, 0.25)
     difference = paired_difference(np.array([0.5]), np.array([0.75]), [7], np.array([0]))
-    assert difference == Difference(0.5, 0.75, Estimate(0.25, 1, 0.25, 0.25), 1, 1.0)
+    # Of one image 0.975 of all others may differ.
+    low, high = pytest.approx(0.25 - 1.25 * 0.975), pytest.approx(0.25 + 0.75 * 0.975)
+    assert difference == Difference(0.5, 0.75, Estimate(0.25, 1, low, high), 1, 1.0)
 
 
 def test_the_p_value_of_single_images_is_mcnemars() -> None:
