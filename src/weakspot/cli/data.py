@@ -63,8 +63,9 @@ def check(
     sets = _datasets(data, layout, option, good_class)
     for one in sets:
         folder, good = one.folder, good_class or one.good_class or GOOD
+        name = folder.resolve().name  # of the folder itself, which is typed as . too
         try:
-            with console.progress_bar(f"reading {folder.name}") as progress:
+            with console.progress_bar(f"reading {name}") as progress:
                 found[folder] = look_through(folder, one.layout, good, one.options, roi=roi, progress=progress)
         except WeakspotError as error:  # the other data sets are still worth a look
             refused.append(WeakspotError(as_options(str(error))))
@@ -72,7 +73,7 @@ def check(
         findings = found[folder]
         console.out.print(summary_table(findings, f"{folder} ({_named(one)})"))
         problems += _tell(findings, None if one.layout == "manifest" else folder)
-        _draw(findings, folder.name, pairs, alarms)
+        _draw(findings, name, pairs, alarms)
     if output:
         write_json(output, {str(folder): findings.to_dict() for folder, findings in found.items()})
     for other in refused[1:]:

@@ -144,10 +144,14 @@ def was_interrupted(error: BaseException) -> bool:
     """Whether Ctrl-C led to an error, as libraries that it stops half-way raise others while they clean up."""
     if _INTERRUPTS:
         return True
-    chain = [error]
-    for one in chain:  # it grows meanwhile; OmegaConf's errors are their own cause
-        chain += [cause for cause in (one.__cause__, one.__context__) if cause and cause not in chain]
-    return any(isinstance(one, KeyboardInterrupt) for one in chain)
+    seen, waiting = list[BaseException](), [error]
+    while waiting:
+        one = waiting.pop(0)
+        if isinstance(one, KeyboardInterrupt):
+            return True
+        seen.append(one)  # OmegaConf's errors are their own cause
+        waiting += [cause for cause in (one.__cause__, one.__context__) if cause and cause not in (*seen, *waiting)]
+    return False
 
 
 def _say_interrupted() -> None:

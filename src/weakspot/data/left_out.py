@@ -30,10 +30,11 @@ def left_out(folder: Path) -> list[Path]:
     """
     found = list[Path]()
     try:
-        folders = [folder]
-        for one in folders:  # it grows meanwhile; links to folders above are not followed
+        waiting = [folder]
+        while waiting:
+            one = waiting.pop(0)
             found += [entry for entry in one.iterdir() if is_left_out(entry) and entry.is_file()]
-            folders += [inner for inner in subfolders(one) if not inner.is_symlink()]
+            waiting += [inner for inner in subfolders(one) if not inner.is_symlink()]  # a link may lead to one above
     except (OSError, WeakspotError):
         return []
     return sorted(found)
