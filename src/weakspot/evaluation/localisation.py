@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from itertools import chain
 
 import numpy as np
 import numpy.typing as npt
@@ -24,7 +25,7 @@ from weakspot.metrics import (
     proportion,
 )
 from weakspot.metrics.intervals import N_RESAMPLES, Estimate, percentile_estimate
-from weakspot.metrics.paired import draw_groups, group_estimate
+from weakspot.metrics.paired import draws_of_groups, group_estimate
 from weakspot.metrics.results import DetectionResult, LocalisationResult, TrustLevel, TrustResult
 from weakspot.metrics.unvarying import widened_mean
 from weakspot.ops.maps import Maps, comparable_map, shown_map
@@ -185,7 +186,7 @@ def _rank_correlation(values: npt.NDArray[np.float64], groups: Sequence[int]) ->
     if n < 3 or not np.ptp(values, axis=0).all():
         return Estimate(math.nan, n, math.nan, math.nan)
     resamples = []
-    for times in draw_groups(groups, N_RESAMPLES, seed=0):
+    for times in chain.from_iterable(draws_of_groups(groups, N_RESAMPLES, seed=0)):
         drawn = np.repeat(values, times, axis=0)
         varies = len(drawn) > 2 and np.ptp(drawn, axis=0).all()
         resamples.append(float(spearmanr(drawn[:, 0], drawn[:, 1]).statistic) if varies else math.nan)

@@ -6,7 +6,7 @@ The group (cluster) bootstrap (Davison and Hinkley, "Bootstrap Methods and their
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -16,7 +16,7 @@ from scipy.stats import beta
 
 from weakspot.metrics.classification import IntArray, class_scores, macro_scores, ranker
 from weakspot.metrics.intervals import N_RESAMPLES, Estimate, percentile_estimate, undefined
-from weakspot.metrics.paired import draw_groups
+from weakspot.metrics.paired import draws_of_groups
 from weakspot.metrics.results import ClassificationResult, ClassScores
 from weakspot.types import FloatArray
 
@@ -45,25 +45,33 @@ def widened_by_groups(
         defects: defect type of each image.
         groups: number of the group each image belongs to.
     """
-    times = draw_groups(groups, N_RESAMPLES, 0)
-    names = np.array(defects, dtype=object)
-    called = predicted != 0
-    overall = _of_confusion(times, targets, predicted, probabilities.shape[1]) | _of_ranking(
-        times, targets, 1.0 - probabilities[:, 0]
-    )
-    widened: dict[str, Any] = {name: _hull(getattr(metrics, name), resamples) for name, resamples in overall.items()}
+    names, called = np.array(defects, dtype=object), predicted != 0
+    ranking = _ranking(targets, 1.0 - probabilities[:, 0])
+
+    def overall(times: npt.NDArray[np.intp]) -> dict[str, Resampled]:
+        return _of_confusion(times, targets, predicted, probabilities.shape[1]) | ranking(times)
+
+    def per_defect(times: npt.NDArray[np.intp]) -> dict[str, Resampled]:
+        return {name: _share(times, names == name, called) for name in metrics.recall_per_defect}
+
+    def per_class(times: npt.NDArray[np.intp]) -> dict[str, Resampled]:
+        return {name: _share(times, targets == k, predicted == k) for k, name in enumerate(metrics.per_class)}
+
+    chunks = [
+        [of(times) for of in (overall, per_defect, per_class)] for times in draws_of_groups(groups, N_RESAMPLES, 0)
+    ]
+    of_all, of_defects, of_classes = (_joined(parts) for parts in zip(*chunks, strict=True))
+    widened: dict[str, Any] = {name: _hull(getattr(metrics, name), resamples) for name, resamples in of_all.items()}
     return replace(
         metrics,
         **widened,
-        recall_per_defect={
-            name: _hull(found, _share(times, names == name, called))
-            for name, found in metrics.recall_per_defect.items()
-        },
-        per_class={
-            name: _widened_recall(row, _share(times, targets == k, predicted == k))
-            for k, (name, row) in enumerate(metrics.per_class.items())
-        },
+        recall_per_defect={name: _hull(found, of_defects[name]) for name, found in metrics.recall_per_defect.items()},
+        per_class={name: _widened_recall(row, of_classes[name]) for name, row in metrics.per_class.items()},
     )
+
+
+def _joined(chunks: Sequence[dict[str, Resampled]]) -> dict[str, Resampled]:
+    return {name: np.concatenate([chunk[name] for chunk in chunks]) for name in chunks[0]}
 
 
 def worth(groups: IntArray) -> float:
@@ -112,12 +120,18 @@ def _of_confusion(times: npt.NDArray[np.intp], targets: IntArray, predicted: Int
     return {**found, "accuracy": right / np.maximum(true.sum(axis=1), 1), "balanced_accuracy": balanced}
 
 
-def _of_ranking(times: npt.NDArray[np.intp], targets: IntArray, scores: FloatArray) -> dict[str, Resampled]:
+def _ranking(targets: IntArray, scores: FloatArray) -> Callable[[npt.NDArray[np.intp]], dict[str, Resampled]]:
+    """From resamples ``(r, n)`` to AUROC and average precision of each; nothing where all images are of one side."""
     positive = targets != 0
     if positive.all() or not positive.any():
-        return {}
-    with np.errstate(invalid="ignore", divide="ignore"):  # a resample without one side: NaN
-        return ranker(positive, scores)(times)
+        return lambda _: {}
+    ranking = ranker(positive, scores)
+
+    def of(times: npt.NDArray[np.intp]) -> dict[str, Resampled]:
+        with np.errstate(invalid="ignore", divide="ignore"):  # a resample without one side: NaN
+            return ranking(times)
+
+    return of
 
 
 def _share(times: npt.NDArray[np.intp], among: npt.NDArray[np.bool_], hit: npt.NDArray[np.bool_]) -> Resampled:

@@ -8,7 +8,7 @@ the two models' scores group by group (Fisher, 1935).
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -28,6 +28,9 @@ BELIEVE_P = "where interval and p contradict each other, believe p: too few pict
 
 _CHUNK = 10_000_000
 """How many signs are held at once (80 MB)."""
+
+ROWS = 200
+"""How many resamples are held at once: of 100,000 images 160 MB."""
 
 
 @dataclass(frozen=True)
@@ -105,8 +108,7 @@ def paired_difference(
     weights = balancing_weights(strata)
     values = [float((weights * scores).sum()) for scores in (first, second)]
     change = second - first
-    draws = draw_groups(groups, N_RESAMPLES, seed)
-    resamples = stratum_means(draws, change, strata)
+    resamples = _resampled_means(groups, change, strata, seed)
     by_group = np.bincount(np.unique(groups, return_inverse=True)[1], weights * change).astype(np.float64)
     estimate = percentile_estimate(values[1] - values[0], n, resamples)
     return Difference(
@@ -145,25 +147,44 @@ def group_estimate(scores: FloatArray, groups: Sequence[int], strata: npt.NDArra
     scores = np.asarray(scores, dtype=np.float64)
     if len(scores) == 0:
         return Estimate(math.nan, 0, math.nan, math.nan)
-    resamples = stratum_means(draw_groups(groups, N_RESAMPLES, seed), scores, strata)
+    resamples = _resampled_means(groups, scores, strata, seed)
     return percentile_estimate(float((balancing_weights(strata) * scores).sum()), len(scores), resamples)
 
 
-def draw_groups(groups: Sequence[int], resamples: int, seed: int) -> npt.NDArray[np.intp]:
-    """Draw groups with replacement, and count how often that draws each image.
+def _resampled_means(groups: Sequence[int], scores: FloatArray, strata: npt.NDArray[Any], seed: int) -> FloatArray:
+    """The :func:`stratum_means` of :data:`~weakspot.metrics.intervals.N_RESAMPLES` draws of groups, a few at a time."""
+    draws = draws_of_groups(groups, N_RESAMPLES, seed)
+    return np.concatenate([stratum_means(times, scores, strata) for times in draws])
+
+
+def draws_of_groups(groups: Sequence[int], resamples: int, seed: int) -> Iterator[npt.NDArray[np.intp]]:
+    """Draw groups with replacement, and count how often that draws each image; in bounded memory.
 
     Args:
         groups: number of the group each image belongs to, at least one image.
         resamples: how many times to draw.
         seed: same seed, same draws.
 
-    Returns:
-        Counts ``(resamples, n)``.
+    Yields:
+        Counts ``(r, n)`` of at most :data:`ROWS` resamples; the r add up to `resamples`.
     """
     _, of = np.unique(groups, return_inverse=True)
     n_groups = int(of.max()) + 1
-    drawn = np.random.default_rng(seed).multinomial(n_groups, np.full(n_groups, 1 / n_groups), size=resamples)
-    return np.asarray(drawn[:, of], dtype=np.intp)
+    rng, shares = np.random.default_rng(seed), np.full(n_groups, 1 / n_groups)
+    for start in range(0, resamples, ROWS):
+        drawn = rng.multinomial(n_groups, shares, size=min(ROWS, resamples - start))
+        yield np.asarray(drawn[:, of], dtype=np.intp)
+
+
+def draw_groups(groups: Sequence[int], resamples: int, seed: int) -> npt.NDArray[np.intp]:
+    """All of :func:`draws_of_groups` at once, ``(resamples, n)``: 8 kB an image for 1000 resamples.
+
+    Args:
+        groups: number of the group each image belongs to, at least one image.
+        resamples: how many times to draw.
+        seed: same seed, same draws.
+    """
+    return np.concatenate(list(draws_of_groups(groups, resamples, seed)))
 
 
 def stratum_means(times: npt.NDArray[np.intp], scores: FloatArray, strata: npt.NDArray[Any]) -> FloatArray:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from dataclasses import asdict
 from typing import Any
 
@@ -19,8 +20,9 @@ from sklearn.metrics import (
     roc_auc_score,
 )
 
-from weakspot.metrics import classification_metrics, widened_by_groups
+from weakspot.metrics import classification_metrics, paired, widened_by_groups
 from weakspot.metrics.groups import share_of_images, worth
+from weakspot.metrics.intervals import percentile_estimate
 
 NAMES = ["good", "anomaly"]
 
@@ -190,3 +192,39 @@ def test_a_share_of_nothing_is_undefined() -> None:
     none = share_of_images(np.zeros(0, bool), np.zeros(0, int))
     assert none.n == 0
     assert np.isnan([none.value, none.low, none.high]).all()
+
+
+@pytest.mark.parametrize("rows", [1000, 200, 40])
+def test_how_many_resamples_are_held_at_once_changes_no_digit(rows: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    targets, scores, groups = four_looks()
+    _, usual = measured(targets, scores, groups)
+    difference = paired.paired_difference(scores, scores**2, groups, targets)
+    drawn = np.random.default_rng(0).multinomial(20, np.full(20, 1 / 20), size=1000)[:, groups]
+    assert np.array_equal(paired.draw_groups(groups, 1000, 0), drawn)
+    assert difference.difference == percentile_estimate(
+        difference.second - difference.first, 80, paired.stratum_means(drawn, scores**2 - scores, targets)
+    )
+    monkeypatch.setattr(paired, "ROWS", rows)
+    assert measured(targets, scores, groups)[1] == usual
+    assert paired.paired_difference(scores, scores**2, groups, targets) == difference
+
+
+def test_many_images_take_little_memory_in_their_intervals() -> None:
+    """1000 resamples of 5000 images were 40 MB, several times over."""
+    rng = np.random.default_rng(0)
+    targets, scores = np.arange(5000) % 2, rng.random(5000)
+    groups = (np.arange(5000) // 2).tolist()
+    found = classification_metrics(targets, np.stack([1 - scores, scores], axis=1), NAMES, ["x"] * 5000)
+    tracemalloc.start()
+    try:
+        paired.group_estimate(scores, groups, targets)
+        of_mean = tracemalloc.get_traced_memory()[1]
+        widened_by_groups(
+            found, targets, np.stack([1 - scores, scores], axis=1), (scores > 0.5) * 1, ["x"] * 5000, groups
+        )
+        of_groups = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    one = 8 * paired.ROWS * 5000
+    assert of_mean < 5 * one  # all resamples at once were 5 of these before anything was made of them
+    assert of_groups < 12 * one
