@@ -16,6 +16,8 @@ BINS = 10
 def expected_calibration_error(confidences: FloatArray, right: npt.NDArray[Any], bins: int = BINS) -> float:
     """Mean distance of confidence from accuracy, over bins of equally many images (Nixon et al., CVPR-W 2019).
 
+    Images of equal confidence share a bin, so that their order does not matter; see :func:`reliability`.
+
     Args:
         confidences: probability of the most probable class, 0…1, shape ``(n,)``.
         right: whether that class was right, shape ``(n,)``.
@@ -32,6 +34,9 @@ def expected_calibration_error(confidences: FloatArray, right: npt.NDArray[Any],
 def reliability(confidences: FloatArray, right: npt.NDArray[Any], bins: int = BINS) -> list[tuple[float, float, int]]:
     """Sort images into bins of equally many by confidence, and measure each bin.
 
+    A cut between two bins that would part images of equal confidence moves to the nearer end of them, so that there may
+    be fewer bins, and their numbers of images differ.
+
     Args:
         confidences: of the most probable class, 0…1, shape ``(n,)``.
         right: whether it was right, shape ``(n,)``.
@@ -42,5 +47,8 @@ def reliability(confidences: FloatArray, right: npt.NDArray[Any], bins: int = BI
     """
     confidences, right = np.asarray(confidences, dtype=np.float64), np.asarray(right, dtype=np.float64)
     order = np.argsort(confidences, kind="stable")
-    groups = np.array_split(order, min(bins, max(1, len(order))))
+    ends = np.r_[0, np.flatnonzero(np.diff(confidences[order])) + 1, len(order)]  # of runs of equal confidences
+    cuts = np.cumsum([len(part) for part in np.array_split(order, min(bins, max(1, len(order))))])[:-1]
+    nearest = ends[np.abs(ends[None] - cuts[:, None]).argmin(axis=1)]
+    groups = np.split(order, np.unique(nearest))
     return [(float(confidences[p].mean()), float(right[p].mean()), len(p)) for p in groups if len(p)]
