@@ -160,9 +160,12 @@ def find_sources(source: str) -> list[Path]:
     else:
         found = sorted(Path(p) for p in glob.glob(str(path), recursive=True) if is_image(Path(p)))  # noqa: PTH207 - any pattern
     if not found:
-        what = "holds no images" if path.is_dir() else "is no file or folder and matches no image"
-        raise WeakspotError(f"{source} {what} (png, jpg, jpeg, bmp, tif, tiff, webp)")
+        raise _no_image(source, "holds no images" if path.is_dir() else "is no file or folder and matches no image")
     return found
+
+
+def _no_image(source: Path | str, why: str) -> WeakspotError:
+    return WeakspotError(f"{source} {why} (png, jpg, jpeg, bmp, tif, tiff, webp)")
 
 
 def each_source(images: ImageSource | Iterable[ImageSource]) -> Iterator[ImageSource]:
@@ -177,7 +180,10 @@ def each_source(images: ImageSource | Iterable[ImageSource]) -> Iterator[ImageSo
     single = isinstance(images, str | Path | Image.Image | np.ndarray | Stored)
     for image in [images] if single else images:  # type: ignore[union-attr]
         if isinstance(image, str | Path) and Path(image).is_dir():
-            yield from pictures_in(Path(image))
+            found = pictures_in(Path(image))
+            if not found:
+                raise _no_image(image, "holds no images")
+            yield from found
         else:
             yield image  # type: ignore[misc]
 

@@ -183,7 +183,7 @@ class Localizer:
             the others.
 
         Raises:
-            WeakspotError: for a `batch_size` below 1.
+            WeakspotError: for a `batch_size` below 1, and for a folder without images.
         """
         for prediction, _ in self.stream(images, batch_size=batch_size):
             yield prediction
@@ -208,7 +208,7 @@ class Localizer:
             Each prediction with what was loaded for it, in order.
 
         Raises:
-            WeakspotError: for a `batch_size` below 1.
+            WeakspotError: for a `batch_size` below 1, and for a folder without images.
         """
         if batch_size is None or self.meta.preprocess.tile:
             batch_size = self.batch_size
