@@ -182,14 +182,17 @@ def test_a_threshold_is_about_good_or_not_and_the_type_is_the_likeliest() -> Non
     assert doubts(cautious, Decision(threshold=0.5)) is not None
 
 
-def test_the_temperature_of_many_classes_is_that_of_the_best_likelihood() -> None:
+def test_temperature_and_bias_of_many_classes_are_those_of_the_best_likelihood_of_good_or_not() -> None:
     rng = np.random.default_rng(0)
     honest = rng.normal(0, 2, (3000, 4))
     targets = np.array([rng.choice(4, p=row) for row in softmax(honest, axis=1)])
-    assert fit_scaling(3 * honest, targets) == (pytest.approx(3, rel=0.1), 0)
+    spoilt = 3 * (honest - [0, 2.5, 2.5, 2.5])
+    temperature, bias = fit_scaling(spoilt, targets)
+    assert (temperature, bias) == (pytest.approx(3, rel=0.1), pytest.approx(2.5, abs=0.15))
     grid = np.geomspace(1, 9, 400)
-    losses = [log_loss(targets, softmax(3 * honest / t, axis=1)) for t in grid]
-    assert fit_scaling(3 * honest, targets)[0] == pytest.approx(grid[int(np.argmin(losses))], rel=0.03)
+    of_good = [Decision(float(t), bias=bias).probabilities(spoilt)[:, 0] for t in grid]
+    losses = [log_loss(targets == 0, good) for good in of_good]
+    assert temperature == pytest.approx(grid[int(np.argmin(losses))], rel=0.03)
 
 
 # --- whole runs ---------------------------------------------------------------------------------------------------

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from scipy.special import betaincc, log_softmax, softmax
+from scipy.special import betaincc, log_softmax, logsumexp, softmax
 
 from weakspot.config.rules import DecisionCosts
 from weakspot.errors import WeakspotError
@@ -173,12 +173,11 @@ def _fit(validation: Validation, costs: DecisionCosts) -> FittedDecision:
         if_so = f" (less, as the defect images come from only {groups} groups)" if groups < n_defect else ""
         origin = f"finds {_percent(costs.recall)} of defects with {_percent(promised)} confidence{if_so}; {basis}"
         return FittedDecision(replace(calibrated, threshold=threshold), origin, n_good, n_defect)
-    with_bias = enough and validation.logits.shape[1] == 2
-    if costs.miss == costs.false_alarm and not with_bias:
+    if costs.miss == costs.false_alarm and not enough:
         return FittedDecision(calibrated, f"the most probable class; {basis}", n_good, n_defect)
-    # With a bias probabilities are those of the held-out images' mix of Good and defect, else those of the weights
+    # Once fitted, probabilities are those of the held-out images' mix of Good and defect, else those of the weights
     # that the network was trained with; costs are of as many of one as of the other.
-    mix = n_defect / n_good if with_bias else 1.0
+    mix = n_defect / n_good if enough else 1.0
     threshold = costs.false_alarm * mix / (costs.false_alarm * mix + costs.miss)
     weighing = f"a miss costs {costs.miss:g} and a false alarm {costs.false_alarm:g}, with as many defects as Good"
     origin = f"{weighing} (Elkan, IJCAI 2001); {basis}"
@@ -215,43 +214,43 @@ def read_validation(path: Path, classes: int, groups: object = None) -> Validati
 
 
 def fit_scaling(logits: FloatArray, targets: npt.NDArray[np.int64]) -> tuple[float, float]:
-    """Fit the temperature and bias under which the validation labels are likeliest.
+    """Fit the temperature and bias under which it is likeliest which validation images are Good.
 
-    For two classes that is Platt scaling ("Probabilistic Outputs for Support Vector Machines", 1999), for more only the
-    temperature (Guo et al., ICML 2017). Targets are smoothed as Platt does: where every image is right, the plain
-    likelihood would grow with certainty for ever. The bias has a normal prior of deviation 1 about the log of defects
-    per Good image, with which the network's most probable class would decide: a handful of images must not move that
-    freely.
+    That is Platt scaling ("Probabilistic Outputs for Support Vector Machines", 1999) of the log-odds of not-Good. Of
+    several kinds of defect all get the same bias, so that the classifier alone says which is the likeliest. Targets are
+    smoothed as Platt does: where every image is right, the plain likelihood would grow with certainty for ever. The
+    bias has a normal prior of deviation 1 about the log of defects per Good image, with which an image is not Good
+    where the network finds that likelier: a handful of images must not move that freely.
 
     Args:
         logits: ``(n, classes)``, Good first.
         targets: ``(n,)``, some Good and some not.
 
     Returns:
-        The temperature, in :data:`COLDEST` … :data:`HOTTEST`, and the bias that is added to the log-odds of not-Good
-        after it; the bias is 0 for more than two classes.
+        The temperature, in :data:`COLDEST` … :data:`HOTTEST`, and the bias that is added to the logits of all kinds of
+        defect after it, which is to the log-odds of not-Good.
     """
     from scipy.optimize import minimize  # half a second that prediction does without
 
     logits = np.asarray(logits, dtype=np.float64)
-    classes = logits.shape[1]
-    counts = np.bincount(targets, minlength=classes)
-    usual = math.log(counts[1] / counts[0]) if classes == 2 else 0.0
-    wanted = np.empty_like(logits)
-    for k in range(classes):
-        sure = (counts[k] + 1) / (counts[k] + 2)
-        wanted[targets == k] = (1 - sure) / (classes - 1)
-        wanted[targets == k, k] = sure
+    defect = (targets != 0).astype(np.int64)
+    counts = np.bincount(defect, minlength=2)
+    usual = math.log(counts[1] / counts[0])
+    sure = (counts + 1) / (counts + 2)
+    wanted = np.where(np.arange(2) == defect[:, None], sure[defect, None], 1 - sure[defect, None])
 
     def unlikely(slope_and_bias: npt.NDArray[np.float64]) -> tuple[float, npt.NDArray[np.float64]]:
-        """Its value and gradient; convex, so there is one lowest place."""
-        log_shares = log_softmax(_scaled(logits, *slope_and_bias), axis=1)
+        """Its value and gradient; with one kind of defect it is convex."""
+        slope, bias = slope_and_bias
+        good, kinds = logits[:, 0], logits[:, 1:]
+        log_shares = log_softmax(np.stack([good * slope, logsumexp(kinds * slope, axis=1) + bias], axis=1), axis=1)
+        rise = np.stack([good, (softmax(kinds * slope, axis=1) * kinds).sum(axis=1)], axis=1)  # with the slope
         excess = np.exp(log_shares) - wanted
-        off = slope_and_bias[1] - usual
+        off = bias - usual
         loss = -(wanted * log_shares).sum() + off**2 / 2
-        return float(loss), np.array([(excess * logits).sum(), excess[:, 1:].sum() + off])
+        return float(loss), np.array([(excess * rise).sum(), excess[:, 1:].sum() + off])
 
-    bounds = [(1 / HOTTEST, 1 / COLDEST), (None, None) if classes == 2 else (usual, usual)]
+    bounds = [(1 / HOTTEST, 1 / COLDEST), (None, None)]
     slope, bias = minimize(unlikely, [1.0, usual], jac=True, bounds=bounds, method="L-BFGS-B").x
     return float(1 / slope), float(bias)
 

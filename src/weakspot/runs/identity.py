@@ -120,7 +120,7 @@ def flat_settings(section: Mapping[str, Any], skipped: Container[str], prefix: s
             yield key, value
 
 
-DECISIONS = 7
+DECISIONS = 8
 """Goes up when the same costs make another decision, or boxes get another trust: runs from before are not today's,
 though their models are."""
 

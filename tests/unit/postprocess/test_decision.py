@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -75,6 +76,43 @@ def test_few_images_do_not_move_the_cut_of_a_balanced_network_at_will(good: int,
         rates.append([norm.sf(cut, -2, 2), norm.cdf(cut, 2, 2)])  # false alarms, misses; at best 0.159 of both
     assert np.mean(rates, axis=0) == pytest.approx([0.159, 0.159], abs=0.06)
     assert np.mean(rates) < 0.175
+
+
+def test_impossible_kinds_of_defect_change_nothing() -> None:
+    rng = np.random.default_rng(5)
+    targets = np.repeat([0, 1], [60, 25])
+    two = two_classes(rng.normal(3 * targets - 4, 1.5))
+    five = np.insert(two, 2, np.full((3, 85), -1e5), axis=1)
+    assert fit_scaling(five, targets) == fit_scaling(two, targets)
+    moved = np.array(five)
+    moved[:, [1, 4]] = five[:, [4, 1]]
+    assert fit_scaling(moved, targets * 4) == fit_scaling(two, targets)
+
+
+def test_several_kinds_of_defect_are_found_as_one_kind_is() -> None:
+    """The same log-odds of not-Good, by a network that is too sure of Good."""
+    rng = np.random.default_rng(6)
+    targets = np.repeat([0, 1], [200, 60])
+    margin = rng.normal(6 * targets - 3, 1.5) - 2.5
+    odds = rng.normal(0, 1, (260, 3))
+    several = np.c_[np.zeros(260), margin[:, None] + log_softmax(odds, axis=1)]  # whose log-odds are the margin's
+    kinds = np.where(targets == 1, 1 + odds.argmax(axis=1), 0)
+    shares = {}
+    for name, logits, truth in (("one", two_classes(margin), targets), ("three", several, kinds)):
+        fitted = fit_decision(Validation(logits, truth, np.arange(260)), DecisionCosts())
+        assert fitted.decision.threshold == pytest.approx(0.3 / 1.3)  # 60 defects for 200 Good
+        shares[name] = [fitted.held_out[key]["value"] for key in ("recall", "false_alarm_rate")]
+    assert shares["three"] == pytest.approx(shares["one"], abs=0.02)
+    assert shares["three"] == pytest.approx([norm.cdf(2), norm.sf(2)], abs=0.035)
+    validation = Validation(several, kinds, np.arange(260))
+    of_any_kind = replace(validation, targets=np.where(targets == 1, 1, 0))  # as of a picture of several kinds
+    assert fit_decision(of_any_kind, DecisionCosts()) == fit_decision(validation, DecisionCosts())
+    equal, hardly_dearer = (fit_decision(validation, DecisionCosts(miss=miss)).decision for miss in (1, 1.0001))
+    assert hardly_dearer.threshold == pytest.approx(equal.threshold, rel=1e-4)
+    called = [np.array([d.decide(p) for p in d.probabilities(several)]) for d in (equal, hardly_dearer)]
+    np.testing.assert_array_equal(*called)
+    defective = called[0] != 0
+    np.testing.assert_array_equal(called[0][defective], 1 + odds.argmax(axis=1)[defective])
 
 
 def test_perfect_answers_do_not_make_it_certain() -> None:
