@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
@@ -31,7 +32,7 @@ FEWEST_PICTURES = 8
 """Training pictures without which there are none."""
 
 FOLDS = 5
-"""Pictures are left out in so many turns, to see how far such pictures lie."""
+"""Pictures are left out in so many turns, those of a group together, to see how far such pictures lie."""
 
 RANK = 48
 """Leading directions whose variance is known at each tap."""
@@ -137,6 +138,7 @@ def fit_familiarity(
     items: Sequence[ImageView],
     preprocess: Preprocess,
     cache: FeatureCache | None,
+    groups: Sequence[int] | None = None,
 ) -> FittedFamiliarity | None:
     """Fit statistics on training pictures as they are.
 
@@ -146,6 +148,7 @@ def fit_familiarity(
         items: training pictures.
         preprocess: what brings them to the network's input.
         cache: of features; None computes them.
+        groups: number of the group that each picture belongs to; None puts each into a group of its own.
 
     Returns:
         None where there are too few pictures.
@@ -168,7 +171,8 @@ def fit_familiarity(
     template = np.mean([look.thumbnail for look in looks], axis=0).round().astype(np.uint8)
     of_taps = [np.stack(values) for values in zip(*rows, strict=True)]
     plain = np.stack([look.values for look in looks])
-    scales = [_scale(values, _fit_and_judge) for values in of_taps] + [_scale(plain, _fit_and_judge_plain)]
+    fold = folds_of(range(len(items)) if groups is None else groups)
+    scales = [_scale(values, fold, _fit_and_judge) for values in of_taps] + [_scale(plain, fold, _fit_and_judge_plain)]
     fitted = [fit_directions(values) for values in of_taps]
     channels, ranks = ([len(one.centre) // 2 for one in fitted], [len(one.weight) for one in fitted])
     head = FamiliarityHead(taps, channels, ranks)
@@ -206,8 +210,32 @@ def _fit_and_judge_plain(fitted_on: Floats, left_out: Floats) -> Floats:
     return np.asarray(np.log(np.einsum("ni,ij,nj->n", apart, precision, apart) / apart.shape[1] + NEAREST))
 
 
-def _scale(values: Floats, judge: Callable[[Floats, Floats], Floats]) -> tuple[float, float]:
+def folds_of(groups: Sequence[int]) -> npt.NDArray[np.int64]:
+    """Share whole groups out, each in the order of its first picture to the fold with the fewest pictures.
+
+    Args:
+        groups: number of each picture's group.
+
+    Returns:
+        ``(n,)``, the fold of each picture, 0 to :data:`FOLDS` - 1. A fold with more than half of the pictures would
+        leave too few to judge it by; pictures are shared out one by one then.
+
+    Examples:
+        >>> folds_of([7, 7, 3, 4, 5, 6, 9, 3]).tolist(), folds_of([1, 1, 1, 1, 2, 3]).tolist()
+        ([0, 0, 1, 2, 3, 4, 2, 1], [0, 1, 2, 3, 4, 0])
+    """
+    sizes, filled, fold = Counter(groups), [0] * FOLDS, dict[int, int]()
+    for group, size in sizes.items():
+        fold[group] = filled.index(min(filled))
+        filled[fold[group]] += size
+    if max(filled) > len(groups) / 2:
+        return np.arange(len(groups)) % FOLDS
+    return np.array([fold[group] for group in groups], dtype=np.int64)
+
+
+def _scale(
+    values: Floats, fold: npt.NDArray[np.int64], judge: Callable[[Floats, Floats], Floats]
+) -> tuple[float, float]:
     """Mean and deviation of the logarithm of the distance, over pictures that were left out in turn."""
-    fold = np.arange(len(values)) % FOLDS
-    logs = np.concatenate([judge(values[fold != k], values[fold == k]) for k in range(FOLDS)])
+    logs = np.concatenate([judge(values[fold != k], values[fold == k]) for k in np.unique(fold)])
     return float(logs.mean()), max(LEAST_SPREAD, float(logs.std()))

@@ -154,5 +154,6 @@ def fit_to_recognise(prepared: PreparedRun, model: Model) -> FittedFamiliarity |
         What is known of them; None where that is nothing.
     """
     data = prepared.data
-    items = [ImageView(data.infos[i], AS_IS) for i in spread_evenly(data.indices("train"), MOST_TRAINING)]
-    return fit_familiarity(model.network, model.taps, items, prepared.preprocess, prepared.rules.cache)
+    chosen, groups = spread_evenly(data.indices("train"), MOST_TRAINING), data.groups
+    items, of_groups = [ImageView(data.infos[i], AS_IS) for i in chosen], [groups[i] for i in chosen]
+    return fit_familiarity(model.network, model.taps, items, prepared.preprocess, prepared.rules.cache, of_groups)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,8 @@ import pytest
 import torch
 from helpers.exports import quiet
 from helpers.runs import train
+from hypothesis import given
+from hypothesis import strategies as st
 from sklearn.covariance import LedoitWolf
 
 from weakspot.data.images import list_images
@@ -24,7 +27,7 @@ from weakspot.models.familiarity import FamiliarityHead, pooled
 from weakspot.models.output_store import OutputStore
 from weakspot.postprocess.prediction_files import read_predictions
 from weakspot.runs.folder import RunFolder
-from weakspot.training.familiarity import fit_directions
+from weakspot.training.familiarity import _fit_and_judge, _scale, fit_directions, folds_of
 
 
 def test_with_every_direction_kept_it_is_scikit_learns_mahalanobis_distance() -> None:
@@ -59,6 +62,27 @@ def test_the_head_says_the_same_as_the_fit() -> None:
     for name in ("centre", "scale", "basis", "weight", "rest"):
         head.get_buffer(f"{name}_0").copy_(torch.from_numpy(np.atleast_1d(np.asarray(getattr(fitted, name)))))
     np.testing.assert_allclose(head([features])[:, 0].numpy(), fitted.log_distances(values), rtol=2e-3, atol=2e-3)
+
+
+@given(st.lists(st.integers(0, 30), min_size=1, max_size=60))
+def test_a_group_is_left_out_whole_unless_it_is_most_of_the_pictures(groups: list[int]) -> None:
+    fold = folds_of(groups)
+    whole = all(len({int(k) for k in fold[np.array(groups) == group]}) == 1 for group in groups)
+    assert whole or fold.tolist() == [n % 5 for n in range(len(groups))]
+    if max(Counter(groups).values()) <= len(groups) / 5:  # so that no fold gets more than two fifths
+        assert whole
+    np.testing.assert_array_equal(folds_of(range(len(groups))), np.arange(len(groups)) % 5)
+
+
+def test_photographs_of_one_part_do_not_vouch_for_one_another() -> None:
+    """Thirty parts of six photographs that hardly differ: new parts lie further than new photographs of known ones."""
+    random = np.random.default_rng(2)
+    parts = np.repeat(np.arange(30), 6)
+    values = random.normal(size=(30, 12))[parts] + random.normal(0, 0.05, (180, 12))
+    of_new_parts = fit_directions(values).log_distances(random.normal(size=(4000, 12))).mean()
+    one_by_one, together = (_scale(values, folds_of(g), _fit_and_judge)[0] for g in (range(180), parts.tolist()))
+    assert together == pytest.approx(of_new_parts, abs=0.2)
+    assert one_by_one < of_new_parts - 0.2
 
 
 @pytest.fixture
