@@ -9,7 +9,7 @@ from __future__ import annotations
 import csv
 import xml.etree.ElementTree as ET
 from collections.abc import Callable
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 from urllib.parse import quote
 
@@ -155,7 +155,7 @@ def write_voc(exported: Exported, folder: Path, pictures: Pictures) -> str:
         for box in prediction.boxes:
             _voc_object(root, box)
         ET.indent(root)
-        stem = name.rpartition(".")[0]
+        stem = PurePosixPath(name).with_suffix("").as_posix()
         if stem in stems:
             raise WeakspotError(f"{prediction.path}: two pictures differ in their extension only; VOC cannot hold both")
         stems.append(stem)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 import numpy as np
 
@@ -44,13 +44,14 @@ def write_yolo(exported: Exported, folder: Path, pictures: Pictures) -> str:
     taken: set[str] = set()
     for (name, prediction), subset in zip(kept, subsets, strict=True):
         # Ultralytics finds labels by replacing "/images/" in the path: no folders below, whatever they are called.
-        stem, _, extension = name.replace("/", "__").rpartition(".")
+        flat = PurePosixPath(name.replace("/", "__"))
+        stem = flat.stem
         if stem in taken:
             raise WeakspotError(f"{prediction.path}: another picture would be called {stem} too; rename one of them")
         taken.add(stem)
         lines = (_line(prediction, exported.classes.index(box.label), box.xyxy) for box in prediction.boxes)
         write_text(folder / "labels" / subset / f"{stem}.txt", "".join(lines))
-        place_picture(prediction.path, folder / "images" / subset / f"{stem}.{extension}", pictures)
+        place_picture(prediction.path, folder / "images" / subset / flat, pictures)
     write_json(folder / "left_out.json", left_out)
     # JSON strings are YAML strings, whatever characters are in them.
     names = "".join(f"  {number}: {json.dumps(name)}\n" for number, name in enumerate(exported.classes))

@@ -185,6 +185,33 @@ def test_voc_is_read_by_torchvision(results: Path) -> None:
         assert half_open == corners(BOXES[content["filename"]])
 
 
+@pytest.mark.parametrize("kind", ["voc", "yolo"])
+def test_a_picture_without_an_extension_keeps_its_name(kind: str, tmp_path: Path) -> None:
+    """All of them became .xml or .txt, and the second was refused as another picture of that name."""
+    names = ["spot/plain", "spot/v1.2/other", "spot/a.b.png", "spot/d.png"]
+    found = []
+    for number, name in enumerate(names):
+        path = tmp_path / "photos" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", SIZE[::-1], (number, 0, 0)).save(path, "png")
+        found.append(replace(prediction(Path("spot/d.png"), (Box(3, 0, 41, 31, 0.0, "spot"),)), path=path))
+    exported = Exported(found, names, ["spot", "crack"], "model")
+    folder = tmp_path / kind
+    write_boxes(exported, kind, folder, "copy")
+    if kind == "voc":
+        stems = ["spot/plain", "spot/v1.2/other", "spot/a.b", "spot/d"]
+        assert (folder / "ImageSets" / "Main" / "default.txt").read_text().splitlines() == stems
+        assert all((folder / "Annotations" / f"{stem}.xml").is_file() for stem in stems)
+        assert all((folder / "JPEGImages" / name).is_file() for name in names)
+    else:
+        labels, images = (
+            sorted(p.name for p in (folder / of).rglob("*") if p.is_file()) for of in ("labels", "images")
+        )
+        # Ultralytics looks for the labels of "x" at x.rsplit(".", 1)[0] + ".txt".
+        assert labels == ["spot__a.b.txt", "spot__d.txt", "spot__plain.txt", "spot__v1.txt"]
+        assert images == ["spot__a.b.png", "spot__d.png", "spot__plain", "spot__v1.2__other"]
+
+
 def test_csv_holds_every_box_as_it_is(results: Path) -> None:
     with (export(results, "csv") / "boxes.csv").open(newline="", encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
