@@ -31,6 +31,13 @@ def audit(
 
     found = audited(RunFolder(run), device)
     fall = found.erased
+    if not found.images:
+        console.out.print(
+            f"nothing was measured: no box of the {found.skipped} pictures that were asked leaves room to erase "
+            "as much elsewhere, which is the control; they are too large: train with a higher boxes.threshold",
+            soft_wrap=True, highlight=False,
+        )  # fmt: skip
+        return
     console.out.print(
         f"{found.images} pictures ({found.skipped} left out): erasing the boxes lowers the log-odds of a defect by "
         f"{fall.second:.2f}, erasing as much elsewhere by {fall.first:.2f}; difference {fall.difference.value:.2f} "

@@ -9,10 +9,12 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from typer.testing import CliRunner
 
+from weakspot.cli.main import app
 from weakspot.evaluation.erasure import Erasure, erase, other_places
 from weakspot.metrics import Estimate
-from weakspot.metrics.paired import Difference
+from weakspot.metrics.paired import Difference, paired_difference
 from weakspot.types import Box, Prediction
 
 BOX = Box(10, 20, 30, 32)
@@ -73,3 +75,12 @@ def test_when_it_alarms(value: float, p_value: float, images: int, *, alarmed: b
     found = Erasure(Difference(0.0, value, Estimate(value, images, 0, 9), images, p_value), images, 0)
     assert (found.alarm is not None) is alarmed
     assert json.loads(json.dumps(found.to_dict(), default=str))["images"] == images
+
+
+def test_an_audit_without_a_control_says_so_and_prints_no_nan(monkeypatch: pytest.MonkeyPatch) -> None:
+    nothing = paired_difference(np.zeros(0), np.zeros(0), [], np.zeros(0))
+    monkeypatch.setattr("weakspot.commands.audit.audit", lambda *_: Erasure(nothing, 0, 7))
+    result = CliRunner().invoke(app, ["audit", "run"])
+    assert result.exit_code == 0, result.output
+    assert "nothing was measured: no box of the 7 pictures that were asked leaves room" in result.output
+    assert "nan" not in result.output
