@@ -15,14 +15,15 @@ import cv2
 import numpy as np
 
 from weakspot.data.imitation_shapes import ANYWHERE, SHAPES, Float, Rng, laid_on, noise, structure_of
-from weakspot.types import BoolArray, ImageArray
+from weakspot.data.preprocess import Preprocess
+from weakspot.types import BoolArray, ImageArray, Size
 
 VISIBLE = 0.12
 """A pixel belongs to the region where it changed by this share of the image's standard deviation."""
 
 
 IMITATION = "imitation"
-VERSION = 3
+VERSION = 4
 """Goes up whenever the same image and number give another imitation."""
 
 
@@ -34,7 +35,7 @@ def imitation_name(number: int) -> str:
 def named_imitation(
     image: ImageArray, image_sha256: str, name: str, region: BoolArray | None = None
 ) -> tuple[ImageArray, BoolArray]:
-    """Make the imitation of that name on an image; it is always the same one.
+    """Make the imitation of that name on an image; it is always the same one in the same region.
 
     Args:
         image: uint8 RGB ``(H, W, 3)``.
@@ -54,6 +55,24 @@ def named_imitation(
         if mask.sum() >= smallest:
             break
     return changed, mask
+
+
+def changeable(region: BoolArray | None, size: Size, preprocess: Preprocess) -> BoolArray | None:
+    """Where an imitation may lie at the network's input: not on the border that keeps a picture's aspect ratio.
+
+    Args:
+        region: ``(H, W)``, which pixels of the input lie in the region of interest; None where all of them do.
+        size: ``(height, width)`` of the picture.
+        preprocess: what brought it to the network's input.
+
+    Returns:
+        ``(H, W)``; None for everywhere.
+    """
+    if region is not None:  # the border is outside every region of interest
+        return region
+    inside = np.zeros(preprocess.input_size(size), dtype=bool)
+    inside[preprocess.content(size)] = True
+    return None if inside.all() else inside
 
 
 def imitate_defect(image: ImageArray, rng: Rng) -> tuple[ImageArray, BoolArray]:

@@ -25,7 +25,7 @@ import numpy.typing as npt
 import platformdirs
 import torch
 
-from weakspot.data.imitations import IMITATION, named_imitation
+from weakspot.data.imitations import IMITATION, changeable, named_imitation
 from weakspot.data.loading import Loaded, batched, load_images, stack_pixels
 from weakspot.data.preprocess import Preprocess
 from weakspot.data.views import AS_IS, ImageView
@@ -337,8 +337,8 @@ def _see(loaded: Loaded, item: ImageView, preprocess: Preprocess) -> tuple[npt.N
         raise WeakspotError(loaded.error)
     if not item.view.startswith(IMITATION):
         return see(loaded.pixels, item.image.sha256, item.view, preprocess), None
-    before = preprocess.denormalise(loaded.pixels)
-    changed, mask = named_imitation(before, item.image.sha256, item.view, loaded.region)
+    where = changeable(loaded.region, loaded.size, preprocess)
+    changed, mask = named_imitation(preprocess.denormalise(loaded.pixels), item.image.sha256, item.view, where)
     return preprocess.normalise(changed), mask
 
 

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from weakspot.data.images import ImageInfo
-from weakspot.data.imitations import imitation_name, named_imitation
+from weakspot.data.imitations import changeable, imitation_name, named_imitation
 from weakspot.data.loading import batched, load_images
 from weakspot.data.preprocess import Preprocess
 from weakspot.errors import WeakspotError
@@ -97,8 +97,9 @@ def _imitations(images: Sequence[ImageInfo], preprocess: Preprocess) -> Iterator
         if loaded.pixels is None:
             raise WeakspotError(loaded.error)
         plain = preprocess.denormalise(loaded.pixels)
+        where = changeable(loaded.region, loaded.size, preprocess)
         for number in range(FIRST_NUMBER, FIRST_NUMBER + EACH):
-            changed, mask = named_imitation(plain, image.sha256, imitation_name(number), loaded.region)
+            changed, mask = named_imitation(plain, image.sha256, imitation_name(number), where)
             boxes = true_boxes(mask, (image.height, image.width), preprocess)
             yield _Imitation(image, preprocess.normalise(changed), boxes, loaded.region)
 

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from weakspot.data import imitations
-from weakspot.data.imitations import CHANGES, SHAPES, imitate_defect, imitation_name, named_imitation
+from weakspot.data.imitations import CHANGES, SHAPES, changeable, imitate_defect, imitation_name, named_imitation
 from weakspot.data.preprocess import Preprocess
 from weakspot.types import ImageArray
 
@@ -86,6 +86,30 @@ def test_a_name_is_always_the_same_picture() -> None:
     assert first[1].any()
     assert not np.array_equal(first[0], named_imitation(image, "ab" * 32, imitation_name(4))[0])
     assert not np.array_equal(first[0], named_imitation(image, "cd" * 32, imitation_name(3))[0])
+
+
+@pytest.mark.parametrize(
+    ("size", "preprocess", "content"),
+    [
+        ((60, 90), Preprocess((64, 64), "caffe"), None),
+        ((60, 90), Preprocess((40, 60), "caffe", "keep_ratio"), None),
+        ((60, 90), Preprocess((64, 64), "caffe", "keep_ratio"), np.s_[10:53, :]),
+        ((96, 144), Preprocess((64, 64), "caffe", "tile"), np.s_[:, 8:152]),
+    ],
+)
+def test_the_border_that_keeps_the_aspect_ratio_is_not_changed(
+    size: tuple[int, int], preprocess: Preprocess, content: tuple[slice, slice] | None
+) -> None:
+    where = changeable(None, size, preprocess)
+    if content is None:
+        assert where is None
+        return
+    assert where is not None
+    wanted = np.zeros(preprocess.input_size(size), dtype=bool)
+    wanted[content] = True
+    np.testing.assert_array_equal(where, wanted)
+    smaller = wanted & (np.arange(wanted.shape[1]) < 20)
+    assert changeable(smaller, size, preprocess) is smaller
 
 
 def test_a_flat_picture_gives_no_error() -> None:

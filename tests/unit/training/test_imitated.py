@@ -11,8 +11,11 @@ import torch
 from PIL import Image
 
 from weakspot.data.images import inspect_image
+from weakspot.data.imitations import imitation_name
 from weakspot.data.preprocess import Preprocess
+from weakspot.data.views import ImageView
 from weakspot.errors import WeakspotError
+from weakspot.models.feature_cache import view_features
 from weakspot.models.located_outputs import LocatedOutputs
 from weakspot.models.model import Model
 from weakspot.models.network import CamNet
@@ -51,6 +54,22 @@ def test_a_border_round_the_picture_is_no_part_of_it() -> None:
     mask[21:32, 22:42] = True  # rows × 60 / 43, columns × 90 / 64
     mask[:5] = True  # of the border
     assert true_boxes(mask, (60, 90), preprocess).tolist() == [[30, 15, 60, 31]]
+
+
+@pytest.mark.usefixtures("tiny")
+def test_the_border_round_a_picture_stays_as_it_is(pictures: list[Path]) -> None:
+    """In what trust is calibrated on and in what evidence heads are trained on."""
+    preprocess = Preprocess((64, 64), "caffe", "keep_ratio")
+    image = inspect_image(pictures[0])
+    (plain,) = view_features(model().network, [ImageView(image)], preprocess, None, [])
+    named = [ImageView(image, imitation_name(n)) for n in range(30)]
+    trained_on = list(view_features(model().network, named, preprocess, None, []))
+    border = np.ones((64, 64), dtype=bool)
+    border[10:53] = False
+    for pixels in [one.pixels for one in (*trained_on, *imitated._imitations([image], preprocess))]:
+        np.testing.assert_array_equal(pixels[:, border], plain.pixels[:, border])
+        assert not np.array_equal(pixels, plain.pixels)
+    assert all(one.mask is not None and one.mask.any() and not one.mask[border].any() for one in trained_on)
 
 
 @pytest.mark.usefixtures("tiny")
