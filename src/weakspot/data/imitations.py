@@ -21,6 +21,9 @@ from weakspot.types import BoolArray, ImageArray, Size
 VISIBLE = 0.12
 """A pixel belongs to the region where it changed by this share of the image's standard deviation."""
 
+NEARLY_SQUARE = 1.25
+"""Up to this aspect ratio texture is turned by quarters: brought back to the image's shape, it is stretched by the
+square of the ratio."""
 
 IMITATION = "imitation"
 VERSION = 4
@@ -136,8 +139,11 @@ def _smear(image: Float, deviation: float, rng: Rng) -> Float:
 
 def _paste(image: Float, deviation: float, rng: Rng) -> Float:
     """Another place of the same image, turned, mirrored and lit differently."""
-    turned = np.ascontiguousarray(np.rot90(image, int(rng.integers(4)))[:, :: int(rng.choice([-1, 1]))])
     height, width = image.shape[:2]
+    turns = int(rng.integers(4))
+    if max(height, width) > NEARLY_SQUARE * min(height, width):
+        turns = turns // 2 * 2
+    turned = np.ascontiguousarray(np.rot90(image, turns)[:, :: int(rng.choice([-1, 1]))])
     moved = np.roll(cv2.resize(turned, (width, height)), (int(rng.integers(height)), int(rng.integers(width))), (0, 1))
     return moved * np.float32(rng.uniform(0.6, 1.5)) + np.float32(0.7 * deviation * rng.normal())
 

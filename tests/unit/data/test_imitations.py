@@ -56,6 +56,20 @@ def test_a_hairline_is_thin_all_along() -> None:
         assert thick.sum() <= 0.05 * line.sum()  # but where a branch leaves
 
 
+@pytest.mark.parametrize(("size", "quarters"), [((64, 80), True), ((64, 81), False), ((160, 64), False)])
+def test_pasted_texture_is_not_stretched(size: tuple[int, int], quarters: bool) -> None:
+    rows = np.full((*size, 3), 100, np.float32) + 50 * (np.arange(size[0]) % 8 < 4)[:, None, None].astype(np.float32)
+    turned = 0
+    for seed in range(40):
+        pasted = CHANGES["paste"](rows, 10.0, np.random.default_rng(seed))
+        along = np.ptp(pasted, axis=1).max() < 1e-3  # the same stripes, each as wide as they were, but at the seam
+        if along:
+            edges = np.flatnonzero(np.abs(np.diff(pasted[:, 0, 0])) > 1)
+            assert np.isin(np.diff(edges), [4, 8]).all()
+        turned += not along
+    assert turned > 10 if quarters else turned == 0
+
+
 @pytest.mark.parametrize("axis", [0, 1])
 def test_smearing_along_the_grain_leaves_the_grain(axis: int) -> None:
     grain = np.random.default_rng(0).uniform(0, 255, SIZE[axis]).astype(np.float32)
