@@ -27,7 +27,8 @@ class Calibration:
         false_boxes: number of boxes that are left on them at `min_score`.
         wanted: largest number of false boxes per 100 Good images that is allowed.
         bound: upper bound of the rate per 100 images (one-sided, Poisson, :data:`CONFIDENCE`); above `wanted` where
-            there are too few images to promise it, even without one false box.
+            there are too few images to promise it, even without one false box. Images are counted, not groups: where
+            photographs of a part err together, it is exceeded more often.
     """
 
     min_score: float | None
@@ -42,7 +43,8 @@ class Calibration:
         promise = "" if self.bound <= self.wanted else "; a promise would take more Good images"
         return (
             f"calibrated: at most {self.wanted:g} false boxes per 100 Good images; {self.false_boxes} on {self.n_good} "
-            f"held-out ones, upper bound {self.bound:.1f} per 100{promise}"
+            f"held-out ones, upper bound {self.bound:.1f} per 100 (photographs are counted: with several of a part it "
+            f"holds less surely){promise}"
         )
 
     def to_dict(self) -> dict[str, Any]:
