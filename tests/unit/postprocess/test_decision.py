@@ -110,7 +110,7 @@ def test_several_kinds_of_defect_are_found_as_one_kind_is() -> None:
     equal, hardly_dearer = (fit_decision(validation, DecisionCosts(miss=miss)).decision for miss in (1, 1.0001))
     assert hardly_dearer.threshold == pytest.approx(equal.threshold, rel=1e-4)
     called = [np.array([d.decide(p) for p in d.probabilities(several)]) for d in (equal, hardly_dearer)]
-    np.testing.assert_array_equal(*called)
+    np.testing.assert_array_equal(called[0], called[1])
     defective = called[0] != 0
     np.testing.assert_array_equal(called[0][defective], 1 + odds.argmax(axis=1)[defective])
 

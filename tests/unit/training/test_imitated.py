@@ -66,7 +66,8 @@ def test_the_border_round_a_picture_stays_as_it_is(pictures: list[Path]) -> None
     trained_on = list(view_features(model().network, named, preprocess, None, []))
     border = np.ones((64, 64), dtype=bool)
     border[10:53] = False
-    for pixels in [one.pixels for one in (*trained_on, *imitated._imitations([image], preprocess))]:
+    calibrated_on = [one.pixels for one in imitated._imitations([image], preprocess)]
+    for pixels in (*calibrated_on, *[one.pixels for one in trained_on]):
         np.testing.assert_array_equal(pixels[:, border], plain.pixels[:, border])
         assert not np.array_equal(pixels, plain.pixels)
     assert all(one.mask is not None and one.mask.any() and not one.mask[border].any() for one in trained_on)
