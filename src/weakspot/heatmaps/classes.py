@@ -96,8 +96,10 @@ class ClassMaps:
     def _of_class(self, index: int, pixels: Tensor, layers: Layers) -> Maps:
         targets = torch.full((len(pixels),), index, device=pixels.device)
         rows = 1 if self.method in ONE_BY_ONE else len(pixels)
-        parts = zip(pixels.split(rows), targets.split(rows), strict=True)
-        maps = np.concatenate([heat_maps(self._module, *part, self.method, layers=layers) for part in parts])
+        parts = [slice(start, start + rows) for start in range(0, len(pixels), rows)]
+        maps = np.concatenate(
+            [heat_maps(self._module, pixels[one], targets[one], self.method, layers=layers) for one in parts]
+        )
         if maps.shape[1:] != tuple(pixels.shape[2:]):
             return maps
         cell = max(1, min(maps.shape[1:]) // FINEST)
