@@ -134,7 +134,7 @@ def main(
     subject, meta = subject_of_run(run, "cpu"), Localizer.load(run, "cpu").meta
     store, samples = own_test_subset(RunFolder(run))
     truth = Truth.read(samples, store.sizes)
-    chosen = [int(i) for i in np.random.default_rng(0).permutation(truth.known)[:images]]
+    chosen = [int(i) for i in np.random.default_rng(0).permutation(truth.with_boxes)[:images]]
     done: dict[str, list[Measured]] = {}
     for method in METHODS:
         wanted = chosen[: min(few, images)] if method in SLOW else chosen
@@ -143,8 +143,8 @@ def main(
             say(f"{method}: {np.median([m.seconds for m in done[method]]):.2f} s an image")
     rule = f"boxes.method={meta.boxes.method}, {meta.boxes.threshold_kind} threshold {meta.boxes.threshold}"
     blocks = [
-        f"{len(chosen)} of {len(truth.known)} test images with a mask, the true class's map, {rule}, on the run's own "
-        "split. Intervals: bootstrap over images. Time: median ratio, image by image.",
+        f"{len(chosen)} of {len(truth.with_boxes)} test images with a mask, the true class's map, {rule}, on the run's "
+        "own split. Intervals: bootstrap over images. Time: median ratio, image by image.",
         table(HEADER, rows_of(done, truth, chosen, len(chosen))),
     ]
     if 0 < few < images:

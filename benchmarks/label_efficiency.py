@@ -176,7 +176,7 @@ def measured(run: RunFolder) -> dict[str, Any]:
     store, samples = own_test_subset(run)
     truth = Truth.read(samples, store.sizes)
     predictions = {one.path: one for one in read_predictions(run.predictions)}
-    known = [(samples[i], truth.boxes[i]) for i in truth.known]
+    known = [(samples[i], truth.boxes[i]) for i in truth.with_boxes]
     return {
         "max_box_acc_v2": test.localisation.max_box_acc_v2.value,
         "pixel_ap": test.localisation.pixel.pixel_average_precision,

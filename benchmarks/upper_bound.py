@@ -76,14 +76,14 @@ def measure(pooled: Pooled, truth: Truth) -> dict[str, npt.NDArray[np.float64]]:
     said = list(_outputs(pooled))
     found: dict[str, list[float]] = {}
     with console.progress_bar("proposals") as progress:
-        for done, i in enumerate(truth.known, start=1):
+        for done, i in enumerate(truth.with_boxes, start=1):
             size = pooled.predictions[i].size
             best = {
                 name: best_of(proposals(plane, size), truth.boxes[i]) for name, plane in maps_of(said[i], size).items()
             }
             for name, iou in (best | {"all maps": max(best.values())}).items():
                 found.setdefault(name, []).append(iou)
-            progress(done, len(truth.known))
+            progress(done, len(truth.with_boxes))
     return {name: np.array(ious) for name, ious in found.items()}
 
 
@@ -100,10 +100,10 @@ def share(ious: npt.NDArray[np.float64]) -> list[str]:
 def failures(pooled: Pooled, truth: Truth, drawn: Sequence[float]) -> Image.Image:
     """The worst images of each type, a row a type: true outline green, boxes cyan."""
     rows = []
-    for defect in sorted({truth.samples[i].defect for i in truth.known}):
-        of_type = [n for n, i in enumerate(truth.known) if truth.samples[i].defect == defect]
+    for defect in sorted({truth.samples[i].defect for i in truth.with_boxes}):
+        of_type = [n for n, i in enumerate(truth.with_boxes) if truth.samples[i].defect == defect]
         worst = sorted(of_type, key=lambda n: drawn[n])[:SHOWN]
-        tiles = [_tile(pooled, truth, truth.known[n], f"{defect}, IoU {drawn[n]:.2f}") for n in worst]
+        tiles = [_tile(pooled, truth, truth.with_boxes[n], f"{defect}, IoU {drawn[n]:.2f}") for n in worst]
         rows.append(np.concatenate([*tiles, *[np.full_like(tiles[0], 255)] * (SHOWN - len(tiles))], axis=1))
     return Image.fromarray(np.concatenate(rows))
 
@@ -127,9 +127,9 @@ def main(
     pooled = Pooled.read(runs_of(run))
     truth = pooled.truth
     boxes = [np.array([box.xyxy for box in p.boxes[:3]], np.float64).reshape(-1, 4) for p in pooled.predictions]
-    drawn = np.array([best_of(boxes[i], truth.boxes[i]) for i in truth.known])
+    drawn = np.array([best_of(boxes[i], truth.boxes[i]) for i in truth.with_boxes])
     found = {"boxes as drawn": drawn, **{f"oracle: {name}": ious for name, ious in measure(pooled, truth).items()}}
-    defects = np.array([truth.samples[i].defect for i in truth.known])
+    defects = np.array([truth.samples[i].defect for i in truth.with_boxes])
     names = sorted(set(defects.tolist()))
     header = ("", "IoU ≥ 0.3", "≥ 0.5", "≥ 0.7", "V2", *(f"V2 of {d} (n = {(defects == d).sum()})" for d in names))
     rows = [
@@ -139,8 +139,8 @@ def main(
     if picture is not None:
         failures(pooled, truth, drawn.tolist()).save(picture, quality=85)
     intro = (
-        f"{len(truth.known)} test pictures with a mask. The first line is what the rule draws; the others take, for "
-        f"each picture, the best box of any region at any of {THRESHOLDS} thresholds of a map, chosen by its mask."
+        f"{len(truth.with_boxes)} test pictures with a mask. The first line is what the rule draws; the others take, "
+        f"for each picture, the best box of any region at any of {THRESHOLDS} thresholds of a map, chosen by its mask."
     )
     report("What any threshold could reach", [intro, table(header, rows)], output)
 

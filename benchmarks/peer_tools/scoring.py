@@ -158,7 +158,7 @@ def _shown_levels(fold: Tested) -> npt.NDArray[np.float64]:
 
 def _oracle_levels(fold: Tested) -> npt.NDArray[np.float64]:
     """As :func:`_shown_levels`, of the regions of the maps at the fold's best threshold."""
-    known = fold.truth.known
+    known = fold.truth.with_boxes
     levels = np.full(len(fold.truth.samples), np.nan)
     if not len(known):
         return levels
@@ -199,7 +199,7 @@ def _box_precision(folds: Sequence[Tested], groups: npt.NDArray[np.intp]) -> Est
 def _matched(fold: Tested, i: int) -> tuple[int, int]:
     """How many of an image's shown boxes match a true one, and how many are shown."""
     boxes, true = fold.findings.boxes[i], fold.truth.boxes[i].astype(np.float64)
-    if i not in set(fold.truth.measurable):
+    if i not in set(fold.truth.fully_labelled):
         return 0, 0
     if not len(boxes) or not len(true):
         return 0, len(boxes)
@@ -223,7 +223,7 @@ def _false_boxes(folds: Sequence[Tested], groups: npt.NDArray[np.intp], targets:
 def _pixels(folds: Sequence[Tested], groups: npt.NDArray[np.intp]) -> tuple[Estimate, Estimate]:
     """Average precision and AUPRO; n is the number of images whose mask is known."""
     counts = pooled([_counts(fold) for fold in folds])
-    measured = np.concatenate([np.isin(np.arange(len(fold.groups)), fold.truth.measurable) for fold in folds])
+    measured = np.concatenate([np.isin(np.arange(len(fold.groups)), fold.truth.fully_labelled) for fold in folds])
     times = draw_groups(groups.tolist(), N_RESAMPLES, 0)[:, measured]
     once, n = np.ones((1, times.shape[1]), np.intp), int(measured.sum())
     average, overlap = (
@@ -234,7 +234,7 @@ def _pixels(folds: Sequence[Tested], groups: npt.NDArray[np.intp]) -> tuple[Esti
 
 def _counts(fold: Tested) -> PixelCounts:
     evidence, masks = [], []
-    for i in fold.truth.measurable:
+    for i in fold.truth.fully_labelled:
         height, width = fold.truth.sizes[i]
         grid = grid_of((int(height), int(width)))
         evidence.append(upsample(fold.findings.evidence[i], grid))

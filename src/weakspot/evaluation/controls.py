@@ -58,8 +58,8 @@ def box_controls(images: EvaluatedImages) -> tuple[dict[str, LocalisationResult]
         "random_box": partial(random_box, rng=rng),
     }
     guesses = {name: [guess(size) for size in sizes] for name, guess in know_nothing.items()}
-    if len(truth.known) > 1:
-        guesses["shuffled_boxes"] = shuffled_boxes(images.predictions, truth.known, rng)
+    if len(truth.with_boxes) > 1:
+        guesses["shuffled_boxes"] = shuffled_boxes(images.predictions, truth.with_boxes, rng)
     return {name: truth.localise(boxes) for name, boxes in guesses.items()}, _box_alarm(images, guesses)
 
 
@@ -86,7 +86,7 @@ def shuffled_boxes(
 
 
 def _box_alarm(images: EvaluatedImages, guesses: dict[str, list[npt.NDArray[np.float64]]]) -> list[Alarm]:
-    truth, known = images.truth, images.truth.known
+    truth, known = images.truth, images.truth.with_boxes
     refined = all(subset.store.mask_logits is not None for subset in images.subsets)
     if len(known) < FEWEST:
         return []

@@ -48,13 +48,13 @@ def measure_localisation(images: EvaluatedImages) -> tuple[Localisation, Thresho
     def evidence(kind: Callable[[ModelOutput], Maps], i: int) -> Maps:
         return images.at_input_size(i, kind(images.output(i)))
 
-    hits = [pointing_hit(evidence(shown_map, i), truth.mask(i)) for i in truth.known]
+    hits = [pointing_hit(evidence(shown_map, i), truth.mask(i)) for i in truth.with_boxes]
     thresholds, ious = sweep(images)
     found = Localisation(
         **vars(_widened(images, truth.localise(boxes))),
         **vars(max_box_accuracy(ious, thresholds)),
         pointing_game=proportion(sum(hits), len(hits)),
-        pixel=pixel_metrics((evidence(comparable_map, i), truth.mask(i)) for i in truth.measurable),
+        pixel=pixel_metrics((evidence(comparable_map, i), truth.mask(i)) for i in truth.fully_labelled),
         false_boxes_per_100_good=_per_100([len(boxes[i]) for i in images.good]),
         before_decision=before_decision(images),
         resolution=resolution(images),
@@ -74,7 +74,7 @@ def measure_detection(images: EvaluatedImages, label: str | None = None) -> Dete
             masks, or a person, do not say which region is of which kind. None for all boxes.
     """
     truth, classes = images.truth, images.classes
-    true = {i: truth.boxes[i] if label is None else truth.boxes_of(i, label, classes) for i in truth.measurable}
+    true = {i: truth.boxes[i] if label is None else truth.boxes_of(i, label, classes) for i in truth.fully_labelled}
     known = {i: boxes for i, boxes in true.items() if boxes is not None}
     measurable = list(known)
     found = [[box for box in images.predictions[i].boxes if label in (None, box.label)] for i in measurable]
@@ -88,7 +88,7 @@ def measure_detection(images: EvaluatedImages, label: str | None = None) -> Dete
 
 def _widened(images: EvaluatedImages, found: LocalisationResult) -> LocalisationResult:
     """The same, with an interval of MaxBoxAccV2 that is wide enough for groups where images share one."""
-    known = images.truth.known
+    known = images.truth.with_boxes
     groups = [images.groups[i] for i in known]
     if len(set(groups)) == len(groups):
         return found
@@ -136,7 +136,7 @@ def resolution(images: EvaluatedImages) -> Resolution:
     limits = np.array(cells) / (np.sqrt(2) - 1)
     too_small = [
         bool(((box[3] - box[1]) < limits[i, 0]) or ((box[2] - box[0]) < limits[i, 1]))
-        for i in images.truth.known
+        for i in images.truth.with_boxes
         for box in images.truth.boxes[i]
     ]
     cell = float(np.median(np.max(cells, axis=1)))
@@ -155,7 +155,7 @@ def measure_trust(predictions: Sequence[Prediction], truth: Truth) -> TrustResul
     groups = group_numbers(truth.samples)
     rows = [
         (box.trust, best_iou(boxes_array([box]), truth.boxes[i].astype(np.float64)), groups[i], level(box))
-        for i in truth.known
+        for i in truth.with_boxes
         for box in predictions[i].boxes
     ]
     values = np.array([row[:2] for row in rows], dtype=np.float64).reshape(-1, 2)

@@ -73,10 +73,10 @@ def measure(subsets: Sequence[EvaluatedSubset], drawn: Mapping[Path, DrawnBoxes]
     alarms += raised
     controls = Controls(shuffled_labels=shuffled, border=border, told_apart=told_apart)
     localisation = curve = None
-    if images.truth.known:
+    if images.truth.with_boxes:
         localisation, curve = measure_localisation(images)
         boxes, raised = box_controls(images)
-        beaten = None if len(images.truth.known) < FEWEST else not raised
+        beaten = None if len(images.truth.with_boxes) < FEWEST else not raised
         controls, alarms = replace(controls, boxes=boxes, boxes_beaten=beaten), [*alarms, *raised]
     return Measurement(replace(_measure_classes(images), localisation=localisation), controls, alarms, curve)
 
@@ -166,5 +166,5 @@ def measure_some(
         [sample.defect for sample in some],
         predicted=np.array([classes.index(prediction.label) for prediction in of_some], dtype=np.int64),
     )
-    localisation = truth.localise([boxes_array(p.boxes) for p in of_some]) if truth.known else None
+    localisation = truth.localise([boxes_array(p.boxes) for p in of_some]) if truth.with_boxes else None
     return PartialResult(classification, localisation)

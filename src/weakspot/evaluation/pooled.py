@@ -86,7 +86,7 @@ class Pooled(EvaluatedImages):
 
         Both are 0 for a defect without a true box: which of its boxes are right is not known.
         """
-        known = self.truth.measurable
+        known = self.truth.fully_labelled
         boxes = [self.boxes[i] for i in known]
         found = np.zeros((len(self.samples), 2), dtype=np.int64)
         found[known, 1] = [len(each) for each in boxes]

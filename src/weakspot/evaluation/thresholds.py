@@ -51,7 +51,7 @@ def sweep(images: EvaluatedImages) -> tuple[npt.NDArray[np.float64], npt.NDArray
     Returns:
         Thresholds ``(t,)``, rising, among them those in use, and IoUs ``(t, n)`` of the n images with a mask.
     """
-    known = images.truth.known
+    known = images.truth.with_boxes
     decided = [
         images.images[i][0].meta.classes.index(images.predictions[i].label) for i in known
     ]  # of each image's own model
@@ -84,8 +84,8 @@ def threshold_curve(
     """
     truth = images.truth
     v2 = np.mean([ious >= level for level in IOU_LEVELS], axis=0)
-    defects = np.array([truth.samples[i].defect for i in truth.known], dtype=object)
-    sizes = np.array([size_class(truth.shares[i]) for i in truth.known], dtype=object)
+    defects = np.array([truth.samples[i].defect for i in truth.with_boxes], dtype=object)
+    sizes = np.array([size_class(truth.shares[i]) for i in truth.with_boxes], dtype=object)
 
     def v2_of(names: npt.NDArray[np.object_]) -> dict[str, list[float]]:
         return {name: v2[:, names == name].mean(axis=1).tolist() for name in sorted(set(names))}

@@ -97,13 +97,13 @@ class Truth:
         return self.boxes[index] if label in kinds else NO_BOXES
 
     @property
-    def known(self) -> list[int]:
+    def with_boxes(self) -> list[int]:
         """Positions of the defect images with at least one true box."""
         return [i for i, boxes in enumerate(self.boxes) if len(boxes)]
 
     @property
-    def measurable(self) -> list[int]:
-        """Positions of the images in which every pixel's truth is known: :attr:`known` and the Good ones."""
+    def fully_labelled(self) -> list[int]:
+        """Positions of the images in which every pixel's truth is known: :attr:`with_boxes` and the Good ones."""
         return [i for i, sample in enumerate(self.samples) if sample.is_good or len(self.boxes[i])]
 
     def mask(self, index: int) -> BoolArray:

@@ -165,7 +165,7 @@ def _measure(step: int, images: Sequence[LabImage], predictions: Sequence[Predic
         ``false_per_100`` Good images, and ``false_per_100_before`` the class decision.
     """
     good = [i for i, sample in enumerate(truth.samples) if sample.is_good]
-    measurable, known = set(truth.measurable), set(truth.known)
+    measurable, known = set(truth.fully_labelled), set(truth.with_boxes)
     ious, boxes, fitting, judged, false, before = list[float](), 0, 0, 0, 0, 0
     for i, (image, prediction) in enumerate(zip(images, predictions, strict=True)):
         here, iou = image.at_step(step)

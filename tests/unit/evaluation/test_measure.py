@@ -105,7 +105,7 @@ def test_pictures_of_several_kinds_count_for_each_kind_that_is_drawn_in_them(tmp
         made.samples[i].path: DrawnBoxes(
             np.concatenate([truth.boxes[i], truth.boxes[i] // 2 * 2 + (0, 0, 2, 2)]), ("hole", "cut")
         )
-        for i in truth.known
+        for i in truth.with_boxes
     }
     made.samples = [sample if sample.is_good else replace(sample, defect="cut;hole") for sample in made.samples]
     (subset,) = cut(made, RULES["absolute"], (0, N))
@@ -231,7 +231,7 @@ def test_predictions_of_a_subset_are_those_of_single_pictures_without_their_maps
         np.testing.assert_equal(tuple(subset.with_output(i).output or ()), tuple(one.output))
     thresholds, ious = sweep(EvaluatedImages([subset]))
     truth = EvaluatedImages([subset]).truth
-    known = [best_iou(boxes_array(single[i].boxes)[:3], truth.boxes[i].astype(np.float64)) for i in truth.known]
+    known = [best_iou(boxes_array(single[i].boxes)[:3], truth.boxes[i].astype(np.float64)) for i in truth.with_boxes]
     assert ious[thresholds.tolist().index(meta.boxes.threshold)].tolist() == known
 
 

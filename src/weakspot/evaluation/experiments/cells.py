@@ -174,7 +174,7 @@ def resampled_measures(tested: SetUp, seed: int) -> dict[str, FloatArray]:
 
 
 def _resampled(training: Pooled, times: npt.NDArray[np.intp]) -> dict[str, FloatArray]:
-    targets, known = training.targets(), np.array(training.truth.known, dtype=np.intp)
+    targets, known = training.targets(), np.array(training.truth.with_boxes, dtype=np.intp)
     found: dict[str, Any] = _unknown()
     found["balanced_accuracy"] = stratum_means(times, training.right(), targets)
     if (targets == 0).any() and (targets != 0).any():
