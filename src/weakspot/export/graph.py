@@ -58,13 +58,8 @@ class Graph(nn.Module):
         pixels = (pictures.permute(0, 3, 1, 2).to(torch.float32) - self.mean) / self.spread
         output = self.model.tensors(self.model.network.forward_taps(pixels, self.model.taps), pixels)
         probabilities = torch.softmax(output.logits / self.temperature + self.decision_bias, dim=1)
-        evidence = (
-            ()
-            if output.mask_logits is None or output.location_logits is None
-            else (output.mask_logits, output.location_logits)
-        )
-        last = (each for each in (output.distances, output.part_log_odds) if each is not None)
-        return output.logits, probabilities, output.maps, *evidence, *last
+        named = output._asdict() | {"probabilities": probabilities}
+        return tuple(named[name] for name in GRAPH_OUTPUTS if named[name] is not None)
 
 
 def write_onnx(path: Path, model: Model, meta: BundleMeta) -> None:
@@ -89,12 +84,14 @@ def write_onnx(path: Path, model: Model, meta: BundleMeta) -> None:
     except ImportError as error:
         raise WeakspotError(f"{error.name} is not installed; pip install 'weakspot[onnx]'") from error
     graph = Graph(_settled(model, meta.preprocess.image_size), meta.preprocess, meta.decision).eval()
-    names = [
-        *GRAPH_OUTPUTS[:3],
-        *(GRAPH_OUTPUTS[3:5] if meta.evidence is not None else ()),
-        *(GRAPH_OUTPUTS[5:6] if meta.familiarity is not None else ()),
-        *(GRAPH_OUTPUTS[6:] if meta.evidence is not None or meta.statistics is not None else ()),
-    ]
+    heads = meta.evidence is not None
+    given = {
+        "mask_logits": heads,
+        "location_logits": heads,
+        "distances": meta.familiarity is not None,
+        "part_log_odds": heads or meta.statistics is not None,
+    }
+    names = [name for name in GRAPH_OUTPUTS if given.get(name, True)]
     blank = torch.zeros((2, *meta.preprocess.image_size, 3), dtype=torch.uint8)
     with _quiet(), torch.no_grad():
         program = torch.onnx.export(
@@ -188,7 +185,7 @@ def last_convolutions(nodes: Sequence[Any]) -> list[str]:
         nodes: of the ONNX graph.
     """
     made_by = {output: node for node in nodes for output in node.output}
-    waiting, seen, weights = list(GRAPH_OUTPUTS[2:5]), set[str](), set[str]()
+    waiting, seen, weights = ["maps", "mask_logits", "location_logits"], set[str](), set[str]()
     while waiting:
         name = waiting.pop()
         if name in seen or name not in made_by:

@@ -28,8 +28,8 @@ METADATA_KEY = "weakspot"
 GRAPH_OUTPUTS: Final = (
     "logits", "probabilities", "maps", "mask_logits", "location_logits", "distances", "part_log_odds"
 )  # fmt: skip
-"""What the graph gives; the fourth and fifth with evidence heads only, the sixth with statistics of familiarity, the
-last where more than the classifier decides."""
+"""What the graph gives, in this order; `mask_logits` and `location_logits` with evidence heads only, `distances` with
+statistics of familiarity, `part_log_odds` where more than the classifier decides."""
 
 Run = Callable[[npt.NDArray[np.uint8]], Mapping[str, npt.NDArray[np.float32]]]
 """Pictures ``(n, H, W, 3)`` to :data:`GRAPH_OUTPUTS`; several threads may call it at once."""
@@ -81,12 +81,13 @@ class ExportedModel:
     def ask(self, inputs: Sequence[npt.NDArray[Any]]) -> list[ModelOutput]:
         """Run the model on pictures at network size, uint8 ``(H, W, 3)`` each; gives an output for each."""
         output = self._run(np.stack(inputs))
-        # Half the precision, as the PyTorch model gives it: the boxes must be the same.
-        found = (output.get(name, output.get(OLD_NAMES[name])) for name in GRAPH_OUTPUTS[3:5])
-        planes = [plane.astype(np.float16) for plane in found if plane is not None]
-        answers = [ModelOutput(*one) for one in zip(output["logits"], output["maps"], *planes, strict=True)]
-        more = [name for name in GRAPH_OUTPUTS[5:] if name in output]
-        return [one._replace(**{name: output[name][i] for name in more}) for i, one in enumerate(answers)]
+        named = {"logits": output["logits"], "maps": output["maps"]}
+        for name in ("mask_logits", "location_logits"):
+            plane = output.get(name, output.get(OLD_NAMES[name]))
+            if plane is not None:  # half the precision, as the PyTorch model gives it: the boxes must be the same
+                named[name] = plane.astype(np.float16)
+        named |= {name: output[name] for name in ("distances", "part_log_odds") if name in output}
+        return [ModelOutput(**{name: array[i] for name, array in named.items()}) for i in range(len(inputs))]
 
 
 def load_exported(path: Path) -> tuple[ExportedModel, BundleMeta]:

@@ -140,16 +140,22 @@ class OutputStore:
             outputs: one for each image, all with the same optional maps.
             bias: float32 ``(classes,)``.
         """
-        logits, maps, *optional, regions, distances, looks, part_log_odds = zip(*outputs, strict=True)
-        mask_logits, location_logits, flipped = (
-            None if plane[0] is None else np.stack(plane).astype(np.float16) for plane in optional
-        )
+
+        def stacked(name: str) -> Any:  # noqa: ANN401 - one of several array types
+            arrays = [getattr(one, name) for one in outputs]
+            return None if arrays[0] is None else np.stack(arrays)
+
+        optional: dict[str, Any] = {name: stacked(name) for name in (*PLANES, *BY_IMAGE)}
+        for name in PLANES:
+            optional[name] = None if optional[name] is None else optional[name].astype(np.float16)
+        regions = [one.region for one in outputs if one.region is not None]
+        looks = [one.look for one in outputs if one.look is not None]
+        if looks:
+            optional["looks"] = tuple(np.stack(part) for part in zip(*looks, strict=True))
         return cls(
-            paths, sizes, np.stack(logits), np.stack(maps), bias, mask_logits, location_logits, flipped,
-            regions=None if regions[0] is None else PackedMasks.of(regions),
-            distances=None if distances[0] is None else np.stack(distances),
-            looks=None if looks[0] is None else (np.stack([a for a, _ in looks]), np.stack([b for _, b in looks])),
-            part_log_odds=None if part_log_odds[0] is None else np.stack(part_log_odds),
+            paths, sizes, stacked("logits"), stacked("maps"), bias,
+            regions=PackedMasks.of(regions) if regions else None,
+            **optional,
         )  # fmt: skip
 
     @classmethod
