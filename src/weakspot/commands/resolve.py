@@ -134,10 +134,10 @@ def check_settings(config: TrainConfig) -> None:
     if config.trainer.augment == "turns" and (size is None or size[0] != size[1]):
         of_size = "auto" if size is None else f"{size[0]}×{size[1]}"
         raise WeakspotError(f"trainer.augment=turns needs a square data.image_size, not {of_size}; use flips")
-    stop = config.trainer.stop_at_accuracy
+    stop, epochs = config.trainer.stop_at_accuracy, config.trainer.max_epochs
     for key, value, fine, wanted in (
         ("trainer.batch_size", config.trainer.batch_size, config.trainer.batch_size >= 1, "at least 1"),
-        ("trainer.max_epochs", config.trainer.max_epochs, config.trainer.max_epochs >= 1, "at least 1"),
+        ("trainer.max_epochs", epochs, epochs is None or epochs >= 1, "at least 1, or null: in proportion to the set"),
         ("trainer.stop_at_accuracy", stop, stop is None or 0 < stop <= 1, "between 0 and 1, or null"),
         ("seed", config.seed, 0 <= config.seed < 2**32, "from 0 to 2³²-1"),
         ("refine.max_images", config.refine.max_images, config.refine.max_images >= 2, "at least 2"),

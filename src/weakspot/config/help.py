@@ -38,7 +38,6 @@ MEANINGS = {
     "model.optimizer._target_": "class of the optimiser",
     "model.optimizer._partial_": "leave it at true: the network's parameters are added later",
     "model.optimizer.lr": "learning rate",
-    "trainer.max_epochs": "at most so many passes over the training subset",
     "trainer.batch_size": "images in a training step",
     "refine.method": "none, or segment: two small evidence heads; set by refine=",
     "refine.learning_rate": "of the evidence heads",

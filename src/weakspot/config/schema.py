@@ -68,7 +68,7 @@ class ModelConfig:
 class TrainerConfig:
     """How long and on what to train."""
 
-    max_epochs: int = 10
+    max_epochs: int | None = 10
     batch_size: int = 10
     stop_at_accuracy: float | None = 0.98
     augment: str = "none"
@@ -78,6 +78,17 @@ class TrainerConfig:
     strategy: str = "auto"
     precision: str = "32-true"
     logger: str = "tensorboard"
+
+    @property
+    def epochs(self) -> int:
+        """``max_epochs`` where it is settled, by the configuration or in proportion to the set.
+
+        Raises:
+            RuntimeError: where it is not.
+        """
+        if self.max_epochs is None:
+            raise RuntimeError("trainer.max_epochs is null and was not settled")
+        return self.max_epochs
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from weakspot.models.feature_cache import feature_keys
 from weakspot.runs.folder import CHECKPOINT, CORRECTED
 from weakspot.training.estimate import DECODING, Costs, measure_costs
 from weakspot.training.evidence import correct, correct_fit
-from weakspot.training.evidence.budget import OF_OTHERS, Budget, budget_for, budget_of_others, correction_steps
+from weakspot.training.evidence.budget import Budget, budget_for, budget_of_others, correction_steps
 from weakspot.training.evidence.fit import FEATURES, STAGES, checkpoints_of_fold, note_of, stage_file
 from weakspot.training.evidence.heads import LOCATION, LOCATION_AGAIN, MASK, PSEUDO_EVERY
 from weakspot.training.evidence.statistics import STATISTICS
@@ -19,6 +19,7 @@ from weakspot.training.familiarity import RECOGNISING
 from weakspot.training.held_out import HeldOut
 from weakspot.training.imitated import EACH, MOST_PICTURES
 from weakspot.training.lightning_fit import CLASSIFIER
+from weakspot.training.model_parts import examples_of_statistics
 from weakspot.training.prepare import PreparedRun, image_sizes
 from weakspot.training.stages import FOR_TRUST, FROZEN, MAPS, device_of, examples_of
 from weakspot.utils.agenda import Agenda, Planned
@@ -49,7 +50,7 @@ def announcement(prepared: PreparedRun, agenda: Agenda, folder: Path) -> str:
         budget, fewer = _budgets(prepared)
         steps = budget.steps + len(prepared.left_out) * fewer.steps
         heads = f", then {steps} steps of the evidence heads on {budget.imitations} imitated defects"
-    epochs = f"up to {rules.trainer.max_epochs} epochs on the {device_of(rules)}"
+    epochs = f"up to {rules.trainer.epochs} epochs on the {device_of(rules)}"
     return f"training on {images} images, {epochs}{heads}: {time}"
 
 
@@ -92,7 +93,7 @@ def _classifier(prepared: PreparedRun, costs: Costs, folder: Path) -> Iterator[P
         again = costs.stem
     if stage_file(folder, STAGES[0]).is_file():  # what comes after it is there
         return
-    yield Planned(CLASSIFIER, (costs.tail + again) * _trained_on(prepared) * rules.trainer.max_epochs)
+    yield Planned(CLASSIFIER, (costs.tail + again) * _trained_on(prepared) * rules.trainer.epochs)
 
 
 def _trained_on(prepared: PreparedRun) -> int:
@@ -120,7 +121,8 @@ def _heads(prepared: PreparedRun, costs: Costs, folder: Path) -> Iterator[Planne
                 yield Planned(FEATURES, correct_fit.IMITATIONS * costs.imitating)
                 yield Planned(correct.CORRECTING, steps * (costs.location_step + costs.mask_step))
     if rules.refine.statistics:
-        yield Planned(STATISTICS, min(real, _views(prepared) * rules.refine.max_images) * reading)
+        turned = [split_view(view)[0] != AS_IS for _, view in examples_of_statistics(prepared)]
+        yield Planned(STATISTICS, turned.count(False) * reading + turned.count(True) * costs.stem)
 
 
 def _of_model(prepared: PreparedRun, costs: Costs, note: str, budget: Budget, kept: Path) -> Iterator[Planned]:
@@ -162,8 +164,9 @@ def _outputs(prepared: PreparedRun, costs: Costs, folder: Path) -> Iterator[Plan
         kept, left = checkpoints_of_fold(folder, k), 1 - len(prepared.left_out[k]) / trained
         if HeldOut.is_kept(kept):
             continue
-        if not (kept / CHECKPOINT).is_file():
-            yield Planned(CLASSIFIER, OF_OTHERS * rules.trainer.max_epochs * per_epoch * left)
+        if not (kept / "checkpoints" / CHECKPOINT).is_file():
+            shorter, _ = prepared.rules_without(prepared.left_out[k])
+            yield Planned(CLASSIFIER, shorter.trainer.epochs * per_epoch * left)
         yield Planned(RECOGNISING, left * trained * reading)
         yield Planned(MAPS, len(prepared.left_out[k]) * looks * costs.answer)
         yield Planned(FOR_TRUST, good * EACH * looks * whole / others)

@@ -157,7 +157,7 @@ def _complete(history: History, settings: TrainerConfig) -> bool:
     """Whether training had ended before it was cut off; Lightning does not remember why it stopped."""
     stop = settings.stop_at_accuracy
     reached = stop is not None and history.epochs[-1]["train/accuracy"] >= stop - ROUNDING
-    return reached or len(history.epochs) >= settings.max_epochs
+    return reached or len(history.epochs) >= settings.epochs
 
 
 class _WholeCheckpoints(TorchCheckpointIO):
@@ -239,7 +239,7 @@ def _trainer(settings: TrainerConfig, folder: Path, history: History) -> pl.Trai
     if settings.stop_at_accuracy is not None:
         callbacks.append(
             EarlyStopping(
-                "train/accuracy", mode="max", patience=settings.max_epochs, check_on_train_epoch_end=True,
+                "train/accuracy", mode="max", patience=settings.epochs, check_on_train_epoch_end=True,
                 # Lightning wants it exceeded, we want it reached.
                 stopping_threshold=settings.stop_at_accuracy - ROUNDING,
                 check_finite=False,
@@ -254,7 +254,7 @@ def _trainer(settings: TrainerConfig, folder: Path, history: History) -> pl.Trai
             # Which processes there are is said here, not by the queue that a run may be a job of.
             plugins=[LightningEnvironment(), _WholeCheckpoints()],
             use_distributed_sampler=False,  # the data module shares batches out, without repeating any image
-            max_epochs=settings.max_epochs,
+            max_epochs=settings.epochs,
             callbacks=callbacks,
             logger=_loggers(settings.logger, folder),
             num_sanity_val_steps=0,

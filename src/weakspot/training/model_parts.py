@@ -12,7 +12,7 @@ import numpy as np
 from scipy.special import expit
 
 from weakspot.data.splits import portable
-from weakspot.data.views import AS_IS, AUGMENTATIONS, ImageView, split_view
+from weakspot.data.views import AS_IS, AUGMENTATIONS, FLIPS, ImageView, split_view
 from weakspot.models.evidence import EvidenceNet
 from weakspot.models.model import Model
 from weakspot.models.statistics import StatisticsHead
@@ -31,6 +31,9 @@ from weakspot.training.familiarity import FittedFamiliarity, fit_familiarity
 from weakspot.training.prepare import PreparedRun
 from weakspot.utils.files import write_json
 from weakspot.utils.spread import spread_evenly
+
+FLIPPED = 400
+"""Up to so many training pictures, the statistics are fitted on their mirrored views too."""
 
 
 @dataclass(frozen=True)
@@ -95,7 +98,7 @@ def _fit_evidence(prepared: PreparedRun, folder: Path, left_out: Sequence[Prepar
 def _fit_statistics(prepared: PreparedRun, left_out: Sequence[PreparedRun]) -> list[FittedStatistics | None]:
     """Fit the statistics heads; those of `left_out` take over the strength of regularisation."""
     rules, data = prepared.rules, prepared.data
-    groups, examples = data.groups, _examples_of_statistics(prepared)
+    groups, examples = data.groups, examples_of_statistics(prepared)
     source = FeatureSource(prepared.network, prepared.preprocess, rules.cache)
     head, values = measured_statistics(source, [ImageView(data.infos[i], view) for i, view in examples])
 
@@ -111,16 +114,18 @@ def _fit_statistics(prepared: PreparedRun, left_out: Sequence[PreparedRun]) -> l
     for other, one in zip(others, left_out, strict=True):
         rows = [n for n, (i, _) in enumerate(examples) if one.data.subsets[i] == "train"]
         found.append(fitted(other, rows, strengths))
-    return found
+    # Thresholds are set on what the others say, so that all of them have this head, or none.
+    return found if all(one is not None for one in found) else [None] * len(found)
 
 
-def _examples_of_statistics(prepared: PreparedRun) -> list[tuple[int, str]]:
+def examples_of_statistics(prepared: PreparedRun) -> list[tuple[int, str]]:
     """Positions and views of what the statistics head is fitted on."""
     rules, data = prepared.rules, prepared.data
     views, train = AUGMENTATIONS[rules.trainer.augment], data.indices("train")
     kinds = ([i for i in train if (data.targets[i] == 0) == is_good] for is_good in (True, False))
     chosen = [i for kind in kinds for i in spread_evenly(kind, rules.refine.max_images // 2)]
-    return [(i, view) for i in chosen for view in views if split_view(view)[0] == AS_IS]
+    flips = FLIPS[1:] if len(chosen) <= FLIPPED else ()
+    return [(i, view) for i in chosen for view in (*(v for v in views if split_view(v)[0] == AS_IS), *flips)]
 
 
 def out_of_fold(prepared: PreparedRun, statistics: FittedStatistics) -> dict[str, Any]:
@@ -134,7 +139,7 @@ def out_of_fold(prepared: PreparedRun, statistics: FittedStatistics) -> dict[str
         Ready for JSON, lists over the pictures: ``paths`` as in ``split.csv``, ``defects``, ``probabilities`` 0…1.
     """
     data, odds = prepared.data, dict[int, list[float]]()
-    for (i, _), value in zip(_examples_of_statistics(prepared), statistics.left_out.tolist(), strict=True):
+    for (i, _), value in zip(examples_of_statistics(prepared), statistics.left_out.tolist(), strict=True):
         odds.setdefault(i, []).append(value)
     return {
         "paths": [portable(data.samples[i].path, data.root) for i in odds],

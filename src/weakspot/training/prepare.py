@@ -23,12 +23,14 @@ from weakspot.errors import WeakspotError
 from weakspot.models.network import CamNet
 from weakspot.models.weights import Weights, load_weights
 from weakspot.training.dataset import Data, index_and_split
-from weakspot.training.evidence.budget import OF_OTHERS
+from weakspot.training.evidence.budget import CLASSIFIER_STEPS, EPOCHS, OF_OTHERS
 from weakspot.training.rules import TrainingRules
 from weakspot.types import Size
 from weakspot.utils import console
 
 CROSSFITS = 3
+TRIES = 20
+"""Shuffles that are tried for folds whose rest has pictures of both kinds."""
 """Number of folds of the training images, left out in turn, to set thresholds on without a validation subset; fewer
 where the rarest class shows fewer parts."""
 
@@ -47,6 +49,7 @@ class PreparedRun:
         preprocess: what brings an image to the network's input.
         network: with `weights` and a fresh dense layer; training changes it.
         remarks: what a user should know before training starts, one sentence each; warnings begin with ``warning:``.
+        in_proportion: whether the number of epochs follows from the size of the set, as no setting names it.
     """
 
     rules: TrainingRules
@@ -55,6 +58,7 @@ class PreparedRun:
     preprocess: Preprocess
     network: CamNet
     remarks: tuple[str, ...] = ()
+    in_proportion: bool = False
 
     @property
     def crossfits(self) -> bool:
@@ -71,8 +75,18 @@ class PreparedRun:
             return []
         data, train = self.data, self.data.indices("train")
         groups = [data.samples[i].group or f"image {i}" for i in train]  # all different, it is StratifiedKFold
-        splitter = StratifiedGroupKFold(min(CROSSFITS, _rarest(data)), shuffle=True, random_state=self.rules.split.seed)
-        return [[train[n] for n in fold] for _, fold in splitter.split(train, [data.targets[i] for i in train], groups)]
+        targets = np.array([data.targets[i] for i in train])
+        seed = self.rules.split.seed
+        for folds in range(min(CROSSFITS, _rarest(data)), 1, -1):
+            for state in range(seed, seed + TRIES):  # groups of both kinds may leave too little
+                splits = StratifiedGroupKFold(folds, shuffle=True, random_state=state).split(train, targets, groups)
+                found = list(splits)
+                if all(0 < (targets[rest] != 0).sum() < len(rest) for rest, _ in found):
+                    return [[train[n] for n in fold] for _, fold in found]
+        raise WeakspotError(
+            "groups hold both Good and defective pictures, and without some of them one kind is left; set "
+            "split.val_size=0.15, or name smaller groups (data.group)"
+        )
 
     @property
     def calibration_images(self) -> list[int]:
@@ -95,18 +109,38 @@ class PreparedRun:
         """The same run with some training images held out for validation, and a copy of the network as it is now.
 
         It trains for fewer epochs (:data:`~weakspot.training.evidence.budget.OF_OTHERS`), as it is only asked what it
-        says of these images.
+        says of these images, though for no fewer steps than the run itself at least.
 
         Args:
             positions: of these images.
         """
-        epochs = math.ceil(OF_OTHERS * self.rules.trainer.max_epochs)
-        rules = replace(self.rules, trainer=replace(self.rules.trainer, max_epochs=epochs))
+        rules, data = self.rules_without(positions)
+        return replace(self, rules=rules, data=data, network=deepcopy(self.network))
+
+    def rules_without(self, positions: Sequence[int]) -> tuple[TrainingRules, Data]:
+        """Rules and data of :meth:`without`."""
         subsets = list(self.data.subsets)
         for i in positions:
             subsets[i] = "val"
         data = replace(self.data, subsets=subsets)
-        return replace(self, rules=rules, data=data, network=deepcopy(self.network))
+        trainer, few = self.rules.trainer, math.ceil(OF_OTHERS * self.rules.trainer.epochs)
+        epochs = max(few, _enough(trainer.batch_size, data)) if self.in_proportion else few
+        return replace(self.rules, trainer=replace(trainer, max_epochs=epochs)), data
+
+
+def _settled(rules: TrainingRules, data: Data) -> TrainingRules:
+    """The rules with a number of epochs, in proportion to the set where the configuration names none."""
+    trainer = rules.trainer
+    if trainer.max_epochs is not None:
+        return rules
+    epochs = max(math.ceil(rules.refine.effort * EPOCHS), _enough(trainer.batch_size, data))
+    return replace(rules, trainer=replace(trainer, max_epochs=epochs))
+
+
+def _enough(batch_size: int, data: Data) -> int:
+    """Epochs of :data:`~weakspot.training.evidence.budget.CLASSIFIER_STEPS` steps."""
+    an_epoch = math.ceil(sum(len(data.kinds(i)) for i in data.indices("train")) / batch_size)
+    return math.ceil(CLASSIFIER_STEPS / max(1, an_epoch))
 
 
 def prepare(rules: TrainingRules) -> PreparedRun:
@@ -144,7 +178,10 @@ def prepare(rules: TrainingRules) -> PreparedRun:
     network.tile = preprocess.tile
     about_data = (*data.warnings, *of_region, *of_size, *_shrinking_warning(preprocess, sizes))
     remarks = (*about_data, *of_calibration, f"weights: {weights.origin}")
-    return PreparedRun(rules, data, weights, preprocess, network, remarks)
+    settled, free = _settled(rules, data), rules.trainer.max_epochs is None
+    prepared = PreparedRun(settled, data, weights, preprocess, network, remarks, free)
+    assert prepared.left_out is not None  # noqa: S101 - raises where no pictures can be left out, before any work
+    return prepared
 
 
 def _input_size(rules: TrainingRules, data: Data) -> tuple[Size, list[str]]:

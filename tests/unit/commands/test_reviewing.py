@@ -93,7 +93,7 @@ def test_other_pictures_and_test_pictures_are_never_learnt_from(run: Path, fabri
     new = prepare_review(ReviewRequest(run, pictures=tmp_path / "new"))
     assert len(new.store.pictures) == 3
     assert all(picture.given is None and Path(picture.name).is_absolute() for picture in new.store.pictures)
-    assert new.remarks == ["1 pictures cannot be read and are left out"]
+    assert new.remarks == ["1 picture could not be read; left out"]
     assert new.trainings is None
     assert "none of the run's data set" in new.no_training
     test = prepare_review(ReviewRequest(run, test=True))

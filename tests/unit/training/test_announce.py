@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from helpers.runs import settings
 
 from weakspot.commands.resolve import resolve, with_backbone
+from weakspot.errors import WeakspotError
 from weakspot.runs.folder import CHECKPOINT
 from weakspot.training import announce
 from weakspot.training.announce import agenda_of, announcement
@@ -57,9 +59,38 @@ def test_only_what_is_still_to_be_done_is_announced(
     left = names()
     assert FEATURES not in left
     assert not any(LOCATION + note_of(k, FOLDS) in left for k in range(FOLDS))
-    leave(folds[0] / CHECKPOINT)  # its classifier is trained, the other's is not
+    leave(folds[0] / "checkpoints" / CHECKPOINT)  # its classifier is trained, the other's is not
     assert names().count(CLASSIFIER) == FOLDS - 1
     rest = agenda_of(prepared, tmp_path).seconds
     leave(*(fold / WHOLE for fold in folds))
     assert names().count(CLASSIFIER) == 0
     assert agenda_of(prepared, tmp_path).seconds < rest
+
+
+def test_epochs_follow_from_the_size_of_the_set_unless_they_are_named(fabric: Path, tiny: None) -> None:
+    def epochs(*overrides: str) -> list[int]:
+        common = ("experiment=recommended", "split.near_duplicates=ignore", "cache.enabled=false")
+        run = prepare(resolve(with_backbone(settings(fabric, *common, *overrides))))
+        return [run.rules.trainer.epochs, run.rules_without(run.left_out[0])[0].trainer.epochs]
+
+    # 44 pictures are 5 steps an epoch, and 29 of them 3: 120 steps at least.
+    assert epochs("trainer.max_epochs=null") == [24, 40]
+    assert epochs("trainer.max_epochs=null", "trainer.batch_size=1") == [6, 5]
+    assert epochs("trainer.max_epochs=null", "trainer.batch_size=1", "refine.effort=0.5") == [3, 5]
+    assert epochs("trainer.max_epochs=3") == [3, 2]
+
+
+def test_groups_of_both_kinds_are_left_out_so_that_both_kinds_stay(fabric: Path, tiny: None) -> None:
+    run = prepare(resolve(with_backbone(settings(fabric, "experiment=recommended", "split.near_duplicates=ignore"))))
+    train, targets = run.data.indices("train"), run.data.targets
+    good, defect = ([i for i in train if (targets[i] == 0) == is_good] for is_good in (True, False))
+    group = dict.fromkeys((*good[:-2], *defect[:2]), "a") | dict.fromkeys((*good[-2:], *defect[2:]), "b")
+    samples = [replace(sample, group=group.get(i)) for i, sample in enumerate(run.data.samples)]
+    mixed = replace(run, data=replace(run.data, samples=samples))
+    for fold in mixed.left_out:
+        rest = {targets[i] != 0 for i in train if i not in fold}
+        assert rest == {True, False}
+    one_each = dict.fromkeys(good, "a") | dict.fromkeys(defect[:-1], "b") | {defect[-1]: "a"}
+    samples = [replace(sample, group=one_each.get(i)) for i, sample in enumerate(run.data.samples)]
+    with pytest.raises(WeakspotError, match="groups hold both Good and defective pictures"):
+        replace(run, data=replace(run.data, samples=samples)).left_out  # noqa: B018 - asked for its error

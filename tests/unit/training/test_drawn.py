@@ -52,6 +52,17 @@ def test_a_border_round_the_picture_is_not_part_of_a_box() -> None:
     assert target.boxes == ((0, 16, 4, 12),)
 
 
+def test_a_crack_thinner_than_a_cell_is_learnt_as_one() -> None:
+    drawn = Annotation("x.png", (80, 160))
+    crack = np.zeros((80, 160), bool)
+    crack[41, 20:100] = True
+    drawn.add_mask(crack)
+    target = target_of(drawn, Preprocess((32, 64), "caffe"), (16, 32))  # a cell is 5 pixels of the picture
+    assert target.mask.max() == 1
+    assert (target.mask > 0.5).sum() >= 15
+    assert (target.known == 1).all()
+
+
 @given(seed=st.integers(0, 10_000), axes=st.sampled_from([(), (2,), (3,), (2, 3)]))
 @settings(max_examples=40, deadline=None)
 def test_mirroring_moves_boxes_with_their_cells(seed: int, axes: tuple[int, ...]) -> None:

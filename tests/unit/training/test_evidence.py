@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -340,6 +341,25 @@ def test_models_without_some_pictures_learn_nothing_from_them(
     again = fit_evidence(source, good, defect, FEW, seed=0, folder=tmp_path / "fit", left_out=left_out)
     for one, same in zip([whole, *others], again, strict=True):
         assert all(torch.equal(value, same.state_dict()[key]) for key, value in one.state_dict().items())
+
+
+def test_few_imitations_lie_all_over_and_none_left_is_one_clear_error(
+    source: FeatureSource, fabric: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    good, defect = images_of(fabric)
+    items = list[ImageView]()
+
+    def noted(source: FeatureSource, net: EvidenceNet, every: list[ImageView], *rest: Any) -> TrainingBank:
+        items[:] = every
+        return training_bank(source, net, every, *rest)
+
+    monkeypatch.setattr(fitting, "training_bank", noted)
+    two = replace(FEW, imitations=2)
+    fit_evidence(source, good, defect, two, seed=0, folder=tmp_path / "two")
+    assert [item.image for item in items[-2:]] == [good[0], good[-1]]
+    left_out = [{good[0].path, good[-1].path, defect[0].path}]
+    with pytest.raises(WeakspotError, match=r"refine\.imitations=2 are too few"):
+        fit_evidence(source, good, defect, two, seed=0, folder=tmp_path / "none", left_out=left_out)
 
 
 def test_a_size_that_does_not_divide_is_refused_by_name(source: FeatureSource, fabric: Path, tmp_path: Path) -> None:

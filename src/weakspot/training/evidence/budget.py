@@ -1,4 +1,4 @@
-"""How many imitations and steps the evidence heads get: in proportion to the number of pictures, where nobody says."""
+"""How many imitations, steps and epochs a model gets: in proportion to the number of pictures, where nobody says."""
 
 from __future__ import annotations
 
@@ -20,6 +20,10 @@ outlines that it would learn from are the surest parts of a few defects, and eac
 FEWEST_IMITATIONS, IMITATIONS_EACH = 320, 2
 """Imitations at least, and for each picture."""
 
+
+EPOCHS, CLASSIFIER_STEPS = 6, 120
+"""Passes of the classifier over the training subset, times ``refine.effort``, and its steps at least: six passes over
+60 pictures are 36 steps of ten, after which it has hardly left where it began."""
 
 OF_OTHERS = 0.5
 """Share of steps and epochs that models get which are trained without some of the pictures, to set thresholds on."""

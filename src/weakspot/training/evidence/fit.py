@@ -30,10 +30,12 @@ from weakspot.training.evidence.bank import Bank, TrainingBank
 from weakspot.training.evidence.budget import Budget, budget_for, budget_of_others
 from weakspot.training.evidence.heads import HeadTrainer
 from weakspot.training.evidence.source import FeatureSource
+from weakspot.training.evidence.targets import surest
 from weakspot.training.evidence.unfinished import FILE
 from weakspot.types import Size
 from weakspot.utils import console
 from weakspot.utils.files import atomic_path
+from weakspot.utils.spread import spread_evenly
 
 log = logging.getLogger(__name__)
 
@@ -65,8 +67,9 @@ def fit_evidence(
 ) -> list[EvidenceNet]:
     """Train an evidence network, and for each set of left-out images another one that has not learnt from them.
 
-    The others share projections and mask head with the first: those learn from imitated defects and need no label. Only
-    the location head is trained anew, without the left-out images and without imitations on them.
+    The others share projections and mask head with the first: those learn outlines from imitated defects, and of real
+    images only that Good ones have none. Only the location head is trained anew, without the left-out images and
+    without imitations on them.
 
     Args:
         source: network, preprocessing and cache.
@@ -87,9 +90,10 @@ def fit_evidence(
     """
     rng = np.random.default_rng([seed, 0])
     good, defect = (at_most(images, settings.max_images // 2, rng) for images in (good, defect))
-    imitated = (ImageView(image, imitation_name(n)) for n in count() for image in good)
     real = [ImageView(image, view) for image in (*good, *defect) for view in views]
     budget = budget_for(settings, len(good) + len(defect))
+    grounds = spread_evenly(good, budget.imitations)  # fewer imitations than Good images are made all over them
+    imitated = (ImageView(image, imitation_name(n)) for n in count() for image in grounds)
     items = [*real, *islice(imitated, budget.imitations)]
     scratch = folder / "scratch"
     shutil.rmtree(scratch, ignore_errors=True)
@@ -107,6 +111,11 @@ def fit_evidence(
         paths = [item.image.path for item in items]
         for k, (other, images) in enumerate(zip(nets[1:], left_out, strict=True)):
             kept = data.some(lambda position, images=images: paths[position] not in images)  # type: ignore[misc]
+            if not kept.imitations:
+                raise WeakspotError(
+                    f"refine.imitations={budget.imitations} are too few: none is left where pictures are left out to "
+                    "set thresholds on; give more, or null"
+                )
             fewer = budget_of_others(settings, (len(kept.good) + len(kept.defect)) // len(views))
             take_mask_head(other, net)
             note = note_of(k, len(left_out))
@@ -248,7 +257,8 @@ def training_bank(
             bank.write(i, levels, net.centre(pixels))
             if view.mask is not None:
                 size = (2 * sizes[0][1], 2 * sizes[0][0])
-                masks.append(cv2.resize(view.mask.astype(np.float32), size, interpolation=cv2.INTER_AREA))
+                shares = cv2.resize(view.mask.astype(np.float32), size, interpolation=cv2.INTER_AREA)
+                masks.append(surest(np.asarray(shares, np.float32)))
             progress(i + 1, len(items))
     assert bank is not None  # noqa: S101 - there is at least one image
     positions = range(len(items))

@@ -81,11 +81,26 @@ def target_of(annotation: Annotation, preprocess: Preprocess, grid: Size) -> Tar
             rectangles.append(_rectangle(box, annotation.size, preprocess, grid))
         else:
             fitted = _fitted(shape, preprocess)
-            mask = np.maximum(mask, cv2.resize(fitted, (grid[1], grid[0]), interpolation=cv2.INTER_AREA))
+            shares = cv2.resize(fitted, (grid[1], grid[0]), interpolation=cv2.INTER_AREA)
+            mask = np.maximum(mask, surest(np.asarray(shares, np.float32)))
     for r0, r1, c0, c1 in rectangles:
         boxed[r0:r1, c0:c1] = 1
     known = np.where(mask > 0.5, 1, 1 - boxed).astype(np.float32)
     return Target(mask, known, tuple(rectangles))
+
+
+def surest(mask: Float) -> Float:
+    """A mask whose surest cells are wholly of the defect: a line that is thinner than a cell is one of cells.
+
+    Args:
+        mask: share of each cell that is of the defect, 0…1. One with a whole cell stays as it is.
+
+    Examples:
+        >>> surest(np.array([[0.0, 0.25, 0.5]], np.float32)).tolist()
+        [[0.0, 0.5, 1.0]]
+    """
+    most = float(mask.max(initial=0.0))
+    return mask / np.float32(most) if 0 < most < 1 else mask
 
 
 def _fitted(mask: BoolArray, preprocess: Preprocess) -> Float:
