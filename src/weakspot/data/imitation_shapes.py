@@ -219,13 +219,6 @@ def noise(size: Size, cells: int, rng: Rng) -> Float:
 
 
 def soften(canvas: Float, rng: Rng, sigmas: tuple[int, ...]) -> Float:
-    """Blur an opacity with a Gaussian of one of these deviations, in pixels; 0 leaves it as it is.
-
-    The highest opacity stays, so that a thin line becomes a wider one and not an invisible one.
-    """
+    """Blur an opacity with a Gaussian of one of these deviations, in pixels; 0 leaves it as it is."""
     sigma = float(rng.choice(sigmas))
-    if not sigma:
-        return canvas
-    blurred = np.asarray(cv2.GaussianBlur(canvas, (0, 0), sigma), np.float32)
-    most, before = float(blurred.max(initial=0.0)), float(canvas.max(initial=0.0))
-    return blurred * np.float32(before / most) if most else blurred
+    return np.asarray(cv2.GaussianBlur(canvas, (0, 0), sigma) if sigma else canvas, np.float32)

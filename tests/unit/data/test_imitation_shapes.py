@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from weakspot.data.imitation_shapes import ANYWHERE, SHAPES, moved_onto, soften, structure_of
+from weakspot.data.imitation_shapes import ANYWHERE, SHAPES, moved_onto, structure_of
 from weakspot.data.imitations import imitate_defect
 from weakspot.types import BoolArray, ImageArray
 
@@ -68,13 +68,3 @@ def test_on_a_surface_that_is_alike_everywhere_they_lie_anywhere() -> None:
 @pytest.mark.parametrize("name", ANYWHERE)
 def test_shapes_for_any_place_are_shapes(name: str) -> None:
     assert name in SHAPES
-
-
-def test_a_thin_line_is_softened_and_does_not_vanish() -> None:
-    line = np.zeros((21, 31), np.float32)
-    line[10, 3:28] = 1
-    soft = soften(line, np.random.default_rng(0), (2,))
-    assert soft.max() == 1
-    assert 0.5 < soft[11, 15] < 1  # wider than it was
-    assert np.array_equal(soften(line, np.random.default_rng(0), (0,)), line)
-    assert not soften(np.zeros_like(line), np.random.default_rng(0), (2,)).any()

@@ -30,7 +30,6 @@ from weakspot.training.evidence.bank import Bank, TrainingBank
 from weakspot.training.evidence.budget import Budget, budget_for, budget_of_others
 from weakspot.training.evidence.heads import HeadTrainer
 from weakspot.training.evidence.source import FeatureSource
-from weakspot.training.evidence.targets import surest
 from weakspot.training.evidence.unfinished import FILE
 from weakspot.types import Size
 from weakspot.utils import console
@@ -257,8 +256,7 @@ def training_bank(
             bank.write(i, levels, net.centre(pixels))
             if view.mask is not None:
                 size = (2 * sizes[0][1], 2 * sizes[0][0])
-                shares = cv2.resize(view.mask.astype(np.float32), size, interpolation=cv2.INTER_AREA)
-                masks.append(surest(np.asarray(shares, np.float32)))
+                masks.append(cv2.resize(view.mask.astype(np.float32), size, interpolation=cv2.INTER_AREA))
             progress(i + 1, len(items))
     assert bank is not None  # noqa: S101 - there is at least one image
     positions = range(len(items))
