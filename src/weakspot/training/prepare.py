@@ -109,7 +109,8 @@ class PreparedRun:
         """The same run with some training images held out for validation, and a copy of the network as it is now.
 
         It trains for fewer epochs (:data:`~weakspot.training.evidence.budget.OF_OTHERS`), as it is only asked what it
-        says of these images, though for no fewer steps than the run itself at least.
+        says of these images; where no setting names their number, for
+        :data:`~weakspot.training.evidence.budget.CLASSIFIER_STEPS` steps at least.
 
         Args:
             positions: of these images.
@@ -178,9 +179,9 @@ def prepare(rules: TrainingRules) -> PreparedRun:
     network.tile = preprocess.tile
     about_data = (*data.warnings, *of_region, *of_size, *_shrinking_warning(preprocess, sizes))
     remarks = (*about_data, *of_calibration, f"weights: {weights.origin}")
-    settled, free = _settled(rules, data), rules.trainer.max_epochs is None
-    prepared = PreparedRun(settled, data, weights, preprocess, network, remarks, free)
-    assert prepared.left_out is not None  # noqa: S101 - raises where no pictures can be left out, before any work
+    in_proportion = rules.trainer.max_epochs is None
+    prepared = PreparedRun(_settled(rules, data), data, weights, preprocess, network, remarks, in_proportion)
+    _ = prepared.left_out  # raises where no pictures can be left out, before any work
     return prepared
 
 

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from helpers.runs import settings
 
 from weakspot.commands.resolve import resolve, with_backbone
+from weakspot.data.views import AS_IS, FLIPS
 from weakspot.errors import WeakspotError
 from weakspot.runs.folder import CHECKPOINT
-from weakspot.training import announce
+from weakspot.training import announce, model_parts
 from weakspot.training.announce import agenda_of, announcement
 from weakspot.training.estimate import Costs
 from weakspot.training.evidence.fit import FEATURES, STAGES, checkpoints_of_fold, note_of, stage_file
@@ -94,3 +96,29 @@ def test_groups_of_both_kinds_are_left_out_so_that_both_kinds_stay(fabric: Path,
     samples = [replace(sample, group=one_each.get(i)) for i, sample in enumerate(run.data.samples)]
     with pytest.raises(WeakspotError, match="groups hold both Good and defective pictures"):
         replace(run, data=replace(run.data, samples=samples)).left_out  # noqa: B018 - asked for its error
+
+
+def test_the_statistics_of_a_small_set_are_fitted_on_its_mirrored_views_too(
+    prepared: PreparedRun, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    train = set(prepared.data.indices("train"))
+    few = model_parts.examples_of_statistics(prepared)
+    assert set(few) == {(i, view) for i in train for view in FLIPS}
+    assert len(few) == 4 * 44
+    monkeypatch.setattr(model_parts, "FLIPPED", 43)
+    assert set(model_parts.examples_of_statistics(prepared)) == {(i, AS_IS) for i in train}
+
+
+def test_all_models_of_a_run_have_a_statistics_head_or_none(
+    prepared: PreparedRun, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    left_out = [prepared.without(fold) for fold in prepared.left_out]
+    assert all(one is not None for one in model_parts._fit_statistics(prepared, left_out))
+    fitted, calls = model_parts.fit_measured, list[int]()
+
+    def last_fails(*given: Any) -> Any:
+        calls.append(1)
+        return None if len(calls) == 1 + len(left_out) else fitted(*given)
+
+    monkeypatch.setattr(model_parts, "fit_measured", last_fails)
+    assert model_parts._fit_statistics(prepared, left_out) == [None] * (1 + len(left_out))
