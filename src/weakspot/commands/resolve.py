@@ -129,7 +129,8 @@ def check_settings(config: TrainConfig) -> None:
     one_of("objective", config.objective, ("val/loss", "val/balanced_accuracy"))
     one_of("data.resize", config.data.resize, get_args(Resizing))
     one_of("trainer.schedule", config.trainer.schedule, ("constant", "cosine"))
-    one_of("trainer.augment", config.trainer.augment, tuple(AUGMENTATIONS))
+    if config.trainer.augment is not None:
+        one_of("trainer.augment", config.trainer.augment, tuple(AUGMENTATIONS))
     size = image_size(config.data.image_size)
     if config.trainer.augment == "turns" and (size is None or size[0] != size[1]):
         of_size = "auto" if size is None else f"{size[0]}×{size[1]}"

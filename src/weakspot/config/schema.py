@@ -16,6 +16,7 @@ from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
 from weakspot.config.rules import BoxRule, DecisionCosts
+from weakspot.data.views import AUGMENTATIONS
 from weakspot.errors import WeakspotError, did_you_mean
 from weakspot.utils.files import write_text
 from weakspot.utils.untrusted import read_plain_yaml
@@ -71,7 +72,7 @@ class TrainerConfig:
     max_epochs: int | None = 10
     batch_size: int = 10
     stop_at_accuracy: float | None = 0.98
-    augment: str = "none"
+    augment: str | None = "none"
     schedule: str = "constant"
     accelerator: str = "auto"
     devices: int = 1
@@ -89,6 +90,17 @@ class TrainerConfig:
         if self.max_epochs is None:
             raise RuntimeError("trainer.max_epochs is null and was not settled")
         return self.max_epochs
+
+    @property
+    def views(self) -> tuple[str, ...]:
+        """Names of the views of a training picture, where ``augment`` is settled, as for :attr:`epochs`.
+
+        Raises:
+            RuntimeError: where it is not.
+        """
+        if self.augment is None:
+            raise RuntimeError("trainer.augment is null and was not settled")
+        return AUGMENTATIONS[self.augment]
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from weakspot._version import __version__
 from weakspot.config.schema import TrainConfig, TrainerConfig
 from weakspot.data.preprocess import Preprocess
 
-FITS = 7
+FITS = 8
 """Goes up when the same settings make another model: models from before are not today's."""
 
 

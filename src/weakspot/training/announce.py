@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from weakspot.data.views import AS_IS, AUGMENTATIONS, split_view
 from weakspot.models.evidence import PROMPTS
 from weakspot.models.feature_cache import feature_keys
 from weakspot.runs.folder import CHECKPOINT, CORRECTED
@@ -97,8 +96,8 @@ def _classifier(prepared: PreparedRun, costs: Costs, folder: Path) -> Iterator[P
 
 
 def _trained_on(prepared: PreparedRun) -> int:
-    """Number of views of training images that an epoch consists of."""
-    return len(prepared.data.indices("train")) * len(AUGMENTATIONS[prepared.rules.trainer.augment])
+    """Number of images that an epoch consists of; it shows each in one of its views, once for each of its kinds."""
+    return sum(len(prepared.data.kinds(i)) for i in prepared.data.indices("train"))
 
 
 def _heads(prepared: PreparedRun, costs: Costs, folder: Path) -> Iterator[Planned]:
@@ -106,7 +105,7 @@ def _heads(prepared: PreparedRun, costs: Costs, folder: Path) -> Iterator[Planne
     if not rules.has_heads:
         return
     budget, fewer = _budgets(prepared)
-    real = _views(prepared) * len(data.indices("train"))
+    real = len(prepared.head_views) * len(data.indices("train"))
     reading = DECODING if rules.cache else costs.stem
     models = [("", budget, folder)]
     models += [(note_of(k, folds), fewer, checkpoints_of_fold(folder, k)) for k in range(folds)]
@@ -121,8 +120,7 @@ def _heads(prepared: PreparedRun, costs: Costs, folder: Path) -> Iterator[Planne
                 yield Planned(FEATURES, correct_fit.IMITATIONS * costs.imitating)
                 yield Planned(correct.CORRECTING, steps * (costs.location_step + costs.mask_step))
     if rules.refine.statistics:
-        turned = [split_view(view)[0] != AS_IS for _, view in examples_of_statistics(prepared)]
-        yield Planned(STATISTICS, turned.count(False) * reading + turned.count(True) * costs.stem)
+        yield Planned(STATISTICS, len(examples_of_statistics(prepared)) * reading)
 
 
 def _of_model(prepared: PreparedRun, costs: Costs, note: str, budget: Budget, kept: Path) -> Iterator[Planned]:
@@ -131,17 +129,12 @@ def _of_model(prepared: PreparedRun, costs: Costs, note: str, budget: Budget, ke
     if location:
         yield Planned(LOCATION + note, budget.location_steps * costs.location_step)
     if mask and budget.mask_steps:
-        prompts = (_views(prepared) * len(prepared.data.indices("train")) + budget.imitations) * costs.location
+        prompts = (len(prepared.head_views) * len(prepared.data.indices("train")) + budget.imitations) * costs.location
         yield Planned(MASK, prompts + budget.mask_steps * costs.mask_step)
     if again:
         rounds = -(-budget.location_refit_steps // PSEUDO_EVERY)
-        outlines = rounds * _views(prepared) * _defects(prepared) * (costs.location + PROMPTS * costs.answer)
+        outlines = rounds * len(prepared.head_views) * _defects(prepared) * (costs.location + PROMPTS * costs.answer)
         yield Planned(LOCATION_AGAIN + note, outlines + budget.location_refit_steps * costs.location_step)
-
-
-def _views(prepared: PreparedRun) -> int:
-    """Number of views of a training image that the evidence heads learn from."""
-    return sum(split_view(view)[0] == AS_IS for view in AUGMENTATIONS[prepared.rules.trainer.augment])
 
 
 def _defects(prepared: PreparedRun) -> int:

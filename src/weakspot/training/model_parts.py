@@ -12,7 +12,7 @@ import numpy as np
 from scipy.special import expit
 
 from weakspot.data.splits import portable
-from weakspot.data.views import AS_IS, AUGMENTATIONS, FLIPS, ImageView, split_view
+from weakspot.data.views import AS_IS, ImageView, split_view
 from weakspot.models.evidence import EvidenceNet
 from weakspot.models.model import Model
 from weakspot.models.statistics import StatisticsHead
@@ -31,9 +31,6 @@ from weakspot.training.familiarity import FittedFamiliarity, fit_familiarity
 from weakspot.training.prepare import PreparedRun
 from weakspot.utils.files import write_json
 from weakspot.utils.spread import spread_evenly
-
-FLIPPED = 400
-"""Up to so many training pictures, the statistics are fitted on their mirrored views too."""
 
 
 @dataclass(frozen=True)
@@ -80,11 +77,10 @@ def _fit_evidence(prepared: PreparedRun, folder: Path, left_out: Sequence[Prepar
         [data.infos[i] for i in data.indices("train") if (data.targets[i] == 0) == is_good] for is_good in (True, False)
     )
     source = FeatureSource(prepared.network, prepared.preprocess, rules.cache)
-    unturned = [view for view in AUGMENTATIONS[rules.trainer.augment] if split_view(view)[0] == AS_IS]
     paths = [{one.data.infos[i].path for i in one.validation_images} for one in left_out]
-    nets = fit_evidence(source, good, defect, rules.refine, rules.seed, folder, unturned, paths)
+    nets = fit_evidence(source, good, defect, rules.refine, rules.seed, folder, prepared.head_views, paths)
     folders = [folder, *(checkpoints_of_fold(folder, k) for k in range(len(left_out)))]
-    every = data.corrections.drawn
+    every, unturned = data.corrections.drawn, [view for view in rules.trainer.views if split_view(view)[0] == AS_IS]
     for k, (net, one) in enumerate(zip(nets, (prepared, *left_out), strict=True)):
         train = one.data.indices("train")
         drawn = [(data.infos[i], every[i]) for i in train if i in every]
@@ -121,11 +117,10 @@ def _fit_statistics(prepared: PreparedRun, left_out: Sequence[PreparedRun]) -> l
 def examples_of_statistics(prepared: PreparedRun) -> list[tuple[int, str]]:
     """Positions and views of what the statistics head is fitted on."""
     rules, data = prepared.rules, prepared.data
-    views, train = AUGMENTATIONS[rules.trainer.augment], data.indices("train")
+    train = data.indices("train")
     kinds = ([i for i in train if (data.targets[i] == 0) == is_good] for is_good in (True, False))
     chosen = [i for kind in kinds for i in spread_evenly(kind, rules.refine.max_images // 2)]
-    flips = FLIPS[1:] if len(chosen) <= FLIPPED else ()
-    return [(i, view) for i in chosen for view in (*(v for v in views if split_view(v)[0] == AS_IS), *flips)]
+    return [(i, view) for i in chosen for view in prepared.head_views]
 
 
 def out_of_fold(prepared: PreparedRun, statistics: FittedStatistics) -> dict[str, Any]:

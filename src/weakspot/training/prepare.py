@@ -19,20 +19,22 @@ from weakspot.data.input_size import choose_input_size
 from weakspot.data.preprocess import Preprocess, PreprocessMode
 from weakspot.data.roi import RegionOfInterest
 from weakspot.data.roi_files import check_setting, read_region
+from weakspot.data.views import AS_IS, split_view
 from weakspot.errors import WeakspotError
 from weakspot.models.network import CamNet
 from weakspot.models.weights import Weights, load_weights
 from weakspot.training.dataset import Data, index_and_split
-from weakspot.training.evidence.budget import CLASSIFIER_STEPS, EPOCHS, OF_OTHERS
+from weakspot.training.evidence.budget import CLASSIFIER_STEPS, EPOCHS, MIRRORED_UP_TO, OF_OTHERS
 from weakspot.training.rules import TrainingRules
 from weakspot.types import Size
 from weakspot.utils import console
 
 CROSSFITS = 3
-TRIES = 20
-"""Shuffles that are tried for folds whose rest has pictures of both kinds."""
 """Number of folds of the training images, left out in turn, to set thresholds on without a validation subset; fewer
 where the rarest class shows fewer parts."""
+
+TRIES = 20
+"""Shuffles that are tried for folds whose rest has pictures of both kinds."""
 
 SHRUNK = 3.0
 """Images that lose more than this factor of a side get a warning; a line two pixels thick is gone by then."""
@@ -89,6 +91,17 @@ class PreparedRun:
         )
 
     @property
+    def head_views(self) -> list[str]:
+        """Views of a training picture that the heads learn from.
+
+        The evidence heads mirror features, too, but those of a mirrored picture are others. Where there are pictures
+        enough, the heads do without them, as the features of each view have to be computed and kept.
+        """
+        few = len(self.data.indices("train")) <= MIRRORED_UP_TO
+        parts = ((view, *split_view(view)) for view in self.rules.trainer.views)
+        return [view for view, turned, light in parts if turned == AS_IS or (few and light is None)]
+
+    @property
     def calibration_images(self) -> list[int]:
         """Positions of the held-out Good images; box scores are calibrated on them.
 
@@ -130,12 +143,15 @@ class PreparedRun:
 
 
 def _settled(rules: TrainingRules, data: Data) -> TrainingRules:
-    """The rules with a number of epochs, in proportion to the set where the configuration names none."""
+    """The rules with a number of epochs and views, in proportion to the set where the configuration names none."""
     trainer = rules.trainer
-    if trainer.max_epochs is not None:
-        return rules
-    epochs = max(math.ceil(rules.refine.effort * EPOCHS), _enough(trainer.batch_size, data))
-    return replace(rules, trainer=replace(trainer, max_epochs=epochs))
+    if trainer.augment is None:
+        few = len(data.indices("train")) <= MIRRORED_UP_TO
+        trainer = replace(trainer, augment="flips" if few else "none")
+    if trainer.max_epochs is None:
+        epochs = max(math.ceil(rules.refine.effort * EPOCHS), _enough(trainer.batch_size, data))
+        trainer = replace(trainer, max_epochs=epochs)
+    return replace(rules, trainer=trainer)
 
 
 def _enough(batch_size: int, data: Data) -> int:

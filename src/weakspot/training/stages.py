@@ -14,7 +14,7 @@ from weakspot.data.images import ImageInfo
 from weakspot.data.loading import batched, stack_pixels
 from weakspot.data.picture_sizes import PictureSizes
 from weakspot.data.preprocess import Preprocess
-from weakspot.data.views import AS_IS, AUGMENTATIONS, MIRRORED, ImageView, split_view
+from weakspot.data.views import AS_IS, MIRRORED, ImageView
 from weakspot.heatmaps.classes import ClassMaps
 from weakspot.models.backbones import FREEZE_POINT
 from weakspot.models.bundle_meta import BundleMeta
@@ -105,7 +105,7 @@ def fit_classifier(prepared: PreparedRun, folder: Path) -> FitSummary:
     device = device_of(rules)
     network.to(device)
     subsets = _datasets(prepared)
-    views = len(AUGMENTATIONS[rules.trainer.augment])
+    views = len(rules.trainer.views)
     loaders = DataModule(subsets["train"], subsets["val"], rules.trainer.batch_size, rules.seed, views)
     train_targets = [target for i in data.indices("train") for target in data.kinds(i)]
     module = ClassifierModule(
@@ -171,7 +171,7 @@ def examples_of(prepared: PreparedRun) -> dict[Subset, list[tuple[ImageView, int
     A training picture of several kinds of defects is there once for each, so that it speaks for all of them.
     """
     data = prepared.data
-    views = {"train": AUGMENTATIONS[prepared.rules.trainer.augment], "val": (AS_IS,), "test": (AS_IS,)}
+    views = {"train": prepared.rules.trainer.views, "val": (AS_IS,), "test": (AS_IS,)}
     return {
         subset: [
             (ImageView(data.infos[i], view), target)
@@ -196,7 +196,8 @@ def _datasets(prepared: PreparedRun) -> dict[Subset, FeatureDataset | ImageDatas
     every = [item for subset in SUBSETS for item, _ in examples[subset]]
     with console.progress_bar(FROZEN) as progress:
         if rules.has_heads:  # all taps in one pass, before the last of them is asked for alone
-            plain = [item for item in every if split_view(item.view)[0] == AS_IS]
+            of_heads = {AS_IS, *prepared.head_views}
+            plain = [item for item in every if item.view in of_heads]
             taps = tuple(dict.fromkeys([*network.pyramid, FREEZE_POINT]))
             compute_features(network, plain, preprocess, cache, taps=taps, progress=progress)
         keys = iter(compute_features(network, every, preprocess, cache, progress=progress)[0])

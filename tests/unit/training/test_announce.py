@@ -14,6 +14,7 @@ from weakspot.data.views import AS_IS, FLIPS
 from weakspot.errors import WeakspotError
 from weakspot.runs.folder import CHECKPOINT
 from weakspot.training import announce, model_parts
+from weakspot.training import prepare as prepare_run
 from weakspot.training.announce import agenda_of, announcement
 from weakspot.training.estimate import Costs
 from weakspot.training.evidence.fit import FEATURES, STAGES, checkpoints_of_fold, note_of, stage_file
@@ -98,15 +99,35 @@ def test_groups_of_both_kinds_are_left_out_so_that_both_kinds_stay(fabric: Path,
         replace(run, data=replace(run.data, samples=samples)).left_out  # noqa: B018 - asked for its error
 
 
-def test_the_statistics_of_a_small_set_are_fitted_on_its_mirrored_views_too(
-    prepared: PreparedRun, monkeypatch: pytest.MonkeyPatch
+def test_a_small_set_is_learnt_from_its_mirrored_views_too_by_classifier_and_heads(
+    fabric: Path, tiny: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    train = set(prepared.data.indices("train"))
-    few = model_parts.examples_of_statistics(prepared)
-    assert set(few) == {(i, view) for i in train for view in FLIPS}
-    assert len(few) == 4 * 44
-    monkeypatch.setattr(model_parts, "FLIPPED", 43)
-    assert set(model_parts.examples_of_statistics(prepared)) == {(i, AS_IS) for i in train}
+    def learnt_from(*overrides: str) -> tuple[list[str], list[str]]:
+        common = ("experiment=recommended", "split.near_duplicates=ignore", "cache.enabled=false")
+        run = prepare(resolve(with_backbone(settings(fabric, *common, *overrides))))
+        train = set(run.data.indices("train"))
+        assert len(train) == 44
+        of_statistics = model_parts.examples_of_statistics(run)
+        assert set(of_statistics) == {(i, view) for i in train for view in run.head_views}
+        assert len(of_statistics) == 44 * len(run.head_views)
+        return list(run.rules.trainer.views), run.head_views
+
+    assert learnt_from() == ([*FLIPS], [*FLIPS])
+    assert learnt_from("trainer.augment=none") == ([AS_IS], [AS_IS])
+    lit, of_heads = learnt_from("trainer.augment=photometric")
+    assert (len(lit), of_heads) == (12, [*FLIPS, "turn0~light0", "turn0~light1"])
+    monkeypatch.setattr(prepare_run, "MIRRORED_UP_TO", 43)
+    assert learnt_from() == ([AS_IS], [AS_IS])
+    assert learnt_from("trainer.augment=flips") == ([*FLIPS], [AS_IS])
+    assert learnt_from("trainer.augment=photometric") == (lit, [AS_IS, "turn0~light0", "turn0~light1"])
+
+
+def test_an_epoch_is_announced_as_one_view_of_each_picture(
+    prepared: PreparedRun, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(announce, "measure_costs", lambda *_, **__: Costs(0.0, 1.0, 0.0, 0.0, 0.0))
+    (first, *_) = [stage for stage in agenda_of(prepared, tmp_path).stages if stage.name == CLASSIFIER]
+    assert first.seconds == 44 * prepared.rules.trainer.epochs
 
 
 def test_all_models_of_a_run_have_a_statistics_head_or_none(

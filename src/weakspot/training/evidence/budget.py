@@ -25,6 +25,9 @@ EPOCHS, CLASSIFIER_STEPS = 6, 120
 """Passes of the classifier over the training subset, times ``refine.effort``, and its steps at least: six passes over
 60 pictures are 36 steps of ten, after which it has hardly left where it began."""
 
+MIRRORED_UP_TO = 400
+"""Up to so many training pictures, classifier and heads learn from mirrored views too."""
+
 OF_OTHERS = 0.5
 """Share of steps and epochs that models get which are trained without some of the pictures, to set thresholds on."""
 

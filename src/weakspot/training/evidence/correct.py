@@ -21,7 +21,7 @@ from torch.nn.functional import binary_cross_entropy_with_logits as bce
 from weakspot.models.evidence import PROMPTS, EvidenceNet, Level, pool_places
 from weakspot.training.evidence.bank import TrainingBank
 from weakspot.training.evidence.drawn_losses import drawn_loss
-from weakspot.training.evidence.heads import EACH, Drawn, HeadTrainer, dice_loss
+from weakspot.training.evidence.heads import EACH, HeadTrainer, Mirror, dice_loss
 from weakspot.training.evidence.targets import Target, window_at
 from weakspot.training.evidence.unfinished import Stage
 
@@ -86,22 +86,22 @@ class Corrector(HeadTrainer):
 
         def loss(_: int) -> Tensor:
             which = rng.integers(len(self.drawn), size=DRAWN).tolist()
-            flip = Drawn([], [axis for axis in (2, 3) if rng.random() < 0.5])
-            location, of_drawn = self._location(rng, which, flip)
+            mirror = Mirror.by_lot(rng)
+            location, of_drawn = self._location(rng, which, mirror)
             imitated, masks = self._draw_windows(rng, places, IMITATED_WINDOWS)
             on_imitations = bce(imitated, masks) + 0.5 * dice_loss(torch.sigmoid(imitated), masks)
-            return location + on_imitations + self._mask(rng, which, flip, torch.sigmoid(of_drawn.detach()))
+            return location + on_imitations + self._mask(rng, which, mirror, torch.sigmoid(of_drawn.detach()))
 
         self._train(Stage(CORRECTING, modules, steps, rng), loss)
 
-    def _location(self, rng: np.random.Generator, which: Sequence[int], flip: Drawn) -> tuple[Tensor, Tensor]:
+    def _location(self, rng: np.random.Generator, which: Sequence[int], mirror: Mirror) -> tuple[Tensor, Tensor]:
         """The location head's loss, and its logits on the annotated pictures."""
         data, bank = self.data, self.data.bank
         good = rng.choice(data.good, EACH).tolist()
         others = rng.choice(data.defect, OTHERS).tolist() if len(data.defect) else []
         imitations = rng.integers(len(data.masks), size=EACH)
         every = [*good, *(self.drawn[n] for n in which), *others, *(data.imitations[i] for i in imitations)]
-        logits = self.net.location_logits(flip.flip_levels(bank.levels(every, self.device)))
+        logits = self.net.location_logits(mirror.flip_levels(bank.levels(every, self.device)))
         real, of_good, of_drawn = logits[: len(every) - EACH], logits[:EACH], logits[EACH : EACH + len(which)]
         labels = torch.cat([torch.zeros(EACH), torch.ones(len(real) - EACH)]).to(real.device)
         hardest = functional.softplus(of_good.flatten(1).topk(min(64, of_good[0].numel()), dim=1).values)
@@ -110,18 +110,18 @@ class Corrector(HeadTrainer):
             bce(of_good, torch.zeros_like(of_good))
             + 0.1 * hardest.mean()
             + 0.5 * bce(pool_places(real), labels)
-            + 0.5 * bce(logits[len(real) :], functional.max_pool2d(flip.flip(masks), 2))
-            + drawn_loss(of_drawn, [self.coarse[n].flipped(flip.axes) for n in which])
+            + 0.5 * bce(logits[len(real) :], functional.max_pool2d(mirror.flip(masks), 2))
+            + drawn_loss(of_drawn, [self.coarse[n].flipped(mirror.axes) for n in which])
         )
         return loss, of_drawn
 
-    def _mask(self, rng: np.random.Generator, which: Sequence[int], flip: Drawn, places: Tensor) -> Tensor:
+    def _mask(self, rng: np.random.Generator, which: Sequence[int], mirror: Mirror, places: Tensor) -> Tensor:
         """The mask head's loss on the annotated pictures: whole, or windows about what was drawn.
 
         Args:
             rng: decides the windows.
             which: positions among the annotated pictures.
-            flip: how the batch is mirrored.
+            mirror: how the batch is mirrored.
             places: ``(batch, 1, h, w)`` 0…1, the location head's probabilities, mirrored.
         """
         bank = self.data.bank
@@ -130,13 +130,13 @@ class Corrector(HeadTrainer):
         windows = [bank.whole if whole else self._window(self.targets[n].marked, rng) for n in which]
         fine = bank.factors[0]
         targets = [
-            window_at(window, 2 * fine, self.targets[n]).flipped(flip.axes)
+            window_at(window, 2 * fine, self.targets[n]).flipped(mirror.axes)
             for n, window in zip(which, windows, strict=True)
         ]
-        unflipped = flip.flip(places)  # mirrored twice is as it was
+        unflipped = mirror.flip(places)  # mirrored twice is as it was
         prompts = [unflipped[i][:, *window.at(fine)] for i, window in enumerate(windows)]
-        levels: list[Level] = flip.flip_levels(bank.levels(indices, self.device, windows))
-        pixels = flip.flip(bank.pixels(indices, self.device, windows))
-        logits = self.net.grow(levels, pixels, flip.flip(torch.stack(prompts)), PROMPTS)
+        levels: list[Level] = mirror.flip_levels(bank.levels(indices, self.device, windows))
+        pixels = mirror.flip(bank.pixels(indices, self.device, windows))
+        logits = self.net.grow(levels, pixels, mirror.flip(torch.stack(prompts)), PROMPTS)
         colours = functional.adaptive_avg_pool2d(pixels, (logits.shape[-2], logits.shape[-1]))
         return drawn_loss(logits, targets, colours)

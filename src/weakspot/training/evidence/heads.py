@@ -78,10 +78,9 @@ class HeadTrainer:
         rng = np.random.default_rng([self.seed, 1])
 
         def loss(_: int) -> Tensor:
-            real, imitated, masks, _drawn = self._draw_images(rng)
-            return self._location_loss(
-                self.net.location_logits(real), self.net.location_logits(imitated), masks, imitations=1.0
-            )
+            batch = self._draw_images(rng)
+            logits, imitated = self.net.location_logits(batch.real), self.net.location_logits(batch.imitated)
+            return self._location_loss(logits, imitated, batch.masks, imitations=1.0)
 
         self._train(Stage(LOCATION + self.note, self._location_modules(), steps, rng), loss)
 
@@ -120,21 +119,18 @@ class HeadTrainer:
         def loss(step: int) -> Tensor:
             if step % PSEUDO_EVERY == 0:
                 pseudo.update(self._pseudo_masks())
-            real, imitated, masks, drawn = self._draw_images(rng)
-            logits = self.net.location_logits(real)
-            flip = drawn.flip
+            batch = self._draw_images(rng)
+            logits, imitated = self.net.location_logits(batch.real), self.net.location_logits(batch.imitated)
             target, known = (
-                flip(torch.from_numpy(np.stack([pseudo[i][k] for i in drawn.defect]))[:, None].to(self.device))
+                batch.mirror.flip(torch.from_numpy(np.stack([pseudo[i][k] for i in batch.defect]))[:, None]).to(
+                    self.device
+                )
                 for k in (0, 1)
             )
             on_defects = logits[EACH:]
             pixels = (bce(on_defects, target, reduction="none") * known).mean()
             dice = dice_loss(torch.sigmoid(on_defects) * known, target * known)
-            return (
-                self._location_loss(logits, self.net.location_logits(imitated), masks, imitations=0.5)
-                + pixels
-                + 0.3 * dice
-            )
+            return self._location_loss(logits, imitated, batch.masks, imitations=0.5) + pixels + 0.3 * dice
 
         self._train(Stage(LOCATION_AGAIN + self.note, self._location_modules(), steps, rng), loss)
 
@@ -169,22 +165,22 @@ class HeadTrainer:
 
     # --- location head ------------------------------------------------------------------------------------------------
 
-    def _draw_images(self, rng: np.random.Generator) -> tuple[list[Level], list[Level], Tensor, Drawn]:
-        """Good and defect images, windows about imitations, and their masks at the location head's level; all flipped.
+    def _draw_images(self, rng: np.random.Generator) -> _LocationBatch:
+        """Good and defect images, windows about imitations, and their masks at the location head's level.
 
         An imitation is known pixel by pixel, so that a window of it, a quarter of the work, teaches as much.
         """
         data = self.data
         good, defect = (rng.choice(pool, EACH).tolist() for pool in (data.good, data.defect))
         which = rng.integers(len(data.masks), size=EACH)
-        drawn = Drawn(defect, [axis for axis in (2, 3) if rng.random() < 0.5])
+        mirror = Mirror.by_lot(rng)
         windows = [self._window(data.masks[i], rng) for i in which]
         fine = 2 * data.bank.factors[0]
         cut = np.stack([data.masks[i][window.at(fine)] for i, window in zip(which, windows, strict=True)])
         masks = torch.from_numpy(cut)[:, None].to(self.device)
-        real = drawn.flip_levels(data.bank.levels(good + defect, self.device))
-        imitated = drawn.flip_levels(data.bank.levels([data.imitations[i] for i in which], self.device, windows))
-        return real, imitated, functional.max_pool2d(drawn.flip(masks), 2), drawn
+        real = mirror.flip_levels(data.bank.levels(good + defect, self.device))
+        imitated = mirror.flip_levels(data.bank.levels([data.imitations[i] for i in which], self.device, windows))
+        return _LocationBatch(real, imitated, functional.max_pool2d(mirror.flip(masks), 2), defect, mirror)
 
     @staticmethod
     def _location_loss(real: Tensor, imitated: Tensor, masks: Tensor, *, imitations: float) -> Tensor:
@@ -220,10 +216,10 @@ class HeadTrainer:
             for start in range(0, len(indices), 8):
                 some = indices[start : start + 8]
                 levels = bank.levels(some, self.device)
-                location_logits = torch.sigmoid(self.net.location_logits(levels))
-                mask_logits = self.net.grow(levels, bank.pixels(some, self.device), location_logits, PROMPTS)
+                places = torch.sigmoid(self.net.location_logits(levels))
+                mask_logits = self.net.grow(levels, bank.pixels(some, self.device), places, PROMPTS)
                 outlines = functional.avg_pool2d(torch.sigmoid(mask_logits), 2)
-                for i, outline, place in zip(some, outlines[:, 0].cpu(), location_logits[:, 0].cpu(), strict=True):
+                for i, outline, place in zip(some, outlines[:, 0].cpu(), places[:, 0].cpu(), strict=True):
                     found[i] = pseudo_mask(outline.numpy(), place.numpy())
         return found
 
@@ -243,10 +239,10 @@ class HeadTrainer:
         fine = bank.factors[0]
         prompts = np.stack([e.prompt[e.window.at(fine)] for e in examples])[:, None]
         masks = np.stack([e.mask[e.window.at(2 * fine)] for e in examples])[:, None]
-        drawn = Drawn([], [axis for axis in (2, 3) if rng.random() < 0.5])
-        levels = drawn.flip_levels(bank.levels(indices, self.device, windows))
-        pixels = drawn.flip(bank.pixels(indices, self.device, windows))
-        prompt, mask = (drawn.flip(torch.from_numpy(array).to(self.device)) for array in (prompts, masks))
+        mirror = Mirror.by_lot(rng)
+        levels = mirror.flip_levels(bank.levels(indices, self.device, windows))
+        pixels = mirror.flip(bank.pixels(indices, self.device, windows))
+        prompt, mask = (mirror.flip(torch.from_numpy(array).to(self.device)) for array in (prompts, masks))
         return self.net.mask_logits(levels, pixels, prompt), mask
 
     def _example(self, rng: np.random.Generator, places: dict[int, Float], *, whole: bool) -> _Example:
@@ -288,16 +284,19 @@ class _Example:
 
 
 @dataclass(frozen=True)
-class Drawn:
-    """Which defect images a batch holds, and along which axes all of it is mirrored.
+class Mirror:
+    """Along which axes a batch is mirrored.
 
     Attributes:
-        defect: positions of the defect images.
         axes: 2 for rows, 3 for columns, or both, or none.
     """
 
-    defect: list[int]
     axes: list[int]
+
+    @classmethod
+    def by_lot(cls, rng: np.random.Generator) -> Mirror:
+        """Each axis in every second draw."""
+        return cls([axis for axis in (2, 3) if rng.random() < 0.5])
 
     def flip(self, tensor: Tensor) -> Tensor:
         """Mirror ``(batch, channels, rows, columns)``."""
@@ -306,6 +305,17 @@ class Drawn:
     def flip_levels(self, levels: Sequence[Level]) -> list[Level]:
         """Mirror levels; their means stay."""
         return [Level(self.flip(level.features), level.mean) for level in levels]
+
+
+@dataclass(frozen=True)
+class _LocationBatch:
+    """What a step of the location head sees, all of it mirrored: whole images, windows of imitations, their masks."""
+
+    real: list[Level]
+    imitated: list[Level]
+    masks: Tensor
+    defect: list[int]
+    mirror: Mirror
 
 
 def pseudo_mask(outline: Float, place: Float) -> tuple[Float, Float]:
