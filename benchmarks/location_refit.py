@@ -46,7 +46,7 @@ LEARN_FROM, MEASURE_ON = 1, 2
 
 @dataclass(frozen=True)
 class Work:
-    """A set, ready to learn from, and the defective pictures that boxes are measured on."""
+    """A set, ready to learn from, and the pictures to measure on."""
 
     run: PreparedRun
     samples: Sequence[Sample]
@@ -60,16 +60,23 @@ def prepared(root: Path, subset: str, *keys: str) -> PreparedRun:
     return prepare(resolve(with_backbone(config)))
 
 
-def generated(name: str, folder: Path, *keys: str) -> Work:
-    """A generated or made-up set: all of one half is learnt from but the test subset, the other half measured on."""
+def generated(name: str, folder: Path, *keys: str, good_too: bool = False) -> Work:
+    """A generated or made-up set: all of one half is learnt from but the test subset, the other half measured on.
+
+    Args:
+        name: of the set.
+        folder: where its pictures are kept.
+        keys: ``key=value`` of ``weakspot train``.
+        good_too: whether Good pictures are measured on, and not the defective ones alone.
+    """
     for half, seed in (("learn", LEARN_FROM), ("measure", MEASURE_ON)):
         if name in SETS:
             draw, good, defective, number = SETS[name]
-            counts = (good, defective) if half == "learn" else (1, TESTED)
+            counts = (good, defective) if half == "learn" else (TESTED if good_too else 1, TESTED)
             write_set(folder / half / name, draw, *counts, np.random.default_rng(1000 * seed + number))
         else:
             synthetic.ensure(folder / half, name, seed=76 + seed)
-    samples = [sample for sample in read_samples("mvtec", folder / "measure", subset=name) if not sample.is_good]
+    samples = [one for one in read_samples("mvtec", folder / "measure", subset=name) if good_too or not one.is_good]
     return Work(prepared(folder / "learn", name, *keys), samples, inspect_images([sample.path for sample in samples]))
 
 
