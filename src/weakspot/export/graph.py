@@ -150,8 +150,7 @@ def halve_onnx(path: Path) -> None:
 def quantise_onnx(path: Path, batches: Callable[[], Iterator[npt.NDArray[np.uint8]]]) -> None:
     """Store and compute convolutions in whole numbers of 8 bits (static quantisation, one scale a channel).
 
-    Those that the maps come out of stay as they are: a step of 8 bits is too coarse for log-odds, and OpenVINO 2026.4
-    crashes on the dense layer in 8 bits.
+    Those of :func:`kept_convolutions` stay as they are. OpenVINO 2026.4 crashes on the dense layer in 8 bits.
 
     Args:
         path: the model; replaced.
@@ -172,20 +171,41 @@ def quantise_onnx(path: Path, batches: Callable[[], Iterator[npt.NDArray[np.uint
         quantize_static(
             str(path), str(path), Reader(), quant_format=QuantFormat.QDQ, op_types_to_quantize=["Conv"],
             per_channel=True, activation_type=QuantType.QUInt8, weight_type=QuantType.QInt8,
-            nodes_to_exclude=last_convolutions(onnx.load(str(path)).graph.node),
+            nodes_to_exclude=kept_convolutions(onnx.load(str(path)).graph.node),
         )  # fmt: skip
 
 
-def last_convolutions(nodes: Sequence[Any]) -> list[str]:
-    """Names of the convolutions that a graph's maps come out of, with no other in between.
+def kept_convolutions(nodes: Sequence[Any]) -> list[str]:
+    """Names of the convolutions that stay in full precision, as a step of 8 bits is too coarse for what they give.
 
-    Those with the same weights are among them: the mask head runs twice, and what one run rounds the other has too.
+    They are those that maps come out of, with no other in between, as maps are log-odds; and with evidence heads all
+    that the location logits come from. The frozen layers are among those: the heads divide their features by how little
+    they spread, which makes small errors large, and what they would gain in 8 bits could not be measured.
 
     Args:
         nodes: of the ONNX graph.
     """
+    kept = {node.input[1] for node in convolutions_before(["maps", "mask_logits"], nodes, all_of_them=False)}
+    # Those with the same weights too: the mask head runs twice, and what one run rounds the other has too.
+    before_location = {node.name for node in convolutions_before(["location_logits"], nodes, all_of_them=True)}
+    return [
+        node.name
+        for node in nodes
+        if node.op_type == "Conv" and (node.input[1] in kept or node.name in before_location)
+    ]
+
+
+def convolutions_before(outputs: Sequence[str], nodes: Sequence[Any], *, all_of_them: bool) -> list[Any]:
+    """Convolutions that outputs of a graph are computed from.
+
+    Args:
+        outputs: names; those that the graph lacks have none.
+        nodes: of the ONNX graph.
+        all_of_them: whether also those with another convolution between them and the output.
+    """
     made_by = {output: node for node in nodes for output in node.output}
-    waiting, seen, weights = ["maps", "mask_logits", "location_logits"], set[str](), set[str]()
+    waiting, seen = list(outputs), set[str]()
+    found = []
     while waiting:
         name = waiting.pop()
         if name in seen or name not in made_by:
@@ -193,10 +213,10 @@ def last_convolutions(nodes: Sequence[Any]) -> list[str]:
         seen.add(name)
         node = made_by[name]
         if node.op_type == "Conv":
-            weights.add(node.input[1])
-        else:
+            found.append(node)
+        if node.op_type != "Conv" or all_of_them:
             waiting += node.input
-    return [node.name for node in nodes if node.op_type == "Conv" and node.input[1] in weights]
+    return found
 
 
 def write_openvino(source: Path, target: Path, meta: BundleMeta, *, half: bool) -> None:

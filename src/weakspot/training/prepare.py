@@ -36,6 +36,12 @@ where the rarest class shows fewer parts."""
 TRIES = 20
 """Shuffles that are tried for folds whose rest has pictures of both kinds."""
 
+MIRRORED_TOO = (
+    "mirrored pictures are learnt from too, as there are few; "
+    "say trainer.augment=none where a mirrored part is defective"
+)
+"""What a user should know of the views of a small set."""
+
 SHRUNK = 3.0
 """Images that lose more than this factor of a side get a warning; a line two pixels thick is gone by then."""
 
@@ -194,9 +200,11 @@ def prepare(rules: TrainingRules) -> PreparedRun:
         raise WeakspotError(f"data.resize=tile needs model.backbone=vgg16, as {rules.model.backbone} has no plain stem")
     network.tile = preprocess.tile
     about_data = (*data.warnings, *of_region, *of_size, *_shrinking_warning(preprocess, sizes))
-    remarks = (*about_data, *of_calibration, f"weights: {weights.origin}")
+    settled = _settled(rules, data)
+    of_views = [MIRRORED_TOO] if settled.trainer.augment != "none" and rules.trainer.augment is None else []
+    remarks = (*about_data, *of_views, *of_calibration, f"weights: {weights.origin}")
     in_proportion = rules.trainer.max_epochs is None
-    prepared = PreparedRun(_settled(rules, data), data, weights, preprocess, network, remarks, in_proportion)
+    prepared = PreparedRun(settled, data, weights, preprocess, network, remarks, in_proportion)
     _ = prepared.left_out  # raises where no pictures can be left out, before any work
     return prepared
 

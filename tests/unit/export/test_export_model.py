@@ -22,7 +22,7 @@ from weakspot.data.images import list_images, read_image
 from weakspot.errors import WeakspotError
 from weakspot.export import model as exporting
 from weakspot.export.certificate import Certificate
-from weakspot.export.graph import last_convolutions, quantise_onnx
+from weakspot.export.graph import convolutions_before, kept_convolutions, quantise_onnx
 from weakspot.export.model import Order, certificate_samples, export_model
 from weakspot.inference import exported as runtime
 from weakspot.inference import fastest
@@ -99,23 +99,39 @@ def test_several_at_once_are_answered_as_one_by_one(
 
 
 @pytest.mark.usefixtures("tiny")
-def test_in_eight_bits_the_layers_that_log_odds_come_out_of_stay_as_they_are(
+def test_in_eight_bits_what_log_odds_of_location_come_from_stays_as_it_is(
     runs: dict[str, Path], tmp_path: Path
 ) -> None:
     """OpenVINO crashed on the dense layer of real networks in eight bits, and took the process along."""
     path = tmp_path / "model.onnx"
     path.write_bytes(exported(runs, "refined", "onnx").read_bytes())
-    last = last_convolutions(onnx.load(str(path)).graph.node)
+    before = list(onnx.load(str(path)).graph.node)
+    kept = kept_convolutions(before)
     pictures = np.random.default_rng(0).integers(0, 256, (2, 64, 96, 3), dtype=np.uint8)
+
+    def outputs() -> dict[str, Any]:
+        session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+        return dict(
+            zip([o.name for o in session.get_outputs()], session.run(None, {"pictures": pictures}), strict=True)
+        )
+
+    exact = outputs()
     quantise_onnx(path, lambda: iter([pictures]))
     nodes = onnx.load(str(path)).graph.node
     made_by = {output: node.op_type for node in nodes for output in node.output}
     in_bits = {
         node.name for node in nodes if node.op_type == "Conv" and made_by.get(node.input[1]) == "DequantizeLinear"
     }
-    assert len(last) == 4  # class activation maps, location, and mask, whose head runs twice
-    assert in_bits
-    assert not in_bits & set(last)
+    every = {node.name for node in before if node.op_type == "Conv"}
+    assert in_bits == every - set(kept)
+    last = convolutions_before(["maps", "mask_logits", "location_logits"], before, all_of_them=False)
+    assert len(last) == 3  # class activation maps, location, and mask
+    assert {node.name for node in last} <= set(kept)
+    rounded = outputs()
+    assert np.abs(rounded["mask_logits"] - exact["mask_logits"]).max() > 1e-3  # the mask head is rounded
+    # Of what other layers see in eight bits the location head sees no more than the rounded features.
+    np.testing.assert_allclose(rounded["location_logits"], exact["location_logits"], atol=0.05)
+    np.testing.assert_allclose(rounded["part_log_odds"][:, 1:], exact["part_log_odds"][:, 1:], atol=0.05)
 
 
 @pytest.mark.usefixtures("tiny")
