@@ -185,8 +185,8 @@ def kept_convolutions(nodes: Sequence[Any]) -> list[str]:
     Args:
         nodes: of the ONNX graph.
     """
+    # Known by their weights: the mask head runs twice with the same, and what is rounded for one run is for the other.
     kept = {node.input[1] for node in convolutions_before(["maps", "mask_logits"], nodes, all_of_them=False)}
-    # Those with the same weights too: the mask head runs twice, and what one run rounds the other has too.
     before_location = {node.name for node in convolutions_before(["location_logits"], nodes, all_of_them=True)}
     return [
         node.name
