@@ -45,6 +45,30 @@ class Window:
         )
 
 
+@dataclass(frozen=True)
+class Mirror:
+    """Along which axes a batch is mirrored.
+
+    Attributes:
+        axes: 2 for rows, 3 for columns, or both, or none.
+    """
+
+    axes: list[int]
+
+    @classmethod
+    def by_lot(cls, rng: np.random.Generator) -> Mirror:
+        """Each axis in every second draw."""
+        return cls([axis for axis in (2, 3) if rng.random() < 0.5])
+
+    def flip(self, tensor: Tensor) -> Tensor:
+        """Mirror ``(batch, channels, rows, columns)``."""
+        return tensor.flip(self.axes) if self.axes else tensor
+
+    def flip_levels(self, levels: Sequence[Level]) -> list[Level]:
+        """Mirror levels; their means stay."""
+        return [Level(self.flip(level.features), level.mean) for level in levels]
+
+
 def _array_on_disk(path: Path, shape: tuple[int, ...]) -> npt.NDArray[np.float16]:
     """A new array that lies in a file.
 

@@ -19,9 +19,9 @@ from torch.nn import functional
 from torch.nn.functional import binary_cross_entropy_with_logits as bce
 
 from weakspot.models.evidence import PROMPTS, EvidenceNet, Level, pool_places
-from weakspot.training.evidence.bank import TrainingBank
+from weakspot.training.evidence.bank import Mirror, TrainingBank
 from weakspot.training.evidence.drawn_losses import drawn_loss
-from weakspot.training.evidence.heads import EACH, HeadTrainer, Mirror, dice_loss
+from weakspot.training.evidence.heads import EACH, HeadTrainer, dice_loss
 from weakspot.training.evidence.targets import Target, window_at
 from weakspot.training.evidence.unfinished import Stage
 

@@ -23,7 +23,7 @@ from torch.nn.functional import binary_cross_entropy_with_logits as bce
 from weakspot.errors import WeakspotError
 from weakspot.models.evidence import PROMPTS, EvidenceNet, Level, pool_places
 from weakspot.ops.regions import label_regions
-from weakspot.training.evidence.bank import Float, TrainingBank, Window
+from weakspot.training.evidence.bank import Float, Mirror, TrainingBank, Window
 from weakspot.training.evidence.prompts import imitate_prompt
 from weakspot.training.evidence.unfinished import Stage, Unfinished
 from weakspot.utils import console
@@ -281,30 +281,6 @@ class _Example:
     window: Window
     prompt: Float
     mask: Float
-
-
-@dataclass(frozen=True)
-class Mirror:
-    """Along which axes a batch is mirrored.
-
-    Attributes:
-        axes: 2 for rows, 3 for columns, or both, or none.
-    """
-
-    axes: list[int]
-
-    @classmethod
-    def by_lot(cls, rng: np.random.Generator) -> Mirror:
-        """Each axis in every second draw."""
-        return cls([axis for axis in (2, 3) if rng.random() < 0.5])
-
-    def flip(self, tensor: Tensor) -> Tensor:
-        """Mirror ``(batch, channels, rows, columns)``."""
-        return tensor.flip(self.axes) if self.axes else tensor
-
-    def flip_levels(self, levels: Sequence[Level]) -> list[Level]:
-        """Mirror levels; their means stay."""
-        return [Level(self.flip(level.features), level.mean) for level in levels]
 
 
 @dataclass(frozen=True)
