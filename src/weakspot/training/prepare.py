@@ -58,6 +58,9 @@ class PreparedRun:
         network: with `weights` and a fresh dense layer; training changes it.
         remarks: what a user should know before training starts, one sentence each; warnings begin with ``warning:``.
         in_proportion: whether the number of epochs follows from the size of the set, as no setting names it.
+        head_views: views of a training picture that the heads learn from. The evidence heads mirror features, too, but
+            those of a mirrored picture are others. Where there are pictures enough, the heads do without them, as the
+            features of each view have to be computed and kept.
     """
 
     rules: TrainingRules
@@ -67,6 +70,7 @@ class PreparedRun:
     network: CamNet
     remarks: tuple[str, ...] = ()
     in_proportion: bool = False
+    head_views: tuple[str, ...] = (AS_IS,)
 
     @property
     def crossfits(self) -> bool:
@@ -95,17 +99,6 @@ class PreparedRun:
             "groups hold both Good and defective pictures, and without some of them one kind is left; set "
             "split.val_size=0.15, or name smaller groups (data.group)"
         )
-
-    @property
-    def head_views(self) -> list[str]:
-        """Views of a training picture that the heads learn from.
-
-        The evidence heads mirror features, too, but those of a mirrored picture are others. Where there are pictures
-        enough, the heads do without them, as the features of each view have to be computed and kept.
-        """
-        few = len(self.data.indices("train")) <= MIRRORED_UP_TO
-        parts = ((view, *split_view(view)) for view in self.rules.trainer.views)
-        return [view for view, turned, light in parts if turned == AS_IS or (few and light is None)]
 
     @property
     def calibration_images(self) -> list[int]:
@@ -152,12 +145,22 @@ def _settled(rules: TrainingRules, data: Data) -> TrainingRules:
     """The rules with a number of epochs and views, in proportion to the set where the configuration names none."""
     trainer = rules.trainer
     if trainer.augment is None:
-        few = len(data.indices("train")) <= MIRRORED_UP_TO
-        trainer = replace(trainer, augment="flips" if few else "none")
+        trainer = replace(trainer, augment="flips" if _few(data) else "none")
     if trainer.max_epochs is None:
         epochs = max(math.ceil(rules.refine.effort * EPOCHS), _enough(trainer.batch_size, data))
         trainer = replace(trainer, max_epochs=epochs)
     return replace(rules, trainer=trainer)
+
+
+def _few(data: Data) -> bool:
+    """Whether the set is small enough that its features can be computed and kept in mirrored views too."""
+    return len(data.indices("train")) <= MIRRORED_UP_TO
+
+
+def _head_views(rules: TrainingRules, data: Data) -> tuple[str, ...]:
+    """See :attr:`PreparedRun.head_views`."""
+    parts = ((view, *split_view(view)) for view in rules.trainer.views)
+    return tuple(view for view, turned, light in parts if turned == AS_IS or (_few(data) and light is None))
 
 
 def _enough(batch_size: int, data: Data) -> int:
@@ -204,7 +207,8 @@ def prepare(rules: TrainingRules) -> PreparedRun:
     of_views = [MIRRORED_TOO] if settled.trainer.augment != "none" and rules.trainer.augment is None else []
     remarks = (*about_data, *of_views, *of_calibration, f"weights: {weights.origin}")
     in_proportion = rules.trainer.max_epochs is None
-    prepared = PreparedRun(settled, data, weights, preprocess, network, remarks, in_proportion)
+    views = _head_views(settled, data)
+    prepared = PreparedRun(settled, data, weights, preprocess, network, remarks, in_proportion, views)
     _ = prepared.left_out  # raises where no pictures can be left out, before any work
     return prepared
 

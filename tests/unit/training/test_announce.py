@@ -110,7 +110,7 @@ def test_a_small_set_is_learnt_from_its_mirrored_views_too_by_classifier_and_hea
         of_statistics = model_parts.examples_of_statistics(run)
         assert set(of_statistics) == {(i, view) for i in train for view in run.head_views}
         assert len(of_statistics) == 44 * len(run.head_views)
-        return list(run.rules.trainer.views), run.head_views
+        return list(run.rules.trainer.views), list(run.head_views)
 
     assert learnt_from() == ([*FLIPS], [*FLIPS])
     assert learnt_from("trainer.augment=none") == ([AS_IS], [AS_IS])
@@ -119,6 +119,10 @@ def test_a_small_set_is_learnt_from_its_mirrored_views_too_by_classifier_and_hea
     monkeypatch.setattr(prepare_run, "MIRRORED_UP_TO", 43)
     assert learnt_from() == ([AS_IS], [AS_IS])
     assert learnt_from("trainer.augment=flips") == ([*FLIPS], [AS_IS])
+    monkeypatch.setattr(prepare_run, "MIRRORED_UP_TO", 40)  # the models for thresholds learn from fewer pictures
+    run = prepare(resolve(with_backbone(settings(fabric, "experiment=recommended", "trainer.augment=flips"))))
+    assert len(run.without(run.left_out[0]).data.indices("train")) <= 40
+    assert run.without(run.left_out[0]).head_views == run.head_views == (AS_IS,)
     assert learnt_from("trainer.augment=photometric") == (lit, [AS_IS, "turn0~light0", "turn0~light1"])
 
 

@@ -78,7 +78,7 @@ def fit_evidence(
         seed: another seed gives another network.
         folder: finished stages are kept there, so that an interrupted run goes on after the last one; a scratch folder
             in it is removed at the end.
-        views: of each real image, none of them turned; imitations are made on images as they are.
+        views: of each real image; imitations are made on images as they are.
         left_out: paths of images; without each of these sets there are Good images and defects still.
 
     Returns:
